@@ -1,0 +1,55 @@
+/* The settings: environment -> struct config, by one table that also prints --help and fills /api/status. */
+#ifndef CGI_CONFIG_H
+#define CGI_CONFIG_H
+
+#include "common/error.h"
+#include "common/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_DEFAULT_LISTEN "unix:/run/health-api/health-api.sock"
+
+struct config {
+    const char *listen;       /* NULL: not set. Points into the environment, as the other strings do */
+    int64_t socket_mode;
+    const char *socket_group; /* NULL: keep the process's group */
+    const char *checks_path;
+    int64_t interval_ms;
+    int64_t connect_timeout_ms;
+    int64_t query_timeout_ms;
+    int64_t reconnect_every_ms;
+    int64_t stale_after_ms;
+    int64_t fall;
+    int64_t rise;
+    int64_t drain_ms;
+    int64_t stop_timeout_ms;
+    int64_t fd_limit;
+    int64_t max_connections;
+    int64_t idle_timeout_ms;
+    int64_t log_level;        /* enum log_level */
+};
+
+/* Called for each unknown HEALTH_* variable, with the nearest known name (NULL when none is near). */
+typedef void config_unknown_fn(const char *name, const char *nearest);
+
+/* Fills *out from environ (an array as in environ(7)); defaults where a variable is absent or empty. fd_soft_limit is
+ * RLIMIT_NOFILE, of which HEALTH_FD_LIMIT defaults to 80 %. False: err is "NAME='value': what was expected".
+ * HEALTH_STALE_AFTER must exceed interval + connect timeout + query timeout. */
+__attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
+                                                     config_unknown_fn *unknown, struct config *out,
+                                                     struct error *err);
+
+/* "800ms", "2s", "1m", "1h", "0s" -> milliseconds; digits and a unit, nothing else. */
+__attribute__((warn_unused_result)) bool config_parse_duration(const char *text, int64_t *out_ms);
+
+/* The settings for --help, one per line: name, default, meaning. */
+void config_print_help(FILE *out);
+
+/* Setting number i (0..) as its name and effective value, for /api/status. False past the last. Holds no
+ * secrets: passwords are libpq's own and never in struct config. */
+bool config_get(const struct config *config, size_t i, const char **name, char *value, size_t value_size);
+
+#endif

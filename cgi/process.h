@@ -1,0 +1,22 @@
+/* What the kernel says of this process: descriptors and memory. Main thread. */
+#ifndef CGI_PROCESS_H
+#define CGI_PROCESS_H
+
+#include <stdint.h>
+
+struct process_usage {
+    int64_t open_fds;  /* -1 unknown */
+    int64_t max_fds;   /* the soft RLIMIT_NOFILE */
+    int64_t rss_bytes; /* -1 unknown */
+};
+
+/* Reads /proc/self and getrlimit. */
+void process_usage_read(struct process_usage *out);
+
+/* The number of open descriptors, -1 when /proc cannot be read. */
+int64_t process_count_fds(void);
+
+/* "socket=12 pipe=3 eventfd=2 file=5": the open descriptors by kind. */
+void process_describe_fds(char *out, int out_size);
+
+#endif

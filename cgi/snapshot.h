@@ -1,0 +1,78 @@
+/* What one probe found, as plain data: the wall between the half that knows PostgreSQL and the half that knows
+ * FastCGI. Written by the prober thread, immutable once published, read by the main thread. */
+#ifndef CGI_SNAPSHOT_H
+#define CGI_SNAPSHOT_H
+
+#include "cgi/checks.h"
+#include "cgi/reason.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The state of one check. Durations are of the CLOCK_BOOTTIME kind, *_wall_ms are for print; 0 is never. */
+struct check_result {
+    char name[CHECK_NAME_SIZE];
+    enum check_severity severity;
+    enum reason reason; /* REASON_NONE: its last run passed */
+    bool has_value;     /* false: the value is not known now; an old one is never shown as current */
+    int64_t value;
+    int64_t duration_us;
+    int64_t checked_wall_ms;
+    bool has_last_ok;
+    int64_t last_ok_value;
+    int64_t last_ok_wall_ms;
+};
+
+/* The database as a whole. */
+struct database_result {
+    enum reason reason;    /* REASON_NONE: connected and answering; else every check's value is unknown */
+    int server_version;    /* as libpq has it, 150004 for 15.4; 0 unknown */
+    bool has_in_recovery;
+    bool in_recovery;
+    int64_t connected_wall_ms; /* 0: not connected */
+    int64_t connect_us;        /* duration of the last successful connect; -1 none yet */
+    int64_t round_trip_us;     /* duration of the last successful round trip; -1 none yet */
+    int64_t consecutive_failures;
+    int64_t reconnects; /* connections opened after the first that was not the periodic fresh one */
+};
+
+struct snapshot {
+    atomic_uint references; /* snapshot.c only */
+    int64_t taken_ns;       /* clock_now_ns */
+    int64_t taken_wall_ms;
+    bool starting; /* no probe has finished yet */
+    bool degraded; /* after HEALTH_FALL and HEALTH_RISE */
+    /* While degraded: the check and reason it is degraded for, the last one while HEALTH_RISE is awaited. */
+    char cause_check[CHECK_NAME_SIZE];
+    enum reason cause;
+    struct database_result database;
+    size_t check_count;
+    struct check_result checks[];
+};
+
+/* The name `failing` has for the database as a whole. */
+#define SNAPSHOT_DATABASE "database"
+
+/* A zeroed snapshot with one reference, to be filled and published or released. */
+struct snapshot *snapshot_new(size_t check_count);
+void snapshot_release(const struct snapshot *snapshot); /* NULL is fine */
+
+/* The place where the newest snapshot stands. */
+struct snapshot_slot;
+
+/* Starts with a snapshot in state `starting`. NULL when the system has no descriptor left (errno). */
+struct snapshot_slot *snapshot_slot_new(void);
+void snapshot_slot_free(struct snapshot_slot *slot);
+
+/* Takes over the caller's reference, replaces the newest and wakes the reader. Any thread. */
+void snapshot_publish(struct snapshot_slot *slot, struct snapshot *snapshot);
+
+/* The newest, with a reference for the caller (snapshot_release). Any thread. */
+const struct snapshot *snapshot_acquire(struct snapshot_slot *slot);
+
+/* An eventfd that is readable after a publish; the reader drains it. Owned by the slot. */
+int snapshot_slot_event_fd(const struct snapshot_slot *slot);
+
+#endif

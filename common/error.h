@@ -1,0 +1,21 @@
+/* The text of one failure, filled by a fallible function for its caller to log or print once. */
+#ifndef COMMON_ERROR_H
+#define COMMON_ERROR_H
+
+#include <stdarg.h>
+#include <stdio.h>
+
+struct error {
+    char text[256];
+};
+
+/* Formats into err->text; an over-long text is cut. */
+__attribute__((format(printf, 2, 3))) static inline void error_set(struct error *err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->text, sizeof err->text, format, args);
+    va_end(args);
+}
+
+#endif
