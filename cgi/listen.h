@@ -10,11 +10,11 @@
 #include <sys/types.h>
 
 struct listener {
-    int fd;          /* listening, non-blocking, close-on-exec; -1 when closed */
-    bool inherited;  /* systemd's or fd 0: never shut down, its path is not ours to remove */
-    char name[128];  /* "systemd fd 3", "fd 0", "unix:PATH", "tcp:ADDR:PORT" for the log */
-    char path[108];  /* our own Unix path, else "" */
-    dev_t dev;       /* of that path when we made it */
+    int fd;         /* listening, non-blocking, close-on-exec; -1 when closed */
+    bool inherited; /* systemd's or fd 0: never shut down, its path is not ours to remove */
+    char name[128]; /* "systemd fd 3", "fd 0", "unix:PATH", "tcp:ADDR:PORT" for the log */
+    char path[108]; /* our own Unix path, else "" */
+    dev_t dev;      /* of that path when we made it */
     ino_t ino;
 };
 
@@ -27,10 +27,11 @@ enum listen_status {
 
 /* HEALTH_LISTEN if set, else LISTEN_FDS of sd_listen_fds(3), else fd 0 if it is a listening socket, else
  * CONFIG_DEFAULT_LISTEN. A Unix path is connected to first: answered (or its backlog is full) is LISTEN_HELD;
- * refused and a socket is stale and replaced; not a socket is LISTEN_CONFIG and left alone. Two processes that
- * start at once are kept apart by a lock on the directory. TCP, inherited or not, only on loopback addresses. */
+ * refused and a socket is stale and replaced; not a socket is LISTEN_CONFIG and left alone. Two processes
+ * that start at once are kept apart by a lock on the directory. TCP, inherited or not, only on loopback
+ * addresses. */
 __attribute__((warn_unused_result)) enum listen_status listen_open(const struct config *config,
-                                                                  struct listener *out, struct error *err);
+                                                                   struct listener *out, struct error *err);
 
 /* Whether fd 0 is a listening socket, or systemd passed one to this process. */
 bool listen_is_inherited(void);

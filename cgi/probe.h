@@ -3,7 +3,8 @@
  *
  *   probe_open -> CONNECTING -> IDLE -> (probe_start_round) ROUND -> IDLE ...    any state -> FAILED
  *
- * A round is a ping (SELECT pg_is_in_recovery()) and each given check, in pipeline mode, a Sync behind each. */
+ * A round is a ping (SELECT pg_is_in_recovery()) and each given check, in pipeline mode, a Sync behind each.
+ */
 #ifndef CGI_PROBE_H
 #define CGI_PROBE_H
 
@@ -36,9 +37,11 @@ struct probe_wait {
 
 struct probe_failure {
     enum reason reason;
-    char sqlstate[6];  /* "" when the server sent none */
-    char detail[256];  /* for the log only: may hold what the server said */
-    bool lost_idle;    /* the connection ended between rounds */
+    char sqlstate[6]; /* "" when the server sent none */
+    char detail[256]; /* for the log only: may hold what the server said */
+    bool refused;     /* nobody listens there now: as cheap to try again as it was */
+    bool lost; /* the peer ended an established connection: a fresh one tells whether that means anything */
+    bool checks_only; /* the outcomes hold all the blame, the database as a whole is not at fault */
 };
 
 struct probe_options {
@@ -53,12 +56,15 @@ struct probe_outcome {
     int64_t value;
     enum reason reason;
     char sqlstate[6];
+    bool broke_connection; /* its answer left the connection unusable */
+    char detail[128];      /* for the log only: may hold what the server said */
     int64_t duration_us;
 };
 
 struct probe;
 
-/* Starts to connect with libpq's own settings (PGHOST ...). Always returns a probe; it may be FAILED already. */
+/* Starts to connect with libpq's own settings (PGHOST ...). Always returns a probe; it may be FAILED already.
+ */
 struct probe *probe_open(const struct probe_options *options, int64_t now_ns);
 
 /* Ends the connection at once (PQfinish, never PQcancel) and frees. NULL is fine. */
@@ -70,7 +76,8 @@ void probe_close(struct probe *probe);
 void probe_start_round(struct probe *probe, const struct check *const *checks, size_t count,
                        int64_t round_deadline_ns, int64_t now_ns);
 
-/* Does what can be done now and fills wait for the next call. Call when fd is ready or the deadline has passed. */
+/* Does what can be done now and fills wait for the next call. Call when fd is ready or the deadline has
+ * passed. */
 enum probe_state probe_step(struct probe *probe, int64_t now_ns, struct probe_wait *wait);
 
 enum probe_state probe_state(const struct probe *probe);
@@ -78,9 +85,6 @@ const struct probe_failure *probe_failure(const struct probe *probe);
 
 /* The outcome of check i of the round; not done: see done. Valid until the next round. */
 const struct probe_outcome *probe_outcome(const struct probe *probe, size_t i);
-
-/* Checks of the round that are done. */
-size_t probe_done_count(const struct probe *probe);
 
 /* After the first connect: PQserverVersion; duration of the connect; after a round: of its ping. */
 int probe_server_version(const struct probe *probe);

@@ -1,10 +1,12 @@
-/* Method and path -> response, by one table. Knows nothing of FastCGI: the same answers serve CGI. Main thread. */
+/* Method and path -> response, by one table. Knows nothing of FastCGI: the same answers serve CGI. Main
+ * thread. */
 #ifndef CGI_ROUTE_H
 #define CGI_ROUTE_H
 
 #include "cgi/render.h"
 #include "common/buf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* What of a request decides the answer; NULL and "" are the same. Borrowed. */
@@ -28,12 +30,16 @@ typedef void route_view_fn(void *context, struct render_input *out);
 
 struct site;
 
-/* view is called with context for each /api/status answer and by site_refresh. retry_after_s goes into 503s. */
+/* view is called with context for each /api/status answer and by site_refresh. retry_after_s goes into 503s.
+ */
 struct site *site_new(route_view_fn *view, void *context, int retry_after_s);
 void site_free(struct site *site);
 
 /* Renders the documents that requests copy. Call after each change of snapshot or verdict. */
 void site_refresh(struct site *site);
+
+/* Whether the answer depends on the database: what a one-shot caller need not probe for when it does not. */
+bool route_needs_snapshot(const struct request *request);
 
 /* Answers any request, bad ones included; counts it. */
 struct response route_answer(struct site *site, const struct request *request);

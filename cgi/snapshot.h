@@ -1,5 +1,5 @@
-/* What one probe found, as plain data: the wall between the half that knows PostgreSQL and the half that knows
- * FastCGI. Written by the prober thread, immutable once published, read by the main thread. */
+/* What one probe found, as plain data: the wall between the half that knows PostgreSQL and the half that
+ * knows FastCGI. Written by the prober thread, immutable once published, read by the main thread. */
 #ifndef CGI_SNAPSHOT_H
 #define CGI_SNAPSHOT_H
 
@@ -27,8 +27,8 @@ struct check_result {
 
 /* The database as a whole. */
 struct database_result {
-    enum reason reason;    /* REASON_NONE: connected and answering; else every check's value is unknown */
-    int server_version;    /* as libpq has it, 150004 for 15.4; 0 unknown */
+    enum reason reason; /* REASON_NONE: connected and answering; else every check's value is unknown */
+    int server_version; /* as libpq has it, 150004 for 15.4; 0 unknown */
     bool has_in_recovery;
     bool in_recovery;
     int64_t connected_wall_ms; /* 0: not connected */

@@ -1,5 +1,5 @@
-/* The status that is answered now: the snapshot, the clock and the state of this process in one judgement, and
- * the list of its changes. Pure; main thread. */
+/* The status that is answered now: the snapshot, the clock and the state of this process in one judgement,
+ * and the list of its changes. Pure; main thread. */
 #ifndef CGI_VERDICT_H
 #define CGI_VERDICT_H
 
@@ -34,9 +34,10 @@ struct verdict {
     bool counts_known;           /* false: every count is null */
 };
 
-/* In this order: draining, fd_limit, no probe yet, snapshot older than stale_after_ns, what the probe found. */
-struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_state *process, int64_t now_ns,
-                             int64_t stale_after_ns);
+/* In this order: draining, fd_limit, snapshot older than stale_after_ns (that no probe has ever finished is
+ * then no excuse), no probe yet, what the probe found. */
+struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_state *process,
+                             int64_t now_ns, int64_t stale_after_ns);
 
 /* Whether two verdicts are the same answer (status, reason, check). */
 bool verdict_equal(const struct verdict *a, const struct verdict *b);

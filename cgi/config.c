@@ -1,0 +1,405 @@
+/* The settings: one table says how each is read, checked, printed and explained. Main thread; owns nothing,
+ * the strings stay in the environment. */
+#include "cgi/config.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define PREFIX "HEALTH_"
+
+#define SECOND_MS (INT64_C(1000))
+#define MINUTE_MS (60 * SECOND_MS)
+#define HOUR_MS   (60 * MINUTE_MS)
+
+/* The least HEALTH_FD_LIMIT: the standard streams, listener, epoll, signalfd, timerfd, eventfd. */
+#define FD_LIMIT_MIN 8
+
+/* Longer names are no typing errors. */
+#define NEAR_NAME_MAX 40
+
+enum kind {
+    KIND_TEXT,
+    KIND_LISTEN,
+    KIND_DURATION, /* ms */
+    KIND_COUNT,
+    KIND_MODE, /* octal */
+    KIND_LEVEL,
+    KIND_FD_LIMIT, /* a count whose default and maximum come from RLIMIT_NOFILE */
+};
+
+struct option {
+    const char *name;
+    enum kind kind;
+    size_t offset;
+    const char *fallback;      /* parsed like a given value; NULL: the field stays NULL or is computed */
+    const char *fallback_help; /* what --help shows instead of fallback */
+    int64_t min;
+    int64_t max;
+    const char *meaning;
+};
+
+#define FIELD(member) offsetof(struct config, member)
+
+static const struct option options[] = {
+    {"HEALTH_LISTEN", KIND_LISTEN, FIELD(listen), NULL, "inherited", 0, 0,
+     "unix:PATH or tcp:ADDR:PORT (loopback only); unset: systemd's socket, else fd 0, "
+     "else " CONFIG_DEFAULT_LISTEN},
+    {"HEALTH_SOCKET_MODE", KIND_MODE, FIELD(socket_mode), "0660", NULL, 0, 0777,
+     "permissions of the socket that HEALTH_LISTEN creates, octal"},
+    {"HEALTH_SOCKET_GROUP", KIND_TEXT, FIELD(socket_group), NULL, "none", 0, 0,
+     "group of that socket; unset: the process's own"},
+    {"HEALTH_CHECKS", KIND_TEXT, FIELD(checks_path), "/etc/health-api/checks.sql", NULL, 0, 0,
+     "file with the checks; SIGHUP reads it again"},
+    {"HEALTH_INTERVAL", KIND_DURATION, FIELD(interval_ms), "2s", NULL, 100, HOUR_MS,
+     "time from one probe of the database to the next"},
+    {"HEALTH_CONNECT_TIMEOUT", KIND_DURATION, FIELD(connect_timeout_ms), "1s", NULL, 10, 5 * MINUTE_MS,
+     "limit for connecting to the database"},
+    {"HEALTH_QUERY_TIMEOUT", KIND_DURATION, FIELD(query_timeout_ms), "800ms", NULL, 10, 5 * MINUTE_MS,
+     "limit for each check that has no timeout of its own"},
+    {"HEALTH_RECONNECT_EVERY", KIND_DURATION, FIELD(reconnect_every_ms), "10s", NULL, 100, 24 * HOUR_MS,
+     "time between fresh connections: an old one hides a hung postmaster"},
+    {"HEALTH_STALE_AFTER", KIND_DURATION, FIELD(stale_after_ms), "6s", NULL, 100, 24 * HOUR_MS,
+     "age at which a result counts no more; above interval + both timeouts"},
+    {"HEALTH_FALL", KIND_COUNT, FIELD(fall), "1", NULL, 1, 100,
+     "failed probes in a row before the status is degraded"},
+    {"HEALTH_RISE", KIND_COUNT, FIELD(rise), "1", NULL, 1, 100,
+     "good probes in a row before the status is healthy again"},
+    {"HEALTH_DRAIN", KIND_DURATION, FIELD(drain_ms), "0s", NULL, 0, 5 * MINUTE_MS,
+     "how long after SIGTERM to answer 503 draining before closing"},
+    {"HEALTH_STOP_TIMEOUT", KIND_DURATION, FIELD(stop_timeout_ms), "3s", NULL, 100, 5 * MINUTE_MS,
+     "the process is gone this long after draining, whatever hangs"},
+    {"HEALTH_FD_LIMIT", KIND_FD_LIMIT, FIELD(fd_limit), NULL, "80% of the limit", FD_LIMIT_MIN, 0,
+     "open descriptors (of RLIMIT_NOFILE) past which to answer 503 and stop"},
+    {"HEALTH_MAX_CONNECTIONS", KIND_COUNT, FIELD(max_connections), "256", NULL, 1, 65536,
+     "FastCGI connections at a time; past it the longest idle one makes room"},
+    {"HEALTH_IDLE_TIMEOUT", KIND_DURATION, FIELD(idle_timeout_ms), "75s", NULL, 100, 24 * HOUR_MS,
+     "idle FastCGI connections are closed after this"},
+    {"HEALTH_LOG_LEVEL", KIND_LEVEL, FIELD(log_level), "info", NULL, 0, 0,
+     "error, warn, notice, info or debug"},
+};
+
+#define OPTION_COUNT (sizeof options / sizeof options[0])
+
+static const struct {
+    const char *name;
+    int64_t ms;
+} units[] = {{"h", HOUR_MS}, {"m", MINUTE_MS}, {"s", SECOND_MS}, {"ms", 1}}; /* largest first, for printing */
+
+#define UNIT_COUNT (sizeof units / sizeof units[0])
+
+static int64_t get_number(const struct config *config, const struct option *option)
+{
+    int64_t value;
+    memcpy(&value, (const char *)config + option->offset, sizeof value);
+    return value;
+}
+
+static const char *get_text(const struct config *config, const struct option *option)
+{
+    const char *value;
+    memcpy(&value, (const char *)config + option->offset, sizeof value);
+    return value;
+}
+
+static void set_number(struct config *config, const struct option *option, int64_t value)
+{
+    memcpy((char *)config + option->offset, &value, sizeof value);
+}
+
+static void set_text(struct config *config, const struct option *option, const char *value)
+{
+    memcpy((char *)config + option->offset, &value, sizeof value);
+}
+
+static bool kind_is_text(enum kind kind)
+{
+    return kind == KIND_TEXT || kind == KIND_LISTEN;
+}
+
+/* Digits of base (8 or 10) to *out; *rest is what follows. False: no digit, or too large. */
+static bool parse_digits(const char *text, int base, int64_t *out, const char **rest)
+{
+    int64_t value = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at < '0' + base; at++) {
+        if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, *at - '0', &value))
+            return false;
+    }
+    *out = value;
+    *rest = at;
+    return at > text;
+}
+
+bool config_parse_duration(const char *text, int64_t *out_ms)
+{
+    int64_t count;
+    const char *unit;
+    if (!parse_digits(text, 10, &count, &unit))
+        return false;
+    for (size_t i = 0; i < UNIT_COUNT; i++) {
+        if (strcmp(unit, units[i].name) == 0)
+            return !__builtin_mul_overflow(count, units[i].ms, out_ms);
+    }
+    return false;
+}
+
+static void format_duration(int64_t ms, char *out, size_t out_size)
+{
+    size_t i = 0;
+    while (ms % units[i].ms != 0)
+        i++;
+    if (ms == 0)
+        snprintf(out, out_size, "0s");
+    else
+        snprintf(out, out_size, "%" PRId64 "%s", ms / units[i].ms, units[i].name);
+}
+
+/* listen.c judges the address; this only tells a typing error early and with the setting's name. */
+static bool is_listen_address(const char *text)
+{
+    const char *unix_path = strncmp(text, "unix:", 5) == 0 ? text + 5 : NULL;
+    if (unix_path != NULL)
+        return unix_path[0] == '/' && strlen(unix_path) < sizeof((struct sockaddr_un){0}.sun_path);
+    return strncmp(text, "tcp:", 4) == 0 && strchr(text + 4, ':') != NULL;
+}
+
+static bool parse_number(const struct option *option, const char *text, int64_t *out)
+{
+    const char *rest;
+    enum log_level level;
+    switch (option->kind) {
+    case KIND_DURATION: return config_parse_duration(text, out);
+    case KIND_COUNT:
+    case KIND_FD_LIMIT: return parse_digits(text, 10, out, &rest) && *rest == '\0';
+    case KIND_MODE: return parse_digits(text, 8, out, &rest) && *rest == '\0';
+    case KIND_LEVEL:
+        if (!log_level_parse(text, &level))
+            return false;
+        *out = level;
+        return true;
+    case KIND_TEXT:
+    case KIND_LISTEN: break;
+    }
+    return false;
+}
+
+static bool in_range(const struct option *option, int64_t value, int64_t max)
+{
+    return option->kind == KIND_LEVEL || (value >= option->min && value <= max);
+}
+
+/* What a value of this option must look like, for an error. */
+static void describe_expected(const struct option *option, int64_t max, char *out, size_t out_size)
+{
+    char low[32];
+    char high[32];
+    switch (option->kind) {
+    case KIND_DURATION:
+        format_duration(option->min, low, sizeof low);
+        format_duration(max, high, sizeof high);
+        snprintf(out, out_size, "a duration with its unit (800ms, 2s, 1m, 1h) from %s to %s", low, high);
+        break;
+    case KIND_COUNT:
+        snprintf(out, out_size, "a number from %" PRId64 " to %" PRId64, option->min, max);
+        break;
+    case KIND_FD_LIMIT:
+        snprintf(out, out_size, "a number from %" PRId64 " to %" PRId64 ", below RLIMIT_NOFILE", option->min,
+                 max);
+        break;
+    case KIND_MODE: snprintf(out, out_size, "an octal mode from 0 to %04" PRIo64, (uint64_t)max); break;
+    case KIND_LEVEL: snprintf(out, out_size, "%s", option->meaning); break;
+    case KIND_LISTEN: snprintf(out, out_size, "unix:/PATH (below 108 bytes) or tcp:ADDR:PORT"); break;
+    case KIND_TEXT: out[0] = '\0'; break;
+    }
+}
+
+/* A value may hold anything; an error is printed on terminals. */
+static void hide_control_characters(struct error *err)
+{
+    for (char *c = err->text; *c != '\0'; c++) {
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
+    }
+}
+
+/* max: of this process, which is option->max or follows from RLIMIT_NOFILE. */
+static bool set_option(struct config *config, const struct option *option, const char *value, int64_t max,
+                       struct error *err)
+{
+    int64_t number;
+    if (option->kind == KIND_TEXT || (option->kind == KIND_LISTEN && is_listen_address(value))) {
+        set_text(config, option, value);
+        return true;
+    }
+    if (option->kind != KIND_LISTEN && parse_number(option, value, &number) &&
+        in_range(option, number, max)) {
+        set_number(config, option, number);
+        return true;
+    }
+    char expected[128];
+    describe_expected(option, max, expected, sizeof expected);
+    error_set(err, "%s='%.60s%s': expected %s", option->name, value, strlen(value) > 60 ? "..." : "",
+              expected);
+    hide_control_characters(err);
+    return false;
+}
+
+/* The value of the first "NAME=value" in vars, as getenv(3) would find it; NULL when absent or empty. */
+static const char *find_value(char *const *vars, const char *name)
+{
+    size_t len = strlen(name);
+    for (; *vars != NULL; vars++) {
+        if (strncmp(*vars, name, len) == 0 && (*vars)[len] == '=')
+            return (*vars)[len + 1] != '\0' ? *vars + len + 1 : NULL;
+    }
+    return NULL;
+}
+
+static int64_t min3(int64_t a, int64_t b, int64_t c)
+{
+    int64_t least = a < b ? a : b;
+    return least < c ? least : c;
+}
+
+/* Levenshtein's distance without regard to case; b is at most NEAR_NAME_MAX long. */
+static size_t edit_distance(const char *a, size_t a_len, const char *b)
+{
+    int64_t row[NEAR_NAME_MAX + 1];
+    size_t b_len = strlen(b);
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = (int64_t)j;
+    for (size_t i = 1; i <= a_len; i++) {
+        int64_t diagonal = row[0];
+        row[0] = (int64_t)i;
+        for (size_t j = 1; j <= b_len; j++) {
+            int64_t above = row[j];
+            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
+            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + !same);
+            diagonal = above;
+        }
+    }
+    return (size_t)row[b_len];
+}
+
+/* The known name that this one may be meant to be. The common prefix says nothing, so it does not count. */
+static const char *nearest_name(const char *name, size_t name_len)
+{
+    const char *nearest = NULL;
+    size_t part_len = name_len - strlen(PREFIX);
+    size_t least = 4;
+    if (part_len > NEAR_NAME_MAX)
+        return NULL;
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        size_t distance = edit_distance(name + strlen(PREFIX), part_len, options[i].name + strlen(PREFIX));
+        if (distance < least && distance * 2 < part_len) {
+            least = distance;
+            nearest = options[i].name;
+        }
+    }
+    return nearest;
+}
+
+static bool is_known(const char *name, size_t name_len)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (strlen(options[i].name) == name_len && memcmp(options[i].name, name, name_len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void report_unknown(char *const *vars, config_unknown_fn *unknown)
+{
+    for (; *vars != NULL; vars++) {
+        size_t name_len = strcspn(*vars, "=");
+        if (strncmp(*vars, PREFIX, strlen(PREFIX)) != 0 || is_known(*vars, name_len))
+            continue;
+        char name[128];
+        snprintf(name, sizeof name, "%.*s", (int)(name_len < sizeof name ? name_len : sizeof name), *vars);
+        unknown(name, nearest_name(*vars, name_len));
+    }
+}
+
+/* Between two results lie an interval and a probe that may use up both its limits: an age below that would
+ * call a working prober stale. */
+static bool check_stale_after(const struct config *c, struct error *err)
+{
+    int64_t least = c->interval_ms + c->connect_timeout_ms + c->query_timeout_ms;
+    if (c->stale_after_ms > least)
+        return true;
+    const int64_t values[] = {c->stale_after_ms, c->interval_ms, c->connect_timeout_ms, c->query_timeout_ms,
+                              least};
+    char text[5][32];
+    for (size_t i = 0; i < 5; i++)
+        format_duration(values[i], text[i], sizeof text[i]);
+    error_set(err,
+              "HEALTH_STALE_AFTER='%s': expected more than HEALTH_INTERVAL %s + HEALTH_CONNECT_TIMEOUT %s + "
+              "HEALTH_QUERY_TIMEOUT %s = %s",
+              text[0], text[1], text[2], text[3], text[4]);
+    return false;
+}
+
+bool config_load(char *const *environ_vars, int64_t fd_soft_limit, config_unknown_fn *unknown,
+                 struct config *out, struct error *err)
+{
+    *out = (struct config){0};
+    if (fd_soft_limit <= 0)
+        fd_soft_limit = INT64_MAX; /* RLIM_INFINITY as a signed number */
+    int64_t fd_default = fd_soft_limit / 5 * 4 + fd_soft_limit % 5 * 4 / 5;
+    out->fd_limit = fd_default > FD_LIMIT_MIN ? fd_default : FD_LIMIT_MIN;
+
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *value = find_value(environ_vars, options[i].name);
+        int64_t max = options[i].kind == KIND_FD_LIMIT ? fd_soft_limit - 1 : options[i].max;
+        if (value == NULL)
+            value = options[i].fallback;
+        if (value != NULL && !set_option(out, &options[i], value, max, err))
+            return false;
+    }
+    if (unknown != NULL)
+        report_unknown(environ_vars, unknown);
+    return check_stale_after(out, err);
+}
+
+void config_print_help(FILE *out)
+{
+    size_t name_width = 0;
+    size_t default_width = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < OPTION_COUNT; i++) {
+            const struct option *o = &options[i];
+            const char *shown = o->fallback_help != NULL ? o->fallback_help : o->fallback;
+            if (pass == 1) {
+                fprintf(out, "  %-*s  %-*s  %s\n", (int)name_width, o->name, (int)default_width, shown,
+                        o->meaning);
+                continue;
+            }
+            name_width = strlen(o->name) > name_width ? strlen(o->name) : name_width;
+            default_width = strlen(shown) > default_width ? strlen(shown) : default_width;
+        }
+    }
+}
+
+bool config_get(const struct config *config, size_t i, const char **name, char *value, size_t value_size)
+{
+    if (i >= OPTION_COUNT)
+        return false;
+    const struct option *option = &options[i];
+    *name = option->name;
+    if (kind_is_text(option->kind)) {
+        const char *text = get_text(config, option);
+        snprintf(value, value_size, "%s", text != NULL ? text : "");
+        return true;
+    }
+    int64_t number = get_number(config, option);
+    switch (option->kind) {
+    case KIND_DURATION: format_duration(number, value, value_size); break;
+    case KIND_MODE: snprintf(value, value_size, "%04" PRIo64, (uint64_t)number); break;
+    case KIND_LEVEL: snprintf(value, value_size, "%s", log_level_name((enum log_level)number)); break;
+    default: snprintf(value, value_size, "%" PRId64, number); break;
+    }
+    return true;
+}

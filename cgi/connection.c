@@ -1,0 +1,79 @@
+/* Three intrusive lists. Main thread; owns the connections and their descriptors. */
+#include "cgi/connection.h"
+
+#include "common/buf.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static void list_remove(struct connection_list *list, struct connection *c)
+{
+    if (c->prev != NULL) {
+        c->prev->next = c->next;
+    } else {
+        list->head = c->next;
+    }
+    if (c->next != NULL) {
+        c->next->prev = c->prev;
+    } else {
+        list->tail = c->prev;
+    }
+}
+
+static void list_append(struct connection_list *list, struct connection *c)
+{
+    c->next = NULL;
+    c->prev = list->tail;
+    if (list->tail != NULL) {
+        list->tail->next = c;
+    } else {
+        list->head = c;
+    }
+    list->tail = c;
+}
+
+struct connection *connections_add(struct connections *all, int fd, int64_t now_ns)
+{
+    struct connection *c = mem_calloc(1, sizeof *c);
+    c->fd = fd;
+    c->phase = CONNECTION_IDLE;
+    c->since_ns = now_ns;
+    list_append(&all->phases[CONNECTION_IDLE], c);
+    all->open++;
+    return c;
+}
+
+void connections_move(struct connections *all, struct connection *c, enum connection_phase phase,
+                      int64_t now_ns)
+{
+    list_remove(&all->phases[c->phase], c);
+    c->phase = phase;
+    c->since_ns = now_ns;
+    list_append(&all->phases[phase], c);
+}
+
+void connections_close(struct connections *all, struct connection *c)
+{
+    if (c->fd >= 0) {
+        close(c->fd);
+    }
+    c->fd = -1;
+    connections_move(all, c, CONNECTION_CLOSED, c->since_ns);
+    all->open--;
+}
+
+struct connection *connections_oldest(const struct connections *all)
+{
+    struct connection *idle = all->phases[CONNECTION_IDLE].head;
+    return idle != NULL ? idle : all->phases[CONNECTION_PARTIAL].head;
+}
+
+void connections_free_closed(struct connections *all)
+{
+    struct connection_list *closed = &all->phases[CONNECTION_CLOSED];
+    while (closed->head != NULL) {
+        struct connection *c = closed->head;
+        list_remove(closed, c);
+        free(c);
+    }
+}

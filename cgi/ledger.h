@@ -1,0 +1,51 @@
+/* What is known of the database and of each check: the prober writes down what its probes found, the snapshot
+ * is a copy. Counts HEALTH_FALL and HEALTH_RISE, and logs each change once. Prober thread. */
+#ifndef CGI_LEDGER_H
+#define CGI_LEDGER_H
+
+#include "cgi/probe.h"
+#include "cgi/snapshot.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ledger;
+
+/* checks is borrowed for the call. */
+struct ledger *ledger_new(int64_t fall, int64_t rise, const struct checks *checks);
+void ledger_free(struct ledger *ledger);
+
+/* New checks after a reload: those with a known name keep what is known of them, all are due. */
+void ledger_set_checks(struct ledger *ledger, const struct checks *checks);
+
+/* The checks that are due, by their index, into out (room for all); returns how many. One that failed is due
+ * always; one that broke the connection comes last, so that it does not keep the others from being counted.
+ * Within half an interval of its time counts as due. */
+size_t ledger_select_due(const struct ledger *ledger, int64_t now_ns, int64_t interval_ns, size_t *out);
+
+void ledger_make_all_due(struct ledger *ledger);
+
+void ledger_note_connected(struct ledger *ledger, int server_version, int64_t connect_us);
+void ledger_note_reconnect(struct ledger *ledger);
+
+/* A round: begin, each outcome as it comes, then finish, or ledger_fail_database instead. */
+void ledger_begin_round(struct ledger *ledger);
+
+/* True: this check fails, and readers should know at once. */
+bool ledger_take_outcome(struct ledger *ledger, size_t check, const struct probe_outcome *outcome,
+                         int64_t now_ns);
+
+void ledger_finish_round(struct ledger *ledger, int64_t round_trip_us, bool in_recovery, int64_t now_ns);
+
+/* The database as a whole failed: every value is unknown, every check is due. detail is for the log. */
+void ledger_fail_database(struct ledger *ledger, enum reason reason, const char *sqlstate, const char *detail,
+                          int64_t now_ns);
+
+/* A new snapshot of what is known, taken at now_ns. The caller publishes it. */
+struct snapshot *ledger_snapshot(struct ledger *ledger, int64_t now_ns);
+
+/* When the last one was taken. */
+int64_t ledger_published_ns(const struct ledger *ledger);
+
+#endif

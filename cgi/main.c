@@ -1,0 +1,260 @@
+/* health-api: chooses between serving, one CGI request and one shot; wires the parts; owns the exit codes. */
+#include "cgi/checks.h"
+#include "cgi/config.h"
+#include "cgi/listen.h"
+#include "cgi/oneshot.h"
+#include "cgi/prober.h"
+#include "cgi/server.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/notify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* How long a clean end waits for the prober to say goodbye to PostgreSQL. */
+#define PROBER_GOODBYE_MS 100
+
+enum mode {
+    MODE_SERVE,
+    MODE_CGI,
+    MODE_ONCE,
+    MODE_CHECK_CONFIG,
+};
+
+struct app {
+    struct config config;
+    struct prober *prober;
+};
+
+static void print_help(void)
+{
+    puts("Usage: health-api [--once | --check-config | --version | --help]\n"
+         "\n"
+         "Answers /api/health, /api/status and /api/health/live over FastCGI with the health of a\n"
+         "PostgreSQL database; as a CGI program when GATEWAY_INTERFACE is set and fd 0 is no\n"
+         "listening socket.\n"
+         "\n"
+         "  --once          probe once, print the /api/health document, exit 0 healthy or 1 degraded\n"
+         "  --check-config  read settings and checks file, say what is wrong, exit 0 or 78\n"
+         "  --version       print the version\n"
+         "  --help          print this\n"
+         "\n"
+         "The connection is libpq's own: PGHOST PGPORT PGDATABASE PGUSER PGPASSFILE PGSERVICE ...\n"
+         "Durations take a unit: ms, s, m, h. Settings (environment):\n");
+    config_print_help(stdout);
+    puts("\n"
+         "Exit codes: 0; 1 degraded or runtime failure; 64 usage; 69 the socket is held by another\n"
+         "live process; 78 configuration.");
+}
+
+/* Descriptors 0 to 2 exist from here on, so that no socket ever gets one of their numbers. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) {
+        close(fd);
+    }
+}
+
+static bool choose_mode(int argc, char **argv, enum mode *mode)
+{
+    static const struct {
+        const char *option;
+        enum mode mode;
+    } modes[] = {{"--once", MODE_ONCE}, {"--check-config", MODE_CHECK_CONFIG}};
+
+    *mode = getenv("GATEWAY_INTERFACE") != NULL && !listen_is_inherited() ? MODE_CGI : MODE_SERVE;
+    /* RFC 3875, 4.4: a CGI server may pass a query without "=" as arguments; they are not options. */
+    if (argc == 1 || *mode == MODE_CGI) {
+        return true;
+    }
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        if (argc == 2 && strcmp(argv[1], modes[i].option) == 0) {
+            *mode = modes[i].mode;
+            return true;
+        }
+    }
+    fprintf(
+        stderr,
+        "health-api: unexpected argument '%s', expected one of --once, --check-config, --version, --help\n",
+        argv[argc == 2 ? 1 : argc - 1]);
+    return false;
+}
+
+static void warn_unknown(const char *name, const char *nearest)
+{
+    if (nearest != NULL) {
+        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name), LOG_STR("did_you_mean", nearest));
+    } else {
+        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name));
+    }
+}
+
+/* A snapshot must not get old while one check uses the time it was given. */
+static bool check_timeouts(const struct config *config, const struct checks *checks, struct error *err)
+{
+    for (size_t i = 0; i < checks->count; i++) {
+        const struct check *check = &checks->items[i];
+        int64_t needed_ms = config->interval_ms + config->connect_timeout_ms + check->timeout_ms;
+        if (needed_ms >= config->stale_after_ms) {
+            error_set(err,
+                      "%s:%d: timeout of check '%s': interval + connect timeout + it is %" PRId64
+                      "ms, expected less than HEALTH_STALE_AFTER (%" PRId64 "ms)",
+                      config->checks_path, check->line, check->name, needed_ms, config->stale_after_ms);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool load_checks(const struct config *config, struct checks *out, struct error *err)
+{
+    struct buf text = {0};
+    bool ok = buf_read_file(&text, config->checks_path, CHECKS_FILE_MAX, err);
+
+    if (!ok) {
+        struct error why = *err;
+        error_set(err, "HEALTH_CHECKS='%.100s': %.120s", config->checks_path, why.text);
+    }
+    ok = ok && checks_parse(text.data != NULL ? text.data : "", text.len, config->checks_path, out, err);
+    if (ok && !check_timeouts(config, out, err)) {
+        checks_free(out);
+        ok = false;
+    }
+    buf_free(&text);
+    return ok;
+}
+
+static bool reload_checks(void *context, struct error *err)
+{
+    struct app *app = context;
+    struct checks checks = {0};
+
+    if (!load_checks(&app->config, &checks, err)) {
+        return false;
+    }
+    log_event(LOG_LEVEL_NOTICE, "checks reloaded", LOG_STR("file", app->config.checks_path),
+              LOG_INT("checks", checks.count));
+    prober_set_checks(app->prober, &checks);
+    return true;
+}
+
+static int listen_exit_code(enum listen_status status)
+{
+    switch (status) {
+    case LISTEN_OK: return EXIT_SUCCESS;
+    case LISTEN_HELD: return EX_UNAVAILABLE;
+    case LISTEN_CONFIG: return EX_CONFIG;
+    case LISTEN_FAILED: break;
+    }
+    return EXIT_FAILURE;
+}
+
+static int serve(struct app *app, struct checks *checks, int64_t started_ns)
+{
+    struct listener listener = {.fd = -1};
+    struct snapshot_slot *slot = NULL;
+    struct error err = {0};
+    int exit_code = EXIT_FAILURE;
+
+    (void)notify_init();
+    server_block_signals();
+    enum listen_status status = listen_open(&app->config, &listener, &err);
+    if (status != LISTEN_OK) {
+        exit_code = listen_exit_code(status);
+        goto out;
+    }
+    slot = snapshot_slot_new();
+    if (slot == NULL) {
+        error_set(&err, "eventfd: %s", strerror(errno));
+        goto out;
+    }
+    app->prober = prober_start(&app->config, checks, slot, &err);
+    if (app->prober == NULL) {
+        goto out;
+    }
+    log_event(LOG_LEVEL_NOTICE, "serving", LOG_STR("version", HEALTH_VERSION),
+              LOG_STR("listen", listener.name), LOG_STR("checks", app->config.checks_path),
+              LOG_INT("pid", getpid()));
+    exit_code = server_run(&(struct server_options){
+        .config = &app->config,
+        .listener = &listener,
+        .slot = slot,
+        .version = HEALTH_VERSION,
+        .started_ns = started_ns,
+        .reload = reload_checks,
+        .context = app,
+    });
+    log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_code", exit_code));
+
+out:
+    if (err.text[0] != '\0') {
+        char status_line[sizeof err.text + 16];
+        log_event(LOG_LEVEL_ERROR, "cannot start", LOG_STR("error", err.text));
+        snprintf(status_line, sizeof status_line, "STATUS=%s", err.text);
+        (void)notify_send(status_line);
+    }
+    listen_close(&listener);
+    checks_free(checks);
+    if (app->prober != NULL && !prober_stop(app->prober, PROBER_GOODBYE_MS)) {
+        _exit(exit_code); /* it hangs in name resolution: exit(3) would take its data away under it */
+    }
+    snapshot_slot_free(slot);
+    return exit_code;
+}
+
+static int run(enum mode mode, int64_t started_ns)
+{
+    struct app app = {0};
+    struct checks checks = {0};
+    struct rlimit fds = {0};
+    struct error err;
+    int exit_code = 0;
+
+    getrlimit(RLIMIT_NOFILE, &fds);
+    log_init(LOG_LEVEL_INFO);
+    if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, &app.config, &err) ||
+        (log_init((enum log_level)app.config.log_level), !load_checks(&app.config, &checks, &err))) {
+        log_event(LOG_LEVEL_ERROR, "configuration", LOG_STR("error", err.text));
+        return EX_CONFIG;
+    }
+    switch (mode) {
+    case MODE_SERVE: return serve(&app, &checks, started_ns);
+    case MODE_CGI: exit_code = oneshot_cgi(&app.config, &checks); break;
+    case MODE_ONCE: exit_code = oneshot_print(&app.config, &checks); break;
+    case MODE_CHECK_CONFIG: printf("configuration ok, %zu checks\n", checks.count); break;
+    }
+    checks_free(&checks);
+    return exit_code;
+}
+
+int main(int argc, char **argv)
+{
+    int64_t started_ns = clock_now_ns();
+    enum mode mode;
+
+    open_standard_descriptors();
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        print_help();
+        return EXIT_SUCCESS;
+    }
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("health-api " HEALTH_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (!choose_mode(argc, argv, &mode)) {
+        return EX_USAGE;
+    }
+    return run(mode, started_ns);
+}

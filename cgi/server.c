@@ -1,0 +1,468 @@
+/* The event loop. Main thread; owns the epoll set, the connections and the site. Nothing in here may block:
+ * every descriptor is non-blocking and a request is answered from what is already rendered. */
+#include "cgi/server.h"
+
+#include "cgi/connection.h"
+#include "cgi/deadman.h"
+#include "cgi/fcgi.h"
+#include "cgi/gate.h"
+#include "cgi/process.h"
+#include "cgi/route.h"
+#include "cgi/verdict.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/notify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TICK_NS            NS_PER_S
+#define PARTIAL_REQUEST_NS NS_PER_S /* DESIGN: at most 1 s from its first byte */
+#define EVENTS_PER_WAIT    64
+#define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
+
+struct server {
+    const struct server_options *options;
+    int epoll_fd;
+    int signal_fd;
+    int timer_fd;
+    bool is_accepting; /* the listener is in the epoll set */
+    bool is_ready;     /* READY=1 is sent */
+    bool is_done;
+    int exit_code;
+    int64_t drain_until_ns; /* CLOCK_NEVER: no SIGTERM yet */
+    struct connections connections;
+
+    struct site *site;
+    const struct snapshot *snapshot;
+    struct process_state process;
+    struct process_usage usage;
+    struct verdict verdict;
+    struct transitions transitions;
+    char checks_error[sizeof((struct error *)NULL)->text];
+    uint8_t peeked[GATE_MAX_BYTES];
+};
+
+void server_block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1); /* libfcgi installs a handler for it; it means nothing here */
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void view(void *context, struct render_input *out)
+{
+    struct server *s = context;
+    *out = (struct render_input){
+        .snapshot = s->snapshot,
+        .verdict = &s->verdict,
+        .version = s->options->version,
+        .now_ns = clock_now_ns(),
+        .started_ns = s->options->started_ns,
+        .config = s->options->config,
+        .transitions = &s->transitions,
+        .usage = &s->usage,
+        .connections = (int64_t)s->connections.open,
+        .checks_error = s->checks_error,
+    };
+    out->requests = site_request_counts(s->site, &out->request_count);
+}
+
+static void notify_status(struct server *s)
+{
+    char lines[256];
+    bool first = !s->is_ready && s->verdict.status != HEALTH_STARTING;
+
+    s->is_ready |= first;
+    if (s->verdict.reason == REASON_NONE) {
+        snprintf(lines, sizeof lines, "%sSTATUS=healthy", first ? "READY=1\n" : "");
+    } else {
+        snprintf(lines, sizeof lines, "%sSTATUS=%s: %s: %s", first ? "READY=1\n" : "",
+                 health_status_name(s->verdict.status), s->verdict.check, reason_name(s->verdict.reason));
+    }
+    (void)notify_send(lines);
+}
+
+static void record_change(struct server *s, const struct verdict *next)
+{
+    bool is_bad = next->status == HEALTH_DEGRADED;
+    log_event(is_bad ? LOG_LEVEL_WARN : LOG_LEVEL_NOTICE, "status changed",
+              LOG_STR("from", health_status_name(s->verdict.status)),
+              LOG_STR("to", health_status_name(next->status)), LOG_STR("check", next->check),
+              LOG_STR("reason", reason_name(next->reason)));
+    transitions_add(&s->transitions, &s->verdict, next, clock_wall_ms());
+}
+
+/* Judges anew; before each answer, so that not even the first one after a stop of the whole process is an old
+ * green. */
+static void update_verdict(struct server *s, int64_t now_ns)
+{
+    struct verdict next =
+        verdict_judge(s->snapshot, &s->process, now_ns, s->options->config->stale_after_ms * NS_PER_MS);
+    if (verdict_equal(&s->verdict, &next)) {
+        return;
+    }
+    record_change(s, &next);
+    s->verdict = next;
+    notify_status(s);
+    site_refresh(s->site);
+}
+
+static void take_snapshot(struct server *s, int64_t now_ns)
+{
+    uint64_t ignored;
+    (void)!read(snapshot_slot_event_fd(s->options->slot), &ignored, sizeof ignored);
+    snapshot_release(s->snapshot);
+    s->snapshot = snapshot_acquire(s->options->slot);
+    update_verdict(s, now_ns);
+    /* The status can be the same and the counts not known any more, or known again. */
+    s->verdict =
+        verdict_judge(s->snapshot, &s->process, now_ns, s->options->config->stale_after_ms * NS_PER_MS);
+    site_refresh(s->site);
+}
+
+static bool watch(struct server *s, int operation, int fd, uint32_t events, void *tag)
+{
+    struct epoll_event event = {.events = events, .data.ptr = tag};
+    return epoll_ctl(s->epoll_fd, operation, fd, &event) == 0;
+}
+
+static void set_accepting(struct server *s, bool accepting)
+{
+    if (s->is_accepting != accepting) {
+        s->is_accepting = accepting;
+        (void)watch(s, EPOLL_CTL_MOD, s->options->listener->fd, accepting ? EPOLLIN : 0,
+                    s->options->listener);
+    }
+}
+
+static void close_connection(struct server *s, struct connection *c, const char *why)
+{
+    log_event(LOG_LEVEL_DEBUG, "connection closed", LOG_STR("why", why));
+    connections_close(&s->connections, c);
+}
+
+static bool is_exhausted(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
+/* No descriptor or memory is left: a connection makes room, or the listener rests until the next tick; with
+ * neither, the level-triggered listener would spin. */
+static void make_room(struct server *s, const char *why)
+{
+    struct connection *oldest = connections_oldest(&s->connections);
+    if (oldest != NULL) {
+        close_connection(s, oldest, why);
+        return;
+    }
+    log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at the next tick", LOG_STR("error", why));
+    set_accepting(s, false);
+}
+
+static void accept_connections(struct server *s, int64_t now_ns)
+{
+    for (int i = 0; i < ACCEPTS_PER_WAKEUP && s->is_accepting; i++) {
+        int fd = accept4(s->options->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && is_exhausted(errno)) {
+            make_room(s, strerror(errno));
+            continue;
+        }
+        if (fd < 0) {
+            return; /* EAGAIN; or a peer that is gone already, and epoll tells of the next */
+        }
+        if (s->connections.open >= (size_t)s->options->config->max_connections) {
+            close_connection(s, connections_oldest(&s->connections), "the cap is reached, longest idle");
+        }
+        struct connection *c = connections_add(&s->connections, fd, now_ns);
+        if (!watch(s, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c)) {
+            close_connection(s, c, strerror(errno));
+        }
+    }
+}
+
+static void answer(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
+{
+    update_verdict(s, now_ns);
+    bool keep = fcgi_serve(&c->fd, s->site);
+    if (!keep || is_last) {
+        close_connection(s, c, "answered");
+    } else {
+        connections_move(&s->connections, c, CONNECTION_IDLE, now_ns);
+    }
+}
+
+static void serve_connection(struct server *s, struct connection *c, uint32_t events, int64_t now_ns)
+{
+    struct gate_result result = {0};
+    bool peer_is_done = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+    ssize_t n = recv(c->fd, s->peeked, sizeof s->peeked, MSG_PEEK);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !peer_is_done) {
+        return;
+    }
+    if (n <= 0) {
+        close_connection(s, c, n == 0 ? "closed by the peer" : strerror(errno));
+        return;
+    }
+    switch (gate_judge(s->peeked, (size_t)n, &result)) {
+    case GATE_WHOLE: answer(s, c, peer_is_done || result.has_body, now_ns); break;
+    case GATE_REJECT: close_connection(s, c, result.why); break;
+    case GATE_MORE:
+        if (peer_is_done) {
+            close_connection(s, c, "closed in mid-request");
+        } else if (c->phase != CONNECTION_PARTIAL) {
+            connections_move(&s->connections, c, CONNECTION_PARTIAL, now_ns);
+        }
+        break;
+    }
+}
+
+static void expire(struct server *s, enum connection_phase phase, int64_t limit_ns, int64_t now_ns)
+{
+    struct connection *c;
+    while ((c = s->connections.phases[phase].head) != NULL && c->since_ns + limit_ns <= now_ns) {
+        close_connection(s, c,
+                         phase == CONNECTION_PARTIAL ? "half a request for too long" : "idle for too long");
+    }
+}
+
+static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
+{
+    const struct config *config = s->options->config;
+    if (s->drain_until_ns != CLOCK_NEVER) {
+        s->is_done = true; /* the second signal */
+        return;
+    }
+    s->exit_code = exit_code;
+    s->drain_until_ns = now_ns + config->drain_ms * NS_PER_MS;
+    s->process.draining = exit_code == 0;
+    deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
+    (void)notify_send("STOPPING=1");
+    update_verdict(s, now_ns);
+}
+
+static void reload(struct server *s)
+{
+    struct error err;
+    char lines[64];
+    struct timespec now;
+
+    /* sd_notify(3): RELOADING=1 needs the time on CLOCK_MONOTONIC. */
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
+             (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    (void)notify_send(lines);
+    if (s->options->reload(s->options->context, &err)) {
+        s->checks_error[0] = '\0';
+    } else {
+        memcpy(s->checks_error, err.text, sizeof s->checks_error);
+        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", err.text));
+    }
+    s->is_ready = false;
+    notify_status(s);
+}
+
+static void read_signals(struct server *s, int64_t now_ns)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP) {
+            reload(s);
+        } else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
+            log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
+                      LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options->config->drain_ms));
+            begin_stop(s, now_ns, 0);
+        }
+    }
+}
+
+static void check_fd_limit(struct server *s, int64_t now_ns)
+{
+    char kinds[256];
+    if (s->usage.open_fds <= s->options->config->fd_limit || s->process.fd_limit) {
+        return;
+    }
+    process_describe_fds(kinds, sizeof kinds);
+    log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping to be started anew",
+              LOG_INT("open_fds", s->usage.open_fds), LOG_INT("limit", s->options->config->fd_limit),
+              LOG_STR("kinds", kinds));
+    s->process.fd_limit = true;
+    begin_stop(s, now_ns, 1);
+}
+
+static void tick(struct server *s, int64_t now_ns)
+{
+    uint64_t ignored;
+    (void)!read(s->timer_fd, &ignored, sizeof ignored);
+    deadman_arm(DEADMAN_PERIOD_MS);
+    (void)notify_send("WATCHDOG=1");
+    process_usage_read(&s->usage);
+    check_fd_limit(s, now_ns);
+    expire(s, CONNECTION_IDLE, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
+    if (s->drain_until_ns > now_ns) {
+        set_accepting(s, true);
+    }
+    update_verdict(s, now_ns);
+    site_refresh(s->site); /* the uptime in the documents */
+}
+
+static int64_t next_deadline(const struct server *s)
+{
+    const struct connection *partial = s->connections.phases[CONNECTION_PARTIAL].head;
+    int64_t deadline_ns = s->drain_until_ns;
+    if (partial != NULL && partial->since_ns + PARTIAL_REQUEST_NS < deadline_ns) {
+        deadline_ns = partial->since_ns + PARTIAL_REQUEST_NS;
+    }
+    return deadline_ns;
+}
+
+static void dispatch(struct server *s, const struct epoll_event *event, int64_t now_ns)
+{
+    void *tag = event->data.ptr;
+    if (tag == s->options->listener) {
+        accept_connections(s, now_ns);
+    } else if (tag == s->options->slot) {
+        take_snapshot(s, now_ns);
+    } else if (tag == &s->signal_fd) {
+        read_signals(s, now_ns);
+    } else if (tag == &s->timer_fd) {
+        tick(s, now_ns);
+    } else if (((struct connection *)tag)->phase != CONNECTION_CLOSED) {
+        serve_connection(s, tag, event->events, now_ns);
+    }
+}
+
+/* One batch of events. Returns how many there were. */
+static int turn(struct server *s, int timeout_ms)
+{
+    struct epoll_event events[EVENTS_PER_WAIT];
+    int count = epoll_wait(s->epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
+    int64_t now_ns = clock_now_ns();
+
+    for (int i = 0; i < count; i++) {
+        dispatch(s, &events[i], now_ns);
+    }
+    expire(s, CONNECTION_PARTIAL, PARTIAL_REQUEST_NS, now_ns);
+    connections_free_closed(&s->connections);
+    return count;
+}
+
+static bool open_all(struct server *s, struct error *err)
+{
+    const struct itimerspec each_second = {
+        .it_interval = {.tv_sec = TICK_NS / NS_PER_S},
+        .it_value = {.tv_sec = TICK_NS / NS_PER_S},
+    };
+    const char *errpos = "epoll_create1";
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->epoll_fd < 0) {
+        goto failed;
+    }
+    errpos = "signalfd";
+    s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (s->signal_fd < 0) {
+        goto failed;
+    }
+    errpos = "timerfd";
+    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &each_second, NULL) != 0) {
+        goto failed;
+    }
+    errpos = "epoll_ctl";
+    if (!watch(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) ||
+        !watch(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) ||
+        !watch(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options->slot), EPOLLIN, s->options->slot) ||
+        !watch(s, EPOLL_CTL_ADD, s->options->listener->fd, EPOLLIN, s->options->listener)) {
+        goto failed;
+    }
+    s->is_accepting = true;
+    errpos = "libfcgi";
+    return fcgi_init(err);
+
+failed:
+    error_set(err, "%s: %s", errpos, strerror(errno));
+    return false;
+}
+
+static void close_all(struct server *s)
+{
+    struct connection *c;
+    while ((c = connections_oldest(&s->connections)) != NULL) {
+        connections_close(&s->connections, c);
+    }
+    connections_free_closed(&s->connections);
+    int fds[] = {s->epoll_fd, s->signal_fd, s->timer_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    snapshot_release(s->snapshot);
+    site_free(s->site);
+}
+
+/* What waits on open connections is still answered; what waits in the backlog is our successor's. */
+static void finish(struct server *s)
+{
+    set_accepting(s, false);
+    while (turn(s, 0) > 0 && !s->is_done) {
+    }
+}
+
+static void serve(struct server *s)
+{
+    while (!s->is_done && clock_now_ns() < s->drain_until_ns) {
+        (void)turn(s, clock_poll_timeout_ms(next_deadline(s), clock_now_ns()));
+    }
+    finish(s);
+}
+
+int server_run(const struct server_options *options)
+{
+    /* Retry-After: by then there is a newer answer. */
+    int64_t retry_after_s = (options->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
+    struct server s = {
+        .options = options,
+        .epoll_fd = -1,
+        .signal_fd = -1,
+        .timer_fd = -1,
+        .drain_until_ns = CLOCK_NEVER,
+        .verdict = {.status = HEALTH_STARTING, .reason = REASON_STARTING, .check = SNAPSHOT_DATABASE},
+    };
+    struct error err;
+
+    s.site = site_new(view, &s, (int)retry_after_s);
+    s.snapshot = snapshot_acquire(options->slot);
+    process_usage_read(&s.usage);
+    site_refresh(s.site);
+    if (open_all(&s, &err)) {
+        deadman_init();
+        deadman_arm(DEADMAN_PERIOD_MS);
+        serve(&s);
+    } else {
+        log_event(LOG_LEVEL_ERROR, "cannot serve", LOG_STR("error", err.text));
+        s.exit_code = 1;
+    }
+    close_all(&s);
+    return s.exit_code;
+}

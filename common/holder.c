@@ -1,0 +1,235 @@
+/* Finds the process behind a listening socket in /proc. Any thread; start-up and error paths. */
+#include "common/holder.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* linux/net.h: the flag of a listening Unix socket in /proc/net/unix. */
+#define UNIX_ACCEPTING 0x10000
+/* include/net/tcp_states.h: TCP_LISTEN in /proc/net/tcp. */
+#define TCP_LISTENING 0x0A
+
+static void describe_user(uid_t uid, char *out, size_t out_size)
+{
+    char memory[1024];
+    struct passwd entry;
+    struct passwd *found = NULL;
+    if (getpwuid_r(uid, &entry, memory, sizeof memory, &found) == 0 && found != NULL) {
+        snprintf(out, out_size, "%s", entry.pw_name);
+    } else {
+        snprintf(out, out_size, "%u", (unsigned int)uid);
+    }
+}
+
+static ssize_t read_proc(pid_t pid, const char *name, char *out, size_t out_size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    ssize_t n = read(fd, out, out_size - 1);
+    close(fd);
+    out[n > 0 ? n : 0] = '\0';
+    return n;
+}
+
+static void describe_command(pid_t pid, char *out, size_t out_size)
+{
+    char name[64];
+    ssize_t n = read_proc(pid, "cmdline", out, out_size);
+    while (n > 0 && out[n - 1] == '\0') {
+        n--;
+    }
+    for (ssize_t i = 0; i < n; i++) {
+        if (!isprint((unsigned char)out[i])) {
+            out[i] = ' '; /* the NUL between two arguments, or what could steer a terminal */
+        }
+    }
+    if (n <= 0) {
+        ssize_t len = read_proc(pid, "comm", name, sizeof name);
+        snprintf(out, out_size, "[%.*s]", len > 0 ? (int)strcspn(name, "\n") : 7, len > 0 ? name : "unknown");
+    }
+}
+
+static void describe(pid_t pid, uid_t uid, struct holder *out)
+{
+    out->pid = pid;
+    out->uid = uid;
+    describe_user(uid, out->user, sizeof out->user);
+    describe_command(pid, out->command_line, sizeof out->command_line);
+}
+
+bool holder_of_peer(int connected_fd, struct holder *out)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (getsockopt(connected_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.pid <= 0) {
+        return false;
+    }
+    describe(peer.pid, peer.uid, out);
+    return true;
+}
+
+/* Whether one line of /proc/net/unix is the listening socket of path; its inode if so. */
+static bool match_unix(const char *line, const void *path, uint64_t *inode)
+{
+    unsigned int flags;
+    int path_at = 0;
+    /* Num RefCount Protocol Flags Type St Inode Path */
+    if (sscanf(line, "%*s %*x %*x %x %*x %*x %" SCNu64 " %n", &flags, inode, &path_at) != 2 || path_at == 0) {
+        return false;
+    }
+    size_t len = strcspn(line + path_at, "\n");
+    return (flags & UNIX_ACCEPTING) != 0 && len == strlen(path) && memcmp(line + path_at, path, len) == 0;
+}
+
+struct tcp_address {
+    char any[64];   /* the wildcard, in the file's notation */
+    char exact[64]; /* "0100007F:1F90" */
+};
+
+static bool match_tcp(const char *line, const void *context, uint64_t *inode)
+{
+    const struct tcp_address *address = context;
+    char local[64];
+    unsigned int state;
+    /* sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode */
+    if (sscanf(line, " %*[^:]: %63s %*s %x %*s %*s %*s %*s %*s %" SCNu64, local, &state, inode) != 3) {
+        return false;
+    }
+    return state == TCP_LISTENING && (strcmp(local, address->exact) == 0 || strcmp(local, address->any) == 0);
+}
+
+static bool find_inode(const char *file, bool (*match)(const char *, const void *, uint64_t *),
+                       const void *context, uint64_t *inode)
+{
+    char line[512];
+    bool found = false;
+    FILE *table = fopen(file, "re");
+    if (table == NULL) {
+        return false;
+    }
+    while (!found && fgets(line, sizeof line, table) != NULL) {
+        found = match(line, context, inode);
+    }
+    fclose(table);
+    return found;
+}
+
+/* The kernel prints each 32-bit word of an address as a number of the host's byte order. */
+static void format_words(char *out, size_t out_size, const uint32_t *words, int count, in_port_t port)
+{
+    size_t len = 0;
+    for (int i = 0; i < count; i++) {
+        len += (size_t)snprintf(out + len, out_size - len, "%08X", words[i]);
+    }
+    snprintf(out + len, out_size - len, ":%04X", ntohs(port));
+}
+
+static bool find_tcp_inode(const struct sockaddr *address, uint64_t *inode)
+{
+    struct tcp_address wanted;
+    uint32_t words[4] = {0};
+    in_port_t port;
+
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, address, sizeof in);
+        port = in.sin_port;
+        format_words(wanted.any, sizeof wanted.any, words, 1, port);
+        words[0] = in.sin_addr.s_addr;
+        format_words(wanted.exact, sizeof wanted.exact, words, 1, port);
+        if (find_inode("/proc/net/tcp", match_tcp, &wanted, inode)) {
+            return true;
+        }
+        words[0] = 0; /* a wildcard of IPv6 takes IPv4 as well */
+    } else {
+        struct sockaddr_in6 in6;
+        memcpy(&in6, address, sizeof in6);
+        port = in6.sin6_port;
+        memcpy(words, &in6.sin6_addr, sizeof words);
+    }
+    format_words(wanted.exact, sizeof wanted.exact, words, 4, port);
+    memset(words, 0, sizeof words);
+    format_words(wanted.any, sizeof wanted.any, words, 4, port);
+    return find_inode("/proc/net/tcp6", match_tcp, &wanted, inode);
+}
+
+static bool process_has_socket(const char *pid, const char *link)
+{
+    char path[64];
+    char target[64];
+    bool found = false;
+    struct dirent *entry;
+
+    snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return false;
+    }
+    while (!found && (entry = readdir(dir)) != NULL) {
+        ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+        target[n > 0 ? n : 0] = '\0';
+        found = strcmp(target, link) == 0;
+    }
+    closedir(dir);
+    return found;
+}
+
+static bool find_process(uint64_t inode, struct holder *out)
+{
+    char link[64];
+    bool found = false;
+    struct dirent *entry;
+    DIR *proc = opendir("/proc");
+
+    snprintf(link, sizeof link, "socket:[%" PRIu64 "]", inode);
+    while (proc != NULL && !found && (entry = readdir(proc)) != NULL) {
+        struct stat st;
+        if (!isdigit((unsigned char)entry->d_name[0]) || !process_has_socket(entry->d_name, link)) {
+            continue;
+        }
+        found = fstatat(dirfd(proc), entry->d_name, &st, 0) == 0;
+        if (found) {
+            describe((pid_t)strtol(entry->d_name, NULL, 10), st.st_uid, out);
+        }
+    }
+    if (proc != NULL) {
+        closedir(proc);
+    }
+    return found;
+}
+
+bool holder_of_address(const struct sockaddr *address, socklen_t len, struct holder *out)
+{
+    uint64_t inode = 0;
+    bool found = false;
+
+    if (address->sa_family == AF_UNIX && len > offsetof(struct sockaddr_un, sun_path)) {
+        struct sockaddr_un un = {0};
+        memcpy(&un, address, len < sizeof un ? len : sizeof un - 1);
+        found = find_inode("/proc/net/unix", match_unix, un.sun_path, &inode);
+    } else if (address->sa_family == AF_INET || address->sa_family == AF_INET6) {
+        found = find_tcp_inode(address, &inode);
+    }
+    return found && find_process(inode, out);
+}
+
+void holder_describe(const struct holder *h, char *out, int out_size)
+{
+    snprintf(out, (size_t)out_size, "pid %d (user %s): %s", (int)h->pid, h->user, h->command_line);
+}

@@ -1,0 +1,423 @@
+/* Settings: the table, durations, errors, unknown names. */
+#include "cgi/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define FD_SOFT_LIMIT 1024
+
+/* The last unknown variable that config_load reported. */
+static struct {
+    int calls;
+    char name[128];
+    char nearest[64];
+} unknown;
+
+static void record_unknown(const char *name, const char *nearest)
+{
+    unknown.calls++;
+    snprintf(unknown.name, sizeof unknown.name, "%s", name);
+    snprintf(unknown.nearest, sizeof unknown.nearest, "%s", nearest != NULL ? nearest : "(none)");
+}
+
+/* Loads with these variables, up to three. */
+static bool load(struct config *config, struct error *err, const char *a, const char *b, const char *c)
+{
+    char *vars[] = {(char *)(uintptr_t)a, (char *)(uintptr_t)b, (char *)(uintptr_t)c, NULL};
+    memset(&unknown, 0, sizeof unknown);
+    err->text[0] = '\0';
+    return config_load(vars, FD_SOFT_LIMIT, record_unknown, config, err);
+}
+
+static void an_empty_environment_gives_the_defaults(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    assert_true(load(&c, &err, NULL, NULL, NULL));
+    assert_null(c.listen);
+    assert_null(c.socket_group);
+    assert_int_equal(c.socket_mode, 0660);
+    assert_string_equal(c.checks_path, "/etc/health-api/checks.sql");
+    assert_int_equal(c.interval_ms, 2000);
+    assert_int_equal(c.connect_timeout_ms, 1000);
+    assert_int_equal(c.query_timeout_ms, 800);
+    assert_int_equal(c.reconnect_every_ms, 10000);
+    assert_int_equal(c.stale_after_ms, 6000);
+    assert_int_equal(c.fall, 1);
+    assert_int_equal(c.rise, 1);
+    assert_int_equal(c.drain_ms, 0);
+    assert_int_equal(c.stop_timeout_ms, 3000);
+    assert_int_equal(c.fd_limit, 819);
+    assert_int_equal(c.max_connections, 256);
+    assert_int_equal(c.idle_timeout_ms, 75000);
+    assert_int_equal(c.log_level, LOG_LEVEL_INFO);
+    assert_int_equal(unknown.calls, 0);
+}
+
+/* The text that config_get has for a setting. */
+static const char *effective(const struct config *config, const char *wanted)
+{
+    static char value[256];
+    const char *name;
+    for (size_t i = 0; config_get(config, i, &name, value, sizeof value); i++) {
+        if (strcmp(name, wanted) == 0)
+            return value;
+    }
+    return "(no such setting)";
+}
+
+static void each_setting_is_read_and_given_back(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {
+        {"HEALTH_LISTEN", "unix:/tmp/x.sock", "unix:/tmp/x.sock"},
+        {"HEALTH_LISTEN", "tcp:127.0.0.1:9000", "tcp:127.0.0.1:9000"},
+        {"HEALTH_LISTEN", "tcp:[::1]:9000", "tcp:[::1]:9000"},
+        {"HEALTH_SOCKET_MODE", "600", "0600"},
+        {"HEALTH_SOCKET_MODE", "0", "0000"},
+        {"HEALTH_SOCKET_GROUP", "www-data", "www-data"},
+        {"HEALTH_CHECKS", "/tmp/c.sql", "/tmp/c.sql"},
+        {"HEALTH_INTERVAL", "100ms", "100ms"},
+        {"HEALTH_CONNECT_TIMEOUT", "2s", "2s"},
+        {"HEALTH_QUERY_TIMEOUT", "1500ms", "1500ms"},
+        {"HEALTH_RECONNECT_EVERY", "60s", "1m"},
+        {"HEALTH_STALE_AFTER", "3600s", "1h"},
+        {"HEALTH_FALL", "100", "100"},
+        {"HEALTH_RISE", "3", "3"},
+        {"HEALTH_DRAIN", "5m", "5m"},
+        {"HEALTH_STOP_TIMEOUT", "90s", "90s"},
+        {"HEALTH_FD_LIMIT", "8", "8"},
+        {"HEALTH_FD_LIMIT", "1023", "1023"},
+        {"HEALTH_MAX_CONNECTIONS", "65536", "65536"},
+        {"HEALTH_IDLE_TIMEOUT", "24h", "24h"},
+        {"HEALTH_LOG_LEVEL", "debug", "debug"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        struct error err;
+        char var[128];
+        snprintf(var, sizeof var, "%s=%s", rows[i][0], rows[i][1]);
+        if (!load(&c, &err, var, NULL, NULL))
+            fail_msg("%s: %s", var, err.text);
+        if (strcmp(effective(&c, rows[i][0]), rows[i][2]) != 0)
+            fail_msg("%s: got %s, expected %s", var, effective(&c, rows[i][0]), rows[i][2]);
+    }
+}
+
+static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"HEALTH_INTERVAL=2", "HEALTH_INTERVAL='2': expected a duration"},
+        {"HEALTH_INTERVAL=99ms", "from 100ms to 1h"},
+        {"HEALTH_INTERVAL=61m", "HEALTH_INTERVAL='61m'"},
+        {"HEALTH_DRAIN=301s", "from 0s to 5m"},
+        {"HEALTH_SOCKET_MODE=0888", "HEALTH_SOCKET_MODE='0888': expected an octal mode from 0 to 0777"},
+        {"HEALTH_SOCKET_MODE=1777", "octal"},
+        {"HEALTH_SOCKET_MODE=rw", "octal"},
+        {"HEALTH_FALL=0", "HEALTH_FALL='0': expected a number from 1 to 100"},
+        {"HEALTH_FALL=-1", "from 1 to 100"},
+        {"HEALTH_FALL= 1", "from 1 to 100"},
+        {"HEALTH_RISE=101", "from 1 to 100"},
+        {"HEALTH_RISE=99999999999999999999", "from 1 to 100"},
+        {"HEALTH_MAX_CONNECTIONS=65537", "from 1 to 65536"},
+        {"HEALTH_MAX_CONNECTIONS=1e3", "from 1 to 65536"},
+        {"HEALTH_FD_LIMIT=7", "from 8 to 1023"},
+        {"HEALTH_FD_LIMIT=1024", "RLIMIT_NOFILE"},
+        {"HEALTH_LOG_LEVEL=verbose",
+         "HEALTH_LOG_LEVEL='verbose': expected error, warn, notice, info or debug"},
+        {"HEALTH_LISTEN=/run/x.sock", "HEALTH_LISTEN='/run/x.sock': expected unix:/PATH"},
+        {"HEALTH_LISTEN=unix:x.sock", "tcp:ADDR:PORT"},
+        {"HEALTH_LISTEN=tcp:9000", "tcp:ADDR:PORT"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        struct error err;
+        if (load(&c, &err, rows[i][0], NULL, NULL))
+            fail_msg("%s was taken", rows[i][0]);
+        if (strstr(err.text, rows[i][1]) == NULL)
+            fail_msg("%s: \"%s\" does not say \"%s\"", rows[i][0], err.text, rows[i][1]);
+    }
+}
+
+static void a_unix_path_may_fill_the_socket_address_and_no_more(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    char var[200] = "HEALTH_LISTEN=unix:/";
+    size_t start = strlen(var);
+    memset(var + start, 'p', 106);
+    assert_true(load(&c, &err, var, NULL, NULL));
+    var[start + 106] = 'p';
+    assert_false(load(&c, &err, var, NULL, NULL));
+    assert_non_null(strstr(err.text, "108 bytes"));
+}
+
+static void an_error_shows_no_control_characters_and_cuts_the_value(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    char var[1000] = "HEALTH_FALL=\x1b[31m\n";
+    assert_false(load(&c, &err, var, NULL, NULL));
+    assert_non_null(strstr(err.text, "'?[31m?'"));
+    memset(var + strlen(var), 'x', sizeof var - strlen(var) - 1);
+    assert_false(load(&c, &err, var, NULL, NULL));
+    assert_non_null(strstr(err.text, "xxx...': expected a number"));
+}
+
+static void an_empty_value_counts_as_unset(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    assert_true(load(&c, &err, "HEALTH_LISTEN=", "HEALTH_INTERVAL=", "HEALTH_SOCKET_GROUP="));
+    assert_null(c.listen);
+    assert_null(c.socket_group);
+    assert_int_equal(c.interval_ms, 2000);
+}
+
+static void of_two_values_the_first_counts_as_with_getenv(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    assert_true(load(&c, &err, "HEALTH_FALL=2", "HEALTH_FALL=3", NULL));
+    assert_int_equal(c.fall, 2);
+}
+
+static void stale_after_must_exceed_what_a_probe_may_take(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    assert_true(load(&c, &err, "HEALTH_STALE_AFTER=3801ms", NULL, NULL));
+    assert_false(load(&c, &err, "HEALTH_STALE_AFTER=3800ms", NULL, NULL));
+    assert_string_equal(err.text, "HEALTH_STALE_AFTER='3800ms': expected more than HEALTH_INTERVAL 2s + "
+                                  "HEALTH_CONNECT_TIMEOUT 1s + HEALTH_QUERY_TIMEOUT 800ms = 3800ms");
+    assert_false(
+        load(&c, &err, "HEALTH_INTERVAL=1h", "HEALTH_CONNECT_TIMEOUT=5m", "HEALTH_QUERY_TIMEOUT=5m"));
+    assert_non_null(strstr(err.text, "= 70m"));
+    assert_true(load(&c, &err, "HEALTH_INTERVAL=1h", "HEALTH_STALE_AFTER=2h", NULL));
+}
+
+static void the_fd_limit_follows_the_process_limit(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t soft_limit;
+        int64_t fd_limit;
+    } rows[] = {{1024, 819},
+                {65536, 52428},
+                {20, 16},
+                {4, 8},
+                {0, INT64_MAX / 5 * 4 + 1},
+                {-1, INT64_MAX / 5 * 4 + 1},
+                {INT64_MAX, INT64_MAX / 5 * 4 + 1}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        struct error err;
+        char *no_vars[] = {NULL};
+        assert_true(config_load(no_vars, rows[i].soft_limit, NULL, &c, &err));
+        assert_int_equal(c.fd_limit, rows[i].fd_limit);
+    }
+}
+
+static void an_unknown_name_is_reported_with_the_nearest_known_one(void **state)
+{
+    (void)state;
+    static const char *const rows[][3] = {
+        {"HEALTH_INTERVALL=2s", "HEALTH_INTERVALL", "HEALTH_INTERVAL"},
+        {"HEALTH_INTERVAL_MS=2", "HEALTH_INTERVAL_MS", "HEALTH_INTERVAL"},
+        {"HEALTH_interval=2s", "HEALTH_interval", "HEALTH_INTERVAL"},
+        {"HEALTH_LISTNE=x", "HEALTH_LISTNE", "HEALTH_LISTEN"},
+        {"HEALTH_CHECK=", "HEALTH_CHECK", "HEALTH_CHECKS"},
+        {"HEALTH_LOGLEVEL=info", "HEALTH_LOGLEVEL", "HEALTH_LOG_LEVEL"},
+        {"HEALTH_CONECT_TIMEOUT=1s", "HEALTH_CONECT_TIMEOUT", "HEALTH_CONNECT_TIMEOUT"},
+        {"HEALTH_PORT=tcp://10.0.0.1:80", "HEALTH_PORT", "(none)"},
+        {"HEALTH_SERVICE_HOST=10.0.0.1", "HEALTH_SERVICE_HOST", "(none)"},
+        {"HEALTH_=", "HEALTH_", "(none)"},
+        {"HEALTH_X", "HEALTH_X", "(none)"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        struct error err;
+        assert_true(load(&c, &err, "PATH=/bin", rows[i][0], "HOME_HEALTH_X=1"));
+        assert_int_equal(unknown.calls, 1);
+        assert_string_equal(unknown.name, rows[i][1]);
+        assert_string_equal(unknown.nearest, rows[i][2]);
+    }
+}
+
+static void a_huge_unknown_name_is_reported_cut_and_without_a_neighbour(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    char var[5000];
+    memset(var, 'A', sizeof var);
+    memcpy(var, "HEALTH_", 7);
+    var[sizeof var - 1] = '\0';
+    assert_true(load(&c, &err, var, NULL, NULL));
+    assert_int_equal(unknown.calls, 1);
+    assert_int_equal(strlen(unknown.name), 127);
+    assert_string_equal(unknown.nearest, "(none)");
+}
+
+static void durations_need_digits_and_a_unit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } rows[] = {
+        {"0s", 0},
+        {"0ms", 0},
+        {"800ms", 800},
+        {"2s", 2000},
+        {"02s", 2000},
+        {"1m", 60000},
+        {"1h", 3600000},
+        {"9223372036854775807ms", INT64_MAX},
+        {"9223372036854775s", INT64_C(9223372036854775000)},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        int64_t ms = -1;
+        if (!config_parse_duration(rows[i].text, &ms))
+            fail_msg("%s was refused", rows[i].text);
+        assert_int_equal(ms, rows[i].ms);
+    }
+}
+
+static void other_durations_are_refused(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        "5",
+        "0",
+        "s",
+        "ms",
+        "-1s",
+        "+1s",
+        " 1s",
+        "1s ",
+        "1 s",
+        "1.5s",
+        "1S",
+        "1sec",
+        "1m30s",
+        "1d",
+        "1us",
+        "1e3s",
+        "0x1s",
+        "9223372036854775808ms",
+        "9223372036854776s",
+        "99999999999999999999s",
+        "153722867280912931m",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        int64_t ms;
+        if (config_parse_duration(texts[i], &ms))
+            fail_msg("'%s' was taken", texts[i]);
+    }
+}
+
+/* What config_print_help prints; the caller frees. */
+static char *help_text(void)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    assert_non_null(out);
+    config_print_help(out);
+    assert_int_equal(fclose(out), 0);
+    return text;
+}
+
+static void help_has_one_aligned_line_for_each_setting(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    char value[256];
+    const char *name;
+    size_t i = 0;
+    size_t default_column = 0;
+    assert_true(load(&c, &err, NULL, NULL, NULL));
+    char *text = help_text();
+    char *rest;
+    for (char *line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest), i++) {
+        assert_true(config_get(&c, i, &name, value, sizeof value));
+        assert_memory_equal(line, "  ", 2);
+        assert_memory_equal(line + 2, name, strlen(name));
+        size_t column = 2 + strlen(name);
+        column += strspn(line + column, " ");
+        if (default_column == 0)
+            default_column = column;
+        assert_int_equal(column, default_column);
+    }
+    assert_false(config_get(&c, i, &name, value, sizeof value));
+    assert_int_equal(i, 17);
+    free(text);
+}
+
+static void help_shows_the_defaults(void **state)
+{
+    (void)state;
+    static const char *const wanted[] = {"0660 ",      "/etc/health-api/checks.sql ",
+                                         "2s ",        "800ms ",
+                                         "10s ",       "75s ",
+                                         "256 ",       "80% of the limit ",
+                                         "inherited ", CONFIG_DEFAULT_LISTEN};
+    char *text = help_text();
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        if (strstr(text, wanted[i]) == NULL)
+            fail_msg("no '%s' in:\n%s", wanted[i], text);
+    }
+    free(text);
+}
+
+static void unset_strings_are_given_back_empty(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    assert_true(load(&c, &err, NULL, NULL, NULL));
+    assert_string_equal(effective(&c, "HEALTH_LISTEN"), "");
+    assert_string_equal(effective(&c, "HEALTH_SOCKET_GROUP"), "");
+    assert_string_equal(effective(&c, "HEALTH_DRAIN"), "0s");
+    assert_string_equal(effective(&c, "HEALTH_QUERY_TIMEOUT"), "800ms");
+    assert_string_equal(effective(&c, "HEALTH_SOCKET_MODE"), "0660");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_environment_gives_the_defaults),
+        cmocka_unit_test(each_setting_is_read_and_given_back),
+        cmocka_unit_test(a_bad_value_is_an_error_with_name_value_and_expectation),
+        cmocka_unit_test(a_unix_path_may_fill_the_socket_address_and_no_more),
+        cmocka_unit_test(an_error_shows_no_control_characters_and_cuts_the_value),
+        cmocka_unit_test(an_empty_value_counts_as_unset),
+        cmocka_unit_test(of_two_values_the_first_counts_as_with_getenv),
+        cmocka_unit_test(stale_after_must_exceed_what_a_probe_may_take),
+        cmocka_unit_test(the_fd_limit_follows_the_process_limit),
+        cmocka_unit_test(an_unknown_name_is_reported_with_the_nearest_known_one),
+        cmocka_unit_test(a_huge_unknown_name_is_reported_cut_and_without_a_neighbour),
+        cmocka_unit_test(durations_need_digits_and_a_unit),
+        cmocka_unit_test(other_durations_are_refused),
+        cmocka_unit_test(help_has_one_aligned_line_for_each_setting),
+        cmocka_unit_test(help_shows_the_defaults),
+        cmocka_unit_test(unset_strings_are_given_back_empty),
+    };
+    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
