@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EVERY_MIN_MS   100
-#define EVERY_MAX_MS   (24 * 60 * 60 * 1000)
-#define TIMEOUT_MIN_MS 1
-#define TIMEOUT_MAX_MS (5 * 60 * 1000)
+#define EVERY_MIN_MS   INT64_C(100)
+#define EVERY_MAX_MS   (INT64_C(24) * 60 * 60 * 1000)
+#define TIMEOUT_MIN_MS INT64_C(1)
+#define TIMEOUT_MAX_MS (INT64_C(5) * 60 * 1000)
 
 /* Longer values are no valid ones: a name has at most 63 bytes, an int64 19 digits. */
 #define WORD_SIZE 64

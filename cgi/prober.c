@@ -220,7 +220,8 @@ static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2
         step_fresh(p, now_ns, &fresh);
     }
     if (p->kept != NULL) {
-        step_kept(p, now_ns, &kept);
+        /* Anew: a round that was just sent may be answered already, and took some time all the same. */
+        step_kept(p, clock_now_ns(), &kept);
     }
 
     fds[0] = (struct pollfd){.fd = p->fresh != NULL ? fresh.fd : -1, .events = fresh.events};
