@@ -18,6 +18,7 @@ ifeq ($(WERROR),1)
 WARNINGS += -Werror
 endif
 
+# Recursive: pkg-config is asked when something is compiled, for `make run` may have to install it first.
 HARDEN   := -fstack-protector-strong -fPIE
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DHEALTH_VERSION='"$(VERSION)"' $(CPPFLAGS)
 ALL_CFLAGS    = -std=c17 $(WARNINGS) $(HARDEN) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(CFLAGS) $(SANITIZE)
@@ -33,12 +34,12 @@ UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 .PHONY: all
-all: $(BUILD)/health-api
+all: $(BUILD)/health-api ## build build/health-api
 
 $(BUILD)/health-api: $(CGI_OBJ)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c | $(BUILD)/prerequisites
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -46,12 +47,99 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
+# A clear word instead of a page of missing headers.
+$(BUILD)/prerequisites:
+	@$(PKG_CONFIG) --exists $(PACKAGES) || { \
+	  echo "health-api needs a C compiler, pkg-config and the development files of libfcgi, libpq and json-c." >&2; \
+	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
+	@mkdir -p $(@D) && touch $@
+
 -include $(CGI_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d)
 
+.PHONY: run
+run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080) until Ctrl-C
+	@scripts/packages.sh run
+	@$(MAKE) -s --no-print-directory all
+	@PORT='$(PORT)' exec env --default-signal=INT scripts/run.sh # a shell's & leaves SIGINT ignored
+
+.PHONY: test
+test: ## install what the tests need, then unit tests and API tests
+	@scripts/packages.sh test
+	@$(MAKE) --no-print-directory layers unit api
+
 .PHONY: unit
-unit: $(UNIT_BIN)
+unit: $(UNIT_BIN) ## unit tests
 	@set -e; for t in $(UNIT_BIN); do ./$$t; done
 
+.PHONY: api
+api: all ## API tests: a real nginx and a real PostgreSQL of their own
+	HEALTH_API=$(BUILD)/health-api $(PYTHON) -m pytest -q tests/api
+
+.PHONY: layers
+layers: ## check that the includes flow one way
+	@scripts/check-layers.sh
+
+.PHONY: asan tsan
+asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/packages.sh test
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
+	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit api
+
+tsan: ## all tests under ThreadSanitizer
+	@scripts/packages.sh test
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
+	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit api
+
+C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] tests/unit/*.[ch])
+
+.PHONY: lint
+lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the layers
+	@scripts/packages.sh lint
+	@$(MAKE) --no-print-directory layers lint-installed
+
+.PHONY: lint-installed
+lint-installed:
+	clang-format --dry-run --Werror $(C_FILES)
+	$(MAKE) --no-print-directory BUILD=$(BUILD)/lint WERROR=1 all
+	clang-tidy --quiet --warnings-as-errors='*' $(CGI_SRC) $(COMMON_SRC) -- $(ALL_CPPFLAGS) -std=c17 \
+	  $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem -I. -DHEALTH_VERSION='"0"' cgi common
+	shellcheck scripts/*.sh .ci/run
+
+.PHONY: packages
+packages: ## install the Debian packages for building
+	@scripts/packages.sh build
+
+.PHONY: install
+install: all ## install under DESTDIR and PREFIX
+	install -D -m 755 $(BUILD)/health-api $(DESTDIR)$(PREFIX)/bin/health-api
+	install -d $(DESTDIR)$(PREFIX)/share/health-api/sql $(DESTDIR)$(PREFIX)/share/health-api/nginx
+	install -m 644 sql/*.sql $(DESTDIR)$(PREFIX)/share/health-api/sql
+	install -m 644 $(NGINX_FILES) $(DESTDIR)$(PREFIX)/share/health-api/nginx
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/health-api/README.md
+	install -m 644 ARCHITECTURE.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/health-api
+	test -e $(DESTDIR)/etc/health-api/checks.sql || \
+	  install -D -m 644 sql/checks.sql $(DESTDIR)/etc/health-api/checks.sql
+
+NGINX_FILES := $(wildcard nginx/health-api*)
+
+.PHONY: uninstall
+uninstall: ## remove what install has put there; a checks file that you changed stays
+	rm -f $(DESTDIR)$(PREFIX)/bin/health-api
+	rm -rf $(DESTDIR)$(PREFIX)/share/health-api $(DESTDIR)$(PREFIX)/share/doc/health-api
+	if cmp -s sql/checks.sql $(DESTDIR)/etc/health-api/checks.sql; then \
+	  rm $(DESTDIR)/etc/health-api/checks.sql && rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/health-api; \
+	elif [ -e $(DESTDIR)/etc/health-api/checks.sql ]; then \
+	  echo "kept $(DESTDIR)/etc/health-api/checks.sql: it is not the one that was shipped"; \
+	fi
+
 .PHONY: clean
-clean:
+clean: ## remove build/
 	rm -rf $(BUILD)
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z ]*\):[^#]*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
+	  awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo "Variables: PORT BUILD PREFIX DESTDIR CC CFLAGS WERROR=1"

@@ -17,8 +17,8 @@
 /* The least HEALTH_FD_LIMIT: the standard streams, listener, epoll, signalfd, timerfd, eventfd. */
 #define FD_LIMIT_MIN 8
 
-/* Longer names are no typing errors. */
-#define NEAR_NAME_MAX 40
+/* No setting's name is longer. */
+#define NAME_MAX_LEN 40
 
 enum kind {
     KIND_TEXT,
@@ -264,10 +264,10 @@ static int64_t min3(int64_t a, int64_t b, int64_t c)
     return least < c ? least : c;
 }
 
-/* Levenshtein's distance without regard to case; b is at most NEAR_NAME_MAX long. */
+/* Levenshtein's distance without regard to case; b is a setting's name or part of one. */
 static size_t edit_distance(const char *a, size_t a_len, const char *b)
 {
-    int64_t row[NEAR_NAME_MAX + 1];
+    int64_t row[NAME_MAX_LEN + 1];
     size_t b_len = strlen(b);
     for (size_t j = 0; j <= b_len; j++)
         row[j] = (int64_t)j;
@@ -290,8 +290,6 @@ static const char *nearest_name(const char *name, size_t name_len)
     const char *nearest = NULL;
     size_t part_len = name_len - strlen(PREFIX);
     size_t least = 4;
-    if (part_len > NEAR_NAME_MAX)
-        return NULL;
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         size_t distance = edit_distance(name + strlen(PREFIX), part_len, options[i].name + strlen(PREFIX));
         if (distance < least && distance * 2 < part_len) {

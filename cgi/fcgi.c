@@ -1,10 +1,13 @@
-/* libfcgi, one connection at a time, never in charge of a descriptor's life. Main thread. */
+/* libfcgi, one request at a time. Main thread; owns nothing between two requests. */
 #include "cgi/fcgi.h"
 
 #include <fcgiapp.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
+
+/* libfcgi's output buffer has 8192 bytes (fcgiapp.c, FCGX_Accept_r); a record's header and padding and the
+ * records that end the answer take up to 39 of them. An answer up to here is one write. */
+#define ONE_WRITE_MAX 8000
 
 bool fcgi_init(struct error *err)
 {
@@ -35,7 +38,21 @@ static void drain_input(FCGX_Request *r)
     }
 }
 
-static void answer(FCGX_Request *r, struct site *site)
+/* After a failed write libfcgi would write its whole buffer anew (EmptyBuffProc), so that the peer might read
+ * some bytes twice: hence no step after one that failed. And a long answer is flushed before the records that
+ * end it are added: if those did not fit behind it, FCGX_FClose would write twice by itself. */
+static bool put_response(FCGX_Request *r, const struct response *response)
+{
+    if (FCGX_PutStr(response->bytes, (int)response->len, r->out) < 0) {
+        return false;
+    }
+    if (response->len > ONE_WRITE_MAX && FCGX_FFlush(r->out) != 0) {
+        return false;
+    }
+    return FCGX_FClose(r->err) == 0 && FCGX_FClose(r->out) == 0;
+}
+
+static bool answer(FCGX_Request *r, struct site *site)
 {
     const struct request request = {
         .method = FCGX_GetParam("REQUEST_METHOD", r->envp),
@@ -43,9 +60,8 @@ static void answer(FCGX_Request *r, struct site *site)
         .script_name = FCGX_GetParam("SCRIPT_NAME", r->envp),
         .query = FCGX_GetParam("QUERY_STRING", r->envp),
     };
-    struct response response = route_answer(site, &request);
-    /* A failure is sticky in the stream: FCGX_FClose reports it. */
-    (void)FCGX_PutStr(response.bytes, (int)response.len, r->out);
+    const struct response response = route_answer(site, &request);
+    return put_response(r, &response);
 }
 
 bool fcgi_serve(int *fd, struct site *site)
@@ -58,16 +74,18 @@ bool fcgi_serve(int *fd, struct site *site)
     FCGX_InitRequest(&r, -1, 0);
     r.ipcFd = *fd;
     r.keepConnection = 1;
+    /* Should it close the connection, then without reading on to the peer's end (OS_Close). */
+    (void)FCGX_Detach(&r);
     if (FCGX_Accept_r(&r) != 0) {
-        *fd = -1; /* on a request that it cannot parse libfcgi closes the connection (FCGX_Free) */
+        /* The gate has seen a whole request, but a peer's reset takes it away again: read(2) fails, libfcgi
+         * has closed the descriptor, and the next open(2) of any thread may get its number. */
+        *fd = r.ipcFd;
         return false;
     }
     bool keep = r.keepConnection != 0;
     drain_input(&r);
-    bool ok = FCGX_GetError(r.in) == 0;
-    answer(&r, site);
-    ok &= FCGX_FClose(r.err) == 0;
-    ok &= FCGX_FClose(r.out) == 0;
+    /* An error in the input also tells of PARAMS that were cut short, which FCGX_Accept_r lets pass. */
+    bool ok = FCGX_GetError(r.in) == 0 && answer(&r, site);
     FCGX_Free(&r, 0);
     return ok && keep;
 }

@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <libgen.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -71,6 +72,16 @@ bool listen_is_inherited(void)
     return systemd_fds() > 0 || is_listening(STDIN_FILENO);
 }
 
+/* Accepted sockets inherit it. The end of a long answer must not wait for the peer's delayed ACK; libfcgi
+ * would set it in its own accept, which is not used here. */
+static void send_at_once(int fd, sa_family_t family)
+{
+    int on = 1;
+    if (family != AF_UNIX) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+}
+
 static enum listen_status inherit(int fd, const char *name, struct listener *out, struct error *err)
 {
     struct sockaddr_storage address = {0};
@@ -95,6 +106,7 @@ static enum listen_status inherit(int fd, const char *name, struct listener *out
         error_set(err, "%s: fcntl: %s", name, strerror(errno));
         return LISTEN_FAILED;
     }
+    send_at_once(fd, address.ss_family);
     out->fd = fd;
     out->inherited = true;
     snprintf(out->name, sizeof out->name, "%s", name);
@@ -134,7 +146,7 @@ static void held_error(const struct config *config, struct error *err, bool know
 }
 
 /* A lock on the socket's directory, so that of two processes that start at once one looks and binds at a
- * time. Returns the descriptor that holds it, -1 with errno. */
+ * time. Returns the descriptor that holds it, -1 with errno when there is no such directory. */
 static int lock_directory(const char *path)
 {
     char copy[sizeof((struct listener *)NULL)->path];
@@ -144,10 +156,11 @@ static int lock_directory(const char *path)
     int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK || clock_now_ns() > deadline_ns) {
-            int saved = errno;
-            close(fd);
-            errno = saved;
-            return -1;
+            /* One of us holds it for microseconds. Anyone who may read the directory can hold it for ever,
+             * and must not be able to keep us from starting. */
+            log_event(LOG_LEVEL_WARN, "the lock on the socket's directory is taken, going on without",
+                      LOG_STR("path", path), LOG_STR("error", strerror(errno)));
+            break;
         }
         (void)poll(NULL, 0, LOCK_RETRY_MS); /* nobody can be asked to wake us */
     }
@@ -174,11 +187,10 @@ static enum listen_status clear_path(const struct config *config, const struct s
         error_set(err, "socket: %s", strerror(errno));
         return LISTEN_FAILED;
     }
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0) {
-        held_error(config, err, holder_of_peer(fd, &holder), &holder);
-        status = LISTEN_HELD;
-    } else if (errno == EAGAIN) { /* alive, its backlog is full */
-        bool known = holder_of_address((const struct sockaddr *)address, sizeof *address, &holder);
+    bool answered = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    if (answered || errno == EAGAIN) { /* EAGAIN: alive, its backlog is full */
+        bool known = holder_of_peer(fd, &holder) ||
+                     holder_of_address((const struct sockaddr *)address, sizeof *address, &holder);
         held_error(config, err, known, &holder);
         status = LISTEN_HELD;
     } else if (errno != ECONNREFUSED && errno != ENOENT) {
@@ -206,7 +218,7 @@ static bool set_group(const struct config *config, const char *path, struct erro
                   config->socket_group);
         return false;
     }
-    if (chown(path, (uid_t)-1, entry.gr_gid) != 0) {
+    if (lchown(path, (uid_t)-1, entry.gr_gid) != 0) {
         error_set(err, "HEALTH_SOCKET_GROUP='%.64s': chown: %s, expected a group that this user is in",
                   config->socket_group, strerror(errno));
         return false;
@@ -214,7 +226,7 @@ static bool set_group(const struct config *config, const char *path, struct erro
     return true;
 }
 
-/* Binds and listens; the mode and the group are set before anyone can connect. */
+/* Binds and listens; the mode and the group are set before listen(2), and before it nobody can connect. */
 static enum listen_status bind_unix(const struct config *config, const struct sockaddr_un *address,
                                     struct listener *out, struct error *err)
 {
@@ -226,7 +238,9 @@ static enum listen_status bind_unix(const struct config *config, const struct so
         return LISTEN_FAILED;
     }
     errpos = "bind";
-    mode_t umask_before = umask(0177); /* nobody else until chmod */
+    /* bind(2) makes the path with 0777 less the umask (unix(7)): exactly the mode, and no chmod of a path
+     * that might be another's by then. No other thread is there yet. */
+    mode_t umask_before = umask(~(mode_t)config->socket_mode & 0777);
     bool bound = bind(fd, (const struct sockaddr *)address, sizeof *address) == 0;
     int bind_errno = errno;
     umask(umask_before);
@@ -236,10 +250,6 @@ static enum listen_status bind_unix(const struct config *config, const struct so
     }
     if (!set_group(config, address->sun_path, err)) {
         goto undo;
-    }
-    errpos = "chmod";
-    if (chmod(address->sun_path, (mode_t)config->socket_mode) != 0) {
-        goto failed;
     }
     errpos = "stat";
     if (lstat(address->sun_path, &st) != 0) {
@@ -344,10 +354,12 @@ static enum listen_status open_tcp(const struct config *config, const char *text
     }
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
-        error_set(err, "socket: %s", strerror(errno));
-        return LISTEN_FAILED;
+        enum listen_status status = errno == EAFNOSUPPORT ? LISTEN_CONFIG : LISTEN_FAILED; /* no IPv6 */
+        setting_error(config, err, "socket: %s", strerror(errno));
+        return status;
     }
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    send_at_once(fd, address.ss_family);
     if (bind(fd, (struct sockaddr *)&address, len) == 0 && listen(fd, BACKLOG) == 0) {
         out->fd = fd;
         snprintf(out->name, sizeof out->name, "tcp:%s", text);

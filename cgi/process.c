@@ -1,4 +1,5 @@
-/* Reads /proc/self. Main thread. */
+/* Reads /proc/self. Main thread; owns a directory stream, kept open because the count matters most when no
+ * descriptor is left to open one with. */
 #include "cgi/process.h"
 
 #include <dirent.h>
@@ -46,20 +47,26 @@ static void count_kind(struct kinds *kinds, const char *kind)
     kinds->counts[i]++;
 }
 
-/* Calls back for each open descriptor but the directory's own. False: /proc cannot be read. */
+/* Calls back for each open descriptor, the directory's own included: it stays. False: /proc cannot be read.
+ */
 static bool walk_fds(void (*each)(int dir_fd, const char *name, void *context), void *context)
 {
-    DIR *dir = opendir("/proc/self/fd");
+    static DIR *dir;
     struct dirent *entry;
+
+    if (dir == NULL) {
+        dir = opendir("/proc/self/fd");
+    } else {
+        rewinddir(dir);
+    }
     if (dir == NULL) {
         return false;
     }
     while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(dir)) {
+        if (entry->d_name[0] != '.') {
             each(dirfd(dir), entry->d_name, context);
         }
     }
-    closedir(dir);
     return true;
 }
 

@@ -4,10 +4,12 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,8 +57,10 @@ static void describe_command(pid_t pid, char *out, size_t out_size)
         n--;
     }
     for (ssize_t i = 0; i < n; i++) {
-        if (!isprint((unsigned char)out[i])) {
-            out[i] = ' '; /* the NUL between two arguments, or what could steer a terminal */
+        if (out[i] == '\0') {
+            out[i] = ' '; /* between two arguments, proc(5) */
+        } else if (!isprint((unsigned char)out[i])) {
+            out[i] = '?'; /* it could steer a terminal */
         }
     }
     if (n <= 0) {
@@ -78,6 +82,10 @@ bool holder_of_peer(int connected_fd, struct holder *out)
     struct ucred peer;
     socklen_t len = sizeof peer;
     if (getsockopt(connected_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.pid <= 0) {
+        return false;
+    }
+    /* It names the caller of listen(2), who may be gone and have left the socket to a child. */
+    if (kill(peer.pid, 0) != 0 && errno == ESRCH) {
         return false;
     }
     describe(peer.pid, peer.uid, out);
@@ -156,7 +164,11 @@ static bool find_tcp_inode(const struct sockaddr *address, uint64_t *inode)
         if (find_inode("/proc/net/tcp", match_tcp, &wanted, inode)) {
             return true;
         }
-        words[0] = 0; /* a wildcard of IPv6 takes IPv4 as well */
+        /* A socket of IPv6 takes IPv4 as well: on the wildcard, or on the mapped address (RFC 4291, 2.5.5.2).
+         */
+        words[2] = htonl(0xffff);
+        words[3] = words[0];
+        words[0] = 0;
     } else {
         struct sockaddr_in6 in6;
         memcpy(&in6, address, sizeof in6);

@@ -11,40 +11,47 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int notify_fd = -1;
+static struct {
+    int fd; /* -1: nobody wants to hear */
+    struct sockaddr_un address;
+    socklen_t address_len;
+} manager = {.fd = -1};
+
+/* A decimal number from 1 to max; 0 for anything else. */
+static int64_t parse_positive(const char *text, int64_t max)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    bool ok = errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && value <= max;
+    return ok ? value : 0;
+}
 
 static int64_t read_watchdog_ns(void)
 {
     const char *usec = getenv("WATCHDOG_USEC");
     const char *pid = getenv("WATCHDOG_PID");
-    char *end;
 
-    if (usec == NULL || (pid != NULL && strtol(pid, NULL, 10) != getpid())) {
+    if (usec == NULL || (pid != NULL && parse_positive(pid, INT32_MAX) != getpid())) {
         return 0;
     }
-    errno = 0;
-    long long value = strtoll(usec, &end, 10);
-    return errno == 0 && *end == '\0' && value > 0 ? value * NS_PER_US : 0;
+    return parse_positive(usec, INT64_MAX / NS_PER_US) * NS_PER_US;
 }
 
-static void connect_socket(const char *path)
+static void find_manager(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t len = strlen(path);
 
-    if ((path[0] != '/' && path[0] != '@') || len >= sizeof address.sun_path) {
+    if ((path[0] != '/' && path[0] != '@') || len >= sizeof manager.address.sun_path) {
         return;
     }
-    memcpy(address.sun_path, path, len);
+    manager.address.sun_family = AF_UNIX;
+    memcpy(manager.address.sun_path, path, len);
     if (path[0] == '@') {
-        address.sun_path[0] = '\0'; /* the abstract namespace, unix(7) */
+        manager.address.sun_path[0] = '\0'; /* the abstract namespace, unix(7) */
     }
-    notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-    if (notify_fd >= 0 && connect(notify_fd, (const struct sockaddr *)&address, address_len) != 0) {
-        close(notify_fd);
-        notify_fd = -1;
-    }
+    manager.address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+    manager.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
 int64_t notify_init(void)
@@ -52,8 +59,8 @@ int64_t notify_init(void)
     const char *path = getenv("NOTIFY_SOCKET");
     int64_t watchdog_ns = read_watchdog_ns();
 
-    if (path != NULL) {
-        connect_socket(path);
+    if (path != NULL && manager.fd < 0) {
+        find_manager(path);
     }
     unsetenv("NOTIFY_SOCKET");
     unsetenv("WATCHDOG_USEC");
@@ -61,10 +68,13 @@ int64_t notify_init(void)
     return watchdog_ns;
 }
 
+/* To the address each time: a connected socket would not find a manager that was started anew. */
 bool notify_send(const char *lines)
 {
-    if (notify_fd < 0) {
+    if (manager.fd < 0) {
         return true;
     }
-    return send(notify_fd, lines, strlen(lines), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)strlen(lines);
+    ssize_t sent = sendto(manager.fd, lines, strlen(lines), MSG_DONTWAIT | MSG_NOSIGNAL,
+                          (const struct sockaddr *)&manager.address, manager.address_len);
+    return sent == (ssize_t)strlen(lines);
 }

@@ -89,14 +89,14 @@ static void a_check_without_annotations_has_the_defaults(void **state)
 static void keeps_the_order_of_the_file(void **state)
 {
     (void)state;
-    struct checks c =
-        parse_good("-- check: b\nSELECT 1;\n-- check: a\n-- min: 7\nSELECT 2;\n-- check: c\nSELECT 3;");
+    struct checks c = parse_good(
+        "-- check: b\nSELECT 1;\n-- check: a\n-- min: 7\nSELECT 2;\n-- check: c\n-- min: 8\nSELECT 3;");
     assert_int_equal(c.count, 3);
     assert_string_equal(c.items[0].name, "b");
     assert_string_equal(c.items[1].name, "a");
     assert_string_equal(c.items[2].name, "c");
     assert_int_equal(c.items[1].min, 7);
-    assert_int_equal(c.items[2].min, 0);
+    assert_int_equal(c.items[2].min, 8);
     assert_string_equal(c.items[2].sql, "SELECT 3");
     checks_free(&c);
 }
@@ -220,6 +220,7 @@ static void refuses_values_outside_of_them(void **state)
         {"min", "-1", NUMBER},
         {"min", "1.5", NUMBER},
         {"min", "9223372036854775808", NUMBER},
+        {"min", "92233720368547758070", NUMBER},
         {"max", "", NUMBER},
         {"max", "1e9", NUMBER},
         {"max", "1000;", NUMBER},

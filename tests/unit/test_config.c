@@ -243,6 +243,7 @@ static void an_unknown_name_is_reported_with_the_nearest_known_one(void **state)
         {"HEALTH_LOGLEVEL=info", "HEALTH_LOGLEVEL", "HEALTH_LOG_LEVEL"},
         {"HEALTH_CONECT_TIMEOUT=1s", "HEALTH_CONECT_TIMEOUT", "HEALTH_CONNECT_TIMEOUT"},
         {"HEALTH_PORT=tcp://10.0.0.1:80", "HEALTH_PORT", "(none)"},
+        {"HEALTH_HOST=10.0.0.1", "HEALTH_HOST", "(none)"},
         {"HEALTH_SERVICE_HOST=10.0.0.1", "HEALTH_SERVICE_HOST", "(none)"},
         {"HEALTH_=", "HEALTH_", "(none)"},
         {"HEALTH_X", "HEALTH_X", "(none)"},

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Writes into the directory RUN an nginx.conf for 127.0.0.1:PORT and the production snippets that it includes, with
+# their socket and log moved into RUN. USER_LINE is empty or "user NAME;".
+# Usage: nginx-config.sh RUN PORT [USER_LINE]
+set -eu
+run=$1
+port=$2
+user_line=${3:-}
+source=$(dirname "$0")/../nginx
+
+for file in health-api-http.conf health-api.conf health-api.params health-api.headers; do
+    sed -e "s|unix:/run/health-api/|unix:$run/|" -e "s|/var/log/nginx/|$run/nginx-|" "$source/$file" >"$run/$file"
+done
+sed -e "s|@RUN@|$run|g" -e "s|@PORT@|$port|g" -e "s|@USER@|$user_line|" "$source/run.conf.in" >"$run/nginx.conf"
+mkdir -p "$run/tmp"

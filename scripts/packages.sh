@@ -1,0 +1,63 @@
+#!/bin/sh
+# Installs the Debian packages of the named sets that are missing: as root, or through sudo; otherwise it prints the
+# command to run. The services of those packages are not started. Sets: build run test lint.
+set -eu
+
+packages_of() {
+    case $1 in
+    build) echo gcc libc6-dev make pkg-config libfcgi-dev libpq-dev libjson-c-dev ;;
+    run) packages_of build && echo postgresql nginx curl util-linux procps ;;
+    test) packages_of run && echo libcmocka-dev python3-pytest python3-psycopg2 fcgiwrap lighttpd ;;
+    lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
+    *) echo "packages.sh: unknown set '$1', expected build, run, test or lint" >&2 && exit 64 ;;
+    esac
+}
+
+missing_of() {
+    for package in $1; do
+        state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+        [ "$state" = installed ] || echo "$package"
+    done | sort -u | tr '\n' ' '
+}
+
+# Debian's packages start their servers when they are installed; a policy-rc.d that says 101 forbids it
+# (invoke-rc.d(8)). One that is there already is left alone.
+install_as_root() {
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 1' INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q || echo "packages.sh: apt-get update failed, trying with the lists that are there" >&2
+    # shellcheck disable=SC2086  # a list of words
+    apt-get install -q -y --no-install-recommends $1
+}
+
+if [ "${1:-}" = --install-as-root ]; then # by sudo from below
+    install_as_root "$2"
+    exit
+fi
+
+wanted=""
+for set_name in "$@"; do
+    wanted="$wanted $(packages_of "$set_name")"
+done
+if ! command -v dpkg-query >/dev/null; then
+    echo "packages.sh: this is no Debian; these packages' equivalents are needed:$wanted" >&2
+    exit 0 # the build says what it does not find
+fi
+missing=$(missing_of "$wanted")
+[ -n "$missing" ] || exit 0
+echo "Installing: $missing"
+if [ "$(id -u)" -eq 0 ]; then
+    install_as_root "$missing"
+elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+    sudo "$0" --install-as-root "$missing"
+else
+    echo "packages.sh: not root and no sudo; run this, then try again:" >&2
+    echo "  apt-get update && apt-get install -y --no-install-recommends $missing" >&2
+    exit 1
+fi

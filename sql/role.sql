@@ -1,0 +1,30 @@
+-- The login that the probe uses: it may read the five tables and nothing else. Can be run again, after new tables too.
+-- As a superuser, connected to the database that is probed:
+--   psql -v ON_ERROR_STOP=1 -v password=... -d DATABASE -f sql/role.sql
+-- Without -v password the role gets none: for peer, certificate or GSSAPI authentication.
+
+SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'health_api') AS is_new \gset
+\if :is_new
+  CREATE ROLE health_api LOGIN;
+\endif
+
+ALTER ROLE health_api LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+
+-- One connection is kept, a second is there while a fresh one takes its place; the rest is for the orphans of
+-- connections that were dropped at a deadline and that the server has not ended yet, and for --once by hand.
+ALTER ROLE health_api CONNECTION LIMIT 10;
+
+\if :{?password}
+  ALTER ROLE health_api PASSWORD :'password';
+\endif
+
+-- The program sets its own, shorter limits for each query; these hold for whoever else uses the login.
+ALTER ROLE health_api SET default_transaction_read_only = on;
+ALTER ROLE health_api SET statement_timeout = '5s';
+ALTER ROLE health_api SET lock_timeout = '2s';
+ALTER ROLE health_api SET idle_in_transaction_session_timeout = '10s';
+ALTER ROLE health_api SET search_path = public, pg_catalog;
+
+SELECT format('GRANT CONNECT ON DATABASE %I TO health_api', current_database()) \gexec
+GRANT USAGE ON SCHEMA public TO health_api;
+GRANT SELECT ON hypotheses, analyses, entities, edges, debates TO health_api;
