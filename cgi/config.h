@@ -13,7 +13,7 @@
 #define CONFIG_DEFAULT_LISTEN "unix:/run/health-api/health-api.sock"
 
 struct config {
-    const char *listen;       /* NULL: not set. Points into the environment, as the other strings do */
+    const char *listen; /* NULL: not set. Points into the environment, as the other strings do */
     int64_t socket_mode;
     const char *socket_group; /* NULL: keep the process's group */
     const char *checks_path;
@@ -29,15 +29,15 @@ struct config {
     int64_t fd_limit;
     int64_t max_connections;
     int64_t idle_timeout_ms;
-    int64_t log_level;        /* enum log_level */
+    int64_t log_level; /* enum log_level */
 };
 
 /* Called for each unknown HEALTH_* variable, with the nearest known name (NULL when none is near). */
 typedef void config_unknown_fn(const char *name, const char *nearest);
 
-/* Fills *out from environ (an array as in environ(7)); defaults where a variable is absent or empty. fd_soft_limit is
- * RLIMIT_NOFILE, of which HEALTH_FD_LIMIT defaults to 80 %. False: err is "NAME='value': what was expected".
- * HEALTH_STALE_AFTER must exceed interval + connect timeout + query timeout. */
+/* Fills *out from environ (an array as in environ(7)); defaults where a variable is absent or empty.
+ * fd_soft_limit is RLIMIT_NOFILE, of which HEALTH_FD_LIMIT defaults to 80 %. False: err is "NAME='value':
+ * what was expected". HEALTH_STALE_AFTER must exceed interval + connect timeout + query timeout. */
 __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
                                                      config_unknown_fn *unknown, struct config *out,
                                                      struct error *err);

@@ -71,9 +71,11 @@ struct connection *connections_oldest(const struct connections *all)
 void connections_free_closed(struct connections *all)
 {
     struct connection_list *closed = &all->phases[CONNECTION_CLOSED];
-    while (closed->head != NULL) {
-        struct connection *c = closed->head;
-        list_remove(closed, c);
+    struct connection *c = closed->head;
+    *closed = (struct connection_list){0};
+    while (c != NULL) {
+        struct connection *next = c->next;
         free(c);
+        c = next;
     }
 }

@@ -1,5 +1,6 @@
 /* Judges the bytes of a FastCGI connection before libfcgi may read them: libfcgi blocks on half a request and
- * is unsafe on hostile records. Pure; main thread. The protocol: FastCGI Specification 1.0, sections 3, 5, 8. */
+ * is unsafe on hostile records. Pure; main thread. The protocol: FastCGI Specification 1.0, sections 3, 5, 8.
+ */
 #ifndef CGI_GATE_H
 #define CGI_GATE_H
 

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/notify.h"
+#include "common/version.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,6 +4,7 @@
 #include "cgi/prober.h"
 #include "cgi/route.h"
 #include "common/clock.h"
+#include "common/version.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -146,11 +146,14 @@ void probe_close(struct probe *p)
     }
 }
 
-/* Which of the wanted events are there now; -1 for a broken descriptor. */
+/* Which of the wanted events are there now. */
 static short ready_events(int fd, short events)
 {
     struct pollfd pfd = {.fd = fd, .events = events};
-    return poll(&pfd, 1, 0) > 0 ? pfd.revents : 0;
+    if (poll(&pfd, 1, 0) <= 0) {
+        return 0;
+    }
+    return pfd.revents;
 }
 
 /* Takes what waits in the socket off the budget before libpq may read it into its memory. */
@@ -457,9 +460,11 @@ enum probe_state probe_step(struct probe *p, int64_t now_ns, struct probe_wait *
         return p->state;
     }
     wait->fd = PQsocket(p->conn);
-    wait->events = p->state == PROBE_CONNECTING ? p->events : POLLIN;
-    if (p->state == PROBE_ROUND && p->unflushed) {
-        wait->events |= POLLOUT;
+    wait->events = POLLIN;
+    if (p->state == PROBE_CONNECTING) {
+        wait->events = p->events;
+    } else if (p->state == PROBE_ROUND && p->unflushed) {
+        wait->events = POLLIN | POLLOUT;
     }
     if (p->state != PROBE_IDLE) {
         wait->deadline_ns = p->deadline_ns;

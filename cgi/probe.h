@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 /* Bytes that one connect or one round may receive: an answer is a few hundred. */
-#define PROBE_BYTE_BUDGET (256 * 1024)
+#define PROBE_BYTE_BUDGET 262144
 
 /* How long after a check's own limit the server may take to say that it ended it. */
 #define PROBE_GRACE_MS 250

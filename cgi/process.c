@@ -47,8 +47,7 @@ static void count_kind(struct kinds *kinds, const char *kind)
     kinds->counts[i]++;
 }
 
-/* Calls back for each open descriptor, the directory's own included: it stays. False: /proc cannot be read.
- */
+/* Calls back for each open descriptor, the directory's own included. False: /proc cannot be read. */
 static bool walk_fds(void (*each)(int dir_fd, const char *name, void *context), void *context)
 {
     static DIR *dir;

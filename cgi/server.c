@@ -396,7 +396,6 @@ static bool open_all(struct server *s, struct error *err)
         goto failed;
     }
     s->is_accepting = true;
-    errpos = "libfcgi";
     return fcgi_init(err);
 
 failed:

@@ -164,8 +164,7 @@ static bool find_tcp_inode(const struct sockaddr *address, uint64_t *inode)
         if (find_inode("/proc/net/tcp", match_tcp, &wanted, inode)) {
             return true;
         }
-        /* A socket of IPv6 takes IPv4 as well: on the wildcard, or on the mapped address (RFC 4291, 2.5.5.2).
-         */
+        /* A socket of IPv6 takes IPv4 as well: its wildcard, or the mapped address (RFC 4291, 2.5.5.2). */
         words[2] = htonl(0xffff);
         words[3] = words[0];
         words[0] = 0;

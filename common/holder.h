@@ -11,7 +11,7 @@
 struct holder {
     pid_t pid;
     uid_t uid;
-    char user[64];         /* name of uid, or its number */
+    char user[64];          /* name of uid, or its number */
     char command_line[256]; /* arguments joined by spaces; "[name]" when they cannot be read */
 };
 

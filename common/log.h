@@ -19,8 +19,8 @@ enum log_level {
 __attribute__((warn_unused_result)) bool log_level_parse(const char *word, enum log_level *out);
 const char *log_level_name(enum log_level level);
 
-/* Lines above this level are dropped. Also finds out whether the journal reads stderr (JOURNAL_STREAM names its
- * device and inode, systemd.exec(5)): then lines begin with "<N>" and carry no time of their own. */
+/* Lines above this level are dropped. Also finds out whether the journal reads stderr (JOURNAL_STREAM names
+ * its device and inode, systemd.exec(5)): then lines begin with "<N>" and carry no time of their own. */
 void log_init(enum log_level max_level);
 
 /* A key with its value; build with the helpers below. Keys are literals: [a-z_]+. */
@@ -32,14 +32,14 @@ struct log_field {
 #define LOG_STR(k, v) ((struct log_field){.key = (k), .text = (v) != NULL ? (v) : ""})
 #define LOG_INT(k, v) ((struct log_field){.key = (k), .number = (int64_t)(v)})
 
-/* event: what happened, in a few words, a literal. Values are quoted when they must be; quotes, backslashes and
- * control characters in them are escaped, bytes that are not printable ASCII as \xNN (so nobody can forge a
- * line or steer a terminal). A line is cut at 2 KiB. */
+/* event: what happened, in a few words, a literal. Values are quoted when they must be; quotes, backslashes
+ * and control characters in them are escaped, bytes that are not printable ASCII as \xNN (so nobody can forge
+ * a line or steer a terminal). A line is cut at 2 KiB. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields, int count);
 
 #define LOG_COUNT_(...) ((int)(sizeof((struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field)))
 /* log_event(LOG_LEVEL_INFO, "listening", LOG_STR("path", p), LOG_INT("fd", fd)): at least one field. */
-#define log_event(level, event, ...)                                                                             \
+#define log_event(level, event, ...)                                                                         \
     log_write((level), (event), (struct log_field[]){__VA_ARGS__}, LOG_COUNT_(__VA_ARGS__))
 
 #endif

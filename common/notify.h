@@ -1,13 +1,13 @@
-/* Messages to the service manager: one datagram each to NOTIFY_SOCKET, sd_notify(3). Silent no-ops when that is
- * not set. Never blocks. Main thread. */
+/* Messages to the service manager: one datagram each to NOTIFY_SOCKET, sd_notify(3). Silent no-ops when that
+ * is not set. Never blocks. Main thread. */
 #ifndef COMMON_NOTIFY_H
 #define COMMON_NOTIFY_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Reads NOTIFY_SOCKET and WATCHDOG_USEC / WATCHDOG_PID and removes them from the environment, so that no child
- * speaks in our name. Returns the watchdog period in ns, 0 when none is wanted from this process. */
+/* Reads NOTIFY_SOCKET and WATCHDOG_USEC / WATCHDOG_PID and removes them from the environment, so that no
+ * child speaks in our name. Returns the watchdog period in ns, 0 when none is wanted from this process. */
 int64_t notify_init(void);
 
 /* Sends lines such as "READY=1\nSTATUS=healthy". False when a manager is there but did not take it. */
