@@ -77,8 +77,9 @@ bool fcgi_serve(int *fd, struct site *site)
     /* Should it close the connection, then without reading on to the peer's end (OS_Close). */
     (void)FCGX_Detach(&r);
     if (FCGX_Accept_r(&r) != 0) {
-        /* The gate has seen a whole request, but a peer's reset takes it away again: read(2) fails, libfcgi
-         * has closed the descriptor, and the next open(2) of any thread may get its number. */
+        /* The gate keeps this from happening: all bytes are here, and Linux keeps them even when the peer
+         * resets the connection. But if it does, libfcgi has closed the descriptor (FCGX_Free) and the next
+         * open(2) of any thread may get its number, so the caller must learn that it is gone. */
         *fd = r.ipcFd;
         return false;
     }

@@ -4,6 +4,7 @@
 #define COMMON_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* The numbers are syslog's (RFC 5424, 6.2.1), which sd-daemon(3) uses for its "<N>" line prefix. */
@@ -29,7 +30,11 @@ struct log_field {
     const char *text; /* NULL: use number */
     int64_t number;
 };
-#define LOG_STR(k, v) ((struct log_field){.key = (k), .text = (v) != NULL ? (v) : ""})
+static inline const char *log_text(const char *text)
+{
+    return text != NULL ? text : "";
+}
+#define LOG_STR(k, v) ((struct log_field){.key = (k), .text = log_text(v)})
 #define LOG_INT(k, v) ((struct log_field){.key = (k), .number = (int64_t)(v)})
 
 /* event: what happened, in a few words, a literal. Values are quoted when they must be; quotes, backslashes
