@@ -15,8 +15,7 @@ __attribute__((warn_unused_result)) bool fcgi_init(struct error *err);
 /* Answers the request that waits on *fd (non-blocking; the gate has said GATE_WHOLE). Never blocks. True: the
  * peer keeps the connection open for another request. False: close it (the peer asked for that, or the answer
  * did not fit into the socket's buffer because the peer does not read). *fd is -1 then if libfcgi has closed
- * it already, which it does when it cannot read the request: the gate lets only whole ones through, but a
- * peer's reset can take one away again. */
+ * it already, which it does with a request that it cannot parse; the gate lets none through. */
 __attribute__((warn_unused_result)) bool fcgi_serve(int *fd, struct site *site);
 
 #endif

@@ -34,6 +34,24 @@ static void view(void *context, struct render_input *out)
     };
 }
 
+static struct site *new_site(struct oneshot *o)
+{
+    int64_t retry_after_s = (o->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
+    struct site *site = site_new(view, o, (int)retry_after_s);
+    site_refresh(site);
+    return site;
+}
+
+static struct request request_of_environment(void)
+{
+    return (struct request){
+        .method = getenv("REQUEST_METHOD"),
+        .path_info = getenv("PATH_INFO"),
+        .script_name = getenv("SCRIPT_NAME"),
+        .query = getenv("QUERY_STRING"),
+    };
+}
+
 /* False: no descriptor is left. */
 static bool prepare(struct oneshot *o, const struct config *config, const struct checks *checks, bool probe)
 {
@@ -61,25 +79,33 @@ static int print(const char *bytes, size_t len)
 
 int oneshot_cgi(const struct config *config, const struct checks *checks)
 {
-    const struct request request = {
-        .method = getenv("REQUEST_METHOD"),
-        .path_info = getenv("PATH_INFO"),
-        .script_name = getenv("SCRIPT_NAME"),
-        .query = getenv("QUERY_STRING"),
-    };
+    const struct request request = request_of_environment();
     struct oneshot o;
 
     if (!prepare(&o, config, checks, route_needs_snapshot(&request))) {
         return 1;
     }
-    int64_t retry_after_s = (config->interval_ms + MS_PER_S - 1) / MS_PER_S;
-    struct site *site = site_new(view, &o, (int)retry_after_s);
-    site_refresh(site);
+    struct site *site = new_site(&o);
     struct response response = route_answer(site, &request);
     int exit_code = print(response.bytes, response.len);
     site_free(site);
     snapshot_release(o.snapshot);
     return exit_code;
+}
+
+void oneshot_cgi_unconfigured(void)
+{
+    static const struct config config = {0};
+    const struct request request = request_of_environment();
+    struct oneshot o = {.config = &config, .started_ns = clock_now_ns()};
+
+    o.verdict = verdict_of_process(REASON_INTERNAL);
+    o.snapshot = snapshot_new(0);
+    struct site *site = new_site(&o);
+    struct response response = route_answer(site, &request);
+    (void)print(response.bytes, response.len);
+    site_free(site);
+    snapshot_release(o.snapshot);
 }
 
 int oneshot_print(const struct config *config, const struct checks *checks)

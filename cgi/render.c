@@ -99,9 +99,8 @@ static struct json_object *new_failing(const struct render_input *in)
 {
     struct json_object *failing = json_object_new_array();
     const struct verdict *v = in->verdict;
-    bool from_snapshot =
-        v->status == HEALTH_DEGRADED && v->reason != REASON_STALE && v->reason != REASON_FD_LIMIT;
-    bool about_process = v->reason == REASON_DRAINING || v->reason == REASON_FD_LIMIT;
+    bool about_process = strcmp(v->check, VERDICT_PROCESS) == 0;
+    bool from_snapshot = v->status == HEALTH_DEGRADED && v->reason != REASON_STALE && !about_process;
 
     if (v->status != HEALTH_HEALTHY && !from_snapshot) {
         add_finding(failing, v->check, v->reason);

@@ -23,6 +23,11 @@ static struct verdict make(enum health_status status, enum reason reason, const 
     return v;
 }
 
+struct verdict verdict_of_process(enum reason reason)
+{
+    return make(HEALTH_DEGRADED, reason, VERDICT_PROCESS, false);
+}
+
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_state *process,
                              int64_t now_ns, int64_t stale_after_ns)
 {

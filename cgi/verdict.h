@@ -39,6 +39,9 @@ struct verdict {
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_state *process,
                              int64_t now_ns, int64_t stale_after_ns);
 
+/* Degraded for a reason of this process itself, nothing known of the database. */
+struct verdict verdict_of_process(enum reason reason);
+
 /* Whether two verdicts are the same answer (status, reason, check). */
 bool verdict_equal(const struct verdict *a, const struct verdict *b);
 

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -38,6 +37,7 @@ static void describe_user(uid_t uid, char *out, size_t out_size)
 static ssize_t read_proc(pid_t pid, const char *name, char *out, size_t out_size)
 {
     char path[64];
+    out[0] = '\0';
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -180,6 +180,21 @@ static bool find_tcp_inode(const struct sockaddr *address, uint64_t *inode)
     return find_inode("/proc/net/tcp6", match_tcp, &wanted, inode);
 }
 
+/* The owner of /proc/PID is no answer: for a process that has changed its user it is root (proc(5)). */
+static bool read_uid(pid_t pid, uid_t *uid)
+{
+    char status[1024];
+    unsigned int effective;
+
+    (void)read_proc(pid, "status", status, sizeof status);
+    const char *line = strstr(status, "\nUid:");
+    if (line == NULL || sscanf(line, " Uid: %*u %u", &effective) != 1) {
+        return false;
+    }
+    *uid = effective;
+    return true;
+}
+
 static bool process_has_socket(const char *pid, const char *link)
 {
     char path[64];
@@ -210,13 +225,11 @@ static bool find_process(uint64_t inode, struct holder *out)
 
     snprintf(link, sizeof link, "socket:[%" PRIu64 "]", inode);
     while (proc != NULL && !found && (entry = readdir(proc)) != NULL) {
-        struct stat st;
-        if (!isdigit((unsigned char)entry->d_name[0]) || !process_has_socket(entry->d_name, link)) {
-            continue;
-        }
-        found = fstatat(dirfd(proc), entry->d_name, &st, 0) == 0;
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        uid_t uid;
+        found = pid > 0 && process_has_socket(entry->d_name, link) && read_uid(pid, &uid);
         if (found) {
-            describe((pid_t)strtol(entry->d_name, NULL, 10), st.st_uid, out);
+            describe(pid, uid, out);
         }
     }
     if (proc != NULL) {

@@ -59,7 +59,11 @@ int64_t notify_init(void)
     const char *path = getenv("NOTIFY_SOCKET");
     int64_t watchdog_ns = read_watchdog_ns();
 
-    if (path != NULL && manager.fd < 0) {
+    if (manager.fd >= 0) {
+        close(manager.fd);
+        manager.fd = -1;
+    }
+    if (path != NULL) {
         find_manager(path);
     }
     unsetenv("NOTIFY_SOCKET");

@@ -1,0 +1,169 @@
+"""What a check finds, each as a real query on a real PostgreSQL."""
+import os
+
+import pytest
+from harness.wait import hold_for, wait_until
+
+GOOD = "-- check: good\nSELECT count(*) FROM debates;\n"
+
+
+@pytest.mark.parametrize("query, reason", [
+    ("SELECT 'many'::text", "malformed"),
+    ("SELECT '12'::text", "malformed"),
+    ("SELECT 1 UNION ALL SELECT 2", "malformed"),
+    ("SELECT 1 WHERE false", "malformed"),
+    ("SELECT 1, 2", "malformed"),
+    ("SELECT NULL::bigint", "malformed"),
+    ("SELECT -1", "malformed"),
+    ("SELECT 9223372036854775808", "malformed"),
+    ("SET work_mem = '1MB'", "malformed"),
+    ("COPY (SELECT 1) TO STDOUT", "malformed"),
+    ("SELECT count(*) FROM nowhere", "schema"),
+    ("SELECT no_such_function()", "schema"),
+    ("SELECT count(*) FROM pg_authid", "access"),
+    ("SELECT 1/0", "query_error"),
+    ("SELEC 1", "query_error"),
+    ("INSERT INTO debates SELECT * FROM debates", "query_error"),
+    ("SELECT nextval('debates_id_seq')", "access"),
+])
+def test_a_bad_answer_is_told_and_the_other_check_still_counts(start_backend, checks_file, query, reason):
+    backend = start_backend(HEALTH_CHECKS=checks_file(f"-- check: bad\n{query};\n{GOOD}"), HEALTH_INTERVAL="200ms")
+    document = backend.wait_failing(("bad", reason))
+
+    def both():
+        return backend.document()["counts"] == {"bad": None, "good": 607}
+    wait_until(both, 10, f"the good check counts, last {document}")
+    assert backend.ask().status == 503
+
+
+def test_a_write_is_refused_by_the_read_only_transaction(start_backend, checks_file, cluster):
+    cluster.execute("CREATE TABLE open_to_all (i int); GRANT ALL ON open_to_all TO PUBLIC;"
+                    "ALTER ROLE health_api RESET default_transaction_read_only")
+    try:
+        backend = start_backend(HEALTH_CHECKS=checks_file(
+            "-- check: bad\nWITH w AS (INSERT INTO open_to_all VALUES (1) RETURNING i) SELECT count(*) FROM w;\n"
+            + GOOD))
+        backend.wait_failing(("bad", "query_error"))
+        assert cluster.execute("SELECT count(*) FROM open_to_all") == [(0,)]
+    finally:
+        cluster.execute("DROP TABLE open_to_all; ALTER ROLE health_api SET default_transaction_read_only = on")
+
+
+def test_below_min_and_above_max_are_out_of_range_and_the_number_is_shown(start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file(
+        "-- check: low\n-- min: 5\nSELECT 4;\n-- check: high\n-- max: 5\nSELECT 6;\n"
+        "-- check: at_min\n-- min: 5\nSELECT 5;\n-- check: at_max\n-- max: 5\nSELECT 5;\n"))
+    document = backend.wait_failing(("low", "out_of_range"), ("high", "out_of_range"))
+    assert document["counts"] == {"low": 4, "high": 6, "at_min": 5, "at_max": 5}
+
+
+def test_severity_warn_is_reported_and_still_200(start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file(
+        "-- check: maybe\n-- severity: warn\nSELECT count(*) FROM nowhere;\n" + GOOD))
+    document = backend.wait_status("healthy")
+    assert document["warnings"] == [{"check": "maybe", "reason": "schema"}]
+    assert document["counts"] == {"maybe": None, "good": 607}
+    assert backend.ask().status == 200
+
+
+def test_a_slow_check_has_its_own_timeout_and_the_others_count(start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file(
+        "-- check: slow\n-- timeout: 100ms\nSELECT 1 FROM pg_sleep(20);\n" + GOOD))
+    backend.wait_failing(("slow", "query_timeout"), deadline_s=5)
+    wait_until(lambda: backend.document()["counts"]["good"] == 607, 5, "the good check counts")
+    assert backend.document("/api/status")["checks"]["slow"]["duration_ms"] >= 100
+
+
+def test_a_locked_table_is_query_timeout_for_that_check(backend, cluster):
+    connection = cluster.connect()
+    connection.autocommit = False
+    try:
+        connection.cursor().execute("LOCK TABLE debates IN ACCESS EXCLUSIVE MODE")
+        backend.wait_failing(("debates", "query_timeout"), deadline_s=3.5)
+        wait_until(lambda: backend.document()["counts"]["edges"] == 714201, 5, "edges counts")
+    finally:
+        connection.close()
+    backend.wait_status("healthy")
+
+
+def test_a_value_of_every_is_kept_between_its_runs_and_others_run_each_interval(start_backend, checks_file, cluster):
+    backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
+        "-- check: seldom\n-- every: 1h\nSELECT 4711;\n-- check: often\nSELECT 4712;\n"))
+    backend.wait_status("healthy")
+    before = cluster.statements()
+    wait_until(lambda: cluster.statements()["SELECT 4712"] >= before["SELECT 4712"] + 5, 10, "five more runs")
+    assert cluster.statements()["SELECT 4711"] == before["SELECT 4711"]
+    assert backend.document()["counts"] == {"seldom": 4711, "often": 4712}
+
+
+def test_a_failed_check_runs_at_every_interval_whatever_its_every_says(start_backend, checks_file, cluster):
+    backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
+        "-- check: seldom\n-- every: 1h\nSELECT count(*) FROM later;\n"))
+    backend.wait_failing(("seldom", "schema"))
+    cluster.execute("CREATE TABLE later (i int); GRANT SELECT ON later TO health_api")
+    try:
+        assert backend.wait_status("healthy", 5)["counts"] == {"seldom": 0}
+    finally:
+        cluster.execute("DROP TABLE later")
+
+
+def test_the_settings_hold_for_the_check_and_leave_nothing_in_the_session(start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file(
+        "-- check: in_check\n-- timeout: 321ms\n"
+        "SELECT count(*) FROM pg_settings WHERE (name, setting) IN (('statement_timeout', '321'),\n"
+        "  ('lock_timeout', '321'), ('transaction_read_only', 'on'), ('client_connection_check_interval', '500'),\n"
+        "  ('application_name', 'health-api'));\n"
+        "-- check: next_check\n"
+        "SELECT count(*) FROM pg_settings WHERE (name, setting) IN (('statement_timeout', '321'));\n"))
+    assert backend.wait_status("healthy")["counts"] == {"in_check": 5, "next_check": 0}
+
+
+def test_one_connection_and_a_fresh_one_every_reconnect_period(start_backend, cluster):
+    backend = start_backend(HEALTH_RECONNECT_EVERY="1s", HEALTH_INTERVAL="200ms")
+    backend.wait_status("healthy")
+    first = wait_until(cluster.probes, 5, "our connection")
+    assert len(first) == 1
+    wait_until(lambda: cluster.probes() not in ([], first) and len(cluster.probes()) == 1, 5, "a fresh connection")
+    assert backend.document("/api/status")["database"]["reconnects"] == 0
+    assert backend.document()["status"] == "healthy"
+
+
+def test_the_first_check_to_break_the_connection_does_not_starve_the_others(start_backend, checks_file):
+    backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
+        "-- check: breaks\nCOPY (SELECT 1) TO STDOUT;\n" + GOOD))
+    wait_until(lambda: backend.document()["counts"].get("good") == 607, 10, "the good check counts")
+    hold_for(lambda: backend.document()["failing"] == [{"check": "breaks", "reason": "malformed"}], 1, "malformed")
+
+
+def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, cluster):
+    backend = start_backend(HEALTH_INTERVAL="300ms", HEALTH_FALL=3, HEALTH_RISE=3, HEALTH_CHECKS=checks_file(GOOD))
+    backend.wait_status("healthy")
+    cluster.execute("ALTER TABLE debates RENAME TO debates_away")
+    try:
+        warned = wait_until(lambda: backend.document()["warnings"], 5, "a warning before the fall")
+        assert warned == [{"check": "good", "reason": "schema"}]
+        assert backend.document()["status"] == "healthy"
+        backend.wait_failing(("good", "schema"))
+    finally:
+        cluster.execute("ALTER TABLE debates_away RENAME TO debates")
+    wait_until(lambda: backend.document()["counts"]["good"] == 607, 5, "the count is back")
+    assert backend.document()["status"] == "degraded"
+    backend.wait_status("healthy")
+
+
+@pytest.mark.parametrize("text, where, expected", [
+    ("-- check: Bad\nSELECT 1;\n", ":1:", "name"),
+    ("-- check: a\n-- colour: red\nSELECT 1;\n", ":2:", "expected"),
+    ("-- check: a\nSELECT 1;\n-- check: a\nSELECT 2;\n", ":3:", "a"),
+    ("-- check: a\nSELECT 1; SELECT 2;\n", ":2:", "statement"),
+    ("-- check: a\n", ":1:", "statement"),
+    ("", "", "check"),
+])
+def test_a_wrong_checks_file_stops_the_start_with_file_and_line(checks_file, cluster, text, where, expected):
+    from harness import backend as program
+    path = checks_file(text)
+    for arguments in ((), ("--check-config",), ("--once",)):
+        done = program.run(*arguments, HEALTH_CHECKS=path, HEALTH_LISTEN=f"unix:{os.path.dirname(path)}/s",
+                           **cluster.environment())
+        assert done.returncode == 78
+        assert path + where in done.stderr and expected in done.stderr

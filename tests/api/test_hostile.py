@@ -1,0 +1,102 @@
+"""FastCGI peers that misbehave: that connection is closed, the others do not notice."""
+import statistics
+import struct
+import time
+
+import pytest
+from harness.fastcgi import (ABORT_REQUEST, BEGIN_REQUEST, GET_VALUES, PARAMS, STDIN, Connection, begin, pairs, record,
+                             request)
+from harness.wait import wait_until
+
+GOOD_PARAMS = pairs({"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/api/health"})
+
+
+def test_half_a_request_on_fifty_connections_delays_nobody_and_is_dropped_after_a_second(backend):
+    half = [Connection(backend.address) for _ in range(50)]
+    began = time.monotonic()
+    for connection in half:
+        connection.send(request()[:30])
+    took = []
+    while time.monotonic() - began < 0.5:
+        asked = time.monotonic()
+        assert backend.ask().status == 200
+        took.append(time.monotonic() - asked)
+    assert statistics.median(took) < 0.010
+    assert not any(connection.is_closed() for connection in half)
+    wait_until(lambda: all(connection.is_closed() for connection in half), 3, "every half request is dropped")
+    assert 0.9 < time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("data", [
+    b"GET / HTTP/1.1\r\n\r\n",
+    record(GET_VALUES, pairs({"FCGI_MAX_CONNS": ""}), request_id=0),
+    record(BEGIN_REQUEST, struct.pack(">HB5x", 1, 1), version=2),
+    begin(request_id=0),
+    begin() + begin(),
+    begin() + record(ABORT_REQUEST),
+    begin() + record(99, b"x"),
+    begin() + record(STDIN),
+    begin(role=2) + record(PARAMS) + record(STDIN),
+    begin() + record(PARAMS, GOOD_PARAMS, request_id=2),
+    begin() + record(PARAMS, b"\xff\xff\xff\xff\xff\xff\xff\xff"),
+    begin() + record(PARAMS, b"\x04\x7fNAME") + record(PARAMS) + record(STDIN),
+    request() + request(),
+    begin() + record(PARAMS, b"x" * 20000),
+    record(BEGIN_REQUEST, b"\0\1\0"),
+], ids=["http", "management", "version", "id_zero", "two_begins", "abort", "unknown_type", "no_params", "role",
+        "other_id", "huge_length", "pair_past_the_end", "pipelined", "too_long", "short_begin"])
+def test_a_record_that_is_not_ours_closes_that_connection_only(backend, data):
+    with Connection(backend.address) as bystander, Connection(backend.address) as hostile:
+        assert bystander.ask().status == 200
+        hostile.send(data)
+        wait_until(hostile.is_closed, 0.9, "closed at once")
+        assert bystander.ask().status == 200
+
+
+def test_a_request_that_comes_in_small_pieces_is_answered(backend):
+    # Not byte by byte: the program peeks until the request is whole, and the kernel lets a Unix socket's sender have
+    # only some 70 unread writes outstanding, however small.
+    with Connection(backend.address) as connection:
+        whole = request()
+        for start in range(0, len(whole), 4):
+            connection.send(whole[start:start + 4])
+        assert connection.receive().status == 200
+
+
+def test_a_body_is_ignored_answered_and_the_connection_closed(backend):
+    with Connection(backend.address) as connection:
+        assert connection.ask(method="POST", body=b"x" * 9000).status == 405
+        wait_until(connection.is_closed, 2, "closed after a body")
+
+
+def test_at_the_cap_the_longest_idle_connection_makes_room(start_backend):
+    backend = start_backend(HEALTH_MAX_CONNECTIONS=8)
+    idle = []
+    for _ in range(8):
+        idle.append(Connection(backend.address))
+        idle[-1].ask("/api/health/live")
+    with Connection(backend.address) as one_more:
+        assert one_more.ask("/api/health/live").status == 200
+        wait_until(idle[0].is_closed, 2, "the longest idle is closed")
+        assert not any(connection.is_closed() for connection in idle[1:])
+
+
+def test_an_idle_connection_is_closed_after_the_idle_timeout(start_backend):
+    backend = start_backend(HEALTH_IDLE_TIMEOUT="1s")
+    with Connection(backend.address) as connection:
+        connection.ask("/api/health/live")
+        assert not connection.is_closed()
+        wait_until(connection.is_closed, 5, "closed when idle")
+
+
+def test_a_peer_that_does_not_read_is_dropped_and_delays_nobody(backend):
+    def was_dropped():
+        try:
+            silent.send(request("/api/status"))
+        except ConnectionError:
+            return True
+        assert backend.ask("/api/health/live").status == 200  # and the last request was answered before that
+        return False
+    with Connection(backend.address) as silent:
+        wait_until(was_dropped, 10, "dropped when its answers fill the socket")
+    assert backend.ask().status == 200

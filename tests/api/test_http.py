@@ -1,0 +1,156 @@
+"""The HTTP contract: routes, methods, headers, errors."""
+import json
+
+import pytest
+from harness.cluster import PASSWORD
+from harness.fastcgi import Connection
+from harness.wait import wait_until
+
+ROUTES = ["/api/health", "/api/status", "/api/health/live"]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_route_has_the_headers_of_the_contract(backend, nginx, path):
+    answer = nginx.ask(path)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert int(answer.headers["Content-Length"]) == len(answer.body)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Health-Source"] == "backend"
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_head_and_options_agree_with_get(backend, nginx, path):
+    get, head, options = (nginx.ask(path, method) for method in ("GET", "HEAD", "OPTIONS"))
+    assert get.status == head.status == options.status == 200
+    assert head.body == options.body == b""
+    if path != "/api/status":  # whose numbers change with each request
+        assert head.headers["Content-Length"] == get.headers["Content-Length"]
+    assert options.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "PROPFIND"])
+def test_other_methods_are_405_with_allow(backend, nginx, method):
+    answer = nginx.ask(method=method, body=b"x" * 1000)
+    assert answer.status == 405
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert json.loads(answer.body)["status"] == 405
+
+
+def test_unknown_paths_are_404_and_broken_queries_400(backend, nginx):
+    for path, status in (("/api/health/nothing", 404), ("/api/health/", 404), ("/api/health?%zz", 400),
+                         ("/api/health?a=%00", 400), ("/api/health?a=b&t=%20", 200)):
+        answer = nginx.ask(path)
+        assert (path, answer.status) == (path, status)
+        if status != 200:
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert answer.headers["X-Health-Source"] == "backend"
+            assert json.loads(answer.body)["status"] == status
+
+
+def test_path_info_wins_when_it_is_not_empty(backend):
+    assert backend.ask("/api/nothing", PATH_INFO="/api/health/live").status == 200
+    assert backend.ask("/api/health", PATH_INFO="").status == 200
+    assert backend.ask("/api/health", PATH_INFO="/nothing").status == 404
+
+
+def test_a_503_has_retry_after(start_backend, nginx):
+    backend = start_backend(PGPORT=1)
+    backend.wait_failing(("database", "unreachable"))
+    for path in ("/api/health", "/api/status"):
+        answer = nginx.ask(path)
+        assert answer.status == 503
+        assert answer.headers["Retry-After"] == "2"
+        assert answer.headers["X-Health-Source"] == "backend"
+    assert nginx.ask("/api/health/live").status == 200
+
+
+def test_status_has_every_part_of_the_contract(backend, cluster):
+    document = backend.document("/api/status")
+    assert set(document) >= {"status", "database", "checks", "process", "snapshot", "transitions", "config"}
+    assert set(document["database"]) >= {"server_version", "in_recovery", "connected_since", "connect_ms",
+                                         "round_trip_ms", "consecutive_failures", "reconnects"}
+    assert document["database"]["in_recovery"] is False
+    assert document["database"]["round_trip_ms"] > 0
+    edges = document["checks"]["edges"]
+    assert set(edges) == {"value", "reason", "severity", "duration_ms", "checked_at", "last_ok"}
+    assert edges["value"] == edges["last_ok"]["value"] == 714201
+    assert set(document["process"]) == {"pid", "state", "open_fds", "max_fds", "rss_bytes", "connections",
+                                        "requests_total"}
+    assert document["process"]["pid"] == backend.pid
+    assert document["process"]["connections"] == 1
+    assert document["process"]["requests_total"]["/api/health"]["200"] >= 1
+    assert 0 <= document["snapshot"]["age_ms"] < document["snapshot"]["stale_after_ms"] == 6000
+    assert document["transitions"][0]["to"] == "healthy"
+    assert document["config"]["HEALTH_INTERVAL"] == "2s"
+
+
+def test_nothing_of_the_database_reaches_an_answer(start_backend, checks_file, cluster):
+    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: bad\nSELECT count(*) FROM secret_table;\n"))
+    backend.wait_failing(("bad", "schema"))
+    for path in ROUTES:
+        body = backend.ask(path).body.decode()
+        for word in ("secret_table", "does not exist", "42P01", "health_api", cluster.directory, PASSWORD):
+            assert word not in body
+    assert "secret_table" in backend.log()
+
+
+def test_nginx_never_answers_html_on_these_routes(backend, nginx):
+    long_query = "/api/health?" + "a" * 9000
+    assert nginx.ask(long_query).status == 414
+    assert nginx.ask(headers={"X-Long": "a" * 40000}).status == 400
+    assert nginx.ask(method="TRACE").status == 405
+    for answer in (nginx.ask(long_query), nginx.ask(headers={"X-Long": "a" * 40000}), nginx.ask(method="TRACE"),
+                   nginx.ask(method="POST", body=b"x" * 2000000)):
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["X-Health-Source"] == "nginx"
+        assert json.loads(answer.body)["status"] == answer.status
+    raw = nginx.send_raw(b"GET /api/health HTTP/1.1\r\n\r\n")  # no Host
+    assert b" 400 " in raw and b"html" not in raw
+    assert b"html" in nginx.ask("/elsewhere").body  # the rest of the site is not ours
+
+
+def test_a_hung_backend_is_503_json_from_nginx(backend, nginx):
+    import signal
+    backend.process.send_signal(signal.SIGSTOP)
+    try:
+        answer = nginx.ask()
+        assert answer.status == 503
+        assert answer.headers["X-Health-Source"] == "nginx"
+    finally:
+        backend.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: nginx.ask().status == 200, 10, "200 again")
+
+
+def test_a_limited_client_gets_429_as_json(backend, directory):
+    from harness.webserver import Nginx
+    nginx = Nginx(directory)
+    nginx.configure_untrusting()
+    nginx.start_configured()
+    try:
+        assert nginx.ask("/api/status").status == 403
+        assert json.loads(nginx.ask("/api/status").body)["status"] == 403
+        answers = [nginx.ask() for _ in range(60)]
+        limited = [answer for answer in answers if answer.status == 429]
+        assert limited and answers[0].status == 200
+        assert limited[0].headers["Content-Type"] == "application/problem+json"
+        assert json.loads(limited[0].body)["status"] == 429
+    finally:
+        nginx.stop()
+
+
+def test_keep_alive_through_nginx_uses_few_connections(backend, nginx):
+    connection = nginx.connect()
+    for _ in range(200):
+        connection.request("GET", "/api/health")
+        assert connection.getresponse().read()
+    connection.close()
+    assert backend.document("/api/status")["process"]["connections"] <= 3
+
+
+def test_the_same_connection_answers_many_requests(backend):
+    with Connection(backend.address) as connection:
+        for path in ROUTES * 20:
+            assert connection.ask(path).status == 200

@@ -1,0 +1,97 @@
+"""nginx -> health-api -> PostgreSQL, end to end."""
+import json
+import time
+
+from harness.backend import SANITIZED
+from harness.fastcgi import Connection
+from harness.wait import wait_until
+
+COUNTS = {"hypotheses": 1171, "analyses": 398, "entities": 49251, "edges": 714201, "debates": 607}
+NOTHING = dict.fromkeys(COUNTS)
+
+
+def test_the_five_counts_through_nginx(backend, nginx):
+    answer = nginx.ask()
+    assert answer.status == 200
+    document = json.loads(answer.body)
+    assert list(document) == ["status", "time", "version", "uptime_seconds", "counts", "failing", "warnings"]
+    assert document["status"] == "healthy"
+    assert document["counts"] == COUNTS
+    assert document["failing"] == [] and document["warnings"] == []
+
+
+def test_a_stopped_postgresql_is_503_at_once_and_200_again_by_itself(backend, nginx, cluster):
+    pid = backend.pid
+    cluster.stop("immediate")
+    stopped = time.monotonic()
+    try:
+        wait_until(lambda: nginx.ask().status == 503, 2, "503 after the stop")
+        assert time.monotonic() - stopped < 0.2
+        document = json.loads(nginx.ask().body)
+        assert document["status"] == "degraded"
+        assert [entry["check"] for entry in document["failing"]] == ["database"]
+        assert document["failing"][0]["reason"] in ("unreachable", "restarting")
+        assert document["counts"] == NOTHING
+    finally:
+        cluster.start()
+    started = time.monotonic()
+    wait_until(lambda: nginx.ask().status == 200, 10, "200 after the start")
+    assert time.monotonic() - started < 3
+    assert json.loads(nginx.ask().body)["counts"] == COUNTS
+    assert backend.pid == pid and backend.process.poll() is None
+
+
+def test_a_renamed_table_costs_its_own_count_only(backend, nginx, cluster):
+    cluster.execute("ALTER TABLE debates RENAME TO debates_away")
+    try:
+        document = backend.wait_failing(("debates", "schema"), deadline_s=3.5)
+        assert document["counts"] == {**COUNTS, "debates": None}
+        assert nginx.ask().status == 503
+    finally:
+        cluster.execute("ALTER TABLE debates_away RENAME TO debates")
+    assert backend.wait_status("healthy")["counts"] == COUNTS
+
+
+def test_a_killed_backend_is_503_json_from_nginx(backend, nginx):
+    backend.process.kill()
+    backend.process.wait()
+    for method in ("GET", "HEAD", "POST"):
+        answer = nginx.ask(method=method)
+        assert answer.status == 503
+        assert answer.headers["X-Health-Source"] == "nginx"
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Cache-Control"] == "no-store"
+    assert json.loads(nginx.ask().body) == {
+        "status": "degraded", "failing": [{"check": "backend", "reason": "unreachable"}]}
+
+
+def test_a_terminated_connection_of_ours_stays_200_and_counts_as_a_reconnect(backend, cluster):
+    before = backend.document("/api/status")["database"]["reconnects"]
+    cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'")
+
+    def reconnected():
+        document = backend.document("/api/status")
+        assert document["status"] == "healthy"
+        return document["database"]["reconnects"] == before + 1
+    wait_until(reconnected, 5, "one reconnect")
+    assert not [line for line in backend.events("status changed") if line["to"] == "degraded"]
+
+
+def test_ten_thousand_requests_and_a_hundred_stops_leak_nothing(backend, cluster):
+    with Connection(backend.address) as connection:
+        for _ in range(2000):  # the allocator's steady state
+            connection.ask()
+    fds, rss = backend.fds(), backend.rss_kib()
+    with Connection(backend.address) as connection:
+        for _ in range(10000):
+            assert connection.ask().status == 200
+    for _ in range(10000):
+        assert backend.ask().status == 200
+    for _ in range(100):
+        cluster.stop("immediate")
+        wait_until(lambda: backend.ask().status == 503, 10, "503")
+        cluster.start()
+        wait_until(lambda: backend.ask().status == 200, 20, "200")
+    wait_until(lambda: backend.fds() == fds, 5, f"{fds} descriptors as before")
+    if not SANITIZED:
+        assert backend.rss_kib() - rss <= 1024

@@ -1,0 +1,82 @@
+"""Fixtures: one PostgreSQL per session for tests that leave it as it was, one of its own for those that hurt it."""
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from harness.backend import Backend  # noqa: E402
+from harness.cluster import ROOT, Cluster  # noqa: E402
+from harness.webserver import Nginx  # noqa: E402
+
+CHECKS = os.path.join(ROOT, "sql", "checks.sql")
+
+
+@pytest.fixture(scope="session")
+def base():
+    """A short directory that every user may enter: a Unix socket's path has at most 107 bytes."""
+    directory = tempfile.mkdtemp(prefix="health-", dir="/tmp")
+    os.chmod(directory, 0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(base):
+    """A server with the schema, the role and the full sample; tests put back what they change."""
+    server = Cluster(os.path.join(base, "pg"))
+    server.create()
+    server.load("sample.sql")
+    yield server
+    server.destroy()
+
+
+@pytest.fixture
+def directory(base):
+    path = tempfile.mkdtemp(dir=base)
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def checks_file(directory):
+    """Writes a checks file and returns its path."""
+    def write(text, name="checks.sql"):
+        path = os.path.join(directory, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+    return write
+
+
+@pytest.fixture
+def start_backend(directory, cluster):
+    """Starts backends that are stopped, and whose logs are read for sanitizer reports, after the test."""
+    started = []
+
+    def start(wait=True, popen=None, **settings):
+        backend = Backend(directory, **{**cluster.environment(), "HEALTH_CHECKS": CHECKS, **settings})
+        started.append(backend)
+        return backend.start(wait, **(popen or {}))
+    yield start
+    for backend in started:
+        backend.stop()
+
+
+@pytest.fixture
+def backend(start_backend):
+    """A healthy program with the shipped checks."""
+    program = start_backend()
+    program.wait_status("healthy")
+    return program
+
+
+@pytest.fixture
+def nginx(directory):
+    server = Nginx(directory).start()
+    yield server
+    server.stop()

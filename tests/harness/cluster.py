@@ -1,0 +1,121 @@
+"""A PostgreSQL server of the tests' own, with the project's schema and role."""
+import glob
+import os
+import shutil
+import subprocess
+
+import psycopg2
+
+from . import process
+from .wait import wait_until
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SERVER_USER = "postgres" if os.geteuid() == 0 else None
+PASSWORD = "a secret that no answer may show"
+
+SETTINGS = """
+listen_addresses = ''
+fsync = off
+max_connections = 40
+log_statement = 'all'
+log_line_prefix = '%t [%p] %a '
+"""
+
+
+def _bin(name):
+    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"))
+    return found[-1] if found else shutil.which(name)
+
+
+class Cluster:
+    """One server in directory; stop() and start() as often as a test likes."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.data = os.path.join(directory, "data")
+        self.log = os.path.join(directory, "postgres.log")
+        self.database = "knowledge"
+
+    def create(self):
+        os.makedirs(self.directory, exist_ok=True)
+        if SERVER_USER:
+            shutil.chown(self.directory, SERVER_USER)
+        self._run(_bin("initdb"), "-D", self.data, "-U", "postgres", "-k", "-E", "UTF8", "--locale=C.UTF-8",
+                  "--auth=trust", "--no-sync")
+        with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
+            conf.write(SETTINGS + f"unix_socket_directories = '{self.directory}'\n")
+        with open(os.path.join(self.data, "pg_hba.conf"), "w", encoding="utf-8") as hba:
+            hba.write("local all health_api scram-sha-256\nlocal all postgres trust\n")
+        self.start()
+        self.execute(f"CREATE DATABASE {self.database}", database="postgres")
+        self.load("schema.sql")
+        self.load("role.sql", "-v", f"password={PASSWORD}")
+
+    def load(self, name, *options):
+        """Runs a file of sql/ in psql as the superuser."""
+        subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-U", "postgres",
+                        "-d", self.database, *options, "-f", os.path.join(ROOT, "sql", name)],
+                       check=True, stdout=subprocess.DEVNULL)
+
+    def start(self, wait=True):
+        self._run(_bin("pg_ctl"), "-D", self.data, "-l", self.log, "-w" if wait else "-W", "-t", "60", "start")
+
+    def stop(self, mode="immediate"):
+        self._run(_bin("pg_ctl"), "-D", self.data, "-m", mode, "-w", "stop")
+
+    @property
+    def is_running(self):
+        return os.path.exists(os.path.join(self.data, "postmaster.pid"))
+
+    def destroy(self):
+        if self.is_running:
+            self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def environment(self, **changes):
+        """What makes libpq connect here as the probe's role."""
+        return {"PGHOST": self.directory, "PGUSER": "health_api", "PGDATABASE": self.database,
+                "PGPASSWORD": PASSWORD, **changes}
+
+    def connect(self, database=None):
+        connection = psycopg2.connect(host=self.directory, user="postgres", dbname=database or self.database)
+        connection.autocommit = True
+        return connection
+
+    def execute(self, sql, database=None):
+        """Runs sql as the superuser and returns the rows, if it has any."""
+        connection = self.connect(database)
+        try:
+            cursor = connection.cursor()
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def probes(self):
+        """The pids of the server's processes that work for health-api."""
+        rows = self.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'health-api'")
+        return [row[0] for row in rows]
+
+    def statements(self):
+        """How often health-api ran each statement so far, from the server's log."""
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            lines = [line.split("execute <unnamed>: ")[1].strip() for line in log
+                     if " health-api " in line and "execute <unnamed>: " in line]
+        return {line: lines.count(line) for line in set(lines)}
+
+    def terminate_probes(self):
+        self.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'")
+        wait_until(lambda: True, 1)
+
+    def _run(self, *argv):
+        child = process.start(list(argv), log=self.log + ".ctl", user=SERVER_USER, cwd="/")
+        assert child.wait(90) == 0, f"{argv} failed:\n" + self._tail()
+
+    def _tail(self):
+        text = ""
+        for name in (self.log + ".ctl", self.log):
+            if os.path.exists(name):
+                with open(name, encoding="utf-8", errors="replace") as log:
+                    text += log.read()[-2000:]
+        return text

@@ -1,0 +1,96 @@
+"""A FastCGI client by hand, for what a real web server would never send. FastCGI Specification 1.0."""
+import socket
+import struct
+
+BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES = range(1, 10)
+RESPONDER = 1
+
+
+def record(kind, content=b"", request_id=1, version=1, padding=0):
+    return struct.pack(">BBHHBB", version, kind, request_id, len(content), padding, 0) + content + b"\0" * padding
+
+
+def begin(request_id=1, role=RESPONDER, keep=True):
+    return record(BEGIN_REQUEST, struct.pack(">HB5x", role, 1 if keep else 0), request_id)
+
+
+def _length(n):
+    return bytes([n]) if n < 128 else struct.pack(">I", n | 0x80000000)
+
+
+def pairs(params):
+    out = b""
+    for name, value in params.items():
+        name, value = name.encode(), value.encode("latin-1")
+        out += _length(len(name)) + _length(len(value)) + name + value
+    return out
+
+
+def request(path="/api/health", method="GET", query="", keep=True, body=b"", request_id=1, **params):
+    """The bytes of one whole request."""
+    every = {"REQUEST_METHOD": method, "SCRIPT_NAME": path, "QUERY_STRING": query, **params}
+    return (begin(request_id, keep=keep) + record(PARAMS, pairs(every), request_id)
+            + record(PARAMS, b"", request_id) + (record(STDIN, body, request_id) if body else b"")
+            + record(STDIN, b"", request_id))
+
+
+class Response:
+    def __init__(self, stdout):
+        head, _, self.body = stdout.partition(b"\r\n\r\n")
+        self.headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n"))
+        self.status = int(self.headers["Status"].split()[0])
+
+
+class Connection:
+    """One connection to address: a path, or (host, port)."""
+
+    def __init__(self, address, timeout_s=10.0):
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self.socket = socket.socket(family)
+        self.socket.settimeout(timeout_s)
+        self.socket.connect(address)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def _exactly(self, n):
+        data = b""
+        while len(data) < n:
+            more = self.socket.recv(n - len(data))
+            if not more:
+                raise EOFError(f"closed by the peer after {len(data)} of {n} bytes")
+            data += more
+        return data
+
+    def receive(self):
+        """The response that is under way. EOFError when the connection is closed instead."""
+        stdout = b""
+        while True:
+            _, kind, _, length, padding, _ = struct.unpack(">BBHHBB", self._exactly(8))
+            content = self._exactly(length + padding)[:length]
+            if kind == STDOUT:
+                stdout += content
+            if kind == END_REQUEST:
+                return Response(stdout)
+
+    def ask(self, path="/api/health", **kwargs):
+        self.send(request(path, **kwargs))
+        return self.receive()
+
+    def is_closed(self):
+        """Whether the peer has closed; does not wait."""
+        self.socket.setblocking(False)
+        try:
+            return self.socket.recv(1) == b""
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+        finally:
+            self.socket.settimeout(10.0)

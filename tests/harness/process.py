@@ -1,0 +1,41 @@
+"""Starting and surely ending child processes."""
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent():
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(argv, env=None, stdin=subprocess.DEVNULL, log=None, user=None, **kwargs):
+    """Starts argv in a session of its own; it dies with the test run. user: whom root runs it as."""
+    identity = {}
+    if user and os.geteuid() == 0:
+        entry = pwd.getpwnam(user)
+        identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    output = open(log, "ab") if log else subprocess.DEVNULL
+    try:
+        return subprocess.Popen(argv, env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True,
+                                preexec_fn=_die_with_parent, **identity, **kwargs)
+    finally:
+        if log:
+            output.close()
+
+
+def end(process, sig=signal.SIGTERM, deadline_s=10.0):
+    """Sends sig, waits, kills the whole session if that does not help. Returns the exit code."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(sig)
+        try:
+            process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode

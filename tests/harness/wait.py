@@ -1,0 +1,22 @@
+"""Waiting for a condition with a deadline; the only place in the tests that sleeps."""
+import time
+
+
+def wait_until(condition, deadline_s=10.0, message="the condition", interval_s=0.005):
+    """Returns the first true value of condition(); fails with message and the last value after deadline_s."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{message}: not within {deadline_s} s, last value {value!r}")
+        time.sleep(interval_s)
+
+
+def hold_for(condition, seconds, message="the condition"):
+    """Fails if condition() is false once within seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert condition(), f"{message}: did not hold for {seconds} s"
+        time.sleep(0.02)

@@ -1,0 +1,175 @@
+"""Real web servers in front of the program, and what asks them."""
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+
+from . import process
+from .cluster import ROOT
+from .wait import wait_until
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = {name.title(): value for name, value in response.getheaders()}
+        self.body = response.read()
+
+
+class WebServer:
+    """A server on a free port of 127.0.0.1 with its files in directory."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.port = free_port()
+        self.process = None
+        self.log_path = os.path.join(directory, "webserver.log")
+
+    def _start(self, argv, **kwargs):
+        self.process = process.start(argv, log=self.log_path, **kwargs)
+        wait_until(self._accepts, 10, f"{argv[0]} accepts connections")
+
+    def _accepts(self):
+        if self.process.poll() is not None:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                raise AssertionError("the web server ended: " + log.read())
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self):
+        if self.process:
+            process.end(self.process, signal.SIGTERM)
+
+    def connect(self, timeout_s=15.0):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+
+    def ask(self, path="/api/health", method="GET", body=None, headers=None):
+        connection = self.connect()
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def send_raw(self, data):
+        """All that the server answers to these bytes."""
+        with socket.create_connection(("127.0.0.1", self.port), 15) as connection:
+            connection.sendall(data)
+            received = b""
+            while True:
+                try:
+                    more = connection.recv(65536)
+                except ConnectionResetError:
+                    more = b""
+                if not more:
+                    return received
+                received += more
+
+
+class Nginx(WebServer):
+    """The production snippets of nginx/, with their socket moved to directory."""
+
+    def configure(self):
+        subprocess.run([os.path.join(ROOT, "scripts/nginx-config.sh"), self.directory, str(self.port)], check=True)
+        with open(os.path.join(self.directory, "nginx.conf"), "a", encoding="utf-8") as conf:
+            conf.write("daemon off;\n")
+        if os.geteuid() == 0:
+            os.chmod(os.path.join(self.directory, "tmp"), 0o777)
+
+    def argv(self, *more):
+        return [shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"), "-e",
+                os.path.join(self.directory, "nginx-error.log"), "-c", os.path.join(self.directory, "nginx.conf"), *more]
+
+    def configure_untrusting(self):
+        """As configure(), but 127.0.0.1 is a stranger: limited, and kept from /api/status."""
+        self.configure()
+        for name, old, new in (("health-api-http.conf", "127.0.0.0/8    1;", "127.0.0.0/8    0;"),
+                               ("health-api.conf", "allow 127.0.0.0/8;", "deny 127.0.0.0/8;")):
+            path = os.path.join(self.directory, name)
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            assert old in text
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text.replace(old, new))
+
+    def start(self):
+        self.configure()
+        return self.start_configured()
+
+    def start_configured(self):
+        self._start(self.argv())
+        return self
+
+
+class Lighttpd(WebServer):
+    """mod_cgi: the program is started for each request."""
+
+    def start(self, program, environment):
+        config = os.path.join(self.directory, "lighttpd.conf")
+        pairs = ", ".join(f'"{name}" => "{value}"' for name, value in environment.items())
+        with open(config, "w", encoding="utf-8") as conf:
+            conf.write(f"""
+server.modules = ("mod_setenv", "mod_cgi")
+server.document-root = "{self.directory}"
+server.bind = "127.0.0.1"
+server.port = {self.port}
+setenv.set-environment = ({pairs})
+$HTTP["url"] =~ "^/api/" {{ cgi.assign = ("" => "{program}") }}
+alias.url = ()
+""".replace("alias.url = ()\n", ""))
+        for name in ("api", "api/status"):
+            path = os.path.join(self.directory, name)
+            if name == "api":
+                os.makedirs(os.path.join(path, "health.d"), exist_ok=True)
+        for name in ("health", "status"):
+            open(os.path.join(self.directory, "api", name), "w", encoding="ascii").close()
+        self._start([shutil.which("lighttpd", path=os.environ["PATH"] + ":/usr/sbin"), "-D", "-f", config])
+        return self
+
+
+class FcgiWrap(Nginx):
+    """nginx in front of fcgiwrap, which starts the program for each request."""
+
+    def start(self, program, environment):
+        path = os.path.join(self.directory, "fcgiwrap.sock")
+        self.wrapper = process.start([shutil.which("fcgiwrap", path=os.environ["PATH"] + ":/usr/sbin"), "-s",
+                                      f"unix:{path}"], env=environment, log=self.log_path)
+        wait_until(lambda: os.path.exists(path), 10, "fcgiwrap's socket")
+        os.chmod(path, 0o777)
+        temp = " ".join(f"{name}_temp_path {self.directory}/tmp;" for name in
+                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        os.makedirs(os.path.join(self.directory, "tmp"), exist_ok=True)
+        os.chmod(os.path.join(self.directory, "tmp"), 0o777)
+        with open(os.path.join(self.directory, "nginx.conf"), "w", encoding="utf-8") as conf:
+            conf.write(f"""
+daemon off; pid {self.directory}/nginx.pid; events {{}}
+http {{
+  access_log off; {temp}
+  server {{
+    listen 127.0.0.1:{self.port};
+    location /api/ {{
+      fastcgi_pass unix:{path};
+      fastcgi_param GATEWAY_INTERFACE CGI/1.1;
+      fastcgi_param REQUEST_METHOD $request_method;
+      fastcgi_param SCRIPT_NAME $fastcgi_script_name;
+      fastcgi_param QUERY_STRING $query_string;
+      fastcgi_param SCRIPT_FILENAME {program};
+      fastcgi_param SERVER_PROTOCOL $server_protocol;
+    }}
+  }}
+}}
+""")
+        self._start(self.argv())
+        return self
+
+    def stop(self):
+        super().stop()
+        process.end(self.wrapper)

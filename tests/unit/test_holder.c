@@ -1,0 +1,361 @@
+/* common/holder: the process behind a listening socket. The holders are children of this test. */
+#include "tests/unit/unit.h"
+
+#include "common/holder.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ONLY_WAIT "TEST_HOLDER_ONLY_WAIT"
+
+static char dir[32];
+static struct sockaddr_un unix_address;
+static pid_t child;
+
+static int begin_test(void **state)
+{
+    (void)state;
+    child = -1;
+    snprintf(dir, sizeof dir, "/tmp/health-holder-XXXXXX");
+    unix_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (mkdtemp(dir) == NULL) {
+        return -1;
+    }
+    snprintf(unix_address.sun_path, sizeof unix_address.sun_path, "%s/socket", dir);
+    return 0;
+}
+
+static int end_test(void **state)
+{
+    (void)state;
+    if (child > 0) {
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    unlink(unix_address.sun_path);
+    return rmdir(dir);
+}
+
+static const struct sockaddr *unix_sockaddr(void)
+{
+    return (const struct sockaddr *)&unix_address;
+}
+
+static int listen_on(const struct sockaddr *address, socklen_t len)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, address, len), 0);
+    assert_int_equal(listen(fd, 5), 0);
+    return fd;
+}
+
+/* A child with fd and this command line: this program again, which then only waits. Closes fd here. */
+static void give_to_child(int fd, char *const *argv)
+{
+    int started[2];
+    char byte;
+    assert_int_equal(pipe2(started, O_CLOEXEC), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        char *const env[] = {(char[]){ONLY_WAIT "=1"}, NULL};
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        fcntl(fd, F_SETFD, 0);
+        execve("/proc/self/exe", argv, env);
+        _exit(1);
+    }
+    close(started[1]);
+    close(fd);
+    assert_int_equal(read(started[0], &byte, 1), 0); /* closed by execve */
+    close(started[0]);
+}
+
+static void names_the_peer_of_a_connection(void **state)
+{
+    (void)state;
+    struct holder holder;
+    int listener = listen_on(unix_sockaddr(), sizeof unix_address);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, unix_sockaddr(), sizeof unix_address), 0);
+    assert_true(holder_of_peer(fd, &holder));
+    assert_int_equal(holder.pid, getpid());
+    assert_int_equal(holder.uid, getuid());
+    assert_non_null(strstr(holder.command_line, "test_holder"));
+    close(fd);
+    close(listener);
+}
+
+static void knows_no_peer_of_what_is_not_connected(void **state)
+{
+    (void)state;
+    struct holder holder;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_false(holder_of_peer(fd, &holder));
+    close(fd);
+    assert_false(holder_of_peer(-1, &holder));
+}
+
+static void names_who_listens_on_a_path(void **state)
+{
+    (void)state;
+    struct holder holder;
+    char *const argv[] = {(char[]){"python3"}, (char[]){"rogue.py"}, NULL};
+    give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_int_equal(holder.pid, child);
+    assert_string_equal(holder.command_line, "python3 rogue.py");
+}
+
+/* The caller of listen(2), whom SO_PEERCRED names, is gone; a child of it goes on with the socket. */
+static void names_the_heir_of_a_socket(void **state)
+{
+    (void)state;
+    struct holder holder;
+    int heirs[2];
+    assert_int_equal(pipe2(heirs, O_CLOEXEC), 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    pid_t parent = fork();
+    assert_true(parent >= 0);
+    if (parent == 0) {
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        bool ok = bind(fd, unix_sockaddr(), sizeof unix_address) == 0 && listen(fd, 5) == 0;
+        pid_t heir = ok ? fork() : -1;
+        if (heir == 0) {
+            pause();
+            _exit(0);
+        }
+        _exit(write(heirs[1], &heir, sizeof heir) == (ssize_t)sizeof heir ? 0 : 1);
+    }
+    assert_int_equal(read(heirs[0], &child, sizeof child), sizeof child);
+    assert_true(child > 0);
+    assert_int_equal(waitpid(parent, NULL, 0), parent);
+    close(heirs[0]);
+    close(heirs[1]);
+
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, unix_sockaddr(), sizeof unix_address), 0);
+    assert_false(holder_of_peer(fd, &holder));
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_int_equal(holder.pid, child);
+    close(fd);
+}
+
+static void finds_nobody_on_a_stale_or_free_path(void **state)
+{
+    (void)state;
+    struct holder holder;
+    assert_false(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    close(listen_on(unix_sockaddr(), sizeof unix_address));
+    assert_false(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+}
+
+static void a_socket_that_does_not_listen_is_not_held(void **state)
+{
+    (void)state;
+    struct holder holder;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, unix_sockaddr(), sizeof unix_address), 0);
+    assert_false(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    close(fd);
+}
+
+/* A TCP address as bind(2) wants it; an IPv6 one when it has a colon. */
+static socklen_t make_address(const char *text, in_port_t port, struct sockaddr_storage *out)
+{
+    *out = (struct sockaddr_storage){0};
+    if (strchr(text, ':') != NULL) {
+        struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = port};
+        assert_int_equal(inet_pton(AF_INET6, text, &in6.sin6_addr), 1);
+        memcpy(out, &in6, sizeof in6);
+        return sizeof in6;
+    }
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = port};
+    assert_int_equal(inet_pton(AF_INET, text, &in.sin_addr), 1);
+    memcpy(out, &in, sizeof in);
+    return sizeof in;
+}
+
+static in_port_t port_of(int fd)
+{
+    struct sockaddr_storage address;
+    struct sockaddr_in in;
+    socklen_t len = sizeof address;
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    memcpy(&in, &address, sizeof in); /* the port of IPv6 stands in the same place */
+    return in.sin_port;
+}
+
+static bool has_ipv6(void)
+{
+    struct sockaddr_storage address;
+    socklen_t len = make_address("::1", 0, &address);
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+static void names_who_listens_on_a_port(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *held, *asked;
+        bool found;
+    } cases[] = {
+        {"127.0.0.1", "127.0.0.1", true},
+        {"0.0.0.0", "127.0.0.1", true},
+        {"127.0.0.2", "127.0.0.1", false},
+        {"::1", "::1", true},
+        {"::", "::1", true},
+        {"::", "127.0.0.1", true},
+        {"::ffff:127.0.0.1", "127.0.0.1", true},
+        {"::1", "127.0.0.1", false},
+        {"127.0.0.1", "::1", false},
+    };
+    bool ipv6 = has_ipv6();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sockaddr_storage address;
+        struct holder holder;
+        if (!ipv6 && (strchr(cases[i].held, ':') != NULL || strchr(cases[i].asked, ':') != NULL)) {
+            continue;
+        }
+        socklen_t len = make_address(cases[i].held, 0, &address);
+        int fd = listen_on((struct sockaddr *)&address, len);
+        len = make_address(cases[i].asked, port_of(fd), &address);
+        bool found = holder_of_address((struct sockaddr *)&address, len, &holder);
+        close(fd);
+        if (found != cases[i].found || (found && holder.pid != getpid())) {
+            fail_msg("%s is held, %s is asked for: found %d", cases[i].held, cases[i].asked, found);
+        }
+    }
+}
+
+static void a_connection_from_a_port_does_not_hold_it(void **state)
+{
+    (void)state;
+    struct sockaddr_storage address;
+    struct holder holder;
+    socklen_t len = make_address("127.0.0.1", 0, &address);
+    int listener = listen_on((struct sockaddr *)&address, len);
+    len = make_address("127.0.0.1", port_of(listener), &address);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(client, (struct sockaddr *)&address, len), 0);
+    int accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    close(listener);
+    assert_false(holder_of_address((struct sockaddr *)&address, len, &holder));
+    close(accepted);
+    close(client);
+}
+
+static void makes_control_characters_of_a_command_line_harmless(void **state)
+{
+    (void)state;
+    struct holder holder;
+    char *const argv[] = {(char[]){"\x1b[31mred\nname=x\x7f\xc3\xa4"}, (char[]){"60"}, NULL};
+    give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_string_equal(holder.command_line, "?[31mred?name=x??? 60");
+}
+
+static void cuts_a_long_command_line(void **state)
+{
+    (void)state;
+    struct holder holder;
+    char name[5000];
+    memset(name, 'n', sizeof name);
+    name[sizeof name - 1] = '\0';
+    char *const argv[] = {name, NULL};
+    give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_int_equal(strlen(holder.command_line), sizeof holder.command_line - 1);
+}
+
+static void a_process_without_command_line_is_named_by_its_program(void **state)
+{
+    (void)state;
+    struct holder holder;
+    char *const argv[] = {(char[]){""}, NULL};
+    give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_string_equal(holder.command_line, "[exe]"); /* /proc/self/exe, as it was started */
+}
+
+/* Its files in /proc belong to root (proc(5)): it has not called execve(2) since. */
+static void names_the_user_that_a_process_has_become(void **state)
+{
+    (void)state;
+    struct holder holder;
+    int ready[2];
+    char byte;
+    if (getuid() != 0) {
+        skip();
+    }
+    int fd = listen_on(unix_sockaddr(), sizeof unix_address);
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (setuid(54321) == 0) {
+            close(ready[1]);
+            pause();
+        }
+        _exit(1);
+    }
+    close(ready[1]);
+    close(fd);
+    assert_int_equal(read(ready[0], &byte, 1), 0);
+    close(ready[0]);
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_int_equal(holder.pid, child);
+    assert_int_equal(holder.uid, 54321);
+    assert_string_equal(holder.user, "54321"); /* it has no name */
+}
+
+static void describes_a_holder_in_one_line(void **state)
+{
+    (void)state;
+    const struct holder holder = {.pid = 123, .user = "root", .command_line = "python3 rogue.py"};
+    char text[64];
+    holder_describe(&holder, text, sizeof text);
+    assert_string_equal(text, "pid 123 (user root): python3 rogue.py");
+    holder_describe(&holder, text, 8);
+    assert_string_equal(text, "pid 123");
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, begin_test, end_test)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        test(names_the_peer_of_a_connection),
+        test(knows_no_peer_of_what_is_not_connected),
+        test(names_who_listens_on_a_path),
+        test(names_the_heir_of_a_socket),
+        test(finds_nobody_on_a_stale_or_free_path),
+        test(a_socket_that_does_not_listen_is_not_held),
+        test(names_who_listens_on_a_port),
+        test(a_connection_from_a_port_does_not_hold_it),
+        test(makes_control_characters_of_a_command_line_harmless),
+        test(cuts_a_long_command_line),
+        test(a_process_without_command_line_is_named_by_its_program),
+        test(names_the_user_that_a_process_has_become),
+        test(describes_a_holder_in_one_line),
+    };
+    if (getenv(ONLY_WAIT) != NULL) {
+        pause();
+        return 1;
+    }
+    return cmocka_run_group_tests_name("holder", tests, NULL, NULL);
+}
