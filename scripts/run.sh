@@ -11,6 +11,7 @@ database=knowledge
 parent=$PPID
 me=$(id -un)
 drop=() # what runs a command as the servers' user
+worker_user=postgres
 
 say() { echo "run: $*"; }
 
@@ -30,8 +31,10 @@ choose_user() {
     "${drop[@]}" test -x "$root" && return 0
     for capability in dac_read_search dac_override; do
         local with=("${drop[@]}" "--inh-caps=+$capability" "--ambient-caps=+$capability")
-        if "${with[@]}" test -r "$root/Makefile" 2>/dev/null && "${with[@]}" test -x "$root/scripts/run.sh"; then
+        # Not "test -r": access(2) asks for the real user, without its capabilities.
+        if "${with[@]}" cat "$root/Makefile" >/dev/null 2>&1; then
             drop=("${with[@]}")
+            worker_user=root # nginx hands no capability down
             return 0
         fi
     done
@@ -183,7 +186,7 @@ start_health_api() {
 
 start_nginx() {
     local user_line=""
-    [ "$me" = root ] && user_line="user postgres;"
+    [ "$me" = root ] && user_line="user $worker_user;"
     "$root/scripts/nginx-config.sh" "$run" "$port" "$user_line"
     "$nginx" -e "$run/nginx-error.log" -c "$run/nginx.conf" 9>&- || fail_with_log "nginx did not start" "$run/nginx-error.log"
 }
