@@ -110,11 +110,11 @@ void ledger_make_all_due(struct ledger *l)
     }
 }
 
-void ledger_note_connected(struct ledger *l, int server_version, int64_t connect_us)
+void ledger_note_connected(struct ledger *l, const struct probe_facts *facts)
 {
-    l->database.server_version = server_version;
+    l->database.server_version = facts->server_version;
     l->database.connected_wall_ms = clock_wall_ms();
-    l->database.connect_us = connect_us;
+    l->database.connect_us = facts->connect_us;
 }
 
 void ledger_note_reconnect(struct ledger *l)
@@ -198,7 +198,7 @@ bool ledger_take_outcome(struct ledger *l, size_t check, const struct probe_outc
     return !passed;
 }
 
-void ledger_finish_round(struct ledger *l, int64_t round_trip_us, bool in_recovery, int64_t now_ns)
+void ledger_finish_round(struct ledger *l, const struct probe_facts *facts, int64_t now_ns)
 {
     if (l->database.consecutive_failures > 0) {
         log_event(LOG_LEVEL_INFO, "database answers again",
@@ -206,9 +206,9 @@ void ledger_finish_round(struct ledger *l, int64_t round_trip_us, bool in_recove
     }
     l->database.reason = REASON_NONE;
     l->database.consecutive_failures = 0;
-    l->database.round_trip_us = round_trip_us;
+    l->database.round_trip_us = facts->round_trip_us;
     l->database.has_in_recovery = true;
-    l->database.in_recovery = in_recovery;
+    l->database.in_recovery = facts->in_recovery;
     l->summary_ns = now_ns;
     if (!l->round_counted) {
         count_probe(l, true);

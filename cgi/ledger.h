@@ -26,7 +26,7 @@ size_t ledger_select_due(const struct ledger *ledger, int64_t now_ns, int64_t in
 
 void ledger_make_all_due(struct ledger *ledger);
 
-void ledger_note_connected(struct ledger *ledger, int server_version, int64_t connect_us);
+void ledger_note_connected(struct ledger *ledger, const struct probe_facts *facts);
 void ledger_note_reconnect(struct ledger *ledger);
 
 /* A round: begin, each outcome as it comes, then finish, or ledger_fail_database instead. */
@@ -36,7 +36,7 @@ void ledger_begin_round(struct ledger *ledger);
 bool ledger_take_outcome(struct ledger *ledger, size_t check, const struct probe_outcome *outcome,
                          int64_t now_ns);
 
-void ledger_finish_round(struct ledger *ledger, int64_t round_trip_us, bool in_recovery, int64_t now_ns);
+void ledger_finish_round(struct ledger *ledger, const struct probe_facts *facts, int64_t now_ns);
 
 /* The database as a whole failed: every value is unknown, every check is due. detail is for the log. */
 void ledger_fail_database(struct ledger *ledger, enum reason reason, const char *sqlstate, const char *detail,

@@ -192,7 +192,6 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
         .config = &app->config,
         .listener = &listener,
         .slot = slot,
-        .version = HEALTH_VERSION,
         .started_ns = started_ns,
         .reload = reload_checks,
         .context = app,

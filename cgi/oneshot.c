@@ -1,46 +1,12 @@
 /* Answers once from a probe of its own. Main thread, no other. */
 #include "cgi/oneshot.h"
 
+#include "cgi/health.h"
 #include "cgi/prober.h"
-#include "cgi/route.h"
 #include "common/clock.h"
-#include "common/version.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-struct oneshot {
-    const struct config *config;
-    const struct snapshot *snapshot;
-    struct verdict verdict;
-    struct transitions transitions;
-    struct process_usage usage;
-    int64_t started_ns;
-};
-
-static void view(void *context, struct render_input *out)
-{
-    const struct oneshot *o = context;
-    *out = (struct render_input){
-        .snapshot = o->snapshot,
-        .verdict = &o->verdict,
-        .version = HEALTH_VERSION,
-        .now_ns = clock_now_ns(),
-        .started_ns = o->started_ns,
-        .config = o->config,
-        .transitions = &o->transitions,
-        .usage = &o->usage,
-        .checks_error = "",
-    };
-}
-
-static struct site *new_site(struct oneshot *o)
-{
-    int64_t retry_after_s = (o->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
-    struct site *site = site_new(view, o, (int)retry_after_s);
-    site_refresh(site);
-    return site;
-}
 
 static struct request request_of_environment(void)
 {
@@ -52,21 +18,21 @@ static struct request request_of_environment(void)
     };
 }
 
-/* False: no descriptor is left. */
-static bool prepare(struct oneshot *o, const struct config *config, const struct checks *checks, bool probe)
+/* Probes, if asked to, and judges. False: no descriptor is left. */
+static bool prepare(struct health *h, const struct config *config, const struct checks *checks, bool probe)
 {
-    const struct process_state process = {0};
+    int64_t started_ns = clock_now_ns();
     struct snapshot_slot *slot = snapshot_slot_new();
     if (slot == NULL) {
         return false;
     }
-    *o = (struct oneshot){.config = config, .started_ns = clock_now_ns()};
-    process_usage_read(&o->usage);
     if (probe) {
         prober_run_once(config, checks, slot);
     }
-    o->snapshot = snapshot_acquire(slot);
-    o->verdict = verdict_judge(o->snapshot, &process, clock_now_ns(), config->stale_after_ms * NS_PER_MS);
+    health_init(h, config, snapshot_acquire(slot), started_ns);
+    /* Not health_judge: one answer is no change, and nothing to log. */
+    h->verdict = verdict_judge(h->snapshot, &h->process, clock_now_ns(), config->stale_after_ms * NS_PER_MS);
+    health_refresh(h);
     snapshot_slot_free(slot);
     return true;
 }
@@ -77,19 +43,22 @@ static int print(const char *bytes, size_t len)
     return written ? 0 : 1;
 }
 
+static int print_answer(struct health *h, const struct request *request)
+{
+    struct response response = route_answer(h->site, request);
+    return print(response.bytes, response.len);
+}
+
 int oneshot_cgi(const struct config *config, const struct checks *checks)
 {
     const struct request request = request_of_environment();
-    struct oneshot o;
+    struct health h;
 
-    if (!prepare(&o, config, checks, route_needs_snapshot(&request))) {
+    if (!prepare(&h, config, checks, route_needs_snapshot(&request))) {
         return 1;
     }
-    struct site *site = new_site(&o);
-    struct response response = route_answer(site, &request);
-    int exit_code = print(response.bytes, response.len);
-    site_free(site);
-    snapshot_release(o.snapshot);
+    int exit_code = print_answer(&h, &request);
+    health_free(&h);
     return exit_code;
 }
 
@@ -97,33 +66,29 @@ void oneshot_cgi_unconfigured(void)
 {
     static const struct config config = {0};
     const struct request request = request_of_environment();
-    struct oneshot o = {.config = &config, .started_ns = clock_now_ns()};
+    struct health h;
 
-    o.verdict = verdict_of_process(REASON_INTERNAL);
-    o.snapshot = snapshot_new(0);
-    struct site *site = new_site(&o);
-    struct response response = route_answer(site, &request);
-    (void)print(response.bytes, response.len);
-    site_free(site);
-    snapshot_release(o.snapshot);
+    health_init(&h, &config, snapshot_new(0), clock_now_ns());
+    h.verdict = verdict_of_process(REASON_INTERNAL);
+    health_refresh(&h);
+    (void)print_answer(&h, &request);
+    health_free(&h);
 }
 
 int oneshot_print(const struct config *config, const struct checks *checks)
 {
-    struct oneshot o;
-    struct render_input in;
+    struct health h;
     struct buf document = {0};
 
-    if (!prepare(&o, config, checks, true)) {
+    if (!prepare(&h, config, checks, true)) {
         return 1;
     }
-    view(&o, &in);
-    render_health(&in, &document);
+    health_render(&h, &document);
     int exit_code = print(document.data, document.len);
-    if (o.verdict.status != HEALTH_HEALTHY) {
+    if (h.verdict.status != HEALTH_HEALTHY) {
         exit_code = 1;
     }
     buf_free(&document);
-    snapshot_release(o.snapshot);
+    health_free(&h);
     return exit_code;
 }

@@ -43,9 +43,7 @@ struct probe {
     enum protocol_stage stage; /* how far the peer has shown that it speaks PostgreSQL's protocol */
     char fatal_sqlstate[6];    /* of a message with which the server announced the end of the connection */
     int64_t connect_started_ns;
-    int64_t connect_us;
-    int64_t round_trip_us;
-    bool in_recovery;
+    struct probe_facts facts;
     /* The round: */
     const struct check *const *checks;
     size_t check_count;
@@ -124,7 +122,7 @@ struct probe *probe_open(const struct probe_options *options, int64_t now_ns)
     p->deadline_ns = now_ns + options->connect_timeout_ms * NS_PER_MS;
     p->bytes_left = PROBE_BYTE_BUDGET;
     p->events = POLLOUT; /* libpq manual: behave as if PQconnectPoll had returned PGRES_POLLING_WRITING */
-    p->round_trip_us = -1;
+    p->facts.round_trip_us = -1;
     p->conn = PQconnectStartParams(keys, values, 0);
     if (p->conn == NULL) {
         fail(p, REASON_INTERNAL, "", "libpq has no memory for a connection");
@@ -173,7 +171,8 @@ static void connected(struct probe *p, int64_t now_ns)
         return;
     }
     p->state = PROBE_IDLE;
-    p->connect_us = (now_ns - p->connect_started_ns) / NS_PER_US;
+    p->facts.server_version = PQserverVersion(p->conn);
+    p->facts.connect_us = (now_ns - p->connect_started_ns) / NS_PER_US;
     p->bytes_left = PROBE_BYTE_BUDGET;
 }
 
@@ -280,7 +279,7 @@ static void end_segment(struct probe *p, int64_t now_ns)
 {
     int64_t duration_us = (now_ns - p->segment_started_ns) / NS_PER_US;
     if (p->segments_done == 0) {
-        p->round_trip_us = duration_us;
+        p->facts.round_trip_us = duration_us;
     } else {
         p->outcomes[p->segments_done - 1].done = true;
         p->outcomes[p->segments_done - 1].duration_us = duration_us;
@@ -309,7 +308,7 @@ static void take_answer(struct probe *p, const PGresult *result)
 {
     if (p->segments_done == 0) {
         bool plausible = PQntuples(result) == 1 && PQnfields(result) == 1 && PQgetisnull(result, 0, 0) == 0;
-        p->in_recovery = plausible && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+        p->facts.in_recovery = plausible && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
         if (!plausible) {
             fail(p, REASON_MALFORMED, "", "pg_is_in_recovery() did not return one value");
         }
@@ -487,22 +486,7 @@ const struct probe_outcome *probe_outcome(const struct probe *p, size_t i)
     return &p->outcomes[i];
 }
 
-int probe_server_version(const struct probe *p)
+const struct probe_facts *probe_facts(const struct probe *p)
 {
-    return PQserverVersion(p->conn);
-}
-
-int64_t probe_connect_us(const struct probe *p)
-{
-    return p->connect_us;
-}
-
-int64_t probe_round_trip_us(const struct probe *p)
-{
-    return p->round_trip_us;
-}
-
-bool probe_in_recovery(const struct probe *p)
-{
-    return p->in_recovery;
+    return &p->facts;
 }

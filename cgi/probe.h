@@ -86,10 +86,13 @@ const struct probe_failure *probe_failure(const struct probe *probe);
 /* The outcome of check i of the round; not done: see done. Valid until the next round. */
 const struct probe_outcome *probe_outcome(const struct probe *probe, size_t i);
 
-/* After the first connect: PQserverVersion; duration of the connect; after a round: of its ping. */
-int probe_server_version(const struct probe *probe);
-int64_t probe_connect_us(const struct probe *probe);
-int64_t probe_round_trip_us(const struct probe *probe);
-bool probe_in_recovery(const struct probe *probe);
+struct probe_facts {
+    int server_version; /* as PQserverVersion has it; 0 before the connection is up */
+    int64_t connect_us;
+    int64_t round_trip_us; /* of the last ping; -1 before the first */
+    bool in_recovery;      /* as of the last ping */
+};
+
+const struct probe_facts *probe_facts(const struct probe *probe);
 
 #endif

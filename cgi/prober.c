@@ -110,7 +110,7 @@ static void adopt_fresh(struct prober *p, int64_t now_ns)
     p->kept = p->fresh;
     p->fresh = NULL;
     p->kept_is_proven = false;
-    ledger_note_connected(p->ledger, probe_server_version(p->kept), probe_connect_us(p->kept));
+    ledger_note_connected(p->ledger, probe_facts(p->kept));
     start_round(p, now_ns);
 }
 
@@ -132,7 +132,7 @@ static void take_outcomes(struct prober *p, int64_t now_ns)
 
 static void finish_round(struct prober *p, int64_t now_ns)
 {
-    ledger_finish_round(p->ledger, probe_round_trip_us(p->kept), probe_in_recovery(p->kept), now_ns);
+    ledger_finish_round(p->ledger, probe_facts(p->kept), now_ns);
     p->kept_is_proven = true;
     p->finished = true;
     p->backoff_ms = 0;

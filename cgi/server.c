@@ -6,9 +6,8 @@
 #include "cgi/deadman.h"
 #include "cgi/fcgi.h"
 #include "cgi/gate.h"
+#include "cgi/health.h"
 #include "cgi/process.h"
-#include "cgi/route.h"
-#include "cgi/verdict.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/notify.h"
@@ -41,13 +40,7 @@ struct server {
     int64_t drain_until_ns; /* CLOCK_NEVER: no SIGTERM yet */
     struct connections connections;
 
-    struct site *site;
-    const struct snapshot *snapshot;
-    struct process_state process;
-    struct process_usage usage;
-    struct verdict verdict;
-    struct transitions transitions;
-    char checks_error[sizeof((struct error *)NULL)->text];
+    struct health health;
     uint8_t peeked[GATE_MAX_BYTES];
 };
 
@@ -63,75 +56,33 @@ void server_block_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static void view(void *context, struct render_input *out)
-{
-    struct server *s = context;
-    *out = (struct render_input){
-        .snapshot = s->snapshot,
-        .verdict = &s->verdict,
-        .version = s->options->version,
-        .now_ns = clock_now_ns(),
-        .started_ns = s->options->started_ns,
-        .config = s->options->config,
-        .transitions = &s->transitions,
-        .usage = &s->usage,
-        .connections = (int64_t)s->connections.open,
-        .checks_error = s->checks_error,
-    };
-    out->requests = site_request_counts(s->site, &out->request_count);
-}
-
+/* STATUS with each change; READY=1 once, when the first probe has finished. */
 static void notify_status(struct server *s)
 {
-    char lines[256];
-    bool first = !s->is_ready && s->verdict.status != HEALTH_STARTING;
+    char status[160];
+    char lines[200];
+    bool is_first = !s->is_ready && s->health.verdict.status != HEALTH_STARTING;
 
-    s->is_ready |= first;
-    if (s->verdict.reason == REASON_NONE) {
-        snprintf(lines, sizeof lines, "%sSTATUS=healthy", first ? "READY=1\n" : "");
-    } else {
-        snprintf(lines, sizeof lines, "%sSTATUS=%s: %s: %s", first ? "READY=1\n" : "",
-                 health_status_name(s->verdict.status), s->verdict.check, reason_name(s->verdict.reason));
-    }
+    s->is_ready |= is_first;
+    health_describe(&s->health, status, sizeof status);
+    snprintf(lines, sizeof lines, "%sSTATUS=%s", is_first ? "READY=1\n" : "", status);
     (void)notify_send(lines);
 }
 
-static void record_change(struct server *s, const struct verdict *next)
+static void judge(struct server *s, int64_t now_ns)
 {
-    bool is_bad = next->status == HEALTH_DEGRADED;
-    log_event(is_bad ? LOG_LEVEL_WARN : LOG_LEVEL_NOTICE, "status changed",
-              LOG_STR("from", health_status_name(s->verdict.status)),
-              LOG_STR("to", health_status_name(next->status)), LOG_STR("check", next->check),
-              LOG_STR("reason", reason_name(next->reason)));
-    transitions_add(&s->transitions, &s->verdict, next, clock_wall_ms());
-}
-
-/* Judges anew; before each answer, so that not even the first one after a stop of the whole process is an old
- * green. */
-static void update_verdict(struct server *s, int64_t now_ns)
-{
-    struct verdict next =
-        verdict_judge(s->snapshot, &s->process, now_ns, s->options->config->stale_after_ms * NS_PER_MS);
-    if (verdict_equal(&s->verdict, &next)) {
-        return;
+    if (health_judge(&s->health, now_ns)) {
+        notify_status(s);
     }
-    record_change(s, &next);
-    s->verdict = next;
-    notify_status(s);
-    site_refresh(s->site);
 }
 
 static void take_snapshot(struct server *s, int64_t now_ns)
 {
     uint64_t ignored;
     (void)!read(snapshot_slot_event_fd(s->options->slot), &ignored, sizeof ignored);
-    snapshot_release(s->snapshot);
-    s->snapshot = snapshot_acquire(s->options->slot);
-    update_verdict(s, now_ns);
-    /* The status can be the same and the counts not known any more, or known again. */
-    s->verdict =
-        verdict_judge(s->snapshot, &s->process, now_ns, s->options->config->stale_after_ms * NS_PER_MS);
-    site_refresh(s->site);
+    if (health_take_snapshot(&s->health, snapshot_acquire(s->options->slot), now_ns)) {
+        notify_status(s);
+    }
 }
 
 static bool watch(struct server *s, int operation, int fd, uint32_t events, void *tag)
@@ -196,8 +147,9 @@ static void accept_connections(struct server *s, int64_t now_ns)
 
 static void answer(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
 {
-    update_verdict(s, now_ns);
-    bool keep = fcgi_serve(&c->fd, s->site);
+    s->health.connections = (int64_t)s->connections.open;
+    judge(s, now_ns);
+    bool keep = fcgi_serve(&c->fd, s->health.site);
     if (!keep || is_last) {
         close_connection(s, c, "answered");
     } else {
@@ -249,15 +201,14 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     }
     s->exit_code = exit_code;
     s->drain_until_ns = now_ns + config->drain_ms * NS_PER_MS;
-    s->process.draining = exit_code == 0;
+    s->health.process.draining = exit_code == 0;
     deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
     (void)notify_send("STOPPING=1");
-    update_verdict(s, now_ns);
+    judge(s, now_ns);
 }
 
 static void reload(struct server *s)
 {
-    struct error err;
     char lines[64];
     struct timespec now;
 
@@ -266,11 +217,10 @@ static void reload(struct server *s)
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
              (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
     (void)notify_send(lines);
-    if (s->options->reload(s->options->context, &err)) {
-        s->checks_error[0] = '\0';
-    } else {
-        memcpy(s->checks_error, err.text, sizeof s->checks_error);
-        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", err.text));
+    s->health.checks_error.text[0] = '\0';
+    if (!s->options->reload(s->options->context, &s->health.checks_error)) {
+        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay",
+                  LOG_STR("error", s->health.checks_error.text));
     }
     s->is_ready = false;
     notify_status(s);
@@ -293,14 +243,14 @@ static void read_signals(struct server *s, int64_t now_ns)
 static void check_fd_limit(struct server *s, int64_t now_ns)
 {
     char kinds[256];
-    if (s->usage.open_fds <= s->options->config->fd_limit || s->process.fd_limit) {
+    if (s->health.usage.open_fds <= s->options->config->fd_limit || s->health.process.fd_limit) {
         return;
     }
     process_describe_fds(kinds, sizeof kinds);
     log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping to be started anew",
-              LOG_INT("open_fds", s->usage.open_fds), LOG_INT("limit", s->options->config->fd_limit),
+              LOG_INT("open_fds", s->health.usage.open_fds), LOG_INT("limit", s->options->config->fd_limit),
               LOG_STR("kinds", kinds));
-    s->process.fd_limit = true;
+    s->health.process.fd_limit = true;
     begin_stop(s, now_ns, 1);
 }
 
@@ -310,14 +260,14 @@ static void tick(struct server *s, int64_t now_ns)
     (void)!read(s->timer_fd, &ignored, sizeof ignored);
     deadman_arm(DEADMAN_PERIOD_MS);
     (void)notify_send("WATCHDOG=1");
-    process_usage_read(&s->usage);
+    process_usage_read(&s->health.usage);
     check_fd_limit(s, now_ns);
     expire(s, CONNECTION_IDLE, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
     if (s->drain_until_ns > now_ns) {
         set_accepting(s, true);
     }
-    update_verdict(s, now_ns);
-    site_refresh(s->site); /* the uptime in the documents */
+    judge(s, now_ns);
+    health_refresh(&s->health); /* the uptime in the documents */
 }
 
 static int64_t next_deadline(const struct server *s)
@@ -416,8 +366,7 @@ static void close_all(struct server *s)
             close(fds[i]);
         }
     }
-    snapshot_release(s->snapshot);
-    site_free(s->site);
+    health_free(&s->health);
 }
 
 /* What waits on open connections is still answered; what waits in the backlog is our successor's. */
@@ -438,22 +387,16 @@ static void serve(struct server *s)
 
 int server_run(const struct server_options *options)
 {
-    /* Retry-After: by then there is a newer answer. */
-    int64_t retry_after_s = (options->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
     struct server s = {
         .options = options,
         .epoll_fd = -1,
         .signal_fd = -1,
         .timer_fd = -1,
         .drain_until_ns = CLOCK_NEVER,
-        .verdict = {.status = HEALTH_STARTING, .reason = REASON_STARTING, .check = SNAPSHOT_DATABASE},
     };
     struct error err;
 
-    s.site = site_new(view, &s, (int)retry_after_s);
-    s.snapshot = snapshot_acquire(options->slot);
-    process_usage_read(&s.usage);
-    site_refresh(s.site);
+    health_init(&s.health, options->config, snapshot_acquire(options->slot), options->started_ns);
     if (open_all(&s, &err)) {
         deadman_init();
         deadman_arm(DEADMAN_PERIOD_MS);

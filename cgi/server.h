@@ -13,7 +13,6 @@ struct server_options {
     const struct config *config;
     struct listener *listener; /* stays the caller's */
     struct snapshot_slot *slot;
-    const char *version;
     int64_t started_ns;
     server_reload_fn *reload;
     void *context;

@@ -1,26 +1,13 @@
-/* cgi/fcgi: one request over libfcgi. The peer is the other end of a socket pair. */
-#include "tests/unit/unit.h"
+/* cgi/fcgi: one request over libfcgi. */
+#include "tests/unit/fcgi_fixture.h"
 
-#include "cgi/fcgi.h"
 #include "cgi/gate.h"
-#include "tests/unit/fcgi_bytes.h"
-#include "tests/unit/site.h"
 
-#include <errno.h>
 #include <fcgiapp.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <unistd.h>
-
-static struct test_site site;
-static struct fcgi_bytes bytes;
-static int server_fd; /* non-blocking, as the loop has it */
-static int peer_fd;
 
 /* What write(2) does on server_fd when it is scripted: libfcgi calls this one. */
 static struct {
@@ -50,135 +37,11 @@ ssize_t write(int fd, const void *data, size_t len)
     return (ssize_t)n;
 }
 
-static void open_pair(void)
+static void start_script(size_t accepts)
 {
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    server_fd = fds[0];
-    peer_fd = fds[1];
-}
-
-static void close_pair(void)
-{
-    if (server_fd >= 0) {
-        close(server_fd);
-    }
-    close(peer_fd);
-}
-
-static int begin_test(void **state)
-{
-    (void)state;
-    test_site_init(&site, 2);
-    memset(&script, 0, sizeof script);
-    bytes.len = 0;
-    open_pair();
-    return 0;
-}
-
-static int end_test(void **state)
-{
-    (void)state;
-    script.on = false;
-    close_pair();
-    test_site_free(&site);
-    return 0;
-}
-
-static void send_bytes(void)
-{
-    assert_int_equal(send(peer_fd, bytes.data, bytes.len, MSG_NOSIGNAL), bytes.len);
-}
-
-static bool serve(void)
-{
-    return fcgi_serve(&server_fd, site.site);
-}
-
-/* An answer as the peer has it. */
-struct answer {
-    int id;
-    size_t len; /* of what STDOUT carried */
-    char data[1 << 18];
-};
-
-/* Whether these bytes are one whole answer: STDOUT, its end, END_REQUEST with "request complete". */
-static bool parse_answer(const uint8_t *p, size_t len, struct answer *out)
-{
-    bool stdout_ended = false;
-    out->len = 0;
-    while (len >= 8) {
-        size_t content_len = (size_t)p[4] << 8 | p[5];
-        size_t record_len = 8 + content_len + p[6];
-        if (p[0] != 1 || record_len > len) {
-            return false;
-        }
-        out->id = p[2] << 8 | p[3];
-        if (p[1] == T_END) {
-            return stdout_ended && record_len == len && p[8 + 4] == 0;
-        }
-        if (p[1] != T_STDOUT || stdout_ended) {
-            return false;
-        }
-        memcpy(out->data + out->len, p + 8, content_len);
-        out->len += content_len;
-        stdout_ended = content_len == 0;
-        p += record_len;
-        len -= record_len;
-    }
-    return false;
-}
-
-static size_t receive(uint8_t *out, size_t out_size)
-{
-    size_t len = 0;
-    ssize_t n;
-    while (len < out_size && (n = recv(peer_fd, out + len, out_size - len, 0)) > 0) {
-        len += (size_t)n;
-    }
-    return len;
-}
-
-static const struct answer *read_answer(void)
-{
-    static uint8_t data[1 << 18];
-    static struct answer answer;
-    size_t len = receive(data, sizeof data);
-    if (!parse_answer(data, len, &answer)) {
-        fail_msg("%zu bytes are not one whole answer", len);
-    }
-    return &answer;
-}
-
-static void expect_answer_to(const char *method, const char *path)
-{
-    const struct answer *a = read_answer();
-    const struct response r =
-        route_answer(site.site, &(struct request){.method = method, .script_name = path});
-    assert_int_equal(a->len, r.len);
-    assert_memory_equal(a->data, r.bytes, r.len);
-    assert_int_equal(a->id, 1);
-}
-
-static void expect_status(const char *status)
-{
-    const struct answer *a = read_answer();
-    char line[64];
-    size_t len = (size_t)snprintf(line, sizeof line, "Status: %s ", status);
-    assert_true(a->len > len);
-    assert_memory_equal(a->data, line, len);
-}
-
-static void expect_nothing_to_read(int fd)
-{
-    char byte;
-    assert_int_equal(recv(fd, &byte, 1, 0), -1);
-    assert_int_equal(errno, EAGAIN);
-}
-
-static bool is_open(int fd)
-{
-    return fcntl(fd, F_GETFD) >= 0;
+    memset(&script, 0, offsetof(__typeof__(script), data));
+    script.accepts = accepts;
+    script.on = true;
 }
 
 static void answers_several_requests_on_a_kept_connection(void **state)
@@ -369,12 +232,10 @@ static bool answer_over_short_socket(size_t text_len, size_t accepts)
     test_site_free(&site);
     test_site_init(&site, 2);
     site.checks_error = text;
-    memset(&script, 0, offsetof(__typeof__(script), data));
-    script.accepts = accepts;
     bytes.len = 0;
     put_request(&bytes, "GET", "/api/status", true, 0);
     send_bytes();
-    script.on = true;
+    start_script(accepts);
     bool kept = serve();
     script.on = false;
     return kept;
@@ -503,136 +364,6 @@ static void opens_and_loses_no_descriptor(void **state)
     assert_int_equal(process_count_fds(), before);
 }
 
-/* The contract of gate and libfcgi: a request that the gate lets through is read to its last byte, without
- * waiting, and answered whole. */
-static void expect_that_libfcgi_agrees(uint32_t seed, size_t *whole_count)
-{
-    static uint8_t data[1 << 16];
-    static struct answer answer;
-    struct gate_result result;
-    char byte;
-
-    if (bytes.len == 0 || gate_judge(bytes.data, bytes.len, &result) != GATE_WHOLE) {
-        return;
-    }
-    (*whole_count)++;
-    bool keep = (bytes.data[8 + 2] & 1) != 0;
-    int fd = server_fd;
-    send_bytes();
-    bool kept = serve();
-    size_t len = receive(data, sizeof data);
-    bool consumed = server_fd == fd && recv(fd, &byte, 1, 0) < 0 && errno == EAGAIN;
-    if (kept != keep || !consumed || !parse_answer(data, len, &answer) ||
-        answer.id != (bytes.data[2] << 8 | bytes.data[3])) {
-        fail_msg("seed %u: keep %d, kept %d, consumed %d, %zu bytes answered", seed, keep, kept, consumed,
-                 len);
-    }
-}
-
-static void reads_whatever_mutation_the_gate_lets_through(void **state)
-{
-    (void)state;
-    size_t whole_count = 0;
-    for (uint32_t i = 1; i <= 20000; i++) {
-        uint32_t seed = i;
-        bytes.len = 0;
-        put_request(&bytes, "GET", "/api/health", i % 2 == 0, i % 3 == 0 ? 20 : 0);
-        mutate(&bytes, &seed);
-        expect_that_libfcgi_agrees(i, &whole_count);
-    }
-    assert_true(whole_count > 1000);
-}
-
-/* Padding whose bytes look like records, sometimes. */
-static void put_with_padding(int type, const void *content, size_t len, uint32_t *seed)
-{
-    static const uint8_t baits[] = {0, 1, 4, 5, 8, 9, 11};
-    size_t padding_len = random_next(seed) % 4 == 0 ? random_next(seed) % 32 : 0;
-    put_record(&bytes, type, 1, content, len, padding_len);
-    for (size_t i = 1; i <= padding_len; i++) {
-        bytes.data[bytes.len - i] = baits[random_next(seed) % sizeof baits];
-    }
-}
-
-/* Up to three records of random length, then the empty one. */
-static void put_stream(int type, const struct fcgi_bytes *content, uint32_t *seed)
-{
-    size_t at = 0;
-    for (int i = 0; i < 3 && at < content->len; i++) {
-        size_t left = content->len - at;
-        size_t n = i == 2 ? left : 1 + random_next(seed) % left;
-        put_with_padding(type, content->data + at, n, seed);
-        at += n;
-    }
-    put_with_padding(type, NULL, 0, seed);
-}
-
-static void reads_whatever_framing_the_gate_lets_through(void **state)
-{
-    (void)state;
-    static struct fcgi_bytes params;
-    static struct fcgi_bytes body;
-    static char value[9000];
-    size_t whole_count = 0;
-
-    memset(value, 'v', sizeof value - 1);
-    memset(body.data, 'b', 5000);
-    for (uint32_t i = 1; i <= 5000; i++) {
-        uint32_t seed = i;
-        bytes.len = params.len = 0;
-        put_param(&params, "SCRIPT_NAME", "/api/health");
-        put_param(&params, "X", value + random_next(&seed) % sizeof value);
-        put_param(&params, "REQUEST_METHOD", "HEAD");
-        body.len = random_next(&seed) % 5000;
-        const uint8_t begin[8] = {0, 1, i % 2};
-        put_with_padding(T_BEGIN, begin, sizeof begin, &seed);
-        put_stream(T_PARAMS, &params, &seed);
-        put_stream(T_STDIN, &body, &seed);
-        expect_that_libfcgi_agrees(i, &whole_count);
-    }
-    assert_true(whole_count > 1000);
-}
-
-/* fcgi.c sets two fields below "Don't use anything below here": this is all that it expects of them. */
-static void libfcgi_adopts_a_connection_by_two_fields(void **state)
-{
-    (void)state;
-    FCGX_Request r;
-    int *ipc_fd = &r.ipcFd;
-    int *keep_connection = &r.keepConnection;
-    struct FCGX_Stream **in = &r.in;
-
-    for (int keep = 0; keep <= 1; keep++) {
-        bytes.len = 0;
-        put_request(&bytes, "GET", "/api/health", keep, 0);
-        send_bytes();
-        assert_int_equal(FCGX_InitRequest(&r, -1, 0), 0);
-        assert_int_equal(*ipc_fd, -1);
-        assert_null(*in);
-        *ipc_fd = server_fd;
-        *keep_connection = 1;
-        assert_int_equal(FCGX_Accept_r(&r), 0);
-        assert_int_equal(*ipc_fd, server_fd);
-        assert_int_equal(*keep_connection, keep);
-        assert_string_equal(FCGX_GetParam("REQUEST_METHOD", r.envp), "GET");
-        FCGX_Free(&r, 0);
-        assert_true(is_open(server_fd));
-    }
-}
-
-static void libfcgi_closes_what_it_cannot_read(void **state)
-{
-    (void)state;
-    FCGX_Request r;
-    FCGX_InitRequest(&r, -1, 0);
-    r.ipcFd = server_fd;
-    r.keepConnection = 1;
-    assert_int_equal(FCGX_Accept_r(&r), -EBADF);
-    assert_int_equal(r.ipcFd, -1);
-    assert_false(is_open(server_fd));
-    server_fd = -1;
-}
-
 /* What fcgi.c's ONE_WRITE_MAX is derived from. */
 static void libfcgi_has_an_output_buffer_of_8_kib(void **state)
 {
@@ -648,8 +379,7 @@ static void libfcgi_has_an_output_buffer_of_8_kib(void **state)
     assert_int_equal(FCGX_PutStr(body, 8000, r.out), 8000);
     expect_nothing_to_read(peer_fd);
     assert_int_equal(FCGX_FClose(r.err), 0);
-    script.on = true;
-    script.accepts = sizeof script.data;
+    start_script(sizeof script.data);
     assert_int_equal(FCGX_FClose(r.out), 0);
     script.on = false;
     assert_int_equal(script.len, 8 + 8000 + 8 + 16);
@@ -687,14 +417,10 @@ static void leaves_the_signal_handlers_as_they_were(void **state)
     }
 }
 
-#define test(function) cmocka_unit_test_setup_teardown(function, begin_test, end_test)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(leaves_the_signal_handlers_as_they_were),
-        test(libfcgi_adopts_a_connection_by_two_fields),
-        test(libfcgi_closes_what_it_cannot_read),
         test(libfcgi_has_an_output_buffer_of_8_kib),
         test(answers_several_requests_on_a_kept_connection),
         test(leaves_closing_to_the_caller),
@@ -713,8 +439,6 @@ int main(void)
         test(says_that_libfcgi_has_closed_the_connection),
         test(survives_a_reset_after_the_gate),
         test(opens_and_loses_no_descriptor),
-        test(reads_whatever_mutation_the_gate_lets_through),
-        test(reads_whatever_framing_the_gate_lets_through),
     };
     alarm(120); /* nothing here may block; a hang ends as a failure */
     return cmocka_run_group_tests_name("fcgi", tests, init_library, NULL);
