@@ -8,7 +8,7 @@ import subprocess
 
 from . import fastcgi, process
 from .cluster import ROOT
-from .wait import wait_until
+from .wait import hold_for, wait_until
 
 PROGRAM = os.path.abspath(os.path.join(ROOT, os.environ.get("HEALTH_API", "build/health-api")))
 SANITIZED = b"__asan_init" in open(PROGRAM, "rb").read() or b"__tsan_init" in open(PROGRAM, "rb").read()
@@ -99,6 +99,12 @@ class Backend:
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def fds_at_rest(self):
+        """Without connections that are just being closed, and the second one to the database that comes and goes."""
+        samples = []
+        hold_for(lambda: samples.append(self.fds()) is None, 0.5)
+        return min(samples)
 
     def rss_kib(self):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
