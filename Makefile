@@ -68,7 +68,7 @@ test: ## install what the tests need, then unit tests and API tests
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## unit tests
-	@set -e; for t in $(UNIT_BIN); do ./$$t; done
+	@set -e; for t in $(abspath $(UNIT_BIN)); do $$t; done
 
 .PHONY: api
 api: all ## API tests: a real nginx and a real PostgreSQL of their own

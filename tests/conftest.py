@@ -34,6 +34,32 @@ def cluster(base):
     server.destroy()
 
 
+@pytest.fixture(scope="session")
+def template(base):
+    """A stopped server with the schema, the role and a few rows, to be copied."""
+    server = Cluster(os.path.join(base, "template"))
+    server.create()
+    server.execute("INSERT INTO entities (kind, name) SELECT 'gene', n::text FROM generate_series(1, 5000) n;"
+                   "INSERT INTO edges SELECT n, n + 1, 'binds', 0.5 FROM generate_series(1, 4999) n;"
+                   "INSERT INTO hypotheses (entity_id, title) SELECT n, 'h' FROM generate_series(1, 300) n;"
+                   "INSERT INTO analyses (hypothesis_id, method) SELECT n, 'm' FROM generate_series(1, 200) n;"
+                   "INSERT INTO debates (analysis_id, position, argument)"
+                   "  SELECT n, 'for', repeat('x', 500) FROM generate_series(1, 200) n; ANALYZE")
+    server.stop("fast")
+    return server
+
+
+@pytest.fixture
+def own_cluster(template, base):
+    """A running server that the test may hurt."""
+    directory = tempfile.mkdtemp(prefix="own", dir=base)
+    os.chmod(directory, 0o755)
+    server = template.copy_to(directory)
+    server.start()
+    yield server
+    server.destroy()
+
+
 @pytest.fixture
 def directory(base):
     path = tempfile.mkdtemp(dir=base)

@@ -2,6 +2,7 @@
 import glob
 import os
 import shutil
+import signal
 import subprocess
 
 import psycopg2
@@ -44,12 +45,22 @@ class Cluster:
                   "--auth=trust", "--no-sync")
         with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
             conf.write(SETTINGS + f"unix_socket_directories = '{self.directory}'\n")
-        with open(os.path.join(self.data, "pg_hba.conf"), "w", encoding="utf-8") as hba:
-            hba.write("local all health_api scram-sha-256\nlocal all postgres trust\n")
         self.start()
+        self.write_hba("local all health_api scram-sha-256\nlocal all postgres trust\n")
         self.execute(f"CREATE DATABASE {self.database}", database="postgres")
         self.load("schema.sql")
         self.load("role.sql", "-v", f"password={PASSWORD}")
+
+    def copy_to(self, directory):
+        """A server of its own with the same data; this one must be stopped."""
+        os.makedirs(directory, exist_ok=True)
+        if SERVER_USER:
+            shutil.chown(directory, SERVER_USER)
+        other = Cluster(directory)
+        subprocess.run(["cp", "-a", self.data, other.data], check=True)
+        with open(os.path.join(other.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
+            conf.write(f"unix_socket_directories = '{directory}'\n")
+        return other
 
     def load(self, name, *options):
         """Runs a file of sql/ in psql as the superuser."""
@@ -64,11 +75,42 @@ class Cluster:
         self._run(_bin("pg_ctl"), "-D", self.data, "-m", mode, "-w", "stop")
 
     @property
+    def postmaster_pid(self):
+        with open(os.path.join(self.data, "postmaster.pid"), encoding="ascii") as file:
+            return int(file.readline())
+
+    def wait_gone(self, pid):
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 20, f"postmaster {pid} is gone")
+
+    def has_no_children(self):
+        """No process works in the data directory."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{pid}/cwd") == self.data:
+                    return False
+            except OSError:
+                pass
+        return True
+
+    def accepts(self):
+        try:
+            self.connect().close()
+            return True
+        except psycopg2.OperationalError:
+            return False
+
+    def write_hba(self, lines):
+        with open(os.path.join(self.data, "pg_hba.conf"), "w", encoding="utf-8") as hba:
+            hba.write(lines)
+        self.execute("SELECT pg_reload_conf()", database="postgres")
+
+    @property
     def is_running(self):
         return os.path.exists(os.path.join(self.data, "postmaster.pid"))
 
     def destroy(self):
-        if self.is_running:
+        if self.is_running and os.path.exists(f"/proc/{self.postmaster_pid}"):
+            os.kill(self.postmaster_pid, signal.SIGCONT)
             self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -1,0 +1,201 @@
+"""A real PostgreSQL that stops, hangs, crashes, locks and refuses."""
+import os
+import re
+import signal
+
+import pytest
+from harness.wait import hold_for, wait_until
+
+from .conftest import speed_ms
+
+INTERVAL = 2.0  # the default, as in the promises
+LATER = INTERVAL + 1.5
+
+
+@pytest.fixture
+def healthy(start_backend, own_cluster):
+    backend = start_backend(**own_cluster.environment())
+    backend.wait_status("healthy")
+    return backend
+
+
+def test_stopped_immediate(healthy, own_cluster, fault):
+    pid = own_cluster.postmaster_pid
+    fault.injected()
+    os.kill(pid, signal.SIGQUIT)
+    fault.expect(healthy, 0.2, ("database", "unreachable"), ("database", "restarting"))
+    own_cluster.wait_gone(pid)
+    own_cluster.start()
+    fault.healed(healthy, 3)
+
+
+def test_stopped_fast(healthy, own_cluster, fault):
+    pid = own_cluster.postmaster_pid
+    fault.injected()
+    os.kill(pid, signal.SIGINT)
+    fault.expect(healthy, 0.2, ("database", "unreachable"), ("database", "restarting"))
+    own_cluster.wait_gone(pid)
+    own_cluster.start()
+    fault.healed(healthy, 3)
+
+
+def test_killed_with_kill_9(healthy, own_cluster, fault):
+    pid = own_cluster.postmaster_pid
+    fault.injected()
+    os.kill(pid, signal.SIGKILL)
+    # Its children end when they notice; until then only a fresh connection tells.
+    fault.expect(healthy, LATER + 10, ("database", "unreachable"))
+    own_cluster.wait_gone(pid)
+    wait_until(own_cluster.has_no_children, 20, "no child of the killed server is left")
+    own_cluster.start()
+    fault.healed(healthy, 3)
+
+
+def test_postmaster_hung(start_backend, own_cluster, fault):
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="2s"))
+    backend.wait_status("healthy")
+    os.kill(own_cluster.postmaster_pid, signal.SIGSTOP)
+    try:
+        fault.injected()
+        fault.expect(backend, 2 + 1.5, ("database", "connect_timeout"))
+        assert speed_ms(backend) < 10
+        hold_for(lambda: backend.ask().status == 503, 2, "503 while it hangs")
+    finally:
+        os.kill(own_cluster.postmaster_pid, signal.SIGCONT)
+    fault.healed(backend, 4)
+
+
+def test_our_server_process_hung(healthy, own_cluster, fault):
+    (pid,) = wait_until(own_cluster.probes, 5, "our connection")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        fault.injected()
+        fault.expect(healthy, LATER, ("database", "query_timeout"))
+        fault.healed(healthy, 3)  # on a fresh connection, while that process still hangs
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_only_our_connection_terminated(healthy, own_cluster):
+    for expected in (1, 2, 3):
+        own_cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                            "WHERE application_name = 'health-api'")
+        wait_until(lambda: healthy.document("/api/status")["database"]["reconnects"] == expected, 5, "a reconnect")
+    assert [line["to"] for line in healthy.events("status changed")] == ["healthy"]
+
+
+def test_crashed_and_recovering(healthy, own_cluster, fault):
+    victim = own_cluster.connect()
+    (pid,) = own_cluster.execute("SELECT pid FROM pg_stat_activity WHERE query = '' AND backend_type = 'client backend'"
+                                 " AND application_name = ''")[0]
+    fault.injected()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: [line for line in healthy.events("status changed") if line["to"] == "degraded"], 5, "degraded")
+    wait_until(own_cluster.accepts, 20, "recovered")
+    fault.row = ["crashed_and_recovering", 503, "database restarting", 0, 0.2, None]
+    fault.healed(healthy, 1)
+    reasons = {line["reason"] for line in healthy.events("status changed") if line["to"] == "degraded"}
+    assert reasons <= {"restarting", "unreachable"}
+    victim.close()
+
+
+def test_a_table_locked(healthy, own_cluster, fault):
+    connection = own_cluster.connect()
+    connection.autocommit = False
+    connection.cursor().execute("LOCK TABLE edges IN ACCESS EXCLUSIVE MODE")
+    fault.injected()
+    fault.expect(healthy, LATER, ("edges", "query_timeout"))
+    wait_until(lambda: healthy.document()["counts"]["debates"] == 200, 5, "the other checks count")
+    connection.close()
+    fault.healed(healthy)
+
+
+def test_a_table_dropped(healthy, own_cluster, fault):
+    own_cluster.execute("DROP TABLE debates")
+    fault.injected()
+    document = fault.expect(healthy, LATER, ("debates", "schema"))
+    assert document["counts"]["edges"] == 4999
+
+
+def test_every_table_locked_is_told_at_once_and_stays_fresh(healthy, own_cluster):
+    connection = own_cluster.connect()
+    connection.autocommit = False
+    connection.cursor().execute("LOCK TABLE entities, edges, hypotheses, analyses, debates IN ACCESS EXCLUSIVE MODE")
+    wait_until(lambda: len(healthy.document()["failing"]) == 5, 15, "all five fail")
+    hold_for(lambda: "stale" not in str(healthy.document()["failing"]), 8, "fresh snapshots")
+    connection.close()
+    healthy.wait_status("healthy", 10)
+
+
+def test_a_slow_query_is_ended_on_the_server_too(start_backend, own_cluster, checks_file, fault):
+    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 4711 FROM pg_sleep(60);\n"),
+                            **own_cluster.environment())
+    fault.injected()
+    fault.expect(backend, LATER, ("slow", "query_timeout"))
+    assert backend.stop(signal.SIGKILL) == -signal.SIGKILL
+    running = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%4711%' AND pid <> pg_backend_pid()"
+    wait_until(lambda: not own_cluster.execute(running), 3, "the orphan is gone")
+
+
+@pytest.mark.parametrize("change, back", [
+    ("ALTER ROLE health_api PASSWORD 'other'", "ALTER ROLE health_api PASSWORD 'a secret that no answer may show'"),
+    ("ALTER ROLE health_api NOLOGIN", "ALTER ROLE health_api LOGIN"),
+    ("REVOKE CONNECT ON DATABASE knowledge FROM PUBLIC, health_api", "GRANT CONNECT ON DATABASE knowledge TO health_api"),
+], ids=["password", "nologin", "connect_privilege"])
+def test_access_refused(start_backend, own_cluster, fault, change, back):
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
+    backend.wait_status("healthy")
+    own_cluster.execute(change)
+    fault.injected()
+    fault.expect(backend, INTERVAL + 1 + 1, ("database", "access"))
+    own_cluster.execute(back)
+    fault.healed(backend)
+
+
+def test_missing_database(start_backend, own_cluster):
+    backend = start_backend(**own_cluster.environment(PGDATABASE="nowhere"))
+    backend.wait_failing(("database", "access"))
+
+
+def test_pg_hba_reject(start_backend, own_cluster):
+    own_cluster.write_hba("local all health_api reject\nlocal all postgres trust\n")
+    backend = start_backend(**own_cluster.environment())
+    backend.wait_failing(("database", "access"))
+
+
+def test_a_privilege_revoked_costs_that_check_only(healthy, own_cluster, fault):
+    own_cluster.execute("REVOKE SELECT ON debates FROM health_api")
+    fault.injected()
+    document = fault.expect(healthy, INTERVAL + 1, ("debates", "access"))
+    assert document["counts"]["edges"] == 4999
+    own_cluster.execute("GRANT SELECT ON debates TO health_api")
+    fault.healed(healthy)
+
+
+@pytest.mark.parametrize("change, back", [
+    ("ALTER ROLE health_api CONNECTION LIMIT 0", "ALTER ROLE health_api CONNECTION LIMIT 10"),
+    ("ALTER DATABASE knowledge CONNECTION LIMIT 0", "ALTER DATABASE knowledge CONNECTION LIMIT -1"),
+], ids=["role", "database"])
+def test_no_connection_left(start_backend, own_cluster, fault, change, back):
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
+    backend.wait_status("healthy")
+    own_cluster.execute(change)
+    fault.injected()
+    fault.expect(backend, INTERVAL + 1 + 1, ("database", "saturated"))
+    own_cluster.execute(back)
+    fault.healed(backend)
+
+
+@pytest.mark.parametrize("name, changes", [
+    ("password", {"PGPASSWORD": "wrong"}), ("database", {"PGDATABASE": "nowhere"}),
+])
+def test_a_permanent_error_is_tried_ever_more_seldom_and_leaks_nothing(start_backend, own_cluster, name, changes):
+    backend = start_backend(**own_cluster.environment(**changes))
+    status = lambda: backend.document("/api/status")["database"]["consecutive_failures"]  # noqa: E731
+    wait_until(lambda: status() >= 4, 10, "the first few attempts")
+    fds, before = backend.fds_at_rest(), status()
+    hold_for(lambda: backend.ask().status == 503, 10, "503")
+    assert 3 <= status() - before <= 6  # one per 2 s and up to 10 % more
+    assert backend.fds_at_rest() == fds
+    assert len(backend.events("database fails")) == 1
+    assert not re.search("attempts=[5-9]", backend.log())

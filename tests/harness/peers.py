@@ -1,0 +1,151 @@
+"""What a database connection may meet instead of a database: a proxy with faults, and servers that are none.
+
+Each listens on DIRECTORY/.s.PGSQL.5432, so PGHOST=DIRECTORY leads to it."""
+import os
+import select
+import socket
+import struct
+import threading
+
+AUTH_OK = b"R" + struct.pack(">II", 8, 0)
+READY = b"Z" + struct.pack(">I", 5) + b"I"
+
+
+def message(kind, content=b""):
+    return kind + struct.pack(">I", len(content) + 4) + content
+
+
+def parameter(name, value):
+    return message(b"S", name + b"\0" + value + b"\0")
+
+
+WELCOME = AUTH_OK + parameter(b"server_version", b"15.0") + parameter(b"client_encoding", b"UTF8") + READY
+
+
+class Peer:
+    """A listener whose connections are served by handle(), each in a thread of its own."""
+
+    def __init__(self, directory):
+        os.makedirs(directory, exist_ok=True)
+        self.directory = directory
+        self.path = os.path.join(directory, ".s.PGSQL.5432")
+        self.connections = 0
+        self.closing = threading.Event()
+        self._threads = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        os.chmod(self.path, 0o777)
+        self._listener.listen(64)
+        self._start(self._accept)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+        os.unlink(self.path)
+
+    def _start(self, target, *args):
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        while not self.closing.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            client.settimeout(20)
+            self._start(self._serve, client)
+
+    def _serve(self, client):
+        with client:
+            try:
+                self.handle(client)
+            except OSError:
+                pass
+
+    def handle(self, client):
+        raise NotImplementedError
+
+
+class Saying(Peer):
+    """Answers the start-up packet with `hello` and whatever comes next with `answer`; keeps sending `flood`, up to
+    flood_bytes in all, from then on; then stays silent until the client goes."""
+
+    def __init__(self, directory, hello=WELCOME, answer=b"", flood=b"", flood_bytes=64 << 20):
+        self.hello, self.answer, self.flood, self.flood_bytes = hello, answer, flood, flood_bytes
+        super().__init__(directory)
+
+    def handle(self, client):
+        client.recv(8192)
+        client.sendall(self.hello)
+        if self.answer or self.flood:
+            client.recv(8192)
+            client.sendall(self.answer)
+        chunk = self.flood * max(1, 65536 // max(1, len(self.flood)))
+        sent = 0
+        while self.flood and sent < self.flood_bytes and not self.closing.is_set():
+            client.sendall(chunk)
+            sent += len(chunk)
+        while client.recv(65536):
+            pass
+
+
+class Proxy(Peer):
+    """Passes on to target (a directory with a PostgreSQL socket) until mode says otherwise:
+
+    pass; hold: takes and keeps everything, both ways; drip: one byte each 200 ms to the client; reset: closes with
+    the first byte of each answer."""
+
+    def __init__(self, directory, target):
+        self.target = os.path.join(target, ".s.PGSQL.5432")
+        self.mode = "pass"
+        super().__init__(directory)
+
+    def handle(self, client):
+        if self.mode == "hold":
+            self._hold(client)
+            return
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(self.target)
+            self._pump(client, server)
+
+    def _hold(self, client):
+        while self.mode == "hold" and not self.closing.wait(0.02):
+            if select.select([client], [], [], 0)[0] and not client.recv(65536, socket.MSG_PEEK):
+                return
+
+    def _pump(self, client, server):
+        while not self.closing.is_set():
+            readable, _, _ = select.select([client, server], [], [], 0.02)
+            if self.mode == "hold":
+                self._hold(client)
+                return
+            for source in readable:
+                data = source.recv(65536)
+                if not data:
+                    return
+                if source is client:
+                    server.sendall(data)
+                elif not self._to_client(client, data):
+                    return
+
+    def _to_client(self, client, data):
+        if self.mode == "reset":
+            client.sendall(data[:1])
+            return False
+        if self.mode == "drip":
+            for byte in data:
+                if self.closing.wait(0.2) or self.mode != "drip":
+                    return False
+                client.sendall(bytes([byte]))
+            return True
+        client.sendall(data)
+        return True
