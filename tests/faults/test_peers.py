@@ -1,0 +1,194 @@
+"""What is no database, or one behind a bad network."""
+import os
+import socket
+import struct
+import threading
+
+import pytest
+from harness.backend import SANITIZED
+from harness.peers import AUTH_OK, READY, WELCOME, Proxy, Saying, message, parameter
+from harness.wait import hold_for, wait_until
+
+from .conftest import speed_ms
+
+INTERVAL = 2.0
+LATER = INTERVAL + 1.5
+ONE = "-- check: one\nSELECT 1;\n"
+
+ROW = message(b"T", struct.pack(">H", 1) + b"n\0" + struct.pack(">IHIhih", 0, 0, 20, 8, -1, 0))
+DONE = message(b"C", b"SELECT 1\0")
+PARSED = message(b"1") + message(b"2")
+
+
+def value(text):
+    return message(b"D", struct.pack(">HI", 1, len(text)) + text)
+
+
+def answer(rows):
+    """A whole answer to the first query of a pipeline, as far as its row."""
+    return PARSED + ROW + rows
+
+
+def notice(text=b"x" * 500):
+    return message(b"N", b"SNOTICE\0VNOTICE\0C00000\0M" + text + b"\0\0")
+
+
+HOSTILE = {
+    "http_server": dict(hello=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+    "tls_only_server": dict(hello=b"\x15\x03\x01\x00\x02\x02\x0a"),
+    "ssh_server": dict(hello=b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "protocol_2_ready": dict(hello=b"R" + struct.pack(">I", 0) + b"Z"),
+    "protocol_2_error": dict(hello=b"EFATAL:  unsupported frontend protocol\n\0"),
+    "zeros": dict(hello=b"\0" * 4096),
+    "unknown_message": dict(answer=message(b"@", b"what")),
+    "negative_length": dict(answer=b"D\xff\xff\xff\xff"),
+    "row_without_description": dict(answer=PARSED + value(b"1")),
+    "ready_too_early": dict(answer=READY),
+    "copy_out": dict(answer=PARSED + message(b"H", struct.pack(">BH", 0, 0)), flood=message(b"d", b"x" * 1000)),
+    "copy_in": dict(answer=PARSED + message(b"G", struct.pack(">BH", 0, 0))),
+    "copy_both": dict(answer=PARSED + message(b"W", struct.pack(">BH", 0, 0))),
+    "huge_row": dict(answer=answer(b"D" + struct.pack(">IHI", 768 << 20, 1, (768 << 20) - 10)), flood=b"x" * 65536),
+    "many_rows": dict(answer=PARSED + ROW, flood=value(b"1")),
+    "flood_of_notices": dict(flood=notice()),
+    "flood_of_notices_while_connecting": dict(hello=AUTH_OK, flood=notice()),
+    "flood_of_parameters": dict(hello=AUTH_OK, flood=parameter(b"name", b"x" * 1000)),
+    "flood_of_notifications": dict(flood=message(b"A", struct.pack(">I", 1) + b"channel\0payload\0")),
+    "flood_of_notifications_when_idle": dict(hello=WELCOME, flood=message(b"A", struct.pack(">I", 1) + b"c\0p\0")),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_malformed(start_backend, checks_file, directory, name, fault):
+    peer_directory = os.path.join(directory, "pg")
+    backend = start_backend(wait=False, HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory, PGSSLMODE="disable")
+    wait_until(backend.accepts, 10, "accepts")
+    backend.wait_failing(("database", "unreachable"))
+    rss = backend.rss_kib()
+    with Saying(peer_directory, **HOSTILE[name]) as peer:
+        fault.injected()
+        fault.expect(backend, LATER, ("database", "malformed"))
+        wait_until(lambda: peer.connections >= 3, 20, "it is tried again, on a connection of its own")
+        assert speed_ms(backend) < 10
+    if not SANITIZED:
+        assert backend.rss_kib() - rss < 4096
+
+
+def test_a_nul_byte_in_a_value_is_malformed(start_backend, checks_file, directory):
+    peer_directory = os.path.join(directory, "pg")
+    ping = PARSED + ROW.replace(b"n\0", b"p\0") + value(b"t") + DONE + READY
+    settings = PARSED + ROW + value(b"x") + DONE
+    check = PARSED + ROW + value(b"1\0002") + DONE + READY
+    with Saying(peer_directory, answer=ping + settings + check):
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
+        backend.wait_failing(("one", "malformed"))
+
+
+def test_a_fake_that_answers_well_is_healthy(start_backend, checks_file, directory):
+    """The fakes above differ from this one by their fault alone."""
+    peer_directory = os.path.join(directory, "pg")
+    ping = PARSED + ROW + value(b"t") + DONE + READY
+    settings = PARSED + ROW + value(b"x") + DONE
+    check = PARSED + ROW + value(b"12") + DONE + READY
+    with Saying(peer_directory, answer=ping + settings + check):
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
+        assert backend.wait_status("healthy", 3)["counts"] == {"one": 12}
+
+
+@pytest.fixture
+def proxied(start_backend, cluster, directory):
+    """A healthy program whose database is behind a proxy."""
+    with Proxy(os.path.join(directory, "pg"), cluster.directory) as proxy:
+        backend = start_backend(PGHOST=proxy.directory, HEALTH_RECONNECT_EVERY="2s")
+        backend.wait_status("healthy")
+        yield backend, proxy
+        backend.stop()
+
+
+@pytest.mark.parametrize("mode, failing", [
+    ("hold", [("database", "query_timeout"), ("database", "connect_timeout")]),
+    ("drip", [("database", "query_timeout"), ("database", "connect_timeout")]),
+    ("reset", [("database", "unreachable")]),
+])
+def test_network(proxied, fault, mode, failing):
+    backend, proxy = proxied
+    proxy.mode = mode
+    fault.injected()
+    fault.expect(backend, LATER, *failing)
+    assert speed_ms(backend) < 10
+    hold_for(lambda: backend.ask().status == 503, 3, "503 while it lasts")
+    proxy.mode = "pass"
+    fault.healed(backend, 5)
+
+
+def test_a_server_that_accepts_and_says_nothing(start_backend, directory, fault):
+    peer_directory = os.path.join(directory, "pg")
+    with Saying(peer_directory, hello=b""):
+        backend = start_backend(PGHOST=peer_directory)
+        fault.injected()
+        fault.expect(backend, LATER, ("database", "connect_timeout"))
+        assert speed_ms(backend) < 10
+
+
+def test_a_black_hole(start_backend, cluster, fault):
+    """A TCP port whose packets are dropped by the firewall: not refused, not answered."""
+    import subprocess
+    from harness.webserver import free_port
+    if os.geteuid() != 0:
+        pytest.skip("needs root to drop packets")
+    port = free_port()
+    rule = ["INPUT", "-i", "lo", "-p", "tcp", "--dport", str(port), "-j", "DROP"]
+    if subprocess.run(["iptables", "-w", "-I", *rule], capture_output=True, check=False).returncode != 0:
+        pytest.skip("iptables does not work here")
+    try:
+        backend = start_backend(PGHOST="127.0.0.1", PGPORT=port)
+        fault.injected()
+        fault.expect(backend, LATER, ("database", "connect_timeout"))
+        assert speed_ms(backend) < 10
+    finally:
+        subprocess.run(["iptables", "-w", "-D", *rule], check=True)
+    backend.wait_failing(("database", "unreachable"), deadline_s=5)
+
+
+def test_a_stuck_name_resolution_is_stale(start_backend, cluster, fault, directory):
+    """The one call that may block is getaddrinfo; a resolver that never answers stands in for a dead DNS."""
+    source = os.path.join(directory, "stuck.c")
+    library = os.path.join(directory, "stuck.so")
+    with open(source, "w", encoding="ascii") as file:
+        file.write("#include <netdb.h>\n#include <unistd.h>\n"
+                   "int getaddrinfo(const char *n, const char *s, const struct addrinfo *h, struct addrinfo **r)\n"
+                   "{ (void)n; (void)s; (void)h; (void)r; for (;;) pause(); }\n")
+    import subprocess
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    if SANITIZED:
+        pytest.skip("a sanitizer's runtime must be loaded first")
+    backend = start_backend(PGHOST="db.example", LD_PRELOAD=library)
+    assert backend.document()["status"] == "starting"
+    fault.injected()
+    fault.expect(backend, 6.5, ("database", "stale"))
+    assert backend.ask("/api/health/live").status == 200
+    assert speed_ms(backend) < 10
+    assert backend.stop() == 0
+
+
+def test_detection_of_a_server_that_goes_away(start_backend, cluster, directory):
+    """The median over twenty resets of an idle connection by a proxy that is then gone."""
+    import statistics
+    import time
+    times = []
+    for round_number in range(20):
+        proxy = Proxy(os.path.join(directory, f"pg{round_number}"), cluster.directory)
+        with proxy:
+            if round_number == 0:
+                link = os.path.join(directory, "link")
+                os.symlink(proxy.directory, link)
+                backend = start_backend(PGHOST=link, HEALTH_INTERVAL="1s")
+            else:
+                os.unlink(link)
+                os.symlink(proxy.directory, link)
+            backend.wait_status("healthy")
+        os.path.exists(proxy.path)
+        began = time.monotonic()
+        wait_until(lambda: backend.ask().status == 503, 5, "503")
+        times.append(time.monotonic() - began)
+    assert statistics.median(times) < 0.020, times
+    assert threading.active_count() < 50 and socket
