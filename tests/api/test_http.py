@@ -100,16 +100,36 @@ def test_nothing_of_the_database_reaches_an_answer(start_backend, checks_file, c
 def test_nginx_never_answers_html_on_these_routes(backend, nginx):
     long_query = "/api/health?" + "a" * 9000
     assert nginx.ask(long_query).status == 414
-    assert nginx.ask(headers={"X-Long": "a" * 40000}).status == 400
+    assert nginx.ask(headers={"X-Long": "a" * 40000}).status == 431
     assert nginx.ask(method="TRACE").status == 405
     for answer in (nginx.ask(long_query), nginx.ask(headers={"X-Long": "a" * 40000}), nginx.ask(method="TRACE"),
                    nginx.ask(method="POST", body=b"x" * 2000000)):
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.headers["X-Health-Source"] == "nginx"
         assert json.loads(answer.body)["status"] == answer.status
-    raw = nginx.send_raw(b"GET /api/health HTTP/1.1\r\n\r\n")  # no Host
-    assert b" 400 " in raw and b"html" not in raw
-    assert b"html" in nginx.ask("/elsewhere").body  # the rest of the site is not ours
+    chunked = b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n"
+    for status, raw in ((b" 400 ", b"GET /api/health HTTP/1.1\r\n\r\n"),  # no Host
+                        (b" 400 ", b"POST /api/health HTTP/1.1\r\n" + chunked),
+                        (b" 501 ", b"POST /api/health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"),
+                        (b" 505 ", b"GET /api/health HTTP/3.0\r\nHost: a\r\n\r\n")):
+        answer = nginx.send_raw(raw)
+        assert status in answer.split(b"\r\n")[0] and b"html" not in answer and b"no-store" in answer
+
+
+def test_the_rest_of_the_site_keeps_the_pages_of_nginx(backend, nginx):
+    for status, raw in ((b" 404 ", b"GET /elsewhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+                        (b" 400 ", b"GET /elsewhere HTTP/1.1\r\n\r\n"),
+                        (b" 405 ", b"TRACE /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n"),
+                        (b" 414 ", b"GET /elsewhere?" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")):
+        answer = nginx.send_raw(raw)
+        assert status in answer.split(b"\r\n")[0] and b"<html>" in answer and b"X-Health-Source" not in answer
+
+
+def test_what_a_proxy_forwards_does_not_see_the_status_page(backend, nginx):
+    assert nginx.ask("/api/status").status == 200
+    answer = nginx.ask("/api/status", headers={"X-Forwarded-For": "192.0.2.1"})
+    assert answer.status == 403 and json.loads(answer.body)["status"] == 403
+    assert nginx.ask("/api/health", headers={"X-Forwarded-For": "192.0.2.1"}).status == 200
 
 
 def test_a_hung_backend_is_503_json_from_nginx(backend, nginx):
