@@ -2,6 +2,7 @@
 # `make run`: a throw-away PostgreSQL with the sample data, health-api and nginx, all under build/run/, until Ctrl-C.
 # PORT chooses nginx's port on 127.0.0.1. As root the servers run as the user postgres.
 set -u
+umask 022
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 run=$root/build/run
@@ -9,9 +10,11 @@ data=$run/postgres
 port=${PORT:-8080}
 database=knowledge
 parent=$PPID
-me=$(id -un)
 drop=() # what runs a command as the servers' user
-worker_user=postgres
+
+# What libpq, systemd or a CGI server would say of another program.
+# shellcheck disable=SC2086  # a list of names
+unset ${!PG@} GATEWAY_INTERFACE LISTEN_FDS LISTEN_PID NOTIFY_SOCKET WATCHDOG_USEC
 
 say() { echo "run: $*"; }
 
@@ -20,23 +23,44 @@ die() {
     exit 1
 }
 
+check_path() {
+    case $run in
+    *[\"\'\\\$\`]* | *$'\n'*) die "$run: expected a path without quotes, backslashes and dollar signs" ;;
+    esac
+    # sun_path of unix(7) holds 107 bytes; the longest name in it is health-api.sock.
+    local LC_ALL=C
+    [ $((${#run} + 16)) -le 107 ] || die "$run is too long for a Unix socket (107 bytes): clone to a shorter path"
+}
+
+check_port() {
+    local number
+    number=$(printf '%s' "$port" | sed -n 's/^0*\([1-9][0-9]\{0,4\}\)$/\1/p')
+    if [ -z "$number" ] || [ "$number" -gt 65535 ]; then
+        die "PORT='$port': expected a number from 1 to 65535"
+    fi
+    port=$number
+}
+
 # --- who runs what ---------------------------------------------------------------------------------------------------
 
+# By doing it: access(2), and so test -x, ignores capabilities.
+can_serve() {
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    "$@" sh -c 'cd "$1" && cat "$2/sql/checks.sql" && "$2/build/health-api" --version' - "$run" "$root" >/dev/null 2>&1
+}
+
 # PostgreSQL refuses to run as root. Below a directory that others may not enter (/root) the user postgres gets the
-# one capability that lets it pass.
+# one capability that lets it pass; all servers need it, so nginx's master is no root either.
 choose_user() {
-    [ "$me" = root ] || return 0
+    [ "$(id -u)" -eq 0 ] || return 0
     id postgres >/dev/null 2>&1 || die "no user 'postgres': is Debian's package postgresql installed?"
-    drop=(setpriv --reuid=postgres --regid=postgres --init-groups)
-    "${drop[@]}" test -x "$root" && return 0
-    for capability in dac_read_search dac_override; do
-        local with=("${drop[@]}" "--inh-caps=+$capability" "--ambient-caps=+$capability")
-        # Not "test -r": access(2) asks for the real user, without its capabilities.
-        if "${with[@]}" cat "$root/Makefile" >/dev/null 2>&1; then
-            drop=("${with[@]}")
-            worker_user=root # nginx hands no capability down
-            return 0
-        fi
+    local base=(setpriv --reuid=postgres --regid=postgres --init-groups) bind="" capability caps
+    [ "$port" -ge 1024 ] || bind=+net_bind_service
+    for capability in "" +dac_read_search +dac_override; do
+        caps=$capability${capability:+${bind:+,}}$bind
+        drop=("${base[@]}")
+        [ -z "$caps" ] || drop+=("--inh-caps=$caps" "--ambient-caps=$caps")
+        ! can_serve "${drop[@]}" || return 0
     done
     die "the user postgres cannot enter $root: clone to a directory that other users may enter, such as /srv"
 }
@@ -55,14 +79,26 @@ is_alive() { # pid; a zombie is not
     grep -q '^State:[[:space:]]*[^Z]' "/proc/$1/status" 2>/dev/null
 }
 
+# Sets ppid to the parent of a process, 1 or another reaper when that has died; to 0 when the process itself has.
+find_parent() {
+    local key value
+    ppid=0
+    while read -r key value; do
+        [ "$key" != PPid: ] || ppid=$value
+    done 2>/dev/null <"/proc/$1/status"
+}
+
 # The lock is this shell's: no child inherits it (9>&- everywhere), so a kill -9 frees it.
 take_lock() {
     mkdir -p "$run" || die "cannot create $run"
+    [ -O "$run/lock" ] || [ ! -e "$run/lock" ] || [ "$(id -u)" -eq 0 ] ||
+        die "$run is of another user's run: remove it as that user"
     exec 9>>"$run/lock" || die "cannot write $run/lock"
     local holder holder_parent end=$((SECONDS + 2))
     until flock -w 0.2 9; do
         read -r holder holder_parent 2>/dev/null <"$run/holder" || continue
-        if ! is_alive "$holder_parent"; then
+        find_parent "$holder"
+        if [ "$ppid" -ne "$holder_parent" ]; then
             say "the run with pid $holder lost its make and is ending, waiting for it"
             flock -w 15 9 || die "the run with pid $holder does not end"
             return
@@ -72,69 +108,67 @@ take_lock() {
     done
 }
 
-# Whether the process in a pid file is one of ours: its command line names our directory.
-is_ours() {
-    local pid=$1
-    [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$run" && return 0
-    [ -n "$pid" ] && tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qxF "HEALTH_LISTEN=unix:$run/health-api.sock"
+# Fills ours with the processes of this or an earlier run: our programs, working in our directories.
+find_ours() {
+    local proc comm
+    ours=()
+    for proc in /proc/[0-9]*; do
+        [ "$proc/cwd" -ef "$run" ] || [ "$proc/cwd" -ef "$data" ] || continue
+        read -r comm 2>/dev/null <"$proc/comm" || continue
+        case $comm in
+        health-api | nginx | postgres | initdb | pg_ctl | psql) ours+=("${proc#/proc/}") ;;
+        esac
+    done
 }
 
-pid_of() {
-    local pid=""
-    [ -r "$1" ] && read -r pid <"$1"
-    is_ours "$pid" && echo "$pid"
-}
-
-wait_gone() { # pid, seconds
-    local end=$((SECONDS + $2))
-    while is_alive "$1"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
+# SIGQUIT is PostgreSQL's immediate stop: the data is thrown away. Those that were stopped (kill -STOP) must go on to
+# hear of it. Children are their parents' business.
+stop_servers() {
+    local pid comm end=$((SECONDS + 5))
+    find_ours
+    for pid in "${ours[@]}"; do
+        find_parent "$pid"
+        [[ " ${ours[*]} " != *" $ppid "* ]] || continue
+        read -r comm 2>/dev/null <"/proc/$pid/comm" || continue
+        case $comm in
+        postgres) kill -QUIT "$pid" ;;
+        *) kill -TERM "$pid" ;;
+        esac 2>/dev/null
+    done
+    [ ${#ours[@]} -eq 0 ] || kill -CONT "${ours[@]}" 2>/dev/null
+    while find_ours && [ ${#ours[@]} -gt 0 ]; do
+        [ "$SECONDS" -lt "$end" ] || kill -KILL "${ours[@]}" 2>/dev/null
         sleep 0.05
     done
 }
 
-stop_one() { # pid file, signal
-    local pid
-    pid=$(pid_of "$1") || return 0
-    kill "-$2" "$pid" 2>/dev/null
-    wait_gone "$pid" 5 || { kill -KILL "$pid" 2>/dev/null && wait_gone "$pid" 5; }
-}
-
 stop_all() {
-    stop_one "$run/nginx.pid" QUIT
-    stop_one "$run/health-api.pid" TERM
-    # SIGQUIT is the immediate stop: the data is thrown away.
-    stop_one "$data/postmaster.pid" QUIT
+    trap '' INT TERM HUP # a second Ctrl-C must not leave half of it
+    stop_servers
     rm -rf "$data" "$run/tmp" "$run/health-api.sock" "$run/pgpass" "$run"/*.pid "$run"/*.conf "$run"/health-api.params \
         "$run"/health-api.headers "$run/holder" "$run"/.s.PGSQL.*
 }
 
 # --- start -----------------------------------------------------------------------------------------------------------
 
-check_port() {
-    case $port in
-    "" | *[!0-9]*) die "PORT='$port': expected a number from 1 to 65535" ;;
-    esac
-    if [ "$port" -lt 1 ] || [ "$port" -gt 65535 ]; then
-        die "PORT='$port': expected a number from 1 to 65535"
-    fi
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
-    die "port $port of 127.0.0.1 is busy: $(port_holder). Choose another one: make run PORT=$((port % 65535 + 1))"
-}
-
-# /proc/net/tcp has addresses and ports in hexadecimal; state 0A is LISTEN.
-port_holder() {
-    local inode link pid
-    inode=$(awk -v port="$(printf '%04X' "$port")" \
-        '$4 == "0A" && substr($2, length($2) - 3) == port { print $10; exit }' /proc/net/tcp /proc/net/tcp6)
-    link=$(find /proc/[0-9]*/fd -lname "socket:\[${inode:-none}\]" -print -quit 2>/dev/null)
+# /proc/net/tcp has addresses and ports in hexadecimal; state 0A is LISTEN. What is in our way: our own address and
+# those that take all of IPv4.
+check_port_is_free() {
+    local hex uid inode link pid
+    hex=$(printf '%04X' "$port")
+    read -r uid inode < <(awk -v port="$hex" '
+        BEGIN { any = "0000000000000000" }
+        $4 == "0A" && ($2 == "0100007F:" port || $2 == "00000000:" port || $2 == any any ":" port ||
+                       $2 == any "FFFF00000100007F:" port || $2 == any "FFFF000000000000:" port) { print $8, $10; exit }
+        ' /proc/net/tcp /proc/net/tcp6 2>/dev/null) || return 0
+    link=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" -print -quit 2>/dev/null)
     pid=${link#/proc/}
     pid=${pid%%/*}
     if [ -n "$pid" ]; then
-        echo "held by pid $pid: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
-    else
-        echo "held by a process that this user cannot see (try as root)"
+        die "port $port of 127.0.0.1 is busy: held by pid $pid: $(tr '\0' ' ' <"/proc/$pid/cmdline")"
     fi
+    die "port $port of 127.0.0.1 is busy: held by a process of user $(id -un "$uid" 2>/dev/null || echo "$uid")," \
+        "which only root can name: sudo ss -ltnp 'sport = :$port'"
 }
 
 fail_with_log() { # what failed, log
@@ -147,14 +181,13 @@ as_superuser() { "${drop[@]}" "$bin/psql" -X -q -h "$run" -U postgres -v ON_ERRO
 
 start_postgres() {
     local log=$run/postgres.log password
-    [ $((${#run} + 20)) -lt 107 ] || die "$run is too long for a Unix socket (107 bytes): clone to a shorter path"
     password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     "${drop[@]}" "$bin/initdb" -D "$data" -U postgres -k -E UTF8 --locale=C.UTF-8 --auth-local=trust \
         --auth-host=scram-sha-256 >>"$log" 2>&1 9>&- || fail_with_log "initdb failed" "$log"
     # In the file and not on the command line, so that pg_ctl start by hand starts the same server.
     cat >>"$data/postgresql.conf" <<EOF
 listen_addresses = ''
-unix_socket_directories = '$run'
+unix_socket_directories = '..'
 unix_socket_permissions = 0700
 fsync = off    # thrown away when make run ends
 EOF
@@ -171,13 +204,12 @@ EOF
             as_superuser -d "$database" -v password="$password" -f "$root/sql/role.sql"
     } >>"$log" 2>&1 || fail_with_log "loading sql/ failed" "$log"
     (umask 077 && echo "*:*:*:health_api:$password" >"$run/pgpass")
-    [ "$me" != root ] || chown postgres: "$run/pgpass"
+    [ "$(id -u)" -ne 0 ] || chown postgres: "$run/pgpass"
 }
 
 start_health_api() {
     local log=$run/health-api.log
-    env -u PGSERVICE -u PGPASSWORD -u PGHOSTADDR -u PGPORT -u PGOPTIONS -u PGSSLMODE -u GATEWAY_INTERFACE -u LISTEN_FDS \
-        PGHOST="$run" PGUSER=health_api PGDATABASE="$database" PGPASSFILE="$run/pgpass" \
+    env --default-signal=INT,QUIT PGHOST="$run" PGUSER=health_api PGDATABASE="$database" PGPASSFILE="$run/pgpass" \
         HEALTH_LISTEN="unix:$run/health-api.sock" HEALTH_CHECKS="$root/sql/checks.sql" \
         setsid "${drop[@]}" "$root/build/health-api" </dev/null >>"$log" 2>&1 9>&- &
     health_api=$!
@@ -185,15 +217,16 @@ start_health_api() {
 }
 
 start_nginx() {
-    local user_line=""
-    [ "$me" = root ] && user_line="user $worker_user;"
-    "$root/scripts/nginx-config.sh" "$run" "$port" "$user_line"
-    "$nginx" -e "$run/nginx-error.log" -c "$run/nginx.conf" 9>&- || fail_with_log "nginx did not start" "$run/nginx-error.log"
+    local log=$run/nginx-error.log
+    "$root/scripts/nginx-config.sh" "$run" "$port" || die "cannot write $run/nginx.conf"
+    [ "$(id -u)" -ne 0 ] || chown postgres: "$run/tmp"
+    "${drop[@]}" "$nginx" -e "$log" -c "$run/nginx.conf" >/dev/null 2>&1 9>&- ||
+        fail_with_log "nginx did not start" "$log"
 }
 
 wait_healthy() {
     local end=$((SECONDS + 20))
-    until curl -fsS -m 2 -o /dev/null "http://127.0.0.1:$port/api/health" 2>/dev/null; do
+    until curl -q -fs --noproxy '*' -m 2 -o /dev/null "http://127.0.0.1:$port/api/health"; do
         kill -0 "$health_api" 2>/dev/null || fail_with_log "health-api ended" "$run/health-api.log"
         [ "$SECONDS" -lt "$end" ] || fail_with_log "no 200 within 20 s" "$run/health-api.log"
         sleep 0.05
@@ -201,8 +234,9 @@ wait_healthy() {
 }
 
 print_hints() {
-    local pg_ctl="$bin/pg_ctl -D $data"
-    [ "$me" != root ] || pg_ctl="${drop[*]} $pg_ctl"
+    local pg_ctl log
+    printf -v pg_ctl '%q ' "${drop[@]}" "$bin/pg_ctl" -D "$data"
+    printf -v log '%q' "$run/postgres.log"
     cat <<EOF
 
 health-api is up behind nginx. Try:
@@ -213,8 +247,8 @@ health-api is up behind nginx. Try:
 
 Stop its PostgreSQL, ask again, start it again:
 
-  $pg_ctl -m immediate stop
-  $pg_ctl -l $run/postgres.log start
+  $pg_ctl-m immediate stop
+  $pg_ctl-l $log start
 
 Logs are in $run. Ctrl-C stops everything.
 EOF
@@ -222,10 +256,25 @@ EOF
 
 # --- stay ------------------------------------------------------------------------------------------------------------
 
+# A SIGINT sent to make alone: make waits for us without passing it on, with the signal blocked and no longer caught
+# (fatal_error_signal in GNU make). Bit 1 of the masks in proc(5) is SIGINT.
+make_is_interrupted() {
+    local key value blocked=0 caught=2
+    while read -r key value; do
+        case $key in
+        SigBlk:) blocked=$((16#${value: -1} & 2)) ;;
+        SigCgt:) caught=$((16#${value: -1} & 2)) ;;
+        esac
+    done 2>/dev/null <"/proc/$parent/status"
+    [ "$blocked" -ne 0 ] && [ "$caught" -eq 0 ]
+}
+
 # Until a signal, or until the make that started us is gone. What ends meanwhile is the demonstration, not our end.
 stay() {
     local told=""
-    while is_alive "$parent"; do
+    while ! make_is_interrupted; do
+        find_parent $$
+        [ "$ppid" -eq "$parent" ] || break
         if [ -z "$told" ] && ! kill -0 "$health_api" 2>/dev/null; then
             say "health-api (pid $health_api) has ended; nginx answers for it until make run is started again"
             told=yes
@@ -233,20 +282,23 @@ stay() {
         sleep 0.5 9>&- &
         wait $!
     done
-    say "the process that started this run is gone"
+    say "the make that started this run has ended, stopping"
 }
 
-choose_user
+check_path
+check_port
 find_postgres
 take_lock
 stop_all # what a run that was killed has left
+check_port_is_free
+choose_user
 echo "$$ $parent" >"$run/holder"
-check_port
+cd "$run" || die "cannot enter $run" # where find_ours looks for the servers
 trap 'stop_all' EXIT
 trap 'echo; say "stopping"; exit 0' INT TERM HUP
 rm -f "$run"/*.log
 touch "$run/postgres.log" "$run/health-api.log"
-if [ "$me" = root ]; then
+if [ "$(id -u)" -eq 0 ]; then
     chown postgres: "$run" "$run"/*.log
 fi
 say "creating the database (a few seconds)"
