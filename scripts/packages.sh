@@ -21,19 +21,19 @@ missing_of() {
 }
 
 # Debian's packages start their servers when they are installed; a policy-rc.d that says 101 forbids it
-# (invoke-rc.d(8)). One that is there already is left alone.
+# (invoke-rc.d(8)). One that is there already is left alone, unless a killed run of ours left it.
 install_as_root() {
     policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
+    if [ ! -e "$policy" ] || grep -qs "health-api's packages.sh" "$policy"; then
         trap 'rm -f "$policy"' EXIT
-        trap 'exit 1' INT TERM
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        trap 'exit 1' HUP INT TERM
+        printf "#!/bin/sh\n# Only while health-api's packages.sh runs.\nexit 101\n" >"$policy"
         chmod 755 "$policy"
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q || echo "packages.sh: apt-get update failed, trying with the lists that are there" >&2
     # shellcheck disable=SC2086  # a list of words
-    apt-get install -q -y --no-install-recommends $1
+    apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 $1
 }
 
 if [ "${1:-}" = --install-as-root ]; then # by sudo from below
@@ -57,7 +57,7 @@ if [ "$(id -u)" -eq 0 ]; then
 elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
     sudo "$0" --install-as-root "$missing"
 else
-    echo "packages.sh: not root and no sudo; run this, then try again:" >&2
-    echo "  apt-get update && apt-get install -y --no-install-recommends $missing" >&2
+    echo "packages.sh: not root, and sudo does not work without a terminal here; run this, then try again:" >&2
+    echo "  sudo apt-get update && sudo apt-get install -y --no-install-recommends $missing" >&2
     exit 1
 fi

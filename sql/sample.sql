@@ -39,4 +39,4 @@ INSERT INTO debates (analysis_id, position, argument)
 SELECT 1 + n % 398, CASE WHEN n % 2 = 0 THEN 'for' ELSE 'against' END, 'argument ' || n
 FROM generate_series(1, 607) AS n;
 
-ANALYZE;
+ANALYZE hypotheses, analyses, entities, edges, debates;
