@@ -326,7 +326,7 @@ static void take_answer(struct probe *p, const PGresult *result)
     }
 }
 
-static void take_error(struct probe *p, const PGresult *result)
+static void take_error(struct probe *p, const PGresult *result, int64_t now_ns)
 {
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -337,13 +337,17 @@ static void take_error(struct probe *p, const PGresult *result)
         fail_connection(p);
         return;
     }
-    sqlstate = sqlstate != NULL ? sqlstate : "";
+    if (sqlstate == NULL) {
+        /* No server sends an error without: libpq complains of what it received. */
+        fail_segment(p, REASON_MALFORMED, PQresultErrorMessage(result), now_ns);
+        return;
+    }
     if (p->segments_done == 0) {
         fail(p, reason_from_sqlstate(sqlstate), sqlstate, message);
         return;
     }
     struct probe_outcome *outcome = &p->outcomes[p->segments_done - 1];
-    outcome->reason = sqlstate[0] != '\0' ? reason_from_sqlstate(sqlstate) : REASON_QUERY_ERROR;
+    outcome->reason = reason_from_sqlstate(sqlstate);
     snprintf(outcome->sqlstate, sizeof outcome->sqlstate, "%s", sqlstate);
     snprintf(outcome->detail, sizeof outcome->detail, "%s", message);
     p->expected = EXPECT_SYNC;
@@ -354,7 +358,7 @@ static void take_result(struct probe *p, const PGresult *result, int64_t now_ns)
     ExecStatusType status = PQresultStatus(result);
 
     if (status == PGRES_FATAL_ERROR && p->expected != EXPECT_SYNC) {
-        take_error(p, result);
+        take_error(p, result, now_ns);
     } else if (PQstatus(p->conn) == CONNECTION_BAD) {
         fail_connection(p);
     } else if (status == PGRES_PIPELINE_SYNC && p->expected == EXPECT_SYNC) {

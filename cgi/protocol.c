@@ -20,12 +20,12 @@ bool protocol_judge_first_bytes(const unsigned char *bytes, size_t len, enum pro
     case 'v': /* NegotiateProtocolVersion */ break;
     default: return false;
     }
+    *stage = PROTOCOL_SETTLED;
     if (len < 5) {
-        return true;
+        return true; /* libpq is about to read these few, and judges the rest */
     }
     uint32_t length =
         (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 | (uint32_t)bytes[4];
-    *stage = PROTOCOL_SETTLED;
     return length >= FIRST_MESSAGE_MIN && length <= FIRST_MESSAGE_MAX;
 }
 

@@ -42,7 +42,7 @@ HOSTILE = {
     "zeros": dict(hello=b"\0" * 4096),
     "unknown_message": dict(answer=message(b"@", b"what")),
     "negative_length": dict(answer=b"D\xff\xff\xff\xff"),
-    "row_without_description": dict(answer=PARSED + value(b"1")),
+    "row_without_description": dict(answer=PARSED + value(b"1") + DONE + READY),
     "ready_too_early": dict(answer=READY),
     "copy_out": dict(answer=PARSED + message(b"H", struct.pack(">BH", 0, 0)), flood=message(b"d", b"x" * 1000)),
     "copy_in": dict(answer=PARSED + message(b"G", struct.pack(">BH", 0, 0))),
@@ -50,10 +50,11 @@ HOSTILE = {
     "huge_row": dict(answer=answer(b"D" + struct.pack(">IHI", 768 << 20, 1, (768 << 20) - 10)), flood=b"x" * 65536),
     "many_rows": dict(answer=PARSED + ROW, flood=value(b"1")),
     "flood_of_notices": dict(flood=notice()),
-    "flood_of_notices_while_connecting": dict(hello=AUTH_OK, flood=notice()),
-    "flood_of_parameters": dict(hello=AUTH_OK, flood=parameter(b"name", b"x" * 1000)),
+    "flood_of_notices_while_connecting": dict(hello=AUTH_OK, flood=notice(), waits=False),
+    "flood_of_parameters": dict(hello=AUTH_OK, flood=parameter(b"name", b"x" * 1000), waits=False),
     "flood_of_notifications": dict(flood=message(b"A", struct.pack(">I", 1) + b"channel\0payload\0")),
-    "flood_of_notifications_when_idle": dict(hello=WELCOME, flood=message(b"A", struct.pack(">I", 1) + b"c\0p\0")),
+    "flood_of_notifications_when_idle": dict(flood=message(b"A", struct.pack(">I", 1) + b"c\0p\0"),
+                                             waits=False),
 }
 
 

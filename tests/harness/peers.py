@@ -76,17 +76,19 @@ class Peer:
 
 
 class Saying(Peer):
-    """Answers the start-up packet with `hello` and whatever comes next with `answer`; keeps sending `flood`, up to
-    flood_bytes in all, from then on; then stays silent until the client goes."""
+    """Answers the start-up packet with `hello` and what comes next (if it waits for that) with `answer`; keeps sending
+    `flood`, up to flood_bytes in all, from then on; then stays silent until the client goes."""
 
-    def __init__(self, directory, hello=WELCOME, answer=b"", flood=b"", flood_bytes=64 << 20):
+    def __init__(self, directory, hello=WELCOME, answer=b"", flood=b"", flood_bytes=64 << 20,
+                 waits=True):
+        self.waits = waits
         self.hello, self.answer, self.flood, self.flood_bytes = hello, answer, flood, flood_bytes
         super().__init__(directory)
 
     def handle(self, client):
         client.recv(8192)
         client.sendall(self.hello)
-        if self.answer or self.flood:
+        if self.waits:
             client.recv(8192)
             client.sendall(self.answer)
         chunk = self.flood * max(1, 65536 // max(1, len(self.flood)))

@@ -15,7 +15,7 @@ static void first_bytes_tell_a_postgresql_from_anything_else(void **state)
         {"S", 1, true, PROTOCOL_SETTLED},
         {"N", 1, true, PROTOCOL_UNKNOWN},
         {"R\0\0\0\x08", 5, true, PROTOCOL_SETTLED},
-        {"R\0\0", 3, true, PROTOCOL_UNKNOWN},
+        {"R\0\0", 3, true, PROTOCOL_SETTLED},
         {"E\0\0\0\x64", 5, true, PROTOCOL_SETTLED},
         {"v\0\0\0\x0c", 5, true, PROTOCOL_SETTLED},
         {"R\0\0\0\0", 5, false, PROTOCOL_SETTLED}, /* version 2: no length, AuthenticationOk */

@@ -1,0 +1,141 @@
+"""One request as a CGI program (RFC 3875): the same answers as over FastCGI, from a probe of its own."""
+import json
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import CHECKS
+from harness import backend as program
+from harness import process
+from harness.fastcgi import Connection, Response
+from harness.wait import wait_until
+
+HEADERS = {"Status", "Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "X-Health-Source"}
+
+
+@pytest.fixture
+def cgi(cluster):
+    """Answers one request; returns it and how many seconds it took."""
+    def answer(path="/api/health", method="GET", arguments=(), body=b"", **settings):
+        env = program.environment(**{
+            **cluster.environment(), "HEALTH_CHECKS": CHECKS, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": method,
+            "SCRIPT_NAME": path, "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1", **settings})
+        began = time.monotonic()
+        done = subprocess.run([program.PROGRAM, *arguments], env=env, input=body, capture_output=True, timeout=30,
+                              check=False)
+        assert not program.REPORTS.search(done.stderr.decode()), done.stderr.decode()
+        assert done.returncode == 0, done.stderr.decode()
+        return Response(done.stdout), time.monotonic() - began
+    return answer
+
+
+@pytest.fixture
+def silent(directory):
+    """PGHOST of a server that accepts and says nothing."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{directory}/.s.PGSQL.5432")
+        listener.listen(50)
+        yield directory
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/status", "/api/health/live"])
+def test_each_route_and_method_answers_as_over_fastcgi(cgi, backend, path):
+    for method in ("GET", "HEAD", "OPTIONS", "POST"):
+        answer, direct = cgi(path, method)[0], backend.ask(path, method=method)
+        assert answer.status == direct.status
+        assert set(answer.headers) == set(direct.headers)
+        assert {name: answer.headers[name] for name in HEADERS - {"Content-Length"}} == {
+            name: direct.headers[name] for name in HEADERS - {"Content-Length"}}
+        assert bool(answer.body) == bool(direct.body)
+        if answer.body:
+            assert list(json.loads(answer.body)) == list(json.loads(direct.body))
+            assert int(answer.headers["Content-Length"]) == len(answer.body)
+
+
+def test_errors_are_those_of_the_contract(cgi):
+    assert cgi("/nowhere")[0].status == 404
+    assert cgi(QUERY_STRING="%zz")[0].status == 400
+    assert cgi(method="")[0].status == 400
+    assert cgi("/api/nowhere", PATH_INFO="/api/health/live")[0].status == 200
+    assert cgi("/api", PATH_INFO="/health")[0].status == 200  # ScriptAlias /api splits the path
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version", "--once", "--check-config", "x", ""])
+def test_a_query_that_the_server_passes_as_an_argument_is_no_option(cgi, argument):
+    """RFC 3875, 4.4: Apache turns /api/health?--help into a command line argument."""
+    answer, _ = cgi(arguments=(argument,), QUERY_STRING=argument)
+    assert answer.status == 200
+    assert json.loads(answer.body)["status"] == "healthy"
+
+
+def test_a_body_is_not_waited_for(cgi):
+    assert cgi(method="POST", body=b"x" * 100000, CONTENT_LENGTH="100000")[0].status == 405
+    assert cgi(body=b"x" * 10, CONTENT_LENGTH="100000")[0].status == 200
+
+
+@pytest.mark.parametrize("change, reason", [({"PGPORT": "1"}, "unreachable"), ({"PGPASSWORD": "wrong"}, "access")])
+def test_a_database_that_is_away_is_503_and_no_crash_of_the_program(cgi, change, reason):
+    answer, took = cgi(**change)
+    assert answer.status == 503
+    assert set(answer.headers) == HEADERS | {"Retry-After"}
+    document = json.loads(answer.body)
+    assert document["failing"] == [{"check": "database", "reason": reason}]
+    assert set(document["counts"].values()) == {None}
+    assert took < 2
+
+
+def test_a_silent_database_costs_the_connect_timeout(cgi, silent):
+    answer, took = cgi(PGHOST=silent, HEALTH_CONNECT_TIMEOUT="300ms")
+    assert (answer.status, json.loads(answer.body)["failing"][0]["reason"]) == (503, "connect_timeout")
+    assert 0.3 <= took < 1.5
+
+
+def test_a_slow_check_costs_the_timeouts_and_the_others_count(cgi, checks_file):
+    path = checks_file("-- check: quick\nSELECT 7;\n-- check: slow\nSELECT 1 FROM pg_sleep(20);\n"
+                       "-- check: slow_too\nSELECT 1 FROM pg_sleep(20);\n")
+    answer, took = cgi(HEALTH_CHECKS=path, HEALTH_CONNECT_TIMEOUT="300ms", HEALTH_QUERY_TIMEOUT="300ms")
+    document = json.loads(answer.body)
+    assert document["counts"] == {"quick": 7, "slow": None, "slow_too": None}
+    assert {entry["reason"] for entry in document["failing"]} == {"query_timeout"}
+    assert took < 1.6
+
+
+def test_what_needs_no_database_does_not_wait_for_it(cgi, silent):
+    for path, method, status in (("/api/health/live", "GET", 200), ("/nowhere", "GET", 404)):
+        answer, took = cgi(path, method, PGHOST=silent, HEALTH_CONNECT_TIMEOUT="5s", HEALTH_STALE_AFTER="20s")
+        assert answer.status == status
+        assert took < 2
+
+
+def test_a_listening_fd_0_is_served_although_gateway_interface_is_set(start_backend, directory):
+    path = f"{directory}/spawned.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(16)
+        backend = start_backend(wait=False, HEALTH_LISTEN=None, GATEWAY_INTERFACE="CGI/1.1", REQUEST_METHOD="GET",
+                                SCRIPT_NAME="/api/health", popen={"stdin": listener})
+        backend.address = path
+        wait_until(backend.accepts, 10, "accepts on fd 0")
+        assert backend.wait_status("healthy")["counts"]["edges"] == 714201
+
+
+def test_spawn_fcgi_can_start_it(cluster, directory):
+    path = f"{directory}/spawn.sock"
+    env = program.environment(**cluster.environment(), HEALTH_CHECKS=CHECKS)
+    child = process.start(["/usr/bin/spawn-fcgi", "-n", "-s", path, "--", program.PROGRAM], env=env,
+                          log=f"{directory}/spawn.log") if os.path.exists("/usr/bin/spawn-fcgi") else None
+    if child is None:
+        pytest.skip("spawn-fcgi is not installed")
+
+    def answers():
+        try:
+            with Connection(path) as connection:
+                return connection.ask().status == 200
+        except OSError:
+            return False
+    try:
+        wait_until(answers, 10, "answers under spawn-fcgi")
+    finally:
+        assert process.end(child) == 0

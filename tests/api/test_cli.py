@@ -1,0 +1,167 @@
+"""The command line and the settings: what is wrong is told in one line with its name, value and what was expected."""
+import json
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import CHECKS
+from harness import backend as program
+from harness.wait import hold_for, wait_until
+
+BAD = [
+    ("HEALTH_INTERVAL", "2", "duration"),
+    ("HEALTH_INTERVAL", "0s", "100ms"),
+    ("HEALTH_INTERVAL", "2 s", "duration"),
+    ("HEALTH_INTERVAL", "-2s", "duration"),
+    ("HEALTH_INTERVAL", "2S", "duration"),
+    ("HEALTH_INTERVAL", "1.5s", "duration"),
+    ("HEALTH_INTERVAL", "99999999999999999999s", "duration"),
+    ("HEALTH_INTERVAL", "9223372036854775807h", "duration"),
+    ("HEALTH_CONNECT_TIMEOUT", "never", "duration"),
+    ("HEALTH_QUERY_TIMEOUT", "800", "duration"),
+    ("HEALTH_RECONNECT_EVERY", "0s", "duration"),
+    ("HEALTH_STALE_AFTER", "3s", "HEALTH_INTERVAL"),
+    ("HEALTH_FALL", "0", "1"),
+    ("HEALTH_FALL", "1x", "number"),
+    ("HEALTH_RISE", "-1", "number"),
+    ("HEALTH_DRAIN", "301s", "5m"),
+    ("HEALTH_STOP_TIMEOUT", "0s", "duration"),
+    ("HEALTH_FD_LIMIT", "1", "number"),
+    ("HEALTH_FD_LIMIT", "99999999", "RLIMIT_NOFILE"),
+    ("HEALTH_MAX_CONNECTIONS", "0", "number"),
+    ("HEALTH_IDLE_TIMEOUT", "soon", "duration"),
+    ("HEALTH_LOG_LEVEL", "LOUD", "debug"),
+    ("HEALTH_SOCKET_MODE", "0888", "octal"),
+    ("HEALTH_SOCKET_MODE", "07777", "octal"),
+    ("HEALTH_LISTEN", "9000", "unix:"),
+    ("HEALTH_LISTEN", "unix:relative.sock", "unix:/PATH"),
+    ("HEALTH_LISTEN", "unix:/" + "x" * 120, "unix:/PATH"),
+    ("HEALTH_CHECKS", "/no/such/file", "No such file"),
+    ("HEALTH_CHECKS", "/dev/null", "regular"),
+]
+
+
+@pytest.mark.parametrize("name, value, expected", BAD, ids=[f"{name}={value[:20]}" for name, value, _ in BAD])
+def test_a_bad_setting_is_exit_78_and_one_line_with_name_value_and_expectation(name, value, expected):
+    for arguments in (("--check-config",), ("--once",), ()):
+        settings = {"HEALTH_CHECKS": CHECKS, "HEALTH_LISTEN": "unix:/no/such/socket", name: value}
+        done = program.run(*arguments, **settings)
+        assert done.returncode == 78
+        lines = done.stderr.splitlines()
+        assert len(lines) == 1
+        assert name in lines[0] and value[:60] in lines[0] and expected in lines[0], lines[0]
+
+
+@pytest.mark.parametrize("value", ["2s\nlevel=error event=\"forged\"", "\x1b[31mred", "\r", "\u202e", "x" * 5000])
+def test_a_strange_value_cannot_forge_a_line_or_steer_a_terminal(value):
+    done = program.run("--check-config", HEALTH_CHECKS=CHECKS, HEALTH_INTERVAL=value)
+    assert done.returncode == 78
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.strip().isprintable() and done.stderr.isascii()
+
+
+def test_an_empty_value_is_the_default():
+    empty = {"HEALTH_INTERVAL": "", "HEALTH_LISTEN": "", "HEALTH_SOCKET_GROUP": ""}
+    done = program.run("--check-config", HEALTH_CHECKS=CHECKS, **empty)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_check_config_needs_neither_database_nor_socket(backend):
+    done = program.run("--check-config", HEALTH_CHECKS=CHECKS, PGHOST="/no/such",
+                       HEALTH_LISTEN=f"unix:{backend.socket}")
+    assert done.returncode == 0
+    assert "5 checks" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--Once",), ("-h",), ("--once", "--once"), ("--check-config", "x"),
+                                       ("",), ("x", "y")])
+def test_an_unknown_argument_is_exit_64_and_names_the_known_ones(arguments):
+    done = program.run(*arguments, HEALTH_CHECKS=CHECKS)
+    assert done.returncode == 64
+    assert "--once" in done.stderr and "--check-config" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("name, default", [
+    ("HEALTH_INTERVAL", "2s"), ("HEALTH_CONNECT_TIMEOUT", "1s"), ("HEALTH_QUERY_TIMEOUT", "800ms"),
+    ("HEALTH_RECONNECT_EVERY", "10s"), ("HEALTH_STALE_AFTER", "6s"), ("HEALTH_SOCKET_MODE", "0660"),
+    ("HEALTH_CHECKS", "/etc/health-api/checks.sql"), ("HEALTH_MAX_CONNECTIONS", "256"),
+    ("HEALTH_IDLE_TIMEOUT", "75s"), ("HEALTH_STOP_TIMEOUT", "3s"), ("HEALTH_DRAIN", "0s"), ("HEALTH_FALL", "1")])
+def test_help_shows_the_default_of_the_contract(name, default):
+    lines = [line.split() for line in program.run("--help").stdout.splitlines() if line.strip().startswith(name)]
+    assert lines[0][:2] == [name, default]
+
+
+def test_help_names_the_exit_codes():
+    text = program.run("--help").stdout
+    assert all(code in text for code in ("64", "69", "78"))
+
+
+def test_once_is_no_success_when_its_document_cannot_be_written(cluster):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([program.PROGRAM, "--once"], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False,
+                              env=program.environment(**cluster.environment(), HEALTH_CHECKS=CHECKS))
+    assert done.returncode == 1
+
+
+def test_once_against_a_silent_server_ends_within_the_timeouts(directory):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{directory}/.s.PGSQL.5432")
+        silent.listen(5)
+        began = time.monotonic()
+        done = program.run("--once", HEALTH_CHECKS=CHECKS, PGHOST=directory, HEALTH_CONNECT_TIMEOUT="400ms")
+        assert 0.4 <= time.monotonic() - began < 2
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["failing"] == [{"check": "database", "reason": "connect_timeout"}]
+
+
+def test_once_with_a_warning_is_healthy(cluster, checks_file):
+    path = checks_file("-- check: a\n-- severity: warn\nSELECT 1/0;\n")
+    done = program.run("--once", HEALTH_CHECKS=path, **cluster.environment())
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["warnings"] == [{"check": "a", "reason": "query_error"}]
+
+
+def test_once_and_serving_agree(cluster, backend):
+    once = json.loads(program.run("--once", HEALTH_CHECKS=CHECKS, **cluster.environment()).stdout)
+    served = backend.document()
+    assert list(once) == list(served)
+    assert once["counts"] == served["counts"]
+
+
+def test_a_checks_file_that_blocks_is_refused_at_once(directory):
+    os.mkfifo(f"{directory}/fifo")
+    done = program.run("--check-config", HEALTH_CHECKS=f"{directory}/fifo")
+    assert done.returncode == 78
+    assert "regular" in done.stderr
+
+
+@pytest.mark.parametrize("replace", [lambda path: os.unlink(path), lambda path: (os.unlink(path), os.mkfifo(path)),
+                                     lambda path: (os.unlink(path), os.mkdir(path)),
+                                     lambda path: open(path, "w", encoding="ascii").close(),
+                                     lambda path: open(path, "wb").write(b"-- check: a\nSELECT '\xff';\n")],
+                         ids=["removed", "fifo", "directory", "empty", "no text"])
+def test_a_reload_of_what_is_no_checks_file_keeps_the_old_checks_and_the_loop(start_backend, checks_file, replace):
+    path = checks_file("-- check: one\nSELECT 1;\n")
+    backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
+    backend.wait_status("healthy")
+    replace(path)
+    backend.process.send_signal(1)
+    wait_until(lambda: backend.events("reload refused, the old checks stay"), 5, "the refusal is logged")
+    assert backend.document("/api/status")["config"]["checks_error"]
+    hold_for(lambda: backend.document()["counts"] == {"one": 1} and backend.ask().status == 200, 0.5, "the old checks")
+
+
+def test_a_reload_can_change_remove_and_rename_checks(start_backend, checks_file):
+    path = checks_file("-- check: one\nSELECT 1;\n-- check: two\n-- every: 1h\nSELECT 2;\n")
+    backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
+    backend.wait_status("healthy")
+    checks_file("-- check: two\n-- every: 1h\nSELECT 22;\n-- check: three\nSELECT 1/0;\n")
+    backend.process.send_signal(1)
+    document = backend.wait_failing(("three", "query_error"))
+    assert document["counts"] == {"two": 22, "three": None}
+    assert list(backend.document("/api/status")["checks"]) == ["two", "three"]

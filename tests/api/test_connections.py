@@ -1,0 +1,198 @@
+"""FastCGI peers that are slow, early, late, many or deaf; and documents larger than any buffer."""
+import json
+import socket
+import struct
+import time
+
+from harness.fastcgi import END_REQUEST, PARAMS, STDIN, STDOUT, Connection, begin, record, request
+from harness.wait import hold_for, wait_until
+from harness.webserver import free_port
+
+MANY = "".join(f"-- check: {'x' * 55}_{number:03}\nSELECT {number};\n" for number in range(256))
+
+
+def seconds_until_closed(connection, deadline_s=5.0):
+    began = time.monotonic()
+    wait_until(connection.is_closed, deadline_s, "the connection is closed")
+    return time.monotonic() - began
+
+
+def test_a_peer_that_sends_a_byte_now_and_then_gets_a_second_from_its_first_byte(backend):
+    with Connection(backend.address) as drip:
+        began = time.monotonic()
+        sent = iter(request())
+
+        def next_byte_is_refused():
+            try:
+                drip.send(bytes([next(sent)]))
+            except OSError:
+                return True
+            return drip.is_closed()
+        wait_until(next_byte_is_refused, 5, "a dripping peer is dropped", interval_s=0.1)
+        assert 0.9 < time.monotonic() - began < 3
+
+
+def test_the_second_is_counted_anew_for_each_request_of_a_connection(backend):
+    with Connection(backend.address) as connection:
+        wait_until(lambda: backend.document("/api/health/live")["uptime_seconds"] >= 1, 5, "a second has passed")
+        for _ in range(2):
+            data = request()
+            connection.send(data[:40])
+            hold_for(lambda: not connection.is_closed(), 0.5, "half a second is not too long")
+            connection.send(data[40:])
+            assert connection.receive().status == 200
+        connection.send(request()[:8])
+        assert 0.9 < seconds_until_closed(connection) < 3
+
+
+def test_an_idle_connection_that_has_sent_nothing_is_not_half_a_request(backend):
+    with Connection(backend.address) as silent:
+        hold_for(lambda: not silent.is_closed(), 1.6, "it may stay")
+        assert silent.ask().status == 200
+
+
+def test_a_request_in_two_parts_is_answered_wherever_it_is_cut(backend):
+    data = request(query="a=b", keep=True)
+    with Connection(backend.address) as connection:
+        for cut in range(1, len(data)):
+            connection.send(data[:cut])
+            connection.send(data[cut:])
+            assert connection.receive().status == 200
+
+
+def test_each_record_split_into_many_is_answered(backend):
+    """PARAMS and STDIN are streams: a sender may cut them into records as it likes, and pad them."""
+    whole = request(body=b"x" * 100)
+    params = whole[24:24 + struct.unpack(">H", whole[20:22])[0]]
+    pieces = b"".join(record(PARAMS, params[i:i + 3], padding=i % 8) for i in range(0, len(params), 3))
+    with Connection(backend.address) as connection:
+        connection.send(begin() + pieces + record(PARAMS))
+        connection.send(record(STDIN, b"x" * 50) + record(STDIN, b"y" * 50, padding=6) + record(STDIN))
+        assert connection.receive().status == 200
+
+
+def test_a_request_id_comes_back_in_the_answer(backend):
+    with Connection(backend.address) as connection:
+        for request_id in (1, 2, 255, 256, 65535):
+            connection.send(request(request_id=request_id))
+            kind = None
+            while kind != END_REQUEST:
+                version, kind, answered, length, padding, _ = struct.unpack(">BBHHBB", connection._exactly(8))
+                content = connection._exactly(length + padding)[:length]
+                assert version == 1 and answered == request_id
+                assert kind != STDOUT or length == 0 or content.startswith(b"Status: 200 ")
+            assert content == b"\0" * 8  # application status 0, FCGI_REQUEST_COMPLETE
+
+
+def test_a_peer_that_has_finished_sending_still_gets_its_answer(backend):
+    with Connection(backend.address) as connection:
+        connection.send(request())
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.receive().status == 200
+        seconds_until_closed(connection, 2)
+
+
+def test_without_keep_conn_the_connection_is_closed_after_the_answer(backend):
+    with Connection(backend.address) as connection:
+        connection.send(request(keep=False))
+        assert connection.receive().status == 200
+        seconds_until_closed(connection, 2)
+
+
+def test_peers_that_leave_before_the_answer_harm_nobody(backend):
+    fds = backend.fds()
+    with Connection(backend.address) as bystander:
+        for number in range(500):
+            hasty = Connection(backend.address)
+            hasty.send(request("/api/status") if number % 2 else request()[:20])
+            if number % 3 == 0:  # a reset instead of an orderly end
+                hasty.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.socket.close()
+        assert bystander.ask().status == 200
+    wait_until(lambda: backend.fds() <= fds, 5, f"{fds} descriptors as before")
+
+
+def test_half_requests_cannot_lock_out_others_at_the_cap(start_backend):
+    backend = start_backend(HEALTH_MAX_CONNECTIONS=8)
+    backend.wait_status("healthy")
+    half = [Connection(backend.address) for _ in range(8)]
+    for connection in half:
+        connection.send(request()[:30])
+    asked = time.monotonic()
+    assert backend.ask().status == 200
+    assert time.monotonic() - asked < 0.5
+    assert sum(connection.is_closed() for connection in half) <= 2
+
+
+def test_a_storm_of_connections_is_survived_and_all_descriptors_come_back(start_backend):
+    backend = start_backend(HEALTH_MAX_CONNECTIONS=32)
+    backend.wait_status("healthy")
+    fds = backend.fds()
+
+    def connect():
+        try:
+            return Connection(backend.address)
+        except BlockingIOError:  # the backlog is full for a moment
+            return None
+    storm = [wait_until(connect, 5, "room in the backlog") for _ in range(1000)]
+    assert backend.ask().status == 200
+    assert backend.fds() <= fds + 32
+    for connection in storm:
+        connection.socket.close()
+    wait_until(lambda: backend.fds() <= fds, 5, f"{fds} descriptors as before")
+
+
+def test_a_deaf_peer_of_a_large_document_is_dropped_and_the_others_are_answered(start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file(MANY))
+    backend.wait_status("healthy")
+    with Connection(backend.address) as deaf, Connection(backend.address) as bystander:
+        def refused():
+            try:
+                deaf.socket.setblocking(False)
+                deaf.socket.send(request("/api/status"))
+                return False
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+
+        def is_dropped():
+            assert bystander.ask().status == 200
+            return refused()
+        wait_until(is_dropped, 10, "the deaf peer is dropped")
+
+
+def test_a_large_document_arrives_whole_over_unix_tcp_and_nginx(start_backend, checks_file, nginx):
+    backend = start_backend(HEALTH_CHECKS=checks_file(MANY))
+    backend.wait_status("healthy")
+    document = backend.document("/api/status")
+    assert len(json.dumps(document)) > 40000 and len(document["checks"]) == 256
+    assert [entry["value"] for entry in document["checks"].values()] == list(range(256))
+    with Connection(backend.address) as connection:
+        for _ in range(20):
+            assert json.loads(connection.ask("/api/status").body)["status"] == "healthy"
+    answers = [nginx.ask("/api/status") for _ in range(5)]
+    assert {(answer.status, answer.headers["X-Health-Source"]) for answer in answers} == {(200, "backend")}
+    assert len(json.loads(answers[-1].body)["checks"]) == 256
+    backend.stop()
+
+    port = free_port()
+    backend = start_backend(wait=False, HEALTH_CHECKS=checks_file(MANY), HEALTH_LISTEN=f"tcp:127.0.0.1:{port}")
+    backend.address = ("127.0.0.1", port)
+    wait_until(backend.accepts, 10, "accepts on TCP")
+    backend.wait_status("healthy")
+    for _ in range(20):  # each on a connection whose buffers are still small
+        assert len(backend.document("/api/status")["checks"]) == 256
+
+
+def test_the_answers_of_a_busy_program_are_quick_and_none_is_lost(backend):
+    connections = [Connection(backend.address) for _ in range(100)]
+    for _ in range(5):
+        for connection in connections:
+            connection.send(request())
+        for connection in connections:
+            assert connection.receive().status == 200
+    totals = backend.document("/api/status")["process"]["requests_total"]
+    assert totals["/api/health"]["200"] >= 500
+
+

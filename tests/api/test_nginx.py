@@ -1,0 +1,196 @@
+"""The production snippets in a real nginx: in any server block, and whatever the program does."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from harness.cluster import ROOT
+from harness.wait import wait_until
+
+SNIPPETS = ["health-api-http.conf", "health-api.conf", "health-api.params", "health-api.headers"]
+DOWN = {"status": "degraded", "failing": [{"check": "backend", "reason": "unreachable"}]}
+
+
+def check_configuration(directory, http, server):
+    """nginx -t, with the snippets as they are shipped, as README.md says to install them."""
+    os.makedirs(f"{directory}/etc/conf.d")
+    for name in SNIPPETS:
+        place = "conf.d/" if name == "health-api-http.conf" else ""
+        text = open(os.path.join(ROOT, "nginx", name), encoding="utf-8").read()
+        with open(f"{directory}/etc/{place}{name}", "w", encoding="utf-8") as copy:
+            copy.write(text.replace("/var/log/nginx/", f"{directory}/"))
+    with open(f"{directory}/etc/nginx.conf", "w", encoding="utf-8") as conf:
+        conf.write(f"pid {directory}/pid;\nevents {{}}\nhttp {{ include conf.d/*.conf; {http}\n"
+                   f"server {{ listen 127.0.0.1:1; {server} include {directory}/etc/health-api.conf; }} }}\n")
+    program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    return subprocess.run([program, "-t", "-q", "-e", f"{directory}/error.log", "-c", f"{directory}/etc/nginx.conf"],
+                          capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("http, server", [
+    ("", ""),
+    ("access_log off; add_header X-Site site always;",
+     "root /srv; location / { return 404; } error_page 404 /404.html;"),
+    ("gzip on; charset utf-8; limit_req_zone $binary_remote_addr zone=site:1m rate=1r/s;", "limit_req zone=site;"),
+    ("fastcgi_intercept_errors on; fastcgi_read_timeout 60s; fastcgi_buffering off;",
+     r"location ~ \.php$ { fastcgi_pass unix:/run/php.sock; }"),
+])
+def test_the_shipped_snippets_fit_into_a_server_block(directory, http, server):
+    done = check_configuration(directory, http, server)
+    assert done.returncode == 0, done.stderr
+    assert "warn" not in done.stderr
+
+
+def test_the_programs_own_503_passes_as_it_is(start_backend, nginx):
+    backend = start_backend(PGPORT=1)
+    backend.wait_status("degraded")
+    answer, direct = nginx.ask(), backend.ask()
+    assert answer.status == direct.status == 503
+    assert answer.headers["X-Health-Source"] == "backend"
+    assert json.loads(answer.body)["failing"] == [{"check": "database", "reason": "unreachable"}]
+    for name in ("Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "Retry-After"):
+        assert answer.headers[name] == direct.headers[name]
+    assert "Status" not in answer.headers
+
+
+def test_no_header_comes_twice_from_either_source(backend, nginx):
+    def names(data):
+        return [line.split(b":")[0].lower() for line in data.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
+    data = b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for source in (b"backend", b"nginx"):
+        answer = nginx.send_raw(data)
+        assert b"X-Health-Source: " + source in answer
+        assert len(names(answer)) == len(set(names(answer))), answer
+        backend.process.kill()
+        backend.process.wait()
+
+
+def test_a_missing_socket_is_503_json_at_once(nginx):
+    for path in ("/api/health", "/api/status", "/api/health/live", "/api/health?x=1"):
+        began = time.monotonic()
+        answer = nginx.ask(path)
+        assert time.monotonic() - began < 1
+        assert (answer.status, json.loads(answer.body)) == (503, DOWN)
+        assert answer.headers["X-Health-Source"] == "nginx"
+        assert answer.headers["Content-Type"] == "application/json"
+        assert re.fullmatch(r"\d+", answer.headers["Retry-After"])
+    head = nginx.ask(method="HEAD")
+    assert (head.status, head.body) == (503, b"")
+
+
+def test_an_unlinked_socket_is_503_on_new_connections_and_healed_by_a_restart(start_backend, nginx):
+    first = start_backend()
+    first.wait_status("healthy")
+    os.unlink(first.socket)
+    assert nginx.ask().headers["X-Health-Source"] == "nginx"
+    second = start_backend()
+    second.wait_status("healthy")
+    assert nginx.ask().status == 200
+    first.stop()
+    assert nginx.ask().status == 200  # the first did not take the second's socket with it
+
+
+def test_a_stopped_program_is_503_within_the_timeouts_for_each_of_many(backend, nginx):
+    backend.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        connections = [nginx.connect() for _ in range(20)]
+        for connection in connections:
+            connection.request("GET", "/api/health")
+        answers = [connection.getresponse() for connection in connections]
+        assert {(answer.status, answer.headers["X-Health-Source"]) for answer in answers} == {(503, "nginx")}
+        assert time.monotonic() - began < 4
+        for connection in connections:
+            connection.close()
+    finally:
+        backend.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: nginx.ask().status == 200, 3, "200 as soon as it runs again")
+
+
+def test_a_restart_of_the_program_loses_no_request_after_it(start_backend, nginx):
+    """nginx must not send a request into a kept connection that the old process has closed."""
+    for _ in range(5):
+        backend = start_backend()
+        backend.wait_status("healthy")
+        connection = nginx.connect()
+        for _ in range(10):
+            connection.request("GET", "/api/health")
+            answer = connection.getresponse()
+            answer.read()
+            assert (answer.status, answer.headers["X-Health-Source"]) == (200, "backend")
+        connection.close()
+        assert backend.stop() == 0
+
+
+def test_many_failures_do_not_take_the_program_out_of_rotation(start_backend, nginx):
+    for _ in range(30):
+        assert nginx.ask().status == 503
+    backend = start_backend()
+    backend.wait_status("healthy")
+    assert nginx.ask().status == 200
+
+
+def test_the_access_log_has_no_line_for_a_probe_that_went_well(start_backend, nginx, directory):
+    backend = start_backend()
+    backend.wait_status("healthy")
+    for path in ("/api/health", "/api/health/live", "/api/status"):
+        assert nginx.ask(path).status == 200
+    assert nginx.ask("/api/health/nowhere").status == 404
+    path = f"{directory}/nginx-health-api.log"
+    wait_until(lambda: os.path.exists(path) and os.path.getsize(path), 5, "a line in the access log")
+    with open(path, encoding="ascii") as log:
+        lines = log.read().splitlines()
+    assert len(lines) == 1 and " 404 " in lines[0]
+
+
+def test_only_what_the_program_reads_is_sent_to_it(backend, nginx):
+    """A request with 30 KiB of headers and a body is as small for the program as any other."""
+    headers = {f"X-Padding-{number}": "x" * 4000 for number in range(7)}
+    assert nginx.ask(headers={**headers, "Cookie": "a=" + "b" * 2000}).status == 200
+    assert nginx.ask(body=b"x" * 100000).status == 200
+
+
+def test_the_rest_of_the_site_is_not_touched(backend, nginx):
+    for path in ("/api", "/api/", "/api/healthy", "/api/status/x"):
+        answer = nginx.ask(path)
+        assert answer.status == 404 and b"<html" in answer.body
+        assert answer.headers.get("X-Health-Source") is None
+
+
+def test_paths_that_nginx_normalises_reach_the_same_routes(backend, nginx):
+    for path in ("/api/./health", "//api//health", "/api/x/../health", "/api/%68ealth"):
+        assert nginx.ask(path).status == 200
+    for path in ("/api/health/%00", "/api/health/%zz", "/api/health/%ff", "/api/health/a%20b"):
+        answer = nginx.ask(path)
+        assert answer.status in (400, 404)
+        assert answer.headers["Content-Type"] in ("application/problem+json", "application/json"), (path, answer.body)
+
+
+def test_old_and_odd_http_is_answered_in_json(backend, nginx):
+    old = nginx.send_raw(b"GET /api/health HTTP/1.0\r\n\r\n")
+    assert old.startswith(b"HTTP/1.1 200 ") and b"X-Health-Source: backend" in old
+    for data in (b"GET /api/health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+                 b"GET /api/health HTTP/1.1\r\nHost: x\r\nIf-Match: \"x\"\r\nRange: bytes=5-\r\n"
+                 b"Connection: close\r\n\r\n",
+                 b"GET /api/health HTTP/1.1\r\nHost: x\r\nExpect: x\r\nConnection: close\r\n\r\n",
+                 b"GET http://y/api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                 b"GET /api/health HTTP/1.1\r\nHost: x y\r\n\r\n", b"get /api/health HTTP/1.1\r\nHost: x\r\n\r\n",
+                 b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+                 b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                 b"GET /api/health HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n",
+                 b"GET /api/health\x00 HTTP/1.1\r\nHost: x\r\n\r\n"):
+        answer = nginx.send_raw(data)
+        assert b"<html" not in answer.lower(), answer
+
+
+@pytest.mark.parametrize("line, status", [(b"GET /api/health HTTP/9.9\r\nHost: x", 505),
+                                          (b"GET /api/health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: x", 501)])
+def test_a_version_or_a_coding_that_nginx_does_not_know_is_refused_in_json(backend, nginx, line, status):
+    answer = nginx.send_raw(line + b"\r\nConnection: close\r\n\r\n")
+    assert f" {status} ".encode() in answer.split(b"\r\n")[0]
+    assert b"<html" not in answer.lower()
+    assert b"Content-Type: application/problem+json" in answer

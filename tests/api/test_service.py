@@ -1,0 +1,336 @@
+"""What the service manager, the journal and the kernel see: notifications, log lines, descriptors, signals."""
+import os
+import re
+import resource
+import shlex
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from conftest import CHECKS
+from harness import backend as program
+from harness import process
+from harness.fastcgi import Connection, request
+from harness.freeze import Frozen, threads
+from harness.wait import hold_for, wait_until
+
+LINE = re.compile(r'time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z '
+                  r'level=(error|warn|notice|info|debug) event="[^"]+"( .*)?')
+
+
+class Manager:
+    """A service manager's socket: collects what is sent to NOTIFY_SOCKET."""
+
+    def __init__(self, path):
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.socket.setblocking(False)
+        self.messages = []
+
+    def has(self, text):
+        while True:
+            try:
+                self.messages.append(self.socket.recv(4096).decode())
+            except BlockingIOError:
+                return any(text in message for message in self.messages)
+
+    def wait_for(self, text):
+        wait_until(lambda: self.has(text), 10, f"{text!r} sent to the service manager")
+
+
+@pytest.fixture
+def manager(directory):
+    server = Manager(f"{directory}/notify")
+    yield server
+    server.socket.close()
+
+
+def test_the_manager_hears_ready_status_and_stopping(start_backend, manager):
+    backend = start_backend(NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="5000000")
+    manager.wait_for("READY=1")
+    manager.wait_for("STATUS=healthy")
+    manager.wait_for("WATCHDOG=1")
+    assert not manager.has("STOPPING=1")
+    assert backend.stop() == 0
+    manager.wait_for("STOPPING=1")
+
+
+def test_ready_waits_for_the_first_probe_and_a_failing_database_is_ready_too(start_backend, manager, directory):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{directory}/.s.PGSQL.5432")
+        silent.listen(50)
+        backend = start_backend(NOTIFY_SOCKET=manager.path, PGHOST=directory)
+        assert backend.document()["status"] == "starting"
+        assert not manager.has("READY=1")
+        backend.wait_failing(("database", "connect_timeout"))
+        manager.wait_for("READY=1")
+        manager.wait_for("STATUS=degraded: database: connect_timeout")
+
+
+def test_the_manager_hears_of_a_reload(start_backend, manager, checks_file):
+    path = checks_file("-- check: a\nSELECT 1;\n")
+    backend = start_backend(NOTIFY_SOCKET=manager.path, HEALTH_CHECKS=path)
+    manager.wait_for("READY=1")
+    manager.messages.clear()
+    backend.process.send_signal(signal.SIGHUP)
+    manager.wait_for("RELOADING=1\nMONOTONIC_USEC=")
+    manager.wait_for("READY=1")
+
+
+def test_a_manager_that_does_not_read_blocks_nothing(start_backend, manager):
+    backend = start_backend(NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="5000000")
+    backend.wait_status("healthy")
+    filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    filler.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            filler.sendto(b"x", manager.path)
+    filler.close()
+    uptime = backend.document("/api/health/live")["uptime_seconds"]
+    wait_until(lambda: backend.document("/api/health/live")["uptime_seconds"] > uptime + 1, 5, "the loop goes on")
+    assert backend.stop() == 0
+
+
+def test_every_log_line_is_logfmt(start_backend):
+    backend = start_backend(HEALTH_LOG_LEVEL="debug", HEALTH_UNKNOWN="x", PGDATABASE='a "b"\n\x1b[31m\\=\u00e9')
+    backend.wait_status("degraded")
+    backend.ask()
+    assert backend.stop() == 0
+    lines = backend.log().splitlines()
+    assert len(lines) >= 4
+    for line in lines:
+        assert LINE.fullmatch(line), line
+        assert all("=" in part for part in shlex.split(line)), line
+        assert line.isprintable() and line.isascii()
+
+
+def test_a_change_is_logged_once_and_not_each_probe(start_backend, checks_file):
+    backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_CHECKS=checks_file("-- check: bad\nSELECT 1/0;\n"))
+    backend.wait_failing(("bad", "query_error"))
+    first = backend.document()["time"]
+    wait_until(lambda: backend.document()["time"] > first, 5, "another probe")
+    hold_for(lambda: len(backend.events("check fails")) == 1, 1, "one line")
+    assert len(backend.events("status changed")) == 1
+    assert backend.events("check fails")[0]["sqlstate"] == "22012"
+
+
+def test_a_healthy_program_is_silent(start_backend):
+    backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_RECONNECT_EVERY="300ms")
+    backend.wait_status("healthy")
+    log = backend.log()
+    for path in ("/api/health", "/nowhere", "/api/status"):
+        backend.ask(path)
+    hold_for(lambda: backend.log() == log, 1.5, "nothing is logged while nothing changes")
+
+
+@pytest.mark.parametrize("level, first", [("error", []), ("warn", ["warn"])])
+def test_lines_above_the_log_level_are_dropped(start_backend, level, first):
+    backend = start_backend(HEALTH_LOG_LEVEL=level, PGPORT=1)
+    backend.wait_status("degraded")
+    assert backend.stop() == 0
+    assert sorted({shlex.split(line)[1].partition("=")[2] for line in backend.log().splitlines()}) == first
+
+
+def spawn(cluster, directory, stderr, **settings):
+    env = program.environment(**{**cluster.environment(), "HEALTH_CHECKS": CHECKS,
+                                 "HEALTH_LISTEN": f"unix:{directory}/health-api.sock", **settings})
+    return subprocess.Popen([program.PROGRAM], env=env, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
+                            start_new_session=True)
+
+
+def ask(path, route="/api/health"):
+    try:
+        with Connection(path) as connection:
+            return connection.ask(route).status
+    except OSError:
+        return None
+
+
+def test_for_the_journal_lines_begin_with_their_priority_and_have_no_time(cluster, directory):
+    with open(f"{directory}/journal.log", "wb") as log:
+        stat = os.fstat(log.fileno())
+        child = spawn(cluster, directory, log, JOURNAL_STREAM=f"{stat.st_dev}:{stat.st_ino}")
+    try:
+        wait_until(lambda: ask(f"{directory}/health-api.sock") == 200, 10, "healthy")
+    finally:
+        assert process.end(child) == 0
+    with open(f"{directory}/journal.log", encoding="ascii") as log:
+        lines = log.read().splitlines()
+    assert lines and all(re.match(r"<[3-7]>level=", line) for line in lines), lines
+    assert lines[0].startswith("<5>level=notice")
+
+
+def test_a_log_that_nobody_reads_blocks_nothing(cluster, directory):
+    reader, writer = os.pipe()
+    socket_path = f"{directory}/health-api.sock"
+    child = spawn(cluster, directory, writer, HEALTH_LOG_LEVEL="debug")
+    os.close(writer)
+    try:
+        wait_until(lambda: ask(socket_path) == 200, 10, "healthy")
+        for _ in range(2000):  # each leaves a line; the pipe holds 64 KiB
+            assert ask(socket_path) == 200
+        assert os.read(reader, 4096)
+    finally:
+        assert process.end(child) == 0
+        os.close(reader)
+
+
+def test_a_log_whose_reader_is_gone_is_no_reason_to_die(cluster, directory):
+    reader, writer = os.pipe()
+    socket_path = f"{directory}/health-api.sock"
+    child = spawn(cluster, directory, writer, HEALTH_LOG_LEVEL="debug")
+    os.close(writer)
+    os.close(reader)
+    try:
+        wait_until(lambda: ask(socket_path) == 200, 10, "healthy")
+        assert ask(socket_path) == 200
+    finally:
+        assert process.end(child) == 0
+
+
+def test_too_many_descriptors_are_told_with_their_kinds_and_end_it_with_1(start_backend):
+    backend = start_backend(HEALTH_FD_LIMIT=24, HEALTH_DRAIN="1s")
+    backend.wait_status("healthy")
+    held = [Connection(backend.address) for _ in range(30)]
+    for connection in held:
+        connection.ask("/api/health/live")
+    document = backend.wait_failing(("process", "fd_limit"), deadline_s=5)
+    assert document["status"] == "degraded"
+    assert backend.ask("/api/health/live").status == 200
+    assert backend.process.wait(6) == 1
+    line = backend.events("too many descriptors, stopping to be started anew")[0]
+    assert int(line["open_fds"]) > 24 and re.search(r"socket=3\d", line["kinds"])
+
+
+def test_without_a_free_descriptor_it_goes_on_serving(cluster, directory, start_backend):
+    """EMFILE: a connection makes room; the probe's loss is an answer, not a crash."""
+    backend = start_backend(HEALTH_INTERVAL="200ms")
+    backend.wait_status("healthy")
+    used = max(int(fd) for fd in os.listdir(f"/proc/{backend.pid}/fd"))
+    resource.prlimit(backend.pid, resource.RLIMIT_NOFILE, (used + 4, used + 4))
+    held = [Connection(backend.address) for _ in range(50)]
+    assert backend.ask("/api/health/live").status == 200
+    for connection in held:
+        connection.socket.close()
+    wait_until(lambda: backend.ask().status == 200, 10, "healthy again")
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_and_sigint_end_it_in_order(start_backend, sig):
+    backend = start_backend()
+    backend.wait_status("healthy")
+    backend.process.send_signal(sig)
+    assert backend.process.wait(3) == 0
+    assert not os.path.exists(backend.socket)
+    assert backend.events("stopping")[0]["from_pid"] == str(os.getpid())
+
+
+@pytest.mark.parametrize("sig", [signal.SIGPIPE, signal.SIGUSR1, signal.SIGHUP])
+def test_other_signals_do_not_end_it(start_backend, sig):
+    backend = start_backend()
+    backend.wait_status("healthy")
+    for _ in range(20):
+        backend.process.send_signal(sig)
+    hold_for(lambda: backend.ask().status == 200, 0.5, "it serves on")
+
+
+def test_sigterm_says_goodbye_to_the_database(start_backend, cluster):
+    backend = start_backend()
+    backend.wait_status("healthy")
+    pids = cluster.probes()
+    assert backend.stop() == 0
+    wait_until(lambda: not set(pids) & set(cluster.probes()), 2, "its session is gone")
+
+
+def test_sigterm_with_peers_of_every_kind_ends_it_in_time(start_backend):
+    backend = start_backend()
+    backend.wait_status("healthy")
+    held = [Connection(backend.address) for _ in range(30)]
+    for number, connection in enumerate(held):
+        if number % 3 == 0:
+            connection.ask()
+        elif number % 3 == 1:
+            connection.send(b"\x01\x01")
+    began = time.monotonic()
+    assert backend.stop() == 0
+    assert time.monotonic() - began < 3
+
+
+def test_while_draining_new_connections_are_answered_and_a_success_is_never_told(start_backend):
+    backend = start_backend(HEALTH_DRAIN="1s")
+    backend.wait_status("healthy")
+    with Connection(backend.address) as kept:
+        assert kept.ask().status == 200
+        backend.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: kept.ask().status == 503, 0.9, "draining on a kept connection")
+        for method in ("GET", "HEAD", "OPTIONS"):
+            assert backend.ask(method=method).status == 503
+        assert backend.document("/api/status")["process"]["state"] == "draining"
+    assert backend.process.wait(5) == 0
+
+
+def test_a_stuck_loop_is_ended_by_the_dead_mans_switch(start_backend):
+    backend = start_backend()
+    backend.wait_status("healthy")
+    with Frozen(threads(backend.pid)[0]):
+        began = time.monotonic()
+        assert backend.process.wait(15) == 1
+        assert 7 < time.monotonic() - began < 13
+    assert "the event loop is stuck" in backend.log()
+
+
+BRIEF = {"HEALTH_INTERVAL": "100ms", "HEALTH_CONNECT_TIMEOUT": "300ms", "HEALTH_QUERY_TIMEOUT": "300ms",
+         "HEALTH_STALE_AFTER": "900ms"}
+
+
+def test_a_stuck_prober_is_stale_and_alive_and_fine_again_afterwards(start_backend):
+    backend = start_backend(**BRIEF)
+    backend.wait_status("healthy")
+    with Frozen(threads(backend.pid)[-1]):
+        began = time.monotonic()
+        document = backend.wait_failing(("database", "stale"), deadline_s=5)
+        assert time.monotonic() - began < 2
+        assert document["status"] == "degraded"
+        assert set(document["counts"].values()) == {None}
+        assert backend.ask().status == 503
+        assert backend.ask("/api/health/live").status == 200
+        status = backend.document("/api/status")
+        assert status["snapshot"]["age_ms"] >= status["snapshot"]["stale_after_ms"] == 900
+        assert {check["value"] for check in status["checks"].values()} == {None}
+    backend.wait_status("healthy", 3)
+
+
+def test_the_end_does_not_wait_for_a_stuck_prober(start_backend):
+    backend = start_backend()
+    backend.wait_status("healthy")
+    with Frozen(threads(backend.pid)[-1]) as prober:
+        backend.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        prober.reap()
+        assert backend.process.wait(5) == 0
+        assert time.monotonic() - began < 3
+    assert not os.path.exists(backend.socket)
+
+
+def test_a_database_that_went_away_while_it_was_stopped_is_never_an_old_green(start_backend, directory, cluster):
+    """A request waits in the socket while the whole process is stopped past HEALTH_STALE_AFTER."""
+    gate = f"{directory}/.s.PGSQL.5432"
+    os.symlink(f"{cluster.directory}/.s.PGSQL.5432", gate)
+    backend = start_backend(PGHOST=directory, **BRIEF)
+    backend.wait_status("healthy")
+    with Connection(backend.address) as connection:
+        assert connection.ask().status == 200
+        backend.process.send_signal(signal.SIGSTOP)
+        try:
+            os.unlink(gate)
+            cluster.terminate_probes()
+            stopped = time.monotonic()
+            wait_until(lambda: time.monotonic() - stopped > 1.2, 5, "HEALTH_STALE_AFTER has passed")
+            connection.send(request())
+        finally:
+            backend.process.send_signal(signal.SIGCONT)
+        assert connection.receive().status == 503
+    backend.wait_failing(("database", "unreachable"))

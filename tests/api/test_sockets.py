@@ -1,0 +1,188 @@
+"""The listening socket in the less common cases: modes, groups, odd files, other families, several sources."""
+import grp
+import os
+import socket
+import stat
+import sys
+
+import pytest
+from conftest import CHECKS
+from harness import backend as program
+from harness import process
+from harness.fastcgi import Connection
+from harness.wait import wait_until
+from harness.webserver import free_port
+
+
+def settings(cluster, **changes):
+    return {**cluster.environment(), "HEALTH_CHECKS": CHECKS, **changes}
+
+
+@pytest.mark.parametrize("mode", ["0600", "0666", "0777", "0"])
+def test_the_mode_is_the_one_that_was_set_whatever_the_umask(start_backend, mode):
+    before = os.umask(0o077)
+    try:
+        backend = start_backend(HEALTH_SOCKET_MODE=mode, wait=os.geteuid() == 0)
+    finally:
+        os.umask(before)
+    wait_until(lambda: os.path.exists(backend.socket), 5, "the socket")
+    assert stat.S_IMODE(os.stat(backend.socket).st_mode) == int(mode, 8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to any group")
+def test_the_group_is_the_one_that_was_set(start_backend):
+    backend = start_backend(HEALTH_SOCKET_GROUP="nogroup")
+    assert grp.getgrgid(os.stat(backend.socket).st_gid).gr_name == "nogroup"
+
+
+def test_an_unknown_group_is_exit_78_and_leaves_no_socket(cluster, directory):
+    path = f"{directory}/s"
+    done = program.run(**settings(cluster, HEALTH_LISTEN=f"unix:{path}", HEALTH_SOCKET_GROUP="no-such-group"))
+    assert done.returncode == 78
+    assert "HEALTH_SOCKET_GROUP='no-such-group'" in done.stderr
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/null", path),
+                                  lambda path: os.symlink("/no/such", path)],
+                         ids=["fifo", "directory", "link", "dangling link"])
+def test_whatever_else_is_at_the_path_is_left_alone(cluster, directory, make):
+    path = f"{directory}/health-api.sock"
+    make(path)
+    before = os.lstat(path)
+    done = program.run(**settings(cluster, HEALTH_LISTEN=f"unix:{path}"))
+    assert done.returncode == 78
+    assert path in done.stderr and "expected" in done.stderr
+    assert (os.lstat(path).st_ino, os.lstat(path).st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_any_live_holder_is_named_with_its_command_and_keeps_its_socket(cluster, directory):
+    path = f"{directory}/health-api.sock"
+    code = f"import socket,time; s=socket.socket(1); s.bind({path!r}); s.listen(9); time.sleep(600)  # rogue"
+    holder = process.start([sys.executable, "-c", code])
+    try:
+        def listens():
+            with socket.socket(socket.AF_UNIX) as client:
+                return client.connect_ex(path) == 0
+        wait_until(listens, 10, "the rogue listens")
+        inode = os.stat(path).st_ino
+        done = program.run(**settings(cluster, HEALTH_LISTEN=f"unix:{path}"))
+        assert done.returncode == 69
+        assert f"pid {holder.pid}" in done.stderr and "import socket" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert os.stat(path).st_ino == inode
+    finally:
+        process.end(holder)
+
+
+def test_a_busy_tcp_port_is_exit_69_and_names_the_holder(cluster):
+    code = "import socket,sys,time; s=socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
+    port = free_port()
+    holder = process.start([sys.executable, "-c", code, str(port)])
+    try:
+        def listens():
+            with socket.socket() as client:
+                return client.connect_ex(("127.0.0.1", port)) == 0
+        wait_until(listens, 10, "the rogue listens")
+        done = program.run(**settings(cluster, HEALTH_LISTEN=f"tcp:127.0.0.1:{port}"))
+        assert done.returncode == 69
+        assert f"pid {holder.pid}" in done.stderr and "python3" in done.stderr
+    finally:
+        process.end(holder)
+
+
+def test_a_port_can_be_taken_again_at_once_after_a_stop(start_backend):
+    port = free_port()
+    for _ in range(3):
+        backend = start_backend(wait=False, HEALTH_LISTEN=f"tcp:127.0.0.1:{port}")
+        backend.address = ("127.0.0.1", port)
+        wait_until(backend.accepts, 10, "accepts on TCP")
+        with Connection(backend.address) as kept:
+            kept.ask("/api/health/live")
+            assert backend.stop() == 0
+
+
+def test_tcp_on_the_loopback_of_ipv6(start_backend):
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
+        port = probe.getsockname()[1]
+    start_backend(wait=False, HEALTH_LISTEN=f"tcp:[::1]:{port}")
+
+    def accepts():
+        with socket.socket(socket.AF_INET6) as client:
+            return client.connect_ex(("::1", port)) == 0
+    wait_until(accepts, 10, "accepts on ::1")
+
+
+def test_an_inherited_socket_beyond_loopback_is_refused(cluster):
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        child = process.start([program.PROGRAM], stdin=listener, env=program.environment(**settings(cluster)))
+        assert child.wait(10) == 78
+
+
+def test_health_listen_wins_over_an_inherited_socket(start_backend, directory):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{directory}/inherited")
+        listener.listen(4)
+        backend = start_backend(popen={"stdin": listener})
+        assert backend.ask("/api/health/live").status == 200
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(f"{directory}/inherited")
+            listener.settimeout(5)
+            listener.accept()[0].close()  # nobody else took it
+
+
+def test_sockets_that_systemd_passed_to_another_process_are_not_taken(start_backend):
+    backend = start_backend(LISTEN_PID=1, LISTEN_FDS=1, LISTEN_FDNAMES="x")
+    assert backend.ask("/api/health/live").status == 200
+
+
+@pytest.mark.skipif(os.path.exists("/run/health-api"), reason="the default's directory exists here")
+def test_without_any_socket_the_default_path_is_named(cluster):
+    done = program.run(**settings(cluster))
+    assert done.returncode == 78
+    assert "unix:/run/health-api/health-api.sock" in done.stderr and "default" in done.stderr
+
+
+def test_a_fd_3_that_is_no_socket_is_refused(cluster):
+    code = ("import os,sys; os.dup2(os.open('/dev/null', 0), 3); os.environ.update(LISTEN_PID=str(os.getpid()),"
+            " LISTEN_FDS='1'); os.execv(sys.argv[1], sys.argv[1:])")
+    child = process.start([sys.executable, "-c", code, program.PROGRAM], env=program.environment(**settings(cluster)))
+    assert child.wait(10) == 78
+
+
+def test_what_waits_in_the_backlog_is_answered_by_the_successor(directory, cluster):
+    """systemd keeps the socket open between two runs: a request in between must not be lost."""
+    path = f"{directory}/kept.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(16)
+        env = program.environment(**settings(cluster))
+        for _ in range(3):
+            with Connection(path) as early:
+                child = process.start([program.PROGRAM], env=env, stdin=listener, log=f"{directory}/run.log")
+                assert early.ask("/api/health/live").status == 200
+                assert process.end(child) == 0
+
+
+def test_started_with_closed_standard_descriptors_it_serves(start_backend, cluster, directory):
+    path = f"{directory}/closed.sock"
+    env = program.environment(**settings(cluster, HEALTH_LISTEN=f"unix:{path}"))
+    code = "import os,sys; os.closerange(0, 3); os.execv(sys.argv[1], sys.argv[1:])"
+    child = process.start([sys.executable, "-c", code, program.PROGRAM], env=env)
+
+    def answers():
+        try:
+            with Connection(path) as connection:
+                return connection.ask().status == 200
+        except OSError:
+            return False
+    try:
+        wait_until(answers, 10, "it serves")
+        for fd in ("0", "1", "2"):
+            assert os.readlink(f"/proc/{child.pid}/fd/{fd}") == "/dev/null"
+    finally:
+        assert process.end(child) == 0
