@@ -28,6 +28,8 @@ enum mode {
     MODE_CGI,
     MODE_ONCE,
     MODE_CHECK_CONFIG,
+    MODE_VERSION,
+    MODE_HELP,
 };
 
 struct app {
@@ -73,7 +75,12 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
     static const struct {
         const char *option;
         enum mode mode;
-    } modes[] = {{"--once", MODE_ONCE}, {"--check-config", MODE_CHECK_CONFIG}};
+    } modes[] = {
+        {"--once", MODE_ONCE},
+        {"--check-config", MODE_CHECK_CONFIG},
+        {"--version", MODE_VERSION},
+        {"--help", MODE_HELP},
+    };
 
     *mode = getenv("GATEWAY_INTERFACE") != NULL && !listen_is_inherited() ? MODE_CGI : MODE_SERVE;
     /* RFC 3875, 4.4: a CGI server may pass a query without "=" as arguments; they are not options. */
@@ -237,6 +244,8 @@ static int run(enum mode mode, int64_t started_ns)
     case MODE_CGI: exit_code = oneshot_cgi(&app.config, &checks); break;
     case MODE_ONCE: exit_code = oneshot_print(&app.config, &checks); break;
     case MODE_CHECK_CONFIG: printf("configuration ok, %zu checks\n", checks.count); break;
+    case MODE_VERSION:
+    case MODE_HELP: break;
     }
     checks_free(&checks);
     return exit_code;
@@ -248,16 +257,16 @@ int main(int argc, char **argv)
     enum mode mode;
 
     open_standard_descriptors();
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+    if (!choose_mode(argc, argv, &mode)) {
+        return EX_USAGE;
+    }
+    if (mode == MODE_HELP) {
         print_help();
         return EXIT_SUCCESS;
     }
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+    if (mode == MODE_VERSION) {
         puts("health-api " HEALTH_VERSION);
         return EXIT_SUCCESS;
-    }
-    if (!choose_mode(argc, argv, &mode)) {
-        return EX_USAGE;
     }
     return run(mode, started_ns);
 }
