@@ -7,6 +7,8 @@ BUILD      ?= build
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
+# The tests wait most of the time: four at once even on two cores.
+PYTEST     ?= $(PYTHON) -m pytest -q -n 4
 
 PACKAGES := fcgi libpq json-c
 
@@ -62,9 +64,9 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 	@PORT='$(PORT)' exec env --default-signal=INT scripts/run.sh # a shell's & leaves SIGINT ignored
 
 .PHONY: test
-test: ## install what the tests need, then unit tests and API tests
+test: ## install what the tests need, then unit, API and fault tests
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory layers unit api
+	@$(MAKE) --no-print-directory layers unit api faults
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## unit tests
@@ -72,7 +74,11 @@ unit: $(UNIT_BIN) ## unit tests
 
 .PHONY: api
 api: all ## API tests: a real nginx and a real PostgreSQL of their own
-	HEALTH_API=$(BUILD)/health-api $(PYTHON) -m pytest -q tests/api
+	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/api
+
+.PHONY: faults
+faults: all ## fault tests: every row of the promises, with the real fault
+	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/faults
 
 .PHONY: layers
 layers: ## check that the includes flow one way
@@ -82,12 +88,12 @@ layers: ## check that the includes flow one way
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
-	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit api
+	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit api faults
 
 tsan: ## all tests under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
-	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit api
+	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit api faults
 
 C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] tests/unit/*.[ch])
 

@@ -1,18 +1,19 @@
-"""Measuring a fault, and the table that the run ends with."""
+"""Measuring a fault, and the table that the run ends with.
+
+A row travels in its test's user_properties, so that it also arrives from the processes of a parallel run."""
 import statistics
 import time
 
 import pytest
 from harness.wait import wait_until
 
-ROWS = []
-
-
 class Fault:
     """One fault under measurement: how long until the first 503 with the right words, how long back to 200."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, node):
+        self.name = node.name.removeprefix("test_")
+        self.properties = node.user_properties
+        self.row = None
         self.began = None
 
     def injected(self):
@@ -28,22 +29,24 @@ class Fault:
         document = wait_until(is_there, bound_s + 20, f"{self.name}: failing one of {failing}")
         took = time.monotonic() - self.began
         assert backend.ask().status == 503
-        row = [self.name, 503, document["failing"][0]["check"] + " " + document["failing"][0]["reason"], took, bound_s, None]
-        ROWS.append(row)
-        self.row = row
+        self.record(f"{document['failing'][0]['check']} {document['failing'][0]['reason']}", took, bound_s)
         assert took <= bound_s, f"{self.name}: {took:.3f} s, bound {bound_s} s"
         return document
+
+    def record(self, failing, took, bound_s):
+        self.row = {"name": self.name, "failing": failing, "took": took, "bound": bound_s, "back": None}
+        self.properties.append(("fault", self.row))
 
     def healed(self, backend, bound_s=5.0):
         began = time.monotonic()
         wait_until(lambda: backend.ask().status == 200, bound_s + 20, f"{self.name}: healthy again")
-        self.row[5] = time.monotonic() - began
-        assert self.row[5] <= bound_s, f"{self.name}: healthy again after {self.row[5]:.3f} s, bound {bound_s} s"
+        back = self.row["back"] = time.monotonic() - began
+        assert back <= bound_s, f"{self.name}: healthy again after {back:.3f} s, bound {bound_s} s"
 
 
 @pytest.fixture
 def fault(request):
-    return Fault(request.node.name.removeprefix("test_"))
+    return Fault(request.node)
 
 
 def speed_ms(backend, count=100):
@@ -57,10 +60,12 @@ def speed_ms(backend, count=100):
 
 
 def pytest_terminal_summary(terminalreporter):
-    if not ROWS:
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    rows = [row for report in reports if report.when == "call" for key, row in report.user_properties if key == "fault"]
+    if not rows:
         return
-    terminalreporter.section("faults")
-    terminalreporter.write_line(f"{'fault':66} {'answer':6} {'failing':28} {'first 503':>10} {'bound':>7} {'back':>8}")
-    for name, answer, failing, took, bound, back in ROWS:
-        again = f"{back:7.3f}s" if back is not None else ""
-        terminalreporter.write_line(f"{name[:66]:66} {answer:6} {failing:28} {took:9.3f}s {bound:6.1f}s {again:>8}")
+    terminalreporter.section("faults: the time to the first 503, its bound, and the time back to the first 200")
+    for row in sorted(rows, key=lambda row: row["name"]):
+        back = f"{row['back']:7.3f}s" if row["back"] is not None else ""
+        terminalreporter.write_line(
+            f"{row['name'][:56]:56} 503 {row['failing']:26} {row['took']:7.3f}s {row['bound']:5.1f}s {back:>8}")

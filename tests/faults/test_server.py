@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+import time
 
 import pytest
 from harness.wait import hold_for, wait_until
@@ -90,9 +91,11 @@ def test_crashed_and_recovering(healthy, own_cluster, fault):
                                  " AND application_name = ''")[0]
     fault.injected()
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: [line for line in healthy.events("status changed") if line["to"] == "degraded"], 5, "degraded")
+    wait_until(lambda: healthy.ask().status == 503 or len(healthy.events("status changed")) > 1, 5, "degraded")
+    degraded = time.monotonic()
     wait_until(own_cluster.accepts, 20, "recovered")
-    fault.row = ["crashed_and_recovering", 503, "database restarting", 0, 0.2, None]
+    fault.record("database restarting", degraded - fault.began, 0.2)
+    assert degraded - fault.began < 0.2
     fault.healed(healthy, 1)
     reasons = {line["reason"] for line in healthy.events("status changed") if line["to"] == "degraded"}
     assert reasons <= {"restarting", "unreachable"}

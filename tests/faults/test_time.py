@@ -1,0 +1,86 @@
+"""Clocks that jump, a process that slept, the load on the database."""
+import glob
+import os
+import signal
+import time
+
+import pytest
+from harness.backend import SANITIZED
+from harness.fastcgi import Connection
+from harness.wait import hold_for, wait_until
+
+
+@pytest.mark.parametrize("jump", ["+1d", "-1d"])
+def test_a_jump_of_the_wall_clock_changes_no_status(start_backend, directory, jump):
+    libraries = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    if not libraries or SANITIZED:
+        pytest.skip("needs libfaketime, and no sanitizer's runtime before it")
+    offset = os.path.join(directory, "offset")
+    with open(offset, "w", encoding="ascii") as file:
+        file.write("+0")
+    backend = start_backend(LD_PRELOAD=libraries[0], FAKETIME_TIMESTAMP_FILE=offset, FAKETIME_NO_CACHE=1,
+                            FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
+    backend.wait_status("healthy")
+    today = backend.document()["time"][:10]
+    with open(offset, "w", encoding="ascii") as file:
+        file.write(jump)
+    wait_until(lambda: backend.document()["time"][:10] != today, 10, "the program sees the other day")
+    hold_for(lambda: backend.ask().status == 200, 5, "200 after the jump")
+    assert [line["to"] for line in backend.events("status changed")] == ["healthy"]
+
+
+def test_a_process_that_slept_says_stale_first(start_backend):
+    """As a machine does that was suspended: longer than HEALTH_STALE_AFTER, shorter than the alarm."""
+    backend = start_backend()
+    backend.wait_status("healthy")
+    with Connection(backend.address) as connection:
+        assert connection.ask().status == 200
+        backend.process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        wait_until(lambda: time.monotonic() - stopped > 6.5, 10, "6.5 s have passed")
+        backend.process.send_signal(signal.SIGCONT)
+        backend.wait_status("healthy", 5)
+    changes = [(line["to"], line["reason"]) for line in backend.events("status changed")]
+    assert changes[:3] == [("healthy", "none"), ("degraded", "stale"), ("healthy", "none")]
+
+
+def transactions(cluster):
+    ((count,),) = cluster.execute("SELECT xact_commit + xact_rollback FROM pg_stat_database "
+                                  "WHERE datname = 'knowledge'", database="postgres")
+    return count
+
+
+def test_the_load_on_the_database_does_not_follow_the_request_rate(start_backend, own_cluster):
+    backend = start_backend(**own_cluster.environment(HEALTH_INTERVAL="500ms"))
+    backend.wait_status("healthy")
+
+    def count_probes(seconds, busy):
+        before = own_cluster.statements()["SELECT pg_is_in_recovery()"]
+        asked = 0
+        end = time.monotonic() + seconds
+        with Connection(backend.address) as connection:
+            while time.monotonic() < end:
+                if busy:
+                    asked += connection.ask().status == 200
+                else:
+                    hold_for(lambda: True, 0.1)
+        return own_cluster.statements()["SELECT pg_is_in_recovery()"] - before, asked
+    idle, _ = count_probes(5, busy=False)
+    busy, asked = count_probes(5, busy=True)
+    assert asked > 1000
+    assert 8 <= idle <= 12 and 8 <= busy <= 12  # two a second, and a fresh connection may move one
+    assert len(own_cluster.probes()) <= 2
+
+
+def test_a_check_longer_than_its_interval_never_overlaps_itself(start_backend, own_cluster, checks_file):
+    backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_RECONNECT_EVERY="1s", HEALTH_CHECKS=checks_file(
+        "-- check: slow\nSELECT 1 FROM pg_sleep(0.6);\n"), **own_cluster.environment())
+    backend.wait_status("healthy")
+
+    def at_most_one():
+        ((running,),) = own_cluster.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'health-api' AND state = 'active'"
+            " AND query LIKE '%pg_sleep%'")
+        return running <= 1
+    hold_for(at_most_one, 4, "one run at a time")
+    assert backend.ask().status == 200
