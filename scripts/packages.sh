@@ -7,7 +7,11 @@ packages_of() {
     case $1 in
     build) echo gcc libc6-dev make pkg-config libfcgi-dev libpq-dev libjson-c-dev ;;
     run) packages_of build && echo postgresql nginx curl util-linux procps ;;
-    test) packages_of run && echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 fcgiwrap lighttpd ;;
+    test)
+        packages_of run
+        echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 fcgiwrap lighttpd pgbouncer openssl \
+            libfaketime iptables
+        ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
     *) echo "packages.sh: unknown set '$1', expected build, run, test or lint" >&2 && exit 64 ;;
     esac

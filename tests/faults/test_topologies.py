@@ -1,0 +1,186 @@
+"""Primary and standby, PgBouncer, TLS, SCRAM, peer, service and password files: as users have them."""
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import psycopg2
+import pytest
+from harness import process
+from harness.cluster import PASSWORD, SERVER_USER
+from harness.pgbouncer import PgBouncer
+from harness.wait import hold_for, wait_until
+from harness.webserver import free_port
+
+ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
+INTERVAL = 2.0
+
+
+def listen_on_tcp(cluster, hba, *settings):
+    """Makes the server listen on a port of 127.0.0.1; returns the port."""
+    port = free_port()
+    with open(os.path.join(cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
+        conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\n" + "".join(f"{line}\n" for line in settings))
+    with open(os.path.join(cluster.data, "pg_hba.conf"), "a", encoding="utf-8") as file:
+        file.write(hba + "\n")
+    return port
+
+
+@pytest.fixture
+def pair(template, base):
+    """A primary and a streaming standby, on TCP."""
+    directory = tempfile.mkdtemp(dir=base)
+    os.chmod(directory, 0o755)
+    primary = template.copy_to(os.path.join(directory, "a"))
+    hba = "host all health_api 127.0.0.1/32 scram-sha-256\nlocal replication postgres trust"
+    primary.port = listen_on_tcp(primary, hba)
+    primary.start()
+    standby = type(primary)(os.path.join(directory, "b"))
+    os.makedirs(standby.directory)
+    if SERVER_USER:
+        shutil.chown(standby.directory, SERVER_USER)
+    child = process.start([os.path.join(os.path.dirname(shutil.which("pg_basebackup") or ""), "pg_basebackup"),
+                           "-h", primary.directory, "-p", str(primary.port), "-U", "postgres", "-D", standby.data,
+                           "-R", "-c", "fast"], user=SERVER_USER, log=standby.log + ".ctl", cwd="/")
+    assert child.wait(60) == 0
+    standby.port = free_port()
+    with open(os.path.join(standby.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
+        conf.write(f"port = {standby.port}\nunix_socket_directories = '{standby.directory}'\n")
+    standby.start()
+    yield primary, standby
+    standby.destroy()
+    primary.destroy()
+
+
+def environment_of(pair, target):
+    ports = ",".join(str(server.port) for server in pair)
+    return {"PGHOST": "127.0.0.1,127.0.0.1", "PGPORT": ports, "PGUSER": "health_api", "PGDATABASE": "knowledge",
+            "PGPASSWORD": PASSWORD, "PGTARGETSESSIONATTRS": target}
+
+
+def test_a_promoted_standby_is_found_without_a_restart(pair, start_backend, checks_file, fault):
+    primary, standby = pair
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **environment_of(pair, "primary"))
+    backend.wait_status("healthy")
+    assert backend.document("/api/status")["database"]["in_recovery"] is False
+    pid = primary.postmaster_pid
+    fault.injected()
+    os.kill(pid, signal.SIGQUIT)
+    fault.expect(backend, 0.2, ("database", "unreachable"), ("database", "restarting"))
+    hold_for(lambda: backend.ask().status == 503, 1, "503 while there is no primary")
+    connection = psycopg2.connect(host=standby.directory, port=standby.port, user="postgres", dbname="postgres")
+    connection.autocommit = True
+    connection.cursor().execute("SELECT pg_promote()")
+    connection.close()
+    fault.healed(backend, INTERVAL + 2)
+    assert backend.document()["counts"] == {"debates": 200}
+
+
+def test_a_standby_shows_that_it_is_in_recovery(pair, start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **environment_of(pair, "standby"))
+    backend.wait_status("healthy")
+    assert backend.document("/api/status")["database"]["in_recovery"] is True
+    assert backend.document()["counts"] == {"debates": 200}
+
+
+@pytest.mark.parametrize("pool_mode", ["session", "transaction"])
+def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, pool_mode):
+    checks = ("-- check: limited\n-- timeout: 321ms\n"
+              "SELECT count(*) FROM pg_settings WHERE name = 'statement_timeout' AND setting = '321';\n"
+              "-- check: other\nSELECT count(*) FROM debates;\n")
+    with PgBouncer(os.path.join(directory, "bouncer"), own_cluster, pool_mode) as bouncer:
+        backend = start_backend(HEALTH_CHECKS=checks_file(checks), HEALTH_INTERVAL="300ms",
+                                HEALTH_RECONNECT_EVERY="1s", **bouncer.environment())
+        backend.wait_status("healthy")
+        hold_for(lambda: backend.document()["counts"] == {"limited": 1, "other": 200}, 2, "healthy over reconnects")
+        if pool_mode == "transaction":
+            # Another client on the one server connection that both share.
+            other = psycopg2.connect(host=bouncer.directory, port=6432, user="health_api", password=PASSWORD,
+                                     dbname="knowledge")
+            cursor = other.cursor()
+            for _ in range(20):
+                cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+                assert cursor.fetchone() == ("5s", "2s")  # what role.sql gives the role, not what the probe sets
+                other.rollback()
+            other.close()
+        own_cluster.execute("ALTER TABLE debates RENAME TO away")
+        fault.injected()
+        fault.expect(backend, 0.3 + 1.5, ("other", "schema"))
+        own_cluster.execute("ALTER TABLE away RENAME TO debates")
+        fault.healed(backend)
+
+
+@pytest.fixture
+def tls(template, base, directory):
+    """A server that wants TLS, and the certificate of its authority."""
+    server = template.copy_to(tempfile.mkdtemp(dir=base))
+    run = lambda *argv: subprocess.run(["openssl", *argv], check=True, capture_output=True, cwd=directory)  # noqa: E731
+    run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca",
+        "-days", "2")
+    run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=DNS:localhost")
+    with open(os.path.join(directory, "san"), "w", encoding="ascii") as file:
+        file.write("subjectAltName=DNS:localhost\n")
+    run("x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out",
+        "server.crt", "-days", "2", "-extfile", "san")
+    for name in ("server.key", "server.crt"):
+        path = shutil.copy(os.path.join(directory, name), server.data)
+        os.chmod(path, 0o600)
+        if SERVER_USER:
+            shutil.chown(path, SERVER_USER, SERVER_USER)
+    server.port = listen_on_tcp(server, "hostssl all health_api 127.0.0.1/32 scram-sha-256", "ssl = on")
+    server.start()
+    server.ca = os.path.join(directory, "ca.crt")
+    yield server
+    server.destroy()
+
+
+def tls_environment(server, **changes):
+    return server.environment(PGHOST="localhost", PGHOSTADDR="127.0.0.1", PGPORT=server.port,
+                              PGSSLMODE="verify-full", PGSSLROOTCERT=server.ca, **changes)
+
+
+def test_tls_with_verify_full_and_scram(start_backend, checks_file, tls):
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **tls_environment(tls))
+    assert backend.wait_status("healthy")["counts"] == {"debates": 200}
+
+
+def test_tls_with_the_wrong_name_or_without_tls_is_degraded(start_backend, checks_file, tls):
+    from harness.backend import run
+    checks = checks_file(ONE)
+    wrong_name = run("--once", HEALTH_CHECKS=checks, **{**tls_environment(tls), "PGHOST": "db.example"})
+    assert (wrong_name.returncode, '"unreachable"' in wrong_name.stdout) == (1, True)
+    plain = run("--once", HEALTH_CHECKS=checks, **{**tls_environment(tls), "PGSSLMODE": "disable"})
+    assert (plain.returncode, '"access"' in plain.stdout) == (1, True)
+
+
+def test_peer_authentication(start_backend, checks_file, own_cluster, directory):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to run as another user")
+    own_cluster.write_hba("local all health_api peer map=probe\nlocal all postgres trust\n")
+    with open(os.path.join(own_cluster.data, "pg_ident.conf"), "a", encoding="ascii") as file:
+        file.write("probe nobody health_api\n")
+    own_cluster.execute("SELECT pg_reload_conf()")
+    os.chmod(directory, 0o777)
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), popen={"user": "nobody"},
+                            **own_cluster.environment(PGPASSWORD=None))
+    assert backend.wait_status("healthy")["counts"] == {"debates": 200}
+
+
+def test_a_service_file_and_a_password_file(start_backend, checks_file, own_cluster, directory):
+    service, passwords = (os.path.join(directory, name) for name in ("service.conf", "pgpass"))
+    with open(service, "w", encoding="utf-8") as file:
+        file.write(f"[probe]\nhost={own_cluster.directory}\nuser=health_api\ndbname=knowledge\n")
+    with open(passwords, "w", encoding="utf-8") as file:
+        file.write(f"*:*:*:health_api:{PASSWORD}\n")
+    os.chmod(passwords, 0o600)
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=None, PGUSER=None, PGDATABASE=None, PGPASSWORD=None,
+                            PGSERVICE="probe", PGSERVICEFILE=service, PGPASSFILE=passwords)
+    assert backend.wait_status("healthy")["counts"] == {"debates": 200}
+
+
+def test_a_password_that_is_needed_and_missing_is_access(start_backend, checks_file, own_cluster):
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE),
+                            **own_cluster.environment(PGPASSWORD=None, PGPASSFILE="/dev/null"))
+    backend.wait_failing(("database", "access"))

@@ -1,0 +1,46 @@
+"""A real PgBouncer in front of a cluster."""
+import os
+import shutil
+
+from . import process
+from .cluster import PASSWORD, SERVER_USER
+from .wait import wait_until
+
+
+class PgBouncer:
+    """Listens on directory/.s.PGSQL.6432."""
+
+    def __init__(self, directory, cluster, pool_mode):
+        self.directory, self.cluster, self.pool_mode = directory, cluster, pool_mode
+        self.child = None
+
+    def __enter__(self):
+        os.makedirs(self.directory, exist_ok=True)
+        users, config = (os.path.join(self.directory, name) for name in ("users.txt", "pgbouncer.ini"))
+        with open(users, "w", encoding="ascii") as file:
+            file.write(f'"health_api" "{PASSWORD}"\n"postgres" ""\n')
+        with open(config, "w", encoding="ascii") as file:
+            file.write(f"""[databases]
+* = host={self.cluster.directory}
+[pgbouncer]
+unix_socket_dir = {self.directory}
+listen_port = 6432
+auth_type = plain
+auth_file = {users}
+pool_mode = {self.pool_mode}
+default_pool_size = 1
+max_client_conn = 20
+logfile = {self.directory}/pgbouncer.log
+""")
+        if SERVER_USER:
+            shutil.chown(self.directory, SERVER_USER)
+        program = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
+        self.child = process.start([program, config], user=SERVER_USER, log=os.path.join(self.directory, "out.log"))
+        wait_until(lambda: os.path.exists(os.path.join(self.directory, ".s.PGSQL.6432")), 10, "PgBouncer's socket")
+        return self
+
+    def __exit__(self, *_):
+        process.end(self.child)
+
+    def environment(self):
+        return self.cluster.environment(PGHOST=self.directory, PGPORT="6432")
