@@ -1,6 +1,7 @@
 /* The state machine over one PGconn. Owned by the prober's thread; owns the connection. */
 #include "cgi/probe.h"
 
+#include "cgi/hosts.h"
 #include "cgi/protocol.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -20,8 +21,11 @@
 #define SET_LOCALS                                                                                           \
     "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true), "               \
     "set_config('transaction_read_only', 'on', true)"
-/* PostgreSQL 14 and later. */
-#define SET_CLIENT_CHECK         ", set_config('client_connection_check_interval', '" CLIENT_CHECK_INTERVAL "', true)"
+/* PostgreSQL 14 and later; refused with an error where the server's system has no POLLRDHUP, so Linux only.
+ */
+#define SET_CLIENT_CHECK                                                                                     \
+    ", set_config('client_connection_check_interval', CASE WHEN version() LIKE '%linux%' "                   \
+    "THEN '" CLIENT_CHECK_INTERVAL "' ELSE '0' END, true)"
 #define CLIENT_CHECK_MIN_VERSION 140000
 
 /* What the running segment of the pipeline has still to deliver. Segment 0 is the ping, segment i is check i
@@ -108,13 +112,60 @@ static void receive_notice(void *context, const PGresult *result)
     }
 }
 
+/* One more keyword and value for PQconnectStartParams; room for all that start_connecting adds. */
+struct parameters {
+    const char *keys[8];
+    const char *values[8];
+    size_t count;
+};
+
+static void add_parameter(struct parameters *params, const char *key, const char *value)
+{
+    params->keys[params->count] = key;
+    params->values[params->count] = value;
+    params->count++;
+}
+
+/* What the environment and the service file say of hosts, beginning with another one. */
+static void add_rotated_hosts(struct parameters *params, size_t first_host, struct buf rotated[static 3])
+{
+    static const char *const lists[3] = {"host", "hostaddr", "port"};
+    PQconninfoOption *defaults = PQconndefaults();
+
+    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++) {
+        for (size_t i = 0; i < 3; i++) {
+            if (strcmp(option->keyword, lists[i]) == 0 && option->val != NULL) {
+                hosts_rotate(option->val, first_host, &rotated[i]);
+                add_parameter(params, lists[i], rotated[i].data);
+            }
+        }
+    }
+    PQconninfoFree(defaults);
+}
+
+static PGconn *start_connecting(size_t first_host)
+{
+    struct parameters params = {0};
+    struct buf rotated[3] = {0};
+
+    add_parameter(&params, "fallback_application_name", "health-api");
+    /* GSS encryption is tried first by default and may block in Kerberos; the user's own choice stands. */
+    if (getenv("PGGSSENCMODE") == NULL) {
+        add_parameter(&params, "gssencmode", "disable");
+    }
+    if (first_host > 0) {
+        add_rotated_hosts(&params, first_host, rotated);
+    }
+    PGconn *conn = PQconnectStartParams(params.keys, params.values, 0);
+    for (size_t i = 0; i < 3; i++) {
+        buf_free(&rotated[i]);
+    }
+    return conn;
+}
+
 struct probe *probe_open(const struct probe_options *options, int64_t now_ns)
 {
     struct probe *p = mem_calloc(1, sizeof *p);
-    /* GSS encryption is tried first by default and may block in Kerberos; the user's own choice stands. */
-    bool gss_chosen = getenv("PGGSSENCMODE") != NULL;
-    const char *keys[] = {"fallback_application_name", gss_chosen ? NULL : "gssencmode", NULL};
-    const char *values[] = {"health-api", gss_chosen ? NULL : "disable", NULL};
 
     p->options = *options;
     p->state = PROBE_CONNECTING;
@@ -123,7 +174,7 @@ struct probe *probe_open(const struct probe_options *options, int64_t now_ns)
     p->bytes_left = PROBE_BYTE_BUDGET;
     p->events = POLLOUT; /* libpq manual: behave as if PQconnectPoll had returned PGRES_POLLING_WRITING */
     p->facts.round_trip_us = -1;
-    p->conn = PQconnectStartParams(keys, values, 0);
+    p->conn = start_connecting(options->first_host);
     if (p->conn == NULL) {
         fail(p, REASON_INTERNAL, "", "libpq has no memory for a connection");
         return p;

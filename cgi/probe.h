@@ -47,6 +47,7 @@ struct probe_failure {
 struct probe_options {
     int64_t connect_timeout_ms;
     int64_t query_timeout_ms; /* for the ping, and for checks without their own */
+    size_t first_host;        /* of several hosts the one to begin with, modulo their number */
 };
 
 /* What a check answered in the running or last round. */

@@ -35,6 +35,7 @@ struct prober {
     int64_t next_fresh_ns;
     int64_t reconnect_allowed_ns; /* a server that drops us after each round is not asked in a tight loop */
     int64_t backoff_ms;
+    size_t first_host;         /* a host that let us wait is the last to be asked next time */
     int64_t round_deadline_ns; /* CLOCK_NEVER but in prober_run_once */
     bool finished;             /* a probe has finished, whatever it found */
 
@@ -71,6 +72,7 @@ static void fail_database(struct prober *p, const struct probe_failure *failure,
 {
     bool is_brief = failure->refused || failure->reason == REASON_RESTARTING;
 
+    p->first_host += failure->reason == REASON_CONNECT_TIMEOUT ? 1 : 0;
     ledger_fail_database(p->ledger, failure->reason, failure->sqlstate, failure->detail, now_ns);
     close_connections(p);
     p->finished = true;
@@ -97,6 +99,7 @@ static void open_fresh(struct prober *p, int64_t now_ns)
     struct probe_options options = {
         .connect_timeout_ms = p->config->connect_timeout_ms,
         .query_timeout_ms = p->config->query_timeout_ms,
+        .first_host = p->first_host,
     };
     p->next_fresh_ns = now_ns + p->config->reconnect_every_ms * NS_PER_MS;
     p->fresh = probe_open(&options, now_ns);

@@ -3,11 +3,11 @@
 # knows each library, and nothing right of the snapshot knows the prober's side. Run from the root of the tree.
 set -eu
 
-order="config sqlscan checks reason snapshot protocol probe ledger prober process verdict render route health gate fcgi
+order="config sqlscan checks reason snapshot protocol hosts probe ledger prober process verdict render route health gate fcgi
        listen connection deadman server oneshot main"
 # The wall: these may not include the second line's headers.
 right="verdict render route health gate fcgi listen connection deadman server"
-left="protocol probe ledger prober"
+left="protocol hosts probe ledger prober"
 failures=0
 
 complain() {

@@ -61,7 +61,7 @@ def test_the_load_on_the_database_does_not_follow_the_request_rate(start_backend
     backend.wait_status("healthy")
 
     def measure(busy):
-        """Transactions and rows read in the database over five seconds, and requests answered."""
+        """Statements, transactions and rows read in the database over five seconds, and requests answered."""
         before, asked, began = own_cluster.work(), 0, time.monotonic()
         with Connection(backend.address) as connection:
             def turn():
@@ -73,10 +73,11 @@ def test_the_load_on_the_database_does_not_follow_the_request_rate(start_backend
             while time.monotonic() - began < 5:
                 hold_for(turn, 0.05)
         return [after - start for after, start in zip(own_cluster.work(), before)], asked
-    (idle_transactions, idle_rows), _ = measure(busy=False)
-    (busy_transactions, busy_rows), asked = measure(busy=True)
+    (idle_statements, idle_transactions, idle_rows), _ = measure(busy=False)
+    (busy_statements, busy_transactions, busy_rows), asked = measure(busy=True)
     assert asked > 1000
-    # Ten rounds of six transactions; the statistics arrive up to a second late, so a round or two may move.
+    assert abs(idle_statements - busy_statements) <= 2 * 11  # ten rounds of eleven; one more or less at either end
+    # Ten rounds of six transactions; these statistics arrive up to a second late.
     assert 40 <= idle_transactions <= 85 and 40 <= busy_transactions <= 85
     assert 0.7 <= busy_rows / idle_rows <= 1.4
     assert len(own_cluster.probes()) <= 2

@@ -59,6 +59,13 @@ def environment_of(pair, target):
             "PGPASSWORD": PASSWORD, "PGTARGETSESSIONATTRS": target}
 
 
+def promote(standby):
+    connection = psycopg2.connect(host=standby.directory, port=standby.port, user="postgres", dbname="postgres")
+    connection.autocommit = True
+    connection.cursor().execute("SELECT pg_promote()")
+    connection.close()
+
+
 def test_a_promoted_standby_is_found_without_a_restart(pair, start_backend, checks_file, fault):
     primary, standby = pair
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **environment_of(pair, "primary"))
@@ -69,12 +76,24 @@ def test_a_promoted_standby_is_found_without_a_restart(pair, start_backend, chec
     os.kill(pid, signal.SIGQUIT)
     fault.expect(backend, 0.2, ("database", "unreachable"), ("database", "restarting"))
     hold_for(lambda: backend.ask().status == 503, 1, "503 while there is no primary")
-    connection = psycopg2.connect(host=standby.directory, port=standby.port, user="postgres", dbname="postgres")
-    connection.autocommit = True
-    connection.cursor().execute("SELECT pg_promote()")
-    connection.close()
+    promote(standby)
     fault.healed(backend, INTERVAL + 2)
     assert backend.document()["counts"] == {"debates": 200}
+
+
+def test_a_hung_primary_does_not_hide_the_promoted_standby(pair, start_backend, checks_file, fault):
+    """libpq, when polled, never goes on from a host that accepts and says nothing: the next attempt must begin later
+    in the list."""
+    primary, standby = pair
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_RECONNECT_EVERY="2s",
+                            **environment_of(pair, "primary"))
+    backend.wait_status("healthy")
+    os.kill(primary.postmaster_pid, signal.SIGSTOP)
+    fault.injected()
+    fault.expect(backend, 2 + 1.5, ("database", "connect_timeout"))
+    promote(standby)
+    fault.healed(backend, INTERVAL + 2)
+    hold_for(lambda: backend.ask().status == 200, 5, "200 over reconnects while the first host hangs")
 
 
 def test_a_standby_shows_that_it_is_in_recovery(pair, start_backend, checks_file):

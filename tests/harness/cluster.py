@@ -18,6 +18,7 @@ SETTINGS = """
 listen_addresses = ''
 fsync = off
 max_connections = 40
+shared_preload_libraries = 'pg_stat_statements'
 log_statement = 'all'
 log_line_prefix = '%t [%p] %a '
 """
@@ -147,9 +148,11 @@ class Cluster:
         return {line: lines.count(line) for line in set(lines)}
 
     def work(self):
-        """Transactions and rows read in the database so far, from its statistics."""
-        return self.execute("SELECT xact_commit + xact_rollback, tup_returned FROM pg_stat_database "
-                            f"WHERE datname = '{self.database}'", database="postgres")[0]
+        """So far: statements of health-api, and transactions and rows read in the database, from the statistics."""
+        self.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements", database="postgres")
+        return self.execute("SELECT (SELECT sum(calls) FROM pg_stat_statements JOIN pg_roles r ON r.oid = userid "
+                            "WHERE rolname = 'health_api')::bigint, xact_commit + xact_rollback, tup_returned "
+                            f"FROM pg_stat_database WHERE datname = '{self.database}'", database="postgres")[0]
 
     def _run(self, *argv):
         child = process.start(list(argv), log=self.log + ".ctl", user=SERVER_USER, cwd="/")
