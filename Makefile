@@ -116,28 +116,49 @@ lint-installed:
 packages: ## install the Debian packages for building
 	@scripts/packages.sh build
 
-.PHONY: install
-install: all ## install under DESTDIR and PREFIX
-	install -D -m 755 $(BUILD)/health-api $(DESTDIR)$(PREFIX)/bin/health-api
-	install -d $(DESTDIR)$(PREFIX)/share/health-api/sql $(DESTDIR)$(PREFIX)/share/health-api/nginx
-	install -m 644 sql/*.sql $(DESTDIR)$(PREFIX)/share/health-api/sql
-	install -m 644 $(NGINX_FILES) $(DESTDIR)$(PREFIX)/share/health-api/nginx
-	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/health-api/README.md
-	install -m 644 ARCHITECTURE.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/health-api
-	test -e $(DESTDIR)/etc/health-api/checks.sql || \
-	  install -D -m 644 sql/checks.sql $(DESTDIR)/etc/health-api/checks.sql
+BINDIR  := $(PREFIX)/bin
+DATADIR := $(PREFIX)/share/health-api
+DOCDIR  := $(PREFIX)/share/doc/health-api
+UNITDIR := $(PREFIX)/lib/systemd/system
+SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
+# What stays the administrator's once it is there.
+CONFDIR := /etc/health-api
 
-NGINX_FILES := $(wildcard nginx/health-api*)
+.PHONY: install
+install: all ## install under DESTDIR and PREFIX, units included
+	install -D -m 755 $(BUILD)/health-api $(DESTDIR)$(BINDIR)/health-api
+	install -d $(DESTDIR)$(DATADIR)/sql $(DESTDIR)$(DATADIR)/nginx $(DESTDIR)$(DATADIR)/systemd $(DESTDIR)$(UNITDIR)
+	install -m 644 sql/*.sql $(DESTDIR)$(DATADIR)/sql
+	install -m 644 nginx/health-api* $(DESTDIR)$(DATADIR)/nginx
+	install -m 644 systemd/health-api.service.d/* $(DESTDIR)$(DATADIR)/systemd
+	install -m 644 systemd/health-api.socket $(DESTDIR)$(UNITDIR)
+	sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|' systemd/health-api.service.in \
+	  >$(DESTDIR)$(UNITDIR)/health-api.service
+	install -D -m 644 systemd/health-api.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
+	install -D -m 644 README.md $(DESTDIR)$(DOCDIR)/README.md
+	install -m 644 ARCHITECTURE.md LICENSE $(DESTDIR)$(DOCDIR)
+	test -e $(DESTDIR)$(CONFDIR)/checks.sql || install -D -m 644 sql/checks.sql $(DESTDIR)$(CONFDIR)/checks.sql
+	test -e $(DESTDIR)$(CONFDIR)/environment || install -m 600 systemd/environment $(DESTDIR)$(CONFDIR)/environment
+	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf && systemctl daemon-reload; fi
+
+# Into a running system, not into a package's tree.
+ON_LIVE_SYSTEMD := if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then
 
 .PHONY: uninstall
-uninstall: ## remove what install has put there; a checks file that you changed stays
-	rm -f $(DESTDIR)$(PREFIX)/bin/health-api
-	rm -rf $(DESTDIR)$(PREFIX)/share/health-api $(DESTDIR)$(PREFIX)/share/doc/health-api
-	if cmp -s sql/checks.sql $(DESTDIR)/etc/health-api/checks.sql; then \
-	  rm $(DESTDIR)/etc/health-api/checks.sql && rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/health-api; \
-	elif [ -e $(DESTDIR)/etc/health-api/checks.sql ]; then \
-	  echo "kept $(DESTDIR)/etc/health-api/checks.sql: it is not the one that was shipped"; \
-	fi
+uninstall: ## stop and remove what install has put there; configuration that you changed stays
+	$(ON_LIVE_SYSTEMD) systemctl disable --now health-api.socket health-api.service || true; fi
+	rm -f $(DESTDIR)$(BINDIR)/health-api $(DESTDIR)$(UNITDIR)/health-api.socket $(DESTDIR)$(UNITDIR)/health-api.service
+	rm -f $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
+	rm -rf $(DESTDIR)$(DATADIR) $(DESTDIR)$(DOCDIR)
+	$(call remove_unchanged,sql/checks.sql,checks.sql)
+	$(call remove_unchanged,systemd/environment,environment)
+	if [ -d $(DESTDIR)$(CONFDIR) ]; then rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CONFDIR); fi
+	$(ON_LIVE_SYSTEMD) systemctl daemon-reload; fi
+
+define remove_unchanged
+if cmp -s $(1) $(DESTDIR)$(CONFDIR)/$(2); then rm $(DESTDIR)$(CONFDIR)/$(2); \
+elif [ -e $(DESTDIR)$(CONFDIR)/$(2) ]; then echo "kept $(DESTDIR)$(CONFDIR)/$(2): it is not the one that was shipped"; fi
+endef
 
 .PHONY: clean
 clean: ## remove build/

@@ -14,8 +14,8 @@
 #define MINUTE_MS (60 * SECOND_MS)
 #define HOUR_MS   (60 * MINUTE_MS)
 
-/* The least HEALTH_FD_LIMIT: the standard streams, listener, epoll, signalfd, timerfd, eventfd. */
-#define FD_LIMIT_MIN 8
+/* The least HEALTH_FD_LIMIT: room for one connection. */
+#define FD_LIMIT_MIN (CONFIG_BASE_FDS + 1)
 
 /* No setting's name is longer. */
 #define NAME_MAX_LEN 40
@@ -346,6 +346,10 @@ bool config_load(char *const *environ_vars, int64_t fd_soft_limit, config_unknow
     *out = (struct config){0};
     if (fd_soft_limit <= 0)
         fd_soft_limit = INT64_MAX; /* RLIM_INFINITY as a signed number */
+    if (fd_soft_limit <= FD_LIMIT_MIN) {
+        error_set(err, "RLIMIT_NOFILE is %" PRId64 ", expected at least %d", fd_soft_limit, FD_LIMIT_MIN + 1);
+        return false;
+    }
     int64_t fd_default = fd_soft_limit / 5 * 4 + fd_soft_limit % 5 * 4 / 5;
     out->fd_limit = fd_default > FD_LIMIT_MIN ? fd_default : FD_LIMIT_MIN;
 
@@ -357,6 +361,8 @@ bool config_load(char *const *environ_vars, int64_t fd_soft_limit, config_unknow
         if (value != NULL && !set_option(out, &options[i], value, max, err))
             return false;
     }
+    if (out->max_connections > out->fd_limit - CONFIG_BASE_FDS)
+        out->max_connections = out->fd_limit - CONFIG_BASE_FDS; /* peers alone must not make us stop */
     if (unknown != NULL)
         report_unknown(environ_vars, unknown);
     return check_stale_after(out, err);

@@ -12,6 +12,11 @@
 
 #define CONFIG_DEFAULT_LISTEN "unix:/run/health-api/health-api.sock"
 
+/* Descriptors of the program without any FastCGI connection: the standard streams, the listener, epoll,
+ * signalfd, timerfd, the snapshot's eventfd, the prober's two, /proc/self/fd, the service manager's socket,
+ * two to PostgreSQL. */
+#define CONFIG_BASE_FDS 14
+
 struct config {
     const char *listen; /* NULL: not set. Points into the environment, as the other strings do */
     int64_t socket_mode;
@@ -36,7 +41,8 @@ struct config {
 typedef void config_unknown_fn(const char *name, const char *nearest);
 
 /* Fills *out from environ (an array as in environ(7)); defaults where a variable is absent or empty.
- * fd_soft_limit is RLIMIT_NOFILE, of which HEALTH_FD_LIMIT defaults to 80 %. False: err is "NAME='value':
+ * fd_soft_limit is RLIMIT_NOFILE, of which HEALTH_FD_LIMIT defaults to 80 %, but not to less than what the
+ * program needs; HEALTH_MAX_CONNECTIONS is cut to what HEALTH_FD_LIMIT leaves. False: err is "NAME='value':
  * what was expected". HEALTH_STALE_AFTER must exceed interval + connect timeout + query timeout. */
 __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
                                                      config_unknown_fn *unknown, struct config *out,

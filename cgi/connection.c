@@ -1,4 +1,4 @@
-/* Three intrusive lists. Main thread; owns the connections and their descriptors. */
+/* Intrusive lists, one per phase. Main thread; owns the connections and their descriptors. */
 #include "cgi/connection.h"
 
 #include "common/buf.h"
@@ -36,9 +36,9 @@ struct connection *connections_add(struct connections *all, int fd, int64_t now_
 {
     struct connection *c = mem_calloc(1, sizeof *c);
     c->fd = fd;
-    c->phase = CONNECTION_IDLE;
+    c->phase = CONNECTION_NEW;
     c->since_ns = now_ns;
-    list_append(&all->phases[CONNECTION_IDLE], c);
+    list_append(&all->phases[CONNECTION_NEW], c);
     all->open++;
     return c;
 }
@@ -64,8 +64,12 @@ void connections_close(struct connections *all, struct connection *c)
 
 struct connection *connections_oldest(const struct connections *all)
 {
-    struct connection *idle = all->phases[CONNECTION_IDLE].head;
-    return idle != NULL ? idle : all->phases[CONNECTION_PARTIAL].head;
+    static const enum connection_phase order[] = {CONNECTION_IDLE, CONNECTION_NEW, CONNECTION_PARTIAL};
+    struct connection *oldest = NULL;
+    for (size_t i = 0; oldest == NULL && i < sizeof order / sizeof order[0]; i++) {
+        oldest = all->phases[order[i]].head;
+    }
+    return oldest;
 }
 
 void connections_free_closed(struct connections *all)

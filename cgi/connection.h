@@ -1,4 +1,5 @@
-/* The open FastCGI connections: which are idle for how long, which have sent half a request. Main thread. */
+/* The open FastCGI connections: which are new, idle for how long, which have sent half a request. Main
+ * thread. */
 #ifndef CGI_CONNECTION_H
 #define CGI_CONNECTION_H
 
@@ -6,6 +7,7 @@
 #include <stdint.h>
 
 enum connection_phase {
+    CONNECTION_NEW,     /* accepted, nothing sent yet; ordered by when it came */
     CONNECTION_IDLE,    /* between requests; the list is ordered by the last activity */
     CONNECTION_PARTIAL, /* the first bytes of a request are here; ordered by when they came */
     CONNECTION_CLOSED,  /* until connections_free_closed: the epoll batch at hand may still name it */
@@ -27,10 +29,10 @@ struct connection_list {
 
 struct connections {
     struct connection_list phases[CONNECTION_PHASES];
-    size_t open; /* idle and partial */
+    size_t open; /* all but the closed */
 };
 
-/* Takes over fd; idle since now_ns. */
+/* Takes over fd; new since now_ns. */
 struct connection *connections_add(struct connections *all, int fd, int64_t now_ns);
 
 /* Moves it to the end of the phase's list, since now_ns. */
@@ -40,7 +42,8 @@ void connections_move(struct connections *all, struct connection *c, enum connec
 /* Closes the descriptor (which takes it out of epoll). */
 void connections_close(struct connections *all, struct connection *c);
 
-/* The one that has to make room: the longest idle, else the longest partial, NULL when there is none. */
+/* The one that has to make room: the longest idle, else the longest without a byte, else the longest partial;
+ * NULL when there is none. */
 struct connection *connections_oldest(const struct connections *all);
 
 /* Frees those that were closed. Call between two epoll batches. */

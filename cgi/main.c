@@ -152,8 +152,6 @@ static bool reload_checks(void *context, struct error *err)
     if (!load_checks(&app->config, &checks, err)) {
         return false;
     }
-    log_event(LOG_LEVEL_NOTICE, "checks reloaded", LOG_STR("file", app->config.checks_path),
-              LOG_INT("checks", checks.count));
     prober_set_checks(app->prober, &checks);
     return true;
 }
@@ -176,7 +174,7 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
     struct error err = {0};
     int exit_code = EXIT_FAILURE;
 
-    (void)notify_init();
+    int64_t watchdog_ns = notify_init();
     server_block_signals();
     enum listen_status status = listen_open(&app->config, &listener, &err);
     if (status != LISTEN_OK) {
@@ -200,6 +198,7 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
         .listener = &listener,
         .slot = slot,
         .started_ns = started_ns,
+        .watchdog_ns = watchdog_ns,
         .reload = reload_checks,
         .context = app,
     });

@@ -2,6 +2,7 @@
  * commands (stop, new checks), which the main thread leaves under the lock. */
 #include "cgi/prober.h"
 
+#include "cgi/changes.h"
 #include "cgi/ledger.h"
 #include "cgi/probe.h"
 #include "common/buf.h"
@@ -239,6 +240,13 @@ static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2
 static void apply_new_checks(struct prober *p)
 {
     struct checks old = p->checks;
+    struct changes changes;
+
+    changes_find(&old, &p->new_checks, &changes);
+    log_event(LOG_LEVEL_NOTICE, "checks reloaded", LOG_INT("checks", p->new_checks.count),
+              LOG_STR("added", changes.added.data), LOG_STR("removed", changes.removed.data),
+              LOG_STR("changed", changes.changed.data));
+    changes_free(&changes);
     p->checks = p->new_checks;
     p->new_checks = (struct checks){0};
     p->has_new_checks = false;

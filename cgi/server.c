@@ -25,6 +25,10 @@
 
 #define TICK_NS            NS_PER_S
 #define PARTIAL_REQUEST_NS NS_PER_S /* DESIGN: at most 1 s from its first byte */
+/* How long requests may wait in the backlog for the first probe, so that a restart is no 503 `starting`. */
+#define START_HOLD_NS (250 * NS_PER_MS)
+/* How long, at the end, connections that were just accepted may take to send their request. */
+#define FINISH_NS          (250 * NS_PER_MS)
 #define EVENTS_PER_WAIT    64
 #define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
 
@@ -37,6 +41,7 @@ struct server {
     bool is_ready;     /* READY=1 is sent */
     bool is_done;
     int exit_code;
+    int64_t accept_from_ns; /* the first probe may take until then; CLOCK_NEVER afterwards */
     int64_t drain_until_ns; /* CLOCK_NEVER: no SIGTERM yet */
     struct connections connections;
 
@@ -56,14 +61,32 @@ void server_block_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-/* STATUS with each change; READY=1 once, when the first probe has finished. */
+static bool watch(struct server *s, int operation, int fd, uint32_t events, void *tag)
+{
+    struct epoll_event event = {.events = events, .data.ptr = tag};
+    return epoll_ctl(s->epoll_fd, operation, fd, &event) == 0;
+}
+
+static void set_accepting(struct server *s, bool accepting)
+{
+    if (s->is_accepting != accepting) {
+        s->is_accepting = accepting;
+        (void)watch(s, EPOLL_CTL_MOD, s->options->listener->fd, accepting ? EPOLLIN : 0,
+                    s->options->listener);
+    }
+}
+
+/* STATUS with each change; READY=1 once, when the first probe has finished and the listener accepts. */
 static void notify_status(struct server *s)
 {
     char status[160];
     char lines[200];
     bool is_first = !s->is_ready && s->health.verdict.status != HEALTH_STARTING;
 
-    s->is_ready |= is_first;
+    if (is_first) {
+        s->is_ready = true;
+        set_accepting(s, true);
+    }
     health_describe(&s->health, status, sizeof status);
     snprintf(lines, sizeof lines, "%sSTATUS=%s", is_first ? "READY=1\n" : "", status);
     (void)notify_send(lines);
@@ -82,21 +105,6 @@ static void take_snapshot(struct server *s, int64_t now_ns)
     (void)!read(snapshot_slot_event_fd(s->options->slot), &ignored, sizeof ignored);
     if (health_take_snapshot(&s->health, snapshot_acquire(s->options->slot), now_ns)) {
         notify_status(s);
-    }
-}
-
-static bool watch(struct server *s, int operation, int fd, uint32_t events, void *tag)
-{
-    struct epoll_event event = {.events = events, .data.ptr = tag};
-    return epoll_ctl(s->epoll_fd, operation, fd, &event) == 0;
-}
-
-static void set_accepting(struct server *s, bool accepting)
-{
-    if (s->is_accepting != accepting) {
-        s->is_accepting = accepting;
-        (void)watch(s, EPOLL_CTL_MOD, s->options->listener->fd, accepting ? EPOLLIN : 0,
-                    s->options->listener);
     }
 }
 
@@ -150,7 +158,7 @@ static void answer(struct server *s, struct connection *c, bool is_last, int64_t
     s->health.connections = (int64_t)s->connections.open;
     judge(s, now_ns);
     bool keep = fcgi_serve(&c->fd, s->health.site);
-    if (!keep || is_last) {
+    if (!keep || is_last || now_ns >= s->drain_until_ns) {
         close_connection(s, c, "answered");
     } else {
         connections_move(&s->connections, c, CONNECTION_IDLE, now_ns);
@@ -195,6 +203,8 @@ static void expire(struct server *s, enum connection_phase phase, int64_t limit_
 static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
 {
     const struct config *config = s->options->config;
+    char lines[64];
+
     if (s->drain_until_ns != CLOCK_NEVER) {
         s->is_done = true; /* the second signal */
         return;
@@ -203,7 +213,10 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     s->drain_until_ns = now_ns + config->drain_ms * NS_PER_MS;
     s->health.process.draining = exit_code == 0;
     deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
-    (void)notify_send("STOPPING=1");
+    /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
+    snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
+             (config->drain_ms + config->stop_timeout_ms) * 1000);
+    (void)notify_send(lines);
     judge(s, now_ns);
 }
 
@@ -263,6 +276,7 @@ static void tick(struct server *s, int64_t now_ns)
     process_usage_read(&s->health.usage);
     check_fd_limit(s, now_ns);
     expire(s, CONNECTION_IDLE, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
+    expire(s, CONNECTION_NEW, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
     if (s->drain_until_ns > now_ns) {
         set_accepting(s, true);
     }
@@ -273,7 +287,7 @@ static void tick(struct server *s, int64_t now_ns)
 static int64_t next_deadline(const struct server *s)
 {
     const struct connection *partial = s->connections.phases[CONNECTION_PARTIAL].head;
-    int64_t deadline_ns = s->drain_until_ns;
+    int64_t deadline_ns = s->accept_from_ns < s->drain_until_ns ? s->accept_from_ns : s->drain_until_ns;
     if (partial != NULL && partial->since_ns + PARTIAL_REQUEST_NS < deadline_ns) {
         deadline_ns = partial->since_ns + PARTIAL_REQUEST_NS;
     }
@@ -307,16 +321,25 @@ static int turn(struct server *s, int timeout_ms)
         dispatch(s, &events[i], now_ns);
     }
     expire(s, CONNECTION_PARTIAL, PARTIAL_REQUEST_NS, now_ns);
+    if (now_ns >= s->accept_from_ns) {
+        s->accept_from_ns = CLOCK_NEVER;
+        set_accepting(s, true);
+    }
     connections_free_closed(&s->connections);
     return count;
 }
 
+/* Each second, or thrice in the time within which the manager wants to hear of us. */
+static struct itimerspec tick_times(int64_t watchdog_ns)
+{
+    int64_t tick_ns = watchdog_ns > 0 && watchdog_ns / 3 < TICK_NS ? watchdog_ns / 3 : TICK_NS;
+    struct timespec period = {.tv_sec = tick_ns / NS_PER_S, .tv_nsec = tick_ns % NS_PER_S};
+    return (struct itimerspec){.it_interval = period, .it_value = period};
+}
+
 static bool open_all(struct server *s, struct error *err)
 {
-    const struct itimerspec each_second = {
-        .it_interval = {.tv_sec = TICK_NS / NS_PER_S},
-        .it_value = {.tv_sec = TICK_NS / NS_PER_S},
-    };
+    const struct itimerspec ticks = tick_times(s->options->watchdog_ns);
     const char *errpos = "epoll_create1";
     sigset_t set;
 
@@ -335,17 +358,17 @@ static bool open_all(struct server *s, struct error *err)
     }
     errpos = "timerfd";
     s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &each_second, NULL) != 0) {
+    if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0) {
         goto failed;
     }
     errpos = "epoll_ctl";
     if (!watch(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) ||
         !watch(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) ||
         !watch(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options->slot), EPOLLIN, s->options->slot) ||
-        !watch(s, EPOLL_CTL_ADD, s->options->listener->fd, EPOLLIN, s->options->listener)) {
+        !watch(s, EPOLL_CTL_ADD, s->options->listener->fd, 0, s->options->listener)) {
         goto failed;
     }
-    s->is_accepting = true;
+    s->accept_from_ns = clock_now_ns() + START_HOLD_NS;
     return fcgi_init(err);
 
 failed:
@@ -369,12 +392,25 @@ static void close_all(struct server *s)
     health_free(&s->health);
 }
 
-/* What waits on open connections is still answered; what waits in the backlog is our successor's. */
+static bool has_requests_to_come(const struct server *s)
+{
+    return s->connections.phases[CONNECTION_NEW].head != NULL ||
+           s->connections.phases[CONNECTION_PARTIAL].head != NULL;
+}
+
+/* What was accepted is still answered; what waits in the backlog is our successor's. */
 static void finish(struct server *s)
 {
+    int64_t until_ns = clock_now_ns() + FINISH_NS;
+    int64_t now_ns;
+    int count;
+
+    s->accept_from_ns = CLOCK_NEVER;
     set_accepting(s, false);
-    while (turn(s, 0) > 0 && !s->is_done) {
-    }
+    do {
+        now_ns = clock_now_ns();
+        count = turn(s, has_requests_to_come(s) ? clock_poll_timeout_ms(until_ns, now_ns) : 0);
+    } while (!s->is_done && now_ns < until_ns && (count > 0 || has_requests_to_come(s)));
 }
 
 static void serve(struct server *s)

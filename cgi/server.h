@@ -14,6 +14,7 @@ struct server_options {
     struct listener *listener; /* stays the caller's */
     struct snapshot_slot *slot;
     int64_t started_ns;
+    int64_t watchdog_ns; /* how often the service manager wants to hear of us at the least; 0: never */
     server_reload_fn *reload;
     void *context;
 };

@@ -3,8 +3,8 @@
 # knows each library, and nothing right of the snapshot knows the prober's side. Run from the root of the tree.
 set -eu
 
-order="config sqlscan checks reason snapshot protocol hosts probe ledger prober process verdict render route health gate fcgi
-       listen connection deadman server oneshot main"
+order="config sqlscan checks changes reason snapshot protocol hosts probe ledger prober process verdict render route health gate
+       fcgi listen connection deadman server oneshot main"
 # The wall: these may not include the second line's headers.
 right="verdict render route health gate fcgi listen connection deadman server"
 left="protocol hosts probe ledger prober"

@@ -140,9 +140,11 @@ def test_sighup_reloads_the_checks_and_a_bad_file_keeps_the_old_ones(start_backe
     path = checks_file("-- check: one\nSELECT 1;\n")
     backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
     backend.wait_status("healthy")
-    checks_file("-- check: one\nSELECT 1;\n-- check: two\nSELECT 2;\n")
+    checks_file("-- check: one\n-- min: 1\nSELECT 1;\n-- check: two\nSELECT 2;\n")
     backend.process.send_signal(signal.SIGHUP)
     wait_until(lambda: backend.document()["counts"] == {"one": 1, "two": 2}, 5, "the new check")
+    (line,) = backend.events("checks reloaded")
+    assert (line["added"], line["removed"], line["changed"]) == ("two", "", "one")
     checks_file("-- check: one\n")
     backend.process.send_signal(signal.SIGHUP)
 

@@ -192,17 +192,39 @@ def test_a_log_whose_reader_is_gone_is_no_reason_to_die(cluster, directory):
 
 
 def test_too_many_descriptors_are_told_with_their_kinds_and_end_it_with_1(start_backend):
-    backend = start_backend(HEALTH_FD_LIMIT=24, HEALTH_DRAIN="1s")
-    backend.wait_status("healthy")
-    held = [Connection(backend.address) for _ in range(30)]
-    for connection in held:
-        connection.ask("/api/health/live")
+    """Descriptors that are no connections: here those of a starter that forgot to close its own."""
+    extra = [os.open("/dev/null", os.O_RDONLY) for _ in range(40)]
+    try:
+        backend = start_backend(HEALTH_FD_LIMIT=40, HEALTH_DRAIN="1s", popen={"pass_fds": extra})
+    finally:
+        for fd in extra:
+            os.close(fd)
     document = backend.wait_failing(("process", "fd_limit"), deadline_s=5)
     assert document["status"] == "degraded"
     assert backend.ask("/api/health/live").status == 200
     assert backend.process.wait(6) == 1
     line = backend.events("too many descriptors, stopping to be started anew")[0]
-    assert int(line["open_fds"]) > 24 and re.search(r"socket=3\d", line["kinds"])
+    assert int(line["open_fds"]) > 40 and re.search(r"device=4\d", line["kinds"])
+
+
+def test_peers_alone_never_reach_the_descriptor_limit(start_backend):
+    backend = start_backend(HEALTH_FD_LIMIT=24)
+    backend.wait_status("healthy")
+    held = [Connection(backend.address) for _ in range(60)]
+    uptime = backend.document()["uptime_seconds"]
+    wait_until(lambda: backend.document()["uptime_seconds"] > uptime + 2, 10, "two ticks that counted descriptors")
+    assert backend.document()["status"] == "healthy"
+    assert len(held) == 60
+
+
+def test_sixteen_descriptors_are_enough(start_backend, manager):
+    backend = start_backend(popen={"wrapper": ["prlimit", "--nofile=16"]}, NOTIFY_SOCKET=manager.path,
+                            HEALTH_RECONNECT_EVERY="1s")
+    backend.wait_status("healthy")
+    began = time.monotonic()
+    wait_until(lambda: backend.ask().status != 200 or time.monotonic() - began > 4, 20, "three reconnects")
+    assert backend.document()["status"] == "healthy"
+    assert not backend.events("too many descriptors, stopping to be started anew")
 
 
 def test_without_a_free_descriptor_it_goes_on_serving(cluster, directory, start_backend):

@@ -39,8 +39,9 @@ class Backend:
         self.address = self.socket
         self.process = None
 
-    def start(self, wait=True, **popen):
-        self.process = process.start([PROGRAM], env=environment(**self.settings), log=self.log_path, **popen)
+    def start(self, wait=True, wrapper=(), **popen):
+        """wrapper: a command that becomes the program, such as prlimit(1) with its options."""
+        self.process = process.start([*wrapper, PROGRAM], env=environment(**self.settings), log=self.log_path, **popen)
         if wait:
             wait_until(self.accepts, 10, "health-api accepts connections")
         return self

@@ -154,6 +154,9 @@ class Cluster:
                             "WHERE rolname = 'health_api')::bigint, xact_commit + xact_rollback, tup_returned "
                             f"FROM pg_stat_database WHERE datname = '{self.database}'", database="postgres")[0]
 
+    def terminate_probes(self):
+        self.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'")
+
     def _run(self, *argv):
         child = process.start(list(argv), log=self.log + ".ctl", user=SERVER_USER, cwd="/")
         assert child.wait(90) == 0, f"{argv} failed:\n" + self._tail()

@@ -93,9 +93,9 @@ static void each_setting_is_read_and_given_back(void **state)
         {"HEALTH_RISE", "3", "3"},
         {"HEALTH_DRAIN", "5m", "5m"},
         {"HEALTH_STOP_TIMEOUT", "90s", "90s"},
-        {"HEALTH_FD_LIMIT", "8", "8"},
+        {"HEALTH_FD_LIMIT", "15", "15"},
         {"HEALTH_FD_LIMIT", "1023", "1023"},
-        {"HEALTH_MAX_CONNECTIONS", "65536", "65536"},
+        {"HEALTH_MAX_CONNECTIONS", "805", "805"},
         {"HEALTH_IDLE_TIMEOUT", "24h", "24h"},
         {"HEALTH_LOG_LEVEL", "debug", "debug"},
     };
@@ -129,7 +129,7 @@ static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state
         {"HEALTH_RISE=99999999999999999999", "from 1 to 100"},
         {"HEALTH_MAX_CONNECTIONS=65537", "from 1 to 65536"},
         {"HEALTH_MAX_CONNECTIONS=1e3", "from 1 to 65536"},
-        {"HEALTH_FD_LIMIT=7", "from 8 to 1023"},
+        {"HEALTH_FD_LIMIT=14", "from 15 to 1023"},
         {"HEALTH_FD_LIMIT=1024", "RLIMIT_NOFILE"},
         {"HEALTH_LOG_LEVEL=verbose",
          "HEALTH_LOG_LEVEL='verbose': expected error, warn, notice, info or debug"},
@@ -218,7 +218,7 @@ static void the_fd_limit_follows_the_process_limit(void **state)
     } rows[] = {{1024, 819},
                 {65536, 52428},
                 {20, 16},
-                {4, 8},
+                {16, 15},
                 {0, INT64_MAX / 5 * 4 + 1},
                 {-1, INT64_MAX / 5 * 4 + 1},
                 {INT64_MAX, INT64_MAX / 5 * 4 + 1}};
@@ -229,6 +229,30 @@ static void the_fd_limit_follows_the_process_limit(void **state)
         assert_true(config_load(no_vars, rows[i].soft_limit, NULL, &c, &err));
         assert_int_equal(c.fd_limit, rows[i].fd_limit);
     }
+}
+
+static void too_few_descriptors_are_an_error(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    char *no_vars[] = {NULL};
+    assert_false(config_load(no_vars, 15, NULL, &c, &err));
+    assert_string_equal(err.text, "RLIMIT_NOFILE is 15, expected at least 16");
+}
+
+static void connections_are_cut_to_what_the_fd_limit_leaves(void **state)
+{
+    (void)state;
+    struct config c;
+    struct error err;
+    char *no_vars[] = {NULL};
+    assert_true(config_load(no_vars, 16, NULL, &c, &err));
+    assert_int_equal(c.max_connections, 1);
+    assert_true(load(&c, &err, "HEALTH_FD_LIMIT=40", NULL, NULL));
+    assert_int_equal(c.max_connections, 40 - CONFIG_BASE_FDS);
+    assert_true(load(&c, &err, "HEALTH_FD_LIMIT=40", "HEALTH_MAX_CONNECTIONS=3", NULL));
+    assert_int_equal(c.max_connections, 3);
 }
 
 static void an_unknown_name_is_reported_with_the_nearest_known_one(void **state)
@@ -412,6 +436,8 @@ int main(void)
         cmocka_unit_test(of_two_values_the_first_counts_as_with_getenv),
         cmocka_unit_test(stale_after_must_exceed_what_a_probe_may_take),
         cmocka_unit_test(the_fd_limit_follows_the_process_limit),
+        cmocka_unit_test(too_few_descriptors_are_an_error),
+        cmocka_unit_test(connections_are_cut_to_what_the_fd_limit_leaves),
         cmocka_unit_test(an_unknown_name_is_reported_with_the_nearest_known_one),
         cmocka_unit_test(a_huge_unknown_name_is_reported_cut_and_without_a_neighbour),
         cmocka_unit_test(durations_need_digits_and_a_unit),
