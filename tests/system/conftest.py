@@ -1,0 +1,152 @@
+"""One machine with a real systemd for all system tests: PostgreSQL and nginx from their packages, health-api as its
+README installs it."""
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+from harness.cluster import ROOT
+from harness.machine import SOURCE, Machine, why_not
+from harness.wait import wait_until
+
+RESULTS = "/run/stream.json"
+DROP_INS = "/run/systemd/system/health-api.service.d"
+
+
+def pytest_collection_modifyitems(items):
+    reason = why_not()
+    for item in items:
+        if reason and "tests/system" in str(item.path):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def readme_commands():
+    """The README's way to a running service, for root and a database named knowledge."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        block = re.search(r"<!-- tests/system runs this block -->\n```sh\n(.*?)```", file.read(), re.S).group(1)
+    block = block.replace("sudo -u postgres", "runuser -u postgres --").replace("sudo ", "")
+    return block.replace("yourdb", "knowledge")
+
+
+class Stream:
+    """Requests through nginx, 50 a second unless told otherwise, for as long as the block lasts."""
+
+    def __init__(self, machine, path="/api/health", per_second=50):
+        self.machine = machine
+        argv = ["/usr/bin/python3", f"{SOURCE}/tests/system/stream.py", f"http://127.0.0.1{path}", str(per_second), RESULTS]
+        self.process = subprocess.Popen(machine.command(*argv), stdin=subprocess.DEVNULL)
+        self.results = []
+        wait_until(self.read, 10, "the first answer")
+
+    def read(self):
+        """The answers so far."""
+        try:
+            with open(self.machine.path(RESULTS), encoding="utf-8") as file:
+                lines = [line for line in file if line.endswith("\n")]
+        except FileNotFoundError:
+            return []
+        self.results = [json.loads(line) for line in lines]
+        return self.results
+
+    def wait_for_more(self, count, deadline_s=20):
+        """Until count more answers have come."""
+        have = len(self.read())
+        wait_until(lambda: len(self.read()) >= have + count, deadline_s, f"{count} more answers")
+
+    def end(self):
+        # nsenter passes no signal on: its child is asked.
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
+            for pid in file.read().split():
+                os.kill(int(pid), signal.SIGTERM)
+        assert self.process.wait(30) == 0
+        return self.read()
+
+
+class Service(Machine):
+    """The machine with health-api installed and what the tests do with it."""
+
+    def ask(self, path="/api/health"):
+        """Status, X-Health-Source and document of one request through nginx."""
+        text = self.run("curl", "-s", "-i", "--max-time", "10", f"http://127.0.0.1{path}").stdout
+        head, _, body = text.partition("\n\n")
+        source = re.search(r"(?im)^x-health-source: (\S+)", head)
+        return int(head.split()[1]), source and source.group(1), json.loads(body)
+
+    def wait_status(self, status, deadline_s=20):
+        return wait_until(lambda: self.ask()[2]["status"] == status, deadline_s, f"status {status}")
+
+    def status_text(self):
+        return self.show("health-api.service", "StatusText")["StatusText"]
+
+    @contextlib.contextmanager
+    def stream(self, **options):
+        running = Stream(self, **options)
+        try:
+            yield running
+        finally:
+            running.end()
+
+    @contextlib.contextmanager
+    def changed(self, text="", environment="", socket=True):
+        """The service with a drop-in and more settings, and as installed again afterwards."""
+        settings = open(self.path("/etc/health-api/environment"), encoding="utf-8").read()
+        try:
+            self.write(f"{DROP_INS}/test.conf", "[Service]\n" + text + "\n")
+            self.write("/etc/health-api/environment", settings + environment, 0o600)
+            self.run("systemctl", "daemon-reload")
+            if not socket:
+                self.run("systemctl", "stop", "health-api.socket", "health-api.service")
+                self.run("systemctl", "mask", "--runtime", "health-api.socket")
+            self.run("systemctl", "restart", "--no-block", "health-api.service")
+            yield self
+        finally:
+            os.unlink(self.path(f"{DROP_INS}/test.conf"))
+            self.write("/etc/health-api/environment", settings, 0o600)
+            if not socket:
+                self.run("systemctl", "stop", "health-api.service")
+                self.run("systemctl", "unmask", "--runtime", "health-api.socket")
+            self.run("systemctl", "daemon-reload")
+            self.run("systemctl", "start", "health-api.socket")
+            self.run("systemctl", "restart", "health-api.service")
+            self.wait_status("healthy")
+
+
+def install(machine):
+    machine.run("systemctl", "start", "postgresql.service", "nginx.service", timeout_s=120)
+    machine.shell("""
+        runuser -u postgres -- createdb knowledge
+        for file in schema sample; do
+            runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge <SOURCE/sql/$file.sql >/dev/null
+        done
+        cp SOURCE/nginx/health-api-http.conf /etc/nginx/conf.d/
+        cp SOURCE/nginx/health-api* /etc/nginx/
+        rm -f /etc/nginx/health-api-http.conf /etc/nginx/sites-enabled/* /etc/health-api/environment
+        printf 'server { listen 80; include health-api.conf; }\\n' >/etc/nginx/sites-enabled/health-api
+        systemctl reload nginx""".replace("SOURCE", SOURCE), timeout_s=120)
+    return machine.shell(f"cd {SOURCE}\n{readme_commands()}", timeout_s=120)
+
+
+@pytest.fixture(scope="session")
+def fresh_machine():
+    booted = Service()
+    try:
+        booted.boot()
+        yield booted
+    finally:
+        booted.shut_down()
+
+
+@pytest.fixture(scope="session")
+def installation(fresh_machine):
+    """What the README's commands have printed."""
+    return install(fresh_machine)
+
+
+@pytest.fixture
+def machine(fresh_machine, installation):
+    assert installation
+    fresh_machine.wait_status("healthy")
+    return fresh_machine

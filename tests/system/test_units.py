@@ -1,0 +1,74 @@
+"""Installation as the README has it, the units, and what systemd shows of them."""
+import os
+import re
+
+from harness.cluster import ROOT
+from harness.wait import wait_until
+
+DROP_INS = os.path.join(ROOT, "systemd", "health-api.service.d")
+UNITS = "/usr/local/lib/systemd/system"
+
+
+def test_the_commands_of_the_readme_end_in_a_running_service(machine, installation):
+    assert "Active: active (running)" in installation
+    assert "Status: \"healthy\"" in installation
+    status, source, document = machine.ask()
+    assert (status, source) == (200, "backend")
+    assert document["counts"]["edges"] == 714201
+    shown = machine.show("health-api.socket", "ActiveState", "Triggers", "NConnections")
+    assert shown["ActiveState"] == "active"
+
+
+def test_the_units_are_clean(machine):
+    done = machine.run("systemd-analyze", "verify", f"{UNITS}/health-api.service", f"{UNITS}/health-api.socket",
+                       check=False)
+    assert done.returncode == 0
+    assert "health-api" not in done.stdout + done.stderr
+
+
+def exposure(machine):
+    text = machine.run("systemd-analyze", "security", "health-api.service").stdout
+    return float(re.search(r"Overall exposure level for health-api.service: (\S+)", text).group(1))
+
+
+def test_the_sandbox_with_a_database_over_tcp(machine):
+    with machine.changed(open(f"{DROP_INS}/database-tcp.conf", encoding="utf-8").read()):
+        machine.wait_status("healthy")
+        assert exposure(machine) <= 1.0
+
+
+def test_the_sandbox_with_a_database_on_its_unix_socket_and_no_password(machine):
+    pg_hba, pg_ident = machine.shell("ls /etc/postgresql/*/main/pg_hba.conf /etc/postgresql/*/main/pg_ident.conf").split()
+    machine.shell(f"""
+        cp {pg_hba} /run/pg_hba
+        {{ echo 'local knowledge health_api peer map=health'; cat /run/pg_hba; }} >{pg_hba}
+        echo 'health health-api health_api' >>{pg_ident}
+        systemctl reload postgresql""")
+    text = open(f"{DROP_INS}/database-unix.conf", encoding="utf-8").read()
+    with machine.changed(text, "PGHOST=/run/postgresql\nPGPASSWORD=\n"):
+        machine.wait_status("healthy")
+        assert exposure(machine) <= 0.5
+    machine.shell(f"cp /run/pg_hba {pg_hba} && systemctl reload postgresql")
+
+
+def test_limits_hold_with_room(machine):
+    pid = machine.host_pid(machine.main_pid())
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        status = dict(line.split(":\t", 1) for line in file.read().splitlines())
+    assert int(status["VmHWM"].split()[0]) < 16 * 1024  # kB, of MemoryMax=64M
+    assert int(status["Threads"]) < 8
+    assert status["CapEff"].strip("0") == "" and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+
+
+def test_systemctl_status_follows_the_database(machine):
+    assert machine.status_text() == "healthy"
+    machine.run("systemctl", "stop", "postgresql@15-main.service")
+    wait_until(lambda: machine.status_text().startswith("degraded: database: "), 10, "the status text")
+    machine.run("systemctl", "start", "postgresql@15-main.service")
+    wait_until(lambda: machine.status_text() == "healthy", 10, "the status text")
+
+
+def test_a_broken_database_does_not_keep_the_unit_from_starting(machine):
+    with machine.changed(environment="PGPORT=1\n"):
+        wait_until(lambda: machine.show("health-api.service", "ActiveState")["ActiveState"] == "active", 20, "active")
+        wait_until(lambda: machine.status_text() == "degraded: database: unreachable", 10, "the status text")
