@@ -17,7 +17,7 @@ REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime er
 
 def environment(**settings):
     """A clean environment: nothing of the caller's PG* or HEALTH_* reaches the program."""
-    clean = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TSAN_OPTIONS": "exitcode=66"}
+    clean = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TSAN_OPTIONS": "exitcode=66:report_thread_leaks=0"}
     return {**clean, **{name: str(value) for name, value in settings.items() if value is not None}}
 
 

@@ -12,6 +12,14 @@ from .cluster import ROOT
 from .wait import wait_until
 
 SOURCE = "/opt/health-api-source"
+# $0: the directory to show as /; $1, $2: what to show in it and where; the rest: the cgroups to enter.
+START = """
+mount --bind / "$0"; root=$0 source=$1 shown=$2
+shift 2
+for cgroup; do echo $$ >"$cgroup/cgroup.procs"; done
+exec systemd-nspawn --quiet --directory="$root" --volatile=overlay --register=no --keep-unit --private-network \\
+    --machine=health-test --console=pipe --bind-ro="$source":"$shown" --boot systemd.unit=basic.target
+"""
 
 
 def why_not():
@@ -25,23 +33,44 @@ def why_not():
     return ""
 
 
+def own_cgroups(name):
+    """Paths for a cgroup of that name below this process's own, in each hierarchy that systemd may use."""
+    mounts = {}
+    with open("/proc/mounts", encoding="utf-8") as file:
+        for _, path, kind, options, *_ in map(str.split, file):
+            if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(",")):
+                mounts[kind] = path
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        own = {controllers: path for _, controllers, path in (line.strip().split(":", 2) for line in file)}
+    controllers = {"cgroup2": "", "cgroup": "name=systemd"}
+    return [os.path.join(mounts[kind] + own[controllers[kind]], name) for kind in mounts]
+
+
+def numbers_of(pid):
+    """The numbers that a process has, in this pid namespace and those below it that it is in."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        return next(line for line in file if line.startswith("NSpid:")).split()[1:]
+
+
 class Machine:
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="machine-")
         self.console = os.path.join(self.directory, "console.log")
-        self.nspawn = None
+        self.cgroups = own_cgroups(os.path.basename(self.directory))
+        self.runner = None
         self.leader = None
 
     def boot(self):
         root = os.path.join(self.directory, "root")
         os.makedirs(root)
-        # systemd's own view of cgroups as Debian 12 boots by default; no unit of the host's but those asked for.
+        for cgroup in self.cgroups:
+            os.mkdir(cgroup)
+        # The view of cgroups that Debian 12 has by default; of the units of this machine only those asked for.
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
-        self.nspawn = process.start(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-             'mount --bind / "$0" && exec systemd-nspawn --quiet --directory="$0" --volatile=overlay --register=no '
-             '--keep-unit --private-network --machine=health-test --console=pipe --bind-ro="$1":"$2" --boot '
-             'systemd.unit=basic.target', root, ROOT, SOURCE],
+        self.runner = process.start(
+            ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
+             "sh", "-euc", START, root, ROOT, SOURCE,
+             *self.cgroups],
             env=environment, log=self.console)
         wait_until(self._find_leader, 20, "the machine's first process")
         wait_until(lambda: self.run("systemctl", "is-active", "basic.target", check=False).stdout == "active\n", 60,
@@ -49,32 +78,45 @@ class Machine:
         return self
 
     def _find_leader(self):
-        assert self.nspawn.poll() is None, f"systemd-nspawn ended: {open(self.console, encoding='utf-8').read()}"
+        assert self.runner.poll() is None, f"systemd-nspawn ended: {open(self.console, encoding='utf-8').read()}"
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
-                    status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+                with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+                    is_ours = f"/{os.path.basename(self.directory)}/" in file.read()
+                if is_ours and numbers_of(pid)[2:] == ["1"]:  # here, among nspawn and its children, in the machine
+                    self.leader = int(pid)
+                    return True
             except OSError:
                 continue
-            if status["PPid"] == str(self.nspawn.pid) and status["NSpid"].split()[1:] == ["1"]:
-                self.leader = int(pid)
-                return True
         return False
 
     def shut_down(self):
-        """Ends every process in it, with the first; nspawn then removes what it has made."""
-        if self.leader:
-            os.kill(self.leader, signal.SIGKILL)
-        if self.nspawn:
+        """Ends every process in it, with the first; the mounts end with nspawn, the cgroups are removed here."""
+        if self.runner:
+            if self.leader and self.runner.poll() is None:
+                os.kill(self.leader, signal.SIGKILL)
             try:
-                self.nspawn.wait(20)
+                self.runner.wait(20)
             except subprocess.TimeoutExpired:
-                process.end(self.nspawn, signal.SIGKILL)
+                process.end(self.runner, signal.SIGKILL)
+        for top in self.cgroups:
+            for path, _, _ in os.walk(top, topdown=False):
+                wait_until(lambda path=path: self._remove_cgroup(path), 20, f"{path} is empty")
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    @staticmethod
+    def _remove_cgroup(path):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False  # a process is about to leave it
+        return True
 
     def command(self, *argv):
         return ["nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
-                "--wd=/", "--", *argv]
+                "--", *argv]
 
     def run(self, *argv, check=True, stdin=None, timeout_s=60):
         """Runs a command in the machine to its end; its texts are in the result."""
@@ -112,12 +154,11 @@ class Machine:
         """The number that a process of the machine has here."""
         for here in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open(f"/proc/{here}/status", encoding="ascii", errors="replace") as file:
-                    line = next(line for line in file if line.startswith("NSpid:"))
+                numbers = numbers_of(here)
                 same = os.readlink(f"/proc/{here}/ns/pid") == os.readlink(f"/proc/{self.leader}/ns/pid")
-            except (OSError, StopIteration):
+            except OSError:
                 continue
-            if same and line.split()[-1] == str(pid):
+            if same and numbers[-1] == str(pid):
                 return int(here)
         raise AssertionError(f"no process {pid} in the machine")
 

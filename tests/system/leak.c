@@ -1,0 +1,16 @@
+/* Incident 3, reproduced: with LD_PRELOAD each accepted connection leaks a descriptor. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    int (*next)(int, struct sockaddr *, socklen_t *, int);
+    *(void **)&next = dlsym(RTLD_NEXT, "accept4");
+    int accepted = next(fd, address, len, flags);
+    if (accepted >= 0) {
+        (void)!dup(accepted);
+    }
+    return accepted;
+}

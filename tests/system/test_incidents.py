@@ -1,0 +1,113 @@
+"""The three incidents that this program is there for, each as it happened."""
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from harness.wait import hold_for, wait_until
+
+OWN_SOCKET = os.path.join(os.path.dirname(__file__), "..", "..", "systemd", "health-api.service.d", "own-socket.conf")
+SOCKET = "/run/health-api/health-api.sock"
+ROGUE = "exec env PGHOST=127.0.0.1 PGPORT=1 HEALTH_LISTEN={} /usr/local/bin/health-api"
+
+
+def start_rogue(machine, listen):
+    """A health-api that somebody has started by hand."""
+    return subprocess.Popen(machine.command("sh", "-c", ROGUE.format(listen)), stderr=subprocess.DEVNULL)
+
+
+def end_rogue(rogue):
+    with open(f"/proc/{rogue.pid}/task/{rogue.pid}/children", encoding="ascii") as file:
+        children = file.read().split()
+    for pid in children:
+        os.kill(int(pid), signal.SIGTERM)
+    rogue.wait(10)
+
+
+@pytest.mark.parametrize("kind", ["path", "port"])
+def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
+    """The unit failed for ever with "address already in use" and nobody could tell why."""
+    listen = f"unix:{SOCKET}" if kind == "path" else "tcp:127.0.0.1:9001"
+    settings = open(OWN_SOCKET, encoding="utf-8").read()
+    if kind == "port":
+        settings += f"\n[Service]\nEnvironment=HEALTH_LISTEN={listen} HEALTH_SOCKET_GROUP=\nUser=root\nProcSubset=all\n" \
+                    "CapabilityBoundingSet=CAP_SYS_PTRACE\n"
+    with machine.changed(settings, socket=False):
+        wait_until(lambda: machine.status_text() == "healthy", 15, "healthy on its own socket")
+        machine.run("systemctl", "stop", "health-api.service")
+        rogue = start_rogue(machine, listen)
+        try:
+            wait_until(lambda: "9001" in machine.run("ss", "-Hltn").stdout if kind == "port"
+                       else os.path.exists(machine.path(SOCKET)), 10, "the rogue listens")
+            machine.run("systemctl", "start", "--no-block", "health-api.service")
+            wait_until(lambda: "held by pid" in machine.status_text(), 10, "the holder in the unit's status")
+            text = machine.run("systemctl", "status", "health-api.service", check=False).stdout
+            status = next(line for line in text.splitlines() if "Status:" in line)
+            assert "(user root)" in status and "/usr/local/bin/health-api" in status
+            assert status.split("held by pid ")[1].split()[0].isdigit()
+            assert "cannot start" in machine.journal()
+            hold_for(lambda: rogue.poll() is None, 2, "the rogue is left alone")
+        finally:
+            end_rogue(rogue)
+        began = time.monotonic()
+        wait_until(lambda: machine.status_text() == "healthy", 10, "healthy once the rogue is gone")
+        assert time.monotonic() - began < 1 + 2  # RestartSec=, and a slow machine
+
+
+def test_incident_1_with_socket_activation_the_conflict_cannot_happen(machine):
+    rogue = start_rogue(machine, f"unix:{SOCKET}")
+    assert rogue.wait(10) == 69
+    assert machine.ask()[0] == 200
+    # Even a path that was taken away from it by force is systemd's again with the next start of the socket.
+    machine.run("rm", SOCKET)
+    rogue = start_rogue(machine, f"unix:{SOCKET}")
+    try:
+        wait_until(lambda: os.path.exists(machine.path(SOCKET)), 10, "the rogue listens")
+        machine.run("systemctl", "restart", "health-api.socket")
+        machine.run("systemctl", "start", "health-api.service")
+        machine.wait_status("healthy")
+        assert machine.main_pid() != 0
+    finally:
+        end_rogue(rogue)
+    assert machine.ask()[:2] == (200, "backend")
+
+
+def test_incident_2_a_hung_backend_accepts_connections_and_is_no_200(machine):
+    """The port accepted, every request timed out, and the health route said 200 for hours."""
+    with machine.changed("WatchdogSec=4s"):
+        machine.wait_status("healthy")
+        before = machine.main_pid()
+        os.kill(machine.host_pid(before), signal.SIGSTOP)
+        began = time.monotonic()
+        status, source, document = machine.ask()
+        assert (status, source) == (503, "nginx") and time.monotonic() - began < 2 + 1
+        assert document["failing"] == [{"check": "backend", "reason": "unreachable"}]
+        machine.wait_status("healthy", 15)  # by WatchdogSec=, without anybody's help
+        assert machine.main_pid() not in (0, before)
+
+
+def test_incident_3_a_descriptor_leak_ends_the_whole_process_and_systemd_starts_it_anew(machine):
+    """The SIGTERM at the limit stopped the workers but not the process, which was never replaced."""
+    library = "/run/leak.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", machine.path(library),
+                    os.path.join(os.path.dirname(__file__), "leak.c"), "-ldl"], check=True)
+    with machine.changed(f"Environment=LD_PRELOAD={library}", "HEALTH_FD_LIMIT=60\nHEALTH_MAX_CONNECTIONS=16\n"):
+        machine.wait_status("healthy")
+        before, end = machine.main_pid(), machine.journal_end()
+        with machine.stream(per_second=100) as stream:
+            hold = []
+
+            def leaks_on():
+                # Each keeps its connection to nginx's upstream busy for a moment: new ones are accepted.
+                hold.append(machine.run("sh", "-c", f"for i in 1 2 3 4 5 6 7 8; do "
+                                        f"printf '' | timeout 1 socat -u - UNIX-CONNECT:{SOCKET}; done", check=False))
+                return machine.main_pid() not in (0, before)
+            wait_until(leaks_on, 30, "another main process")
+            machine.wait_status("healthy")
+        assert not os.path.exists(machine.path(f"/proc/{before}"))
+        journal = machine.journal(since=end)
+        line = next(line for line in journal.splitlines() if "too many descriptors" in line)
+        assert "socket=" in line and "limit=60" in line
+        strange = [answer for answer in stream.results if "error" in answer or answer["status"] not in (200, 503)]
+        assert not strange

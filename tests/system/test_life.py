@@ -1,0 +1,137 @@
+"""Restart, kill, reload, drain, watchdog: under a constant stream of requests through nginx."""
+import os
+import signal
+import time
+
+import pytest
+from harness.freeze import Frozen, threads
+from harness.wait import hold_for, wait_until
+
+# nginx gives a backend 2 s; the rest is for a machine that is busy with other things.
+ANSWERED_WITHIN_S = 2.5
+
+
+def restarts(machine):
+    return int(machine.show("health-api.service", "NRestarts")["NRestarts"])
+
+
+def assert_all_answered(results, sources=("backend",), statuses=(200,)):
+    strange = [answer for answer in results if "error" in answer or answer["source"] not in sources
+               or answer["status"] not in statuses or answer["took"] > ANSWERED_WITHIN_S]
+    assert not strange, f"{len(strange)} of {len(results)}: {strange[:5]}"
+
+
+@pytest.mark.parametrize("command", ["restart", "reload"])
+def test_systemctl_loses_no_request_and_shows_no_503(machine, command):
+    with machine.stream(per_second=200) as stream:
+        for _ in range(5):
+            machine.run("systemctl", command, "health-api.service")
+            stream.wait_for_more(50)
+    assert len(stream.results) > 200
+    assert_all_answered(stream.results)
+
+
+def test_a_reload_of_nginx_loses_no_request(machine):
+    with machine.stream(per_second=200) as stream:
+        machine.run("systemctl", "reload", "nginx.service")
+        stream.wait_for_more(100)
+    assert_all_answered(stream.results)
+
+
+def test_a_killed_service_is_started_anew_and_each_request_is_answered(machine):
+    with machine.stream() as stream:
+        for _ in range(3):
+            before = machine.main_pid()
+            machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGKILL", "health-api.service")
+            wait_until(lambda: machine.main_pid() not in (0, before), 10, "a new main process")  # noqa: B023
+            stream.wait_for_more(50)
+    assert_all_answered(stream.results, ("backend", "nginx"), (200, 503))
+    assert sum(answer["source"] == "nginx" for answer in stream.results) <= 3 * 2  # those in its hands when it died
+
+
+def test_the_first_request_starts_a_service_that_was_stopped(machine):
+    machine.run("systemctl", "stop", "health-api.service")
+    assert machine.main_pid() == 0
+    assert machine.ask()[0] == 200
+
+
+def test_a_drain_is_503_and_alive_and_then_the_successor_answers(machine):
+    # TimeoutStopSec= is shorter than the drain on purpose: the program asks for the time it needs.
+    with machine.changed("TimeoutStopSec=1s", "HEALTH_DRAIN=3s\n"):
+        machine.wait_status("healthy")
+        end = machine.journal_end()
+        began = time.monotonic()
+        with machine.stream() as stream:
+            machine.run("systemctl", "restart", "--no-block", "health-api.service")
+            machine.wait_status("draining", 3)
+            assert machine.ask("/api/health/live")[0] == 200
+            assert machine.status_text() == "draining: process: draining"
+            machine.wait_status("healthy", 10)
+        assert time.monotonic() - began >= 3
+        assert_all_answered(stream.results, statuses=(200, 503))
+        assert {answer["says"] for answer in stream.results} == {"healthy", "draining"}
+        assert "exit_code=0" in machine.journal(since=end) and "Killing" not in machine.journal(since=end)
+
+
+@pytest.mark.parametrize("fault", ["stuck name resolution", "hung database"])
+def test_it_is_gone_in_time_whatever_hangs(machine, fault):
+    """HEALTH_STOP_TIMEOUT after SIGTERM, and with room for a slow machine."""
+    environment = "PGHOST=db.example\n" if fault == "stuck name resolution" else ""
+    # 192.0.2.0/24 is nobody's (RFC 5737); without a route the resolver would fail at once.
+    machine.shell("ip route add 192.0.2.0/24 dev lo && ip address add 192.0.2.9/24 dev lo"
+                  " && iptables -A INPUT -d 192.0.2.9 -j DROP && cp /etc/resolv.conf /run/resolv.conf.old"
+                  " && echo nameserver 192.0.2.9 >/run/resolv.conf.new && cat /run/resolv.conf.new >/etc/resolv.conf")
+    postmaster = machine.host_pid(int(machine.shell("head -n 1 /var/lib/postgresql/15/main/postmaster.pid")))
+    try:
+        with machine.changed(environment=environment):
+            wait_until(lambda: machine.main_pid() != 0, 10, "a main process")
+            if fault == "hung database":
+                machine.wait_status("healthy")
+                os.kill(postmaster, signal.SIGSTOP)
+            wait_until(lambda: machine.ask()[2]["status"] == "degraded", 20, "degraded")
+            began = time.monotonic()
+            machine.run("systemctl", "stop", "health-api.socket", "health-api.service")
+            assert time.monotonic() - began < 3 + 2
+            os.kill(postmaster, signal.SIGCONT)
+    finally:
+        os.kill(postmaster, signal.SIGCONT)
+        machine.shell("cat /run/resolv.conf.old >/etc/resolv.conf; iptables -F INPUT; ip address del 192.0.2.9/24 dev lo")
+
+
+def test_a_stuck_event_loop_is_ended_by_the_watchdog_of_systemd(machine):
+    with machine.changed("WatchdogSec=2s"):
+        machine.wait_status("healthy")
+        before, end = machine.main_pid(), machine.journal_end()
+        pid = machine.host_pid(before)
+        with machine.stream() as stream:
+            with Frozen(threads(pid)[0]) as frozen:
+                wait_until(lambda: "Watchdog timeout" in machine.journal(since=end), 10, "the watchdog's line")
+                frozen.reap()
+            machine.wait_status("healthy")
+            assert machine.main_pid() != before
+        assert_all_answered(stream.results, ("backend", "nginx"), (200, 503))
+
+
+def test_a_broken_checks_file_at_a_reload_keeps_the_old_ones_and_is_told(machine):
+    old = open(machine.path("/etc/health-api/checks.sql"), encoding="utf-8").read()
+    end = machine.journal_end()
+    try:
+        machine.write("/etc/health-api/checks.sql", "-- check: one\n")
+        machine.run("systemctl", "reload", "health-api.service")
+        wait_until(lambda: "/etc/health-api/checks.sql:1" in machine.ask("/api/status")[2]["config"]["checks_error"], 5,
+                   "the error in /api/status")
+        assert "reload refused" in machine.journal(since=end)
+        hold_for(lambda: machine.ask()[0] == 200, 1, "200 with the old checks")
+        machine.write("/etc/health-api/checks.sql", old + "-- check: one\nSELECT 1;\n")
+        machine.run("systemctl", "reload", "health-api.service")
+        wait_until(lambda: machine.ask()[2]["counts"].get("one") == 1, 5, "the new check")
+        assert "added=one" in machine.journal(since=end)
+    finally:
+        machine.write("/etc/health-api/checks.sql", old)
+        machine.run("systemctl", "reload", "health-api.service")
+
+
+def test_after_all_this_the_unit_was_never_given_up(machine):
+    shown = machine.show("health-api.service", "ActiveState", "Result")
+    assert shown == {"ActiveState": "active", "Result": "success"}
+    assert restarts(machine) >= 0
