@@ -292,10 +292,11 @@ static void end_segment(struct probe *p, int64_t now_ns)
     begin_segment(p, now_ns);
 }
 
-/* The answer of the running segment breaks the connection's order: nothing behind it can be told. */
+/* What the peer sends breaks the connection's order: nothing behind it can be told. The blame is with the
+ * running check; with the database when that is the ping or when no round runs. */
 static void fail_segment(struct probe *p, enum reason reason, const char *detail, int64_t now_ns)
 {
-    if (p->segments_done > 0) {
+    if (p->state == PROBE_ROUND && p->segments_done > 0) {
         p->outcomes[p->segments_done - 1].reason = reason;
         p->outcomes[p->segments_done - 1].broke_connection = true;
         end_segment(p, now_ns);
