@@ -48,6 +48,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
+# Its symbols win over those of -lpq.
+$(filter $(BUILD)/unit/test_probe_%,$(UNIT_BIN)): $(BUILD)/tests/unit/scripted_libpq.o
+
 # A clear word instead of a page of missing headers.
 $(BUILD)/prerequisites:
 	@$(PKG_CONFIG) --exists $(PACKAGES) || { \
@@ -55,7 +58,7 @@ $(BUILD)/prerequisites:
 	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
--include $(CGI_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d)
+-include $(CGI_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(BUILD)/tests/unit/scripted_libpq.d
 
 .PHONY: run
 run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080) until Ctrl-C

@@ -343,10 +343,12 @@ static void end_segment(struct probe *p, int64_t now_ns)
     begin_segment(p, now_ns);
 }
 
-/* The answer of the running segment breaks the connection's order: nothing behind it can be told. */
+/* What the peer sends breaks the connection's order: nothing behind it can be told. The blame is with the
+ * running check; with the database when that is the ping or when no round runs. */
 static void fail_segment(struct probe *p, enum reason reason, const char *detail, int64_t now_ns)
 {
-    if (p->segments_done > 0) {
+    if (p->state == PROBE_ROUND && p->segments_done > 0) {
+        p->outcomes[p->segments_done - 1].has_value = false;
         p->outcomes[p->segments_done - 1].reason = reason;
         p->outcomes[p->segments_done - 1].broke_connection = true;
         end_segment(p, now_ns);
@@ -398,6 +400,7 @@ static void take_error(struct probe *p, const PGresult *result, int64_t now_ns)
         return;
     }
     struct probe_outcome *outcome = &p->outcomes[p->segments_done - 1];
+    outcome->has_value = false; /* an error of the commit comes behind the answer */
     outcome->reason = reason_from_sqlstate(sqlstate);
     snprintf(outcome->sqlstate, sizeof outcome->sqlstate, "%s", sqlstate);
     snprintf(outcome->detail, sizeof outcome->detail, "%s", message);
@@ -408,7 +411,7 @@ static void take_result(struct probe *p, const PGresult *result, int64_t now_ns)
 {
     ExecStatusType status = PQresultStatus(result);
 
-    if (status == PGRES_FATAL_ERROR && p->expected != EXPECT_SYNC) {
+    if (status == PGRES_FATAL_ERROR) {
         take_error(p, result, now_ns);
     } else if (PQstatus(p->conn) == CONNECTION_BAD) {
         fail_connection(p);
@@ -463,6 +466,7 @@ static void expire_round(struct probe *p, int64_t now_ns)
     bool by_caller = now_ns >= p->round_deadline_ns && p->segments_done > 0;
     for (size_t i = p->segments_done - 1; by_caller && i < p->check_count; i++) {
         p->outcomes[i].done = true;
+        p->outcomes[i].has_value = false;
         p->outcomes[i].reason = REASON_QUERY_TIMEOUT;
         p->outcomes[i].duration_us = (now_ns - p->segment_started_ns) / NS_PER_US;
     }
