@@ -58,6 +58,9 @@ $(BUILD)/prerequisites:
 	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
+# Objects of tests are made on the way to a test and stay.
+.SECONDARY:
+
 -include $(CGI_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(BUILD)/tests/unit/scripted_libpq.d
 
 .PHONY: run

@@ -167,3 +167,12 @@ def test_a_wrong_checks_file_stops_the_start_with_file_and_line(checks_file, clu
                            **cluster.environment())
         assert done.returncode == 78
         assert path + where in done.stderr and expected in done.stderr
+
+
+def test_as_many_failing_checks_as_there_may_be_are_no_flood(start_backend, checks_file):
+    """All answers come in one burst, each error with what the server adds to it."""
+    text = "".join(f"-- check: c{i}\nSELECT count(*) FROM nowhere_{'x' * 50}_{i} /* {'y' * 200} */;\n"
+                   for i in range(256))
+    backend = start_backend(HEALTH_CHECKS=checks_file(text))
+    backend.wait_failing(*[(f"c{i}", "schema") for i in range(256)])
+    assert not backend.events("database fails")

@@ -25,7 +25,9 @@
 #define SETTINGS_13                                                                                          \
     "SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true), "               \
     "set_config('transaction_read_only', 'on', true)"
-#define SETTINGS SETTINGS_13 ", set_config('client_connection_check_interval', '500ms', true)"
+#define SETTINGS                                                                                             \
+    SETTINGS_13 ", set_config('client_connection_check_interval', "                                          \
+                "CASE WHEN version() LIKE '%linux%' THEN '500ms' ELSE '0' END, true)"
 
 enum type { BOOL = 16, INT8 = 20, TEXT = 25 };
 
@@ -72,6 +74,19 @@ static inline void expect_step(enum probe_state state, int64_t now_ns)
 {
     assert_int_equal(probe_step(probe, now_ns, &wait_for), state);
     assert_int_equal(probe_state(probe), state);
+}
+
+/* What a socket takes in one portion. */
+#define PORTION 65536
+
+/* The peer sends len bytes, libpq reads them, and the state stays. */
+static inline void flood(size_t len, enum probe_state state)
+{
+    for (size_t sent = 0; sent < len; sent += PORTION) {
+        peer_sends_bytes(PORTION);
+        EXPECT_CALLS(CONSUMED);
+        expect_step(state, T0);
+    }
 }
 
 static inline void expect_wait(int fd, short events, int64_t deadline_ns)

@@ -113,10 +113,8 @@ static void a_round_may_have_as_many_checks_as_a_file(void **state)
     }
     expect_answered(PROBE_IDLE, T0);
     expect_count(CHECKS_MAX - 1, 5);
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2);
-    EXPECT_CALLS(CONSUMED);
-    expect_step(PROBE_IDLE, T0);
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2);
+    flood(PROBE_BYTE_BUDGET - PORTION, PROBE_IDLE);
+    peer_sends_bytes(PORTION);
     expect_step(PROBE_FAILED, T0);
     expect_fault(REASON_MALFORMED, "");
 }
@@ -289,10 +287,11 @@ static void an_answer_over_the_budget_costs_its_check_and_the_connection(void **
 {
     (void)state;
     start_both(); /* has taken a byte of the round's budget */
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2);
+    flood(PROBE_BYTE_BUDGET - 2 * PORTION, PROBE_ROUND);
+    peer_sends_bytes(PORTION);
     EXPECT_CALLS(CONSUMED, COUNT_ANSWER("42"));
     expect_step(PROBE_ROUND, T0);
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2);
+    peer_sends_bytes(PORTION);
     expect_step(PROBE_FAILED, T0);
     expect_checks_fault(REASON_MALFORMED);
     expect_count(0, 42);

@@ -277,8 +277,8 @@ static void connecting_may_use_the_byte_budget_and_no_byte_more(void **state)
     EXPECT_CALLS(STARTED, POLL_READING);
     open_probe();
     expect_step(PROBE_CONNECTING, T0);
-    for (size_t sent = 0; sent < PROBE_BYTE_BUDGET; sent += PROBE_BYTE_BUDGET / 4) {
-        peer_sends_bytes(PROBE_BYTE_BUDGET / 4);
+    for (size_t sent = 0; sent < PROBE_BYTE_BUDGET; sent += PORTION) {
+        peer_sends_bytes(PORTION);
         EXPECT_CALLS(POLL_READING);
         expect_connecting(POLLIN, T0);
     }

@@ -82,14 +82,10 @@ static void a_flood_between_rounds_is_malformed_and_no_checks_fault(void **state
     EXPECT_CALLS(STARTED, POLL_READING);
     open_probe();
     expect_step(PROBE_CONNECTING, T0);
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2); /* off the budget for connecting, which is another */
+    peer_sends_bytes(PORTION); /* off the budget for connecting, which is another */
     EXPECT_CALLS(CONNECTED);
     expect_step(PROBE_IDLE, T0);
-    for (size_t sent = 0; sent < PROBE_BYTE_BUDGET; sent += PROBE_BYTE_BUDGET / 4) {
-        peer_sends_bytes(PROBE_BYTE_BUDGET / 4);
-        EXPECT_CALLS(CONSUMED);
-        expect_step(PROBE_IDLE, T0);
-    }
+    flood(PROBE_BYTE_BUDGET, PROBE_IDLE);
     peer_sends_bytes(1);
     expect_step(PROBE_FAILED, T0);
     expect_fault(REASON_MALFORMED, "");
@@ -104,10 +100,8 @@ static void a_flood_after_a_round_is_malformed_and_no_checks_fault(void **state)
     start_round(checks, 1);
     EXPECT_CALLS(CONSUMED, PING_ANSWER, COUNT_ANSWER("1"));
     expect_answered(PROBE_IDLE, T0);
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2);
-    EXPECT_CALLS(CONSUMED);
-    expect_step(PROBE_IDLE, T0);
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2);
+    flood(PROBE_BYTE_BUDGET - PORTION, PROBE_IDLE);
+    peer_sends_bytes(PORTION);
     expect_step(PROBE_FAILED, T0);
     expect_fault(REASON_MALFORMED, "");
     assert_int_equal(probe_outcome(probe, 0)->reason, REASON_NONE);

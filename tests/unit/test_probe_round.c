@@ -315,15 +315,9 @@ static void a_flood_in_place_of_the_ping_is_the_databases_fault(void **state)
 {
     (void)state;
     connect_probe();
-    peer_sends_bytes(PROBE_BYTE_BUDGET / 2);
-    EXPECT_CALLS(CONSUMED);
-    expect_step(PROBE_IDLE, T0);
+    flood(PORTION, PROBE_IDLE);
     start_round(NULL, 0); /* with a budget of its own */
-    for (size_t sent = 0; sent < PROBE_BYTE_BUDGET; sent += PROBE_BYTE_BUDGET / 4) {
-        peer_sends_bytes(PROBE_BYTE_BUDGET / 4);
-        EXPECT_CALLS(CONSUMED);
-        expect_step(PROBE_ROUND, T0);
-    }
+    flood(PROBE_BYTE_BUDGET, PROBE_ROUND);
     peer_sends_bytes(1);
     expect_step(PROBE_FAILED, T0);
     expect_fault(REASON_MALFORMED, "");
