@@ -7,8 +7,8 @@ BUILD      ?= build
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
-# The tests wait most of the time: four at once even on two cores.
-PYTEST     ?= $(PYTHON) -m pytest -q -n 4
+# The tests wait most of the time: six at once even on two cores. -rs: a skipped test says why.
+PYTEST     ?= $(PYTHON) -m pytest -q -rs -n 6 --dist loadgroup
 
 PACKAGES := fcgi libpq json-c
 
@@ -70,9 +70,10 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 	@PORT='$(PORT)' exec env --default-signal=INT scripts/run.sh # a shell's & leaves SIGINT ignored
 
 .PHONY: test
-test: ## install what the tests need, then unit, API and fault tests
+test: ## install what the tests need, then unit, API, fault and system tests
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory layers unit api faults
+	@$(MAKE) --no-print-directory layers unit all
+	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/system tests/api tests/faults
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## unit tests
@@ -86,20 +87,31 @@ api: all ## API tests: a real nginx and a real PostgreSQL of their own
 faults: all ## fault tests: every row of the promises, with the real fault
 	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/faults
 
+.PHONY: system
+system: all ## system tests: a real systemd, booted in namespaces (as root)
+	$(PYTEST) tests/system
+
+.PHONY: soak
+soak: all ## ten minutes of requests with a random fault each second (as root)
+	SOAK_SECONDS=600 $(PYTHON) -m pytest -q -s tests/system/test_soak.py
+
 .PHONY: layers
 layers: ## check that the includes flow one way
 	@scripts/check-layers.sh
 
-.PHONY: asan tsan
+.PHONY: asan tsan sanitized
+sanitized: all
+	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/api tests/faults
+
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
-	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit api faults
+	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit sanitized
 
 tsan: ## all tests under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
-	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit api faults
+	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit sanitized
 
 C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] tests/unit/*.[ch])
 

@@ -188,9 +188,13 @@ static enum listen_status clear_path(const struct config *config, const struct s
         return LISTEN_FAILED;
     }
     bool answered = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
-    if (answered || errno == EAGAIN) { /* EAGAIN: alive, its backlog is full */
-        bool known = holder_of_peer(fd, &holder) ||
-                     holder_of_address((const struct sockaddr *)address, sizeof *address, &holder);
+    int error = errno;
+    bool alive = answered || error == EAGAIN; /* EAGAIN: its backlog is full */
+    bool known = (alive && holder_of_peer(fd, &holder)) ||
+                 ((alive || error == EACCES) &&
+                  holder_of_address((const struct sockaddr *)address, sizeof *address, &holder));
+    errno = error;
+    if (alive || known) {
         held_error(config, err, known, &holder);
         status = LISTEN_HELD;
     } else if (errno != ECONNREFUSED && errno != ENOENT) {

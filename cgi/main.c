@@ -4,6 +4,7 @@
 #include "cgi/listen.h"
 #include "cgi/oneshot.h"
 #include "cgi/prober.h"
+#include "cgi/process.h"
 #include "cgi/server.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -179,6 +180,10 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
     enum listen_status status = listen_open(&app->config, &listener, &err);
     if (status != LISTEN_OK) {
         exit_code = listen_exit_code(status);
+        goto out;
+    }
+    if (!process_drop_capabilities()) {
+        error_set(&err, "capabilities: %s", strerror(errno));
         goto out;
     }
     slot = snapshot_slot_new();

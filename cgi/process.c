@@ -3,11 +3,12 @@
 #include "cgi/process.h"
 
 #include <dirent.h>
-#include <stdbool.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define KINDS_MAX 16
@@ -127,4 +128,23 @@ void process_usage_read(struct process_usage *out)
     out->open_fds = process_count_fds();
     out->max_fds = (int64_t)fds.rlim_cur;
     out->rss_bytes = read_rss_bytes();
+}
+
+/* The system calls themselves: a library for these two would be another dependency. */
+bool process_drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    if (geteuid() == 0) {
+        return true;
+    }
+    if (syscall(SYS_capget, &header, sets) != 0) {
+        return false;
+    }
+    if ((sets[0].permitted | sets[1].permitted) == 0) {
+        return true; /* a sandbox may forbid the next call */
+    }
+    memset(sets, 0, sizeof sets);
+    return syscall(SYS_capset, &header, sets) == 0;
 }

@@ -2,6 +2,7 @@
 #ifndef CGI_PROCESS_H
 #define CGI_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct process_usage {
@@ -18,5 +19,10 @@ int64_t process_count_fds(void);
 
 /* "socket=12 pipe=3 eventfd=2 file=5": the open descriptors by kind. */
 void process_describe_fds(char *out, int out_size);
+
+/* Gives up every capability of this thread and of those it starts; for a user other than root, who has all by
+ * right. They are given by the unit only for naming who holds the socket. False with errno when the kernel
+ * refuses. */
+__attribute__((warn_unused_result)) bool process_drop_capabilities(void);
 
 #endif

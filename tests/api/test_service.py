@@ -240,6 +240,22 @@ def test_without_a_free_descriptor_it_goes_on_serving(cluster, directory, start_
     wait_until(lambda: backend.ask().status == 200, 10, "healthy again")
 
 
+@pytest.mark.skipif(program.SANITIZED, reason="a leak checker does not work under strace")
+@pytest.mark.parametrize("error", ["EMFILE", "ENFILE"])
+def test_an_accept_that_fails_for_want_of_descriptors_neither_spins_nor_kills(start_backend, directory, error):
+    trace = os.path.join(directory, "trace")
+    # -D: the tracer is the grandchild, so that the process that was started is the program.
+    strace = ["strace", "-D", "-f", "-o", trace, "-e", "trace=accept4", "-e", f"inject=accept4:error={error}:when=4..6"]
+    backend = start_backend(popen={"wrapper": strace})
+    def injected():
+        backend.ask()
+        with open(trace, encoding="utf-8") as file:
+            return sum("INJECTED" in line for line in file) == 3
+    wait_until(injected, 20, "three accepts that failed, with the requests answered all the same")
+    backend.wait_status("healthy")
+    assert 1 <= len(backend.events("cannot accept, trying again at the next tick")) <= 3
+
+
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_sigterm_and_sigint_end_it_in_order(start_backend, sig):
     backend = start_backend()

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
 {
@@ -10,7 +9,7 @@ int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
     *(void **)&next = dlsym(RTLD_NEXT, "accept4");
     int accepted = next(fd, address, len, flags);
     if (accepted >= 0) {
-        (void)!dup(accepted);
+        (void)!socket(AF_UNIX, SOCK_STREAM, 0);
     }
     return accepted;
 }

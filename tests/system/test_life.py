@@ -77,10 +77,12 @@ def test_a_drain_is_503_and_alive_and_then_the_successor_answers(machine):
 def test_it_is_gone_in_time_whatever_hangs(machine, fault):
     """HEALTH_STOP_TIMEOUT after SIGTERM, and with room for a slow machine."""
     environment = "PGHOST=db.example\n" if fault == "stuck name resolution" else ""
-    # 192.0.2.0/24 is nobody's (RFC 5737); without a route the resolver would fail at once.
-    machine.shell("ip route add 192.0.2.0/24 dev lo && ip address add 192.0.2.9/24 dev lo"
-                  " && iptables -A INPUT -d 192.0.2.9 -j DROP && cp /etc/resolv.conf /run/resolv.conf.old"
-                  " && echo nameserver 192.0.2.9 >/run/resolv.conf.new && cat /run/resolv.conf.new >/etc/resolv.conf")
+    # A name server that answers nothing; 192.0.2.0/24 is nobody's (RFC 5737).
+    machine.shell("""
+        ip address add 192.0.2.9/32 dev lo
+        iptables -A INPUT -d 192.0.2.9 -j DROP
+        cp /etc/resolv.conf /run/resolv.conf.old
+        echo nameserver 192.0.2.9 >/etc/resolv.conf""")
     postmaster = machine.host_pid(int(machine.shell("head -n 1 /var/lib/postgresql/15/main/postmaster.pid")))
     try:
         with machine.changed(environment=environment):
@@ -95,7 +97,10 @@ def test_it_is_gone_in_time_whatever_hangs(machine, fault):
             os.kill(postmaster, signal.SIGCONT)
     finally:
         os.kill(postmaster, signal.SIGCONT)
-        machine.shell("cat /run/resolv.conf.old >/etc/resolv.conf; iptables -F INPUT; ip address del 192.0.2.9/24 dev lo")
+        machine.shell("""
+            cat /run/resolv.conf.old >/etc/resolv.conf
+            iptables -F INPUT
+            ip address del 192.0.2.9/32 dev lo""")
 
 
 def test_a_stuck_event_loop_is_ended_by_the_watchdog_of_systemd(machine):

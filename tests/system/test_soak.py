@@ -1,0 +1,90 @@
+"""A constant stream of requests and a random fault each second: 60 s in the test run, SOAK_SECONDS with make soak."""
+import os
+import random
+import threading
+import time
+
+from harness.wait import wait_until
+
+SECONDS = int(os.environ.get("SOAK_SECONDS", "60"))
+# nginx gives a backend 2 s; the rest is for a machine that is busy with other things.
+ANSWERED_WITHIN_S = 2.5
+CLUSTER = "postgresql@15-main.service"
+
+
+def stop_database(machine):
+    machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGQUIT", CLUSTER, check=False)
+
+
+def start_database(machine):
+    machine.run("systemctl", "restart", CLUSTER)
+
+
+def kill_backend(machine):
+    machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGKILL", "health-api.service", check=False)
+
+
+def send_sighup(machine):
+    machine.run("systemctl", "reload", "health-api.service", check=False)
+
+
+def restart(machine):
+    machine.run("systemctl", "restart", "health-api.service")
+
+
+def lock_table(machine):
+    machine.shell("runuser -u postgres -- psql -X -q -d knowledge "
+                  "-c 'BEGIN; LOCK edges; SELECT pg_sleep(0.7)' >/dev/null 2>&1 || true")
+
+
+def reload_nginx(machine):
+    machine.run("systemctl", "reload", "nginx.service")
+
+
+FAULTS = [stop_database, start_database, kill_backend, send_sighup, restart, lock_table, reload_nginx]
+
+
+def figures(machine):
+    """Descriptors and memory of the service after a restart and a hundred requests."""
+    restart(machine)
+    machine.wait_status("healthy")
+    for _ in range(100):
+        document = machine.ask("/api/status")[2]
+    return document["process"]["open_fds"], document["process"]["rss_bytes"]
+
+
+def test_soak(machine):
+    fds_before, rss_before = figures(machine)
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}, {SECONDS} s")
+    choice = random.Random(seed)
+    counts = dict.fromkeys((fault.__name__ for fault in FAULTS), 0)
+    with machine.stream() as stream:
+        began, due, running = time.monotonic(), time.monotonic(), []
+        while time.monotonic() - began < SECONDS:
+            wait_until(lambda: time.monotonic() >= due, 10, "the next second")  # noqa: B023
+            due += 1
+            fault = choice.choice(FAULTS)
+            counts[fault.__name__] += 1
+            running.append(threading.Thread(target=fault, args=(machine,)))
+            running[-1].start()
+        for thread in running:
+            thread.join(60)
+            assert not thread.is_alive()
+        start_database(machine)
+        machine.wait_status("healthy", 30)
+    strange = [answer for answer in stream.results if "error" in answer or answer["status"] not in (200, 503)
+               or answer["took"] > ANSWERED_WITHIN_S]
+    slowest = max(answer["took"] for answer in stream.results)
+    healthy = sum(answer["status"] == 200 for answer in stream.results)
+    print(f"{len(stream.results)} answers, {healthy} of them 200, the slowest {slowest:.3f} s; {counts}")
+    assert not strange, f"seed {seed}: {len(strange)} of {len(stream.results)}: {strange[:5]}"
+    assert len(stream.results) > 40 * SECONDS and healthy > 100
+    fds_after, rss_after = figures(machine)
+    assert fds_after <= fds_before + 1  # a second connection to the database may just take the first one's place
+    assert rss_after <= rss_before + (2 << 20)
+    assert machine.shell("ls /run/health-api").split() == ["health-api.sock"]
+    assert machine.show("health-api.service", "TasksCurrent")["TasksCurrent"] in ("2", "[not set]")
+    connections = machine.shell("runuser -u postgres -- psql -X -A -t -d knowledge -c \"SELECT count(*) FROM "
+                                "pg_stat_activity WHERE application_name = 'health-api'\"")
+    assert int(connections) <= 2
