@@ -211,7 +211,9 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     }
     s->exit_code = exit_code;
     s->drain_until_ns = now_ns + config->drain_ms * NS_PER_MS;
-    s->health.process.draining = exit_code == 0;
+    /* Without a drain nobody is to be told: what is at hand gets its usual answer, the rest is the
+     * successor's. */
+    s->health.process.draining = exit_code == 0 && config->drain_ms > 0;
     deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
     /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
