@@ -230,7 +230,7 @@ static int run(enum mode mode, int64_t started_ns)
     struct app app = {0};
     struct checks checks = {0};
     struct rlimit fds = {0};
-    struct error err;
+    struct error err = {0};
     int exit_code = 0;
 
     getrlimit(RLIMIT_NOFILE, &fds);

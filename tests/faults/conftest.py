@@ -5,7 +5,12 @@ import statistics
 import time
 
 import pytest
+from harness.backend import SANITIZED
 from harness.wait import wait_until
+
+# The bounds are promises of the program as users run it; under a sanitizer memory and time cost several times as much.
+SLOWER = 2 if SANITIZED else 1
+
 
 class Fault:
     """One fault under measurement: how long until the first 503 with the right words, how long back to 200."""
@@ -21,6 +26,7 @@ class Fault:
 
     def expect(self, backend, bound_s, *failing):
         """Waits for one of the allowed `failing` pairs; the time since injected() must be within bound_s."""
+        bound_s *= SLOWER
         allowed = [[{"check": check, "reason": reason}] for check, reason in failing]
 
         def is_there():
@@ -38,6 +44,7 @@ class Fault:
         self.properties.append(("fault", self.row))
 
     def healed(self, backend, bound_s=5.0):
+        bound_s *= SLOWER
         began = time.monotonic()
         wait_until(lambda: backend.ask().status == 200, bound_s + 20, f"{self.name}: healthy again")
         back = self.row["back"] = time.monotonic() - began
