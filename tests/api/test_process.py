@@ -1,5 +1,6 @@
 """Command line, signals, exit codes, CGI."""
 import json
+import os
 import signal
 import socket
 import time
@@ -152,6 +153,16 @@ def test_sighup_reloads_the_checks_and_a_bad_file_keeps_the_old_ones(start_backe
         return backend.document("/api/status")["config"]["checks_error"]
     assert path in wait_until(refused, 5, "the refusal in /api/status")
     hold_for(lambda: backend.document()["counts"] == {"one": 1, "two": 2}, 0.5, "the old checks")
+
+
+def test_a_path_that_is_no_utf_8_is_still_json(start_backend, directory):
+    path = os.fsencode(directory) + b"/\xff\xe2\x82\xac\xc3\xa4\xed\xa0\x80.sql"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("-- check: one\nSELECT 1;\n")
+    backend = start_backend(HEALTH_CHECKS=os.fsdecode(path))
+    backend.wait_status("healthy")
+    shown = backend.document("/api/status")["config"]["HEALTH_CHECKS"]
+    assert shown == f"{directory}/?\u20ac\u00e4???.sql"
 
 
 def test_permanent_errors_are_logged_once(start_backend):
