@@ -28,6 +28,10 @@ def why_not():
         return "booting a systemd needs root"
     if not shutil.which("systemd-nspawn"):
         return "systemd-nspawn is missing (Debian: systemd-container)"
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        if not any(line.split()[4] == "/" for line in file):
+            # systemd-nspawn cannot pivot there, and what it boots would clean the real /tmp.
+            return "this is a chroot, which is no mount of its own"
     if subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
         return "this root may not make namespaces (a container without CAP_SYS_ADMIN?)"
     return ""
@@ -116,7 +120,7 @@ class Machine:
 
     def command(self, *argv):
         return ["nsenter", f"--target={self.leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
-                "--", *argv]
+                "--root", "--wd", "--", *argv]
 
     def run(self, *argv, check=True, stdin=None, timeout_s=60):
         """Runs a command in the machine to its end; its texts are in the result."""
