@@ -11,6 +11,8 @@ PYTHON     ?= /usr/bin/python3
 PYTEST     ?= $(PYTHON) -m pytest -q -n 4
 
 PACKAGES := fcgi libpq json-c
+# Of health-watch alone.
+WATCH_PACKAGES := libcurl json-c
 
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
@@ -31,20 +33,37 @@ CGI_SRC    := $(wildcard cgi/*.c)
 CGI_OBJ    := $(CGI_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
 # Everything but main: what the unit tests link.
 LIB_OBJ    := $(filter-out $(BUILD)/cgi/main.o,$(CGI_OBJ))
+WATCH_SRC  := $(wildcard watchdog/*.c)
+WATCH_OBJ  := $(WATCH_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
+WATCH_LIB  := $(filter-out $(BUILD)/watchdog/main.o,$(WATCH_OBJ))
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 .PHONY: all
-all: $(BUILD)/health-api ## build build/health-api
+all: $(BUILD)/health-api $(BUILD)/health-watch ## build build/health-api and build/health-watch
 
 $(BUILD)/health-api: $(CGI_OBJ)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/health-watch: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/health-watch: $(WATCH_OBJ)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/watchdog/%.o: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/watchdog/%.o: watchdog/%.c | $(BUILD)/prerequisites-watch
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c | $(BUILD)/prerequisites
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
+
+$(BUILD)/unit/test_watch_%: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/unit/test_watch_%: $(BUILD)/tests/unit/test_watch_%.o $(WATCH_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
@@ -55,7 +74,13 @@ $(BUILD)/prerequisites:
 	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
--include $(CGI_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d)
+$(BUILD)/prerequisites-watch: | $(BUILD)/prerequisites
+	@$(PKG_CONFIG) --exists $(WATCH_PACKAGES) || { \
+	  echo "health-watch needs the development files of libcurl and json-c as well." >&2; \
+	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
+	@touch $@
+
+-include $(CGI_OBJ:.o=.d) $(WATCH_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d)
 
 .PHONY: run
 run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080) until Ctrl-C
@@ -66,7 +91,7 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 .PHONY: test
 test: ## install what the tests need, then unit, API and fault tests
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory layers unit api faults
+	@$(MAKE) --no-print-directory layers unit api faults watch
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## unit tests
@@ -80,6 +105,10 @@ api: all ## API tests: a real nginx and a real PostgreSQL of their own
 faults: all ## fault tests: every row of the promises, with the real fault
 	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/faults
 
+.PHONY: watch
+watch: all ## tests of health-watch: real servers, processes and signals, a recording systemctl
+	HEALTH_WATCH=$(BUILD)/health-watch $(PYTEST) tests/watch
+
 .PHONY: layers
 layers: ## check that the includes flow one way
 	@scripts/check-layers.sh
@@ -88,14 +117,14 @@ layers: ## check that the includes flow one way
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
-	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit api faults
+	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit api faults watch
 
 tsan: ## all tests under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit api faults
 
-C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] tests/unit/*.[ch])
+C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] watchdog/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 
 .PHONY: lint
 lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the layers
@@ -106,10 +135,10 @@ lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the
 lint-installed:
 	clang-format --dry-run --Werror $(C_FILES)
 	$(MAKE) --no-print-directory BUILD=$(BUILD)/lint WERROR=1 all
-	printf '%s\n' $(CGI_SRC) $(COMMON_SRC) | xargs -P 2 -n 4 sh -c \
-	  'clang-tidy --quiet "$$@" -- $(ALL_CPPFLAGS) -std=c17 $(shell $(PKG_CONFIG) --cflags $(PACKAGES))' sh
+	printf '%s\n' $(CGI_SRC) $(COMMON_SRC) $(WATCH_SRC) | xargs -P 2 -n 4 sh -c \
+	  'clang-tidy --quiet "$$@" -- $(ALL_CPPFLAGS) -std=c17 $(shell $(PKG_CONFIG) --cflags $(PACKAGES) $(WATCH_PACKAGES))' sh
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem -I. cgi common
+	  --suppress=missingIncludeSystem -I. cgi common watchdog
 	shellcheck scripts/*.sh .ci/run
 
 .PHONY: packages
@@ -119,6 +148,10 @@ packages: ## install the Debian packages for building
 .PHONY: install
 install: all ## install under DESTDIR and PREFIX
 	install -D -m 755 $(BUILD)/health-api $(DESTDIR)$(PREFIX)/bin/health-api
+	install -D -m 755 $(BUILD)/health-watch $(DESTDIR)$(PREFIX)/bin/health-watch
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/health-api/watchdog watchdog/*.conf watchdog/*.example
+	test -e $(DESTDIR)/etc/health-watch/watch.conf || \
+	  install -D -m 644 watchdog/watch.conf $(DESTDIR)/etc/health-watch/watch.conf
 	install -d $(DESTDIR)$(PREFIX)/share/health-api/sql $(DESTDIR)$(PREFIX)/share/health-api/nginx
 	install -m 644 sql/*.sql $(DESTDIR)$(PREFIX)/share/health-api/sql
 	install -m 644 $(NGINX_FILES) $(DESTDIR)$(PREFIX)/share/health-api/nginx
@@ -131,7 +164,12 @@ NGINX_FILES := $(wildcard nginx/health-api*)
 
 .PHONY: uninstall
 uninstall: ## remove what install has put there; a checks file that you changed stays
-	rm -f $(DESTDIR)$(PREFIX)/bin/health-api
+	rm -f $(DESTDIR)$(PREFIX)/bin/health-api $(DESTDIR)$(PREFIX)/bin/health-watch
+	if cmp -s watchdog/watch.conf $(DESTDIR)/etc/health-watch/watch.conf; then \
+	  rm $(DESTDIR)/etc/health-watch/watch.conf && rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/health-watch; \
+	elif [ -e $(DESTDIR)/etc/health-watch/watch.conf ]; then \
+	  echo "kept $(DESTDIR)/etc/health-watch/watch.conf: it is not the one that was shipped"; \
+	fi
 	rm -rf $(DESTDIR)$(PREFIX)/share/health-api $(DESTDIR)$(PREFIX)/share/doc/health-api
 	if cmp -s sql/checks.sql $(DESTDIR)/etc/health-api/checks.sql; then \
 	  rm $(DESTDIR)/etc/health-api/checks.sql && rmdir --ignore-fail-on-non-empty $(DESTDIR)/etc/health-api; \

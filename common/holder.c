@@ -122,6 +122,7 @@ bool holder_read_cgroup(pid_t pid, char *out, size_t out_size)
 static void describe(pid_t pid, uid_t uid, struct holder *out)
 {
     out->pid = pid;
+    out->socket_inode = 0;
     if (!holder_read_start(pid, &out->start_ticks)) {
         out->start_ticks = 0;
     }
@@ -276,26 +277,26 @@ static bool is_link_to(const char *target, const struct inodes *inodes, size_t *
     return false;
 }
 
-/* Whether the process has one of the sockets open; marks those in seen. */
-static bool process_has_socket(const char *pid, const struct inodes *inodes, bool *seen)
+/* Which of the sockets the process has open, the first that is found; 0: none. Marks all of them in seen. */
+static uint64_t socket_of_process(const char *pid, const struct inodes *inodes, bool *seen)
 {
     char path[64];
     char target[64];
-    bool found = false;
+    uint64_t found = 0;
     size_t which;
     struct dirent *entry;
 
     snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
     DIR *dir = opendir(path);
     if (dir == NULL) {
-        return false;
+        return 0;
     }
     while ((entry = readdir(dir)) != NULL) {
         ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
         target[n > 0 ? n : 0] = '\0';
         if (is_link_to(target, inodes, &which)) {
             seen[which] = true;
-            found = true;
+            found = found != 0 ? found : inodes->items[which];
         }
     }
     closedir(dir);
@@ -310,9 +311,11 @@ static size_t find_processes(const struct inodes *inodes, struct holder *out, si
 
     while (proc != NULL && count < max && (entry = readdir(proc)) != NULL) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        uint64_t inode = pid > 0 ? socket_of_process(entry->d_name, inodes, seen) : 0;
         uid_t uid;
-        if (pid > 0 && process_has_socket(entry->d_name, inodes, seen) && read_uid(pid, &uid)) {
-            describe(pid, uid, &out[count++]);
+        if (inode != 0 && read_uid(pid, &uid)) {
+            describe(pid, uid, &out[count]);
+            out[count++].socket_inode = inode;
         }
     }
     if (proc != NULL) {

@@ -15,7 +15,8 @@
 
 struct holder {
     pid_t pid;
-    uint64_t start_ticks; /* starttime of proc(5): with pid it names one process for ever; 0: not read */
+    uint64_t start_ticks;  /* starttime of proc(5): with pid it names one process for ever; 0: not read */
+    uint64_t socket_inode; /* of the listening socket by which it was found; 0: by holder_of_peer */
     uid_t uid;
     char user[64];          /* name of uid, or its number */
     char command_line[256]; /* arguments joined by spaces; "[name]" when they cannot be read */
