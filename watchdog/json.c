@@ -16,6 +16,7 @@ static struct json_object *parse(const char *body, size_t len)
         json_tokener_free(tokener);
         return NULL;
     }
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *document = json_tokener_parse_ex(tokener, body, (int)len);
     /* A number or word at the very end waits for more; white space ends it. */
     if (document == NULL && json_tokener_get_error(tokener) == json_tokener_continue)
