@@ -170,10 +170,12 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
     return ok;
 }
 
-/* Who did not let us connect: the other side, or our own. */
-static enum fetch_outcome connect_outcome(long os_errno)
+/* Who did not let us connect: the other side, or our own. A Unix socket whose queue is full says EAGAIN at
+ * once, which libcurl takes for a connection in progress and then for a failure without a number. */
+static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
 {
     switch (os_errno) {
+    case 0: return is_unix ? FETCH_REFUSED : FETCH_LOCAL;
     case ECONNREFUSED:
     case ENOENT: return FETCH_REFUSED;
     case ECONNRESET: return FETCH_RESET;
@@ -182,7 +184,7 @@ static enum fetch_outcome connect_outcome(long os_errno)
     }
 }
 
-static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, long os_errno)
+static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, long os_errno, bool is_unix)
 {
     bool has_status = r->result.code != 0;
     switch (code) {
@@ -190,7 +192,7 @@ static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, lon
     case CURLE_OPERATION_TIMEDOUT: return r->has_resolved ? FETCH_TIMEOUT : FETCH_UNRESOLVED;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY: return FETCH_UNRESOLVED;
-    case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno);
+    case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno, is_unix);
     case CURLE_TOO_MANY_REDIRECTS: return FETCH_REDIRECTS;
     case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_ANSWER : FETCH_MALFORMED;
     case CURLE_GOT_NOTHING:
@@ -221,6 +223,8 @@ static void describe(struct request *r, CURLcode code, long os_errno)
         snprintf(r->result.detail, sizeof r->result.detail, "headers of more than %d bytes", FETCH_MAX_BYTES);
     else if (r->result.outcome == FETCH_ANSWER)
         *out = '\0';
+    else if (r->result.outcome == FETCH_REFUSED && os_errno == 0)
+        snprintf(r->result.detail, sizeof r->result.detail, "the socket's queue is full");
     else if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
         snprintf(r->result.detail, sizeof r->result.detail, "%s", strerror((int)os_errno));
     else
@@ -246,13 +250,30 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     r->result.code = (int)status;
     r->result.redirects = (int)redirects;
     r->result.time_us = (now_ns - r->started_ns) / NS_PER_US;
-    r->result.outcome = outcome_of(r, code, os_errno);
+    r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
     describe(r, code, os_errno);
     enum fetch_next next = run->done(run->context, r->route, &r->result);
     release(run, r);
     r->is_done = next != FETCH_AGAIN;
     r->not_before_ns = now_ns + run->watch->retry_wait_ms * NS_PER_MS;
     run->enough = run->enough || next == FETCH_ENOUGH;
+}
+
+/* While a liveness route may want another try, one turn is kept free of slow pages. */
+static bool may_start(const struct run *run, const struct request *r)
+{
+    bool is_liveness = run->watch->routes[r->route].liveness;
+    size_t liveness_left = 0;
+    size_t others = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        const struct request *other = &run->requests[i];
+        bool counts = run->watch->routes[other->route].liveness;
+        liveness_left += counts && !other->is_done;
+        others += !counts && other->easy != NULL;
+    }
+    if (run->active >= (size_t)run->watch->concurrency)
+        return false;
+    return is_liveness || liveness_left == 0 || others + 1 < (size_t)run->watch->concurrency;
 }
 
 /* Starts what may start. Returns when the next one may, CLOCK_NEVER when none waits for its time. */
@@ -265,7 +286,7 @@ static int64_t start_waiting(struct run *run, int64_t now_ns)
             continue;
         if (r->not_before_ns > now_ns) {
             next_ns = r->not_before_ns < next_ns ? r->not_before_ns : next_ns;
-        } else if (run->active < (size_t)run->watch->concurrency && !start(run, r, now_ns)) {
+        } else if (may_start(run, r) && !start(run, r, now_ns)) {
             finish(run, r, CURLE_FAILED_INIT);
         }
     }
