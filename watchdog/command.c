@@ -46,8 +46,10 @@ static int spawn(const char *const argv[], int out, int err, pid_t *pid)
     posix_spawnattr_setpgroup(&attributes, 0);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    /* POSIX: argv is not modified, const is missing for history's sake. */
-    int error = posix_spawnp(pid, argv[0], &actions, &attributes, (char *const *)(uintptr_t)argv, environ);
+    char *const *arguments;
+    memcpy(&arguments, &argv,
+           sizeof arguments); /* POSIX: not modified, const is missing for history's sake */
+    int error = posix_spawnp(pid, argv[0], &actions, &attributes, arguments, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return error;

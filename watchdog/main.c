@@ -93,7 +93,7 @@ static bool load(const char *file, struct watch *out, struct error *err)
 static int check_unit(const char *unit, bool must_exist)
 {
     struct unit_status status;
-    struct error err;
+    struct error err = {0};
     enum unit_answer answer = unit_show(unit, &status, &err);
     if (answer != UNIT_OK) {
         printf("note: cannot ask systemd for %s: %s\n", unit, err.text);
@@ -131,7 +131,7 @@ static enum judge_level check_config(const char *file, const struct watch *watch
 static enum judge_level run(const struct arguments *arguments)
 {
     struct watch watch;
-    struct error err;
+    struct error err = {0};
     struct buf out = {0};
     enum judge_level level;
     if (!load(arguments->file, &watch, &err)) {

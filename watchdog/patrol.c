@@ -53,7 +53,7 @@ static void raise_level(struct patrol *p, enum judge_level level)
 /* False: another run is at work, or the lock cannot be had; out says so. */
 static bool take_lock(struct patrol *p, struct buf *out)
 {
-    struct error err;
+    struct error err = {0};
     if (p->watch->unit == NULL || p->options->dry_run)
         return true;
     p->lock = state_lock(p->state_path, LOCK_WAIT_MS, &err);
@@ -65,7 +65,7 @@ static bool take_lock(struct patrol *p, struct buf *out)
 
 static void load_state(struct patrol *p)
 {
-    struct error err;
+    struct error err = {0};
     if (p->watch->unit == NULL || state_load(p->state_path, &p->state, &err))
         return;
     report_note(&p->report, "state", "%s: ignored, earlier recoveries are forgotten", err.text);
@@ -74,7 +74,7 @@ static void load_state(struct patrol *p)
 
 static void ask_systemd(struct patrol *p)
 {
-    struct error err;
+    struct error err = {0};
     if (p->watch->unit == NULL)
         return;
     enum unit_answer answer = unit_show(p->watch->unit, &p->unit, &err);
@@ -111,7 +111,7 @@ static void find_rogues(struct patrol *p)
  * endless. */
 static bool remember(struct patrol *p, const struct state_time *now)
 {
-    struct error err;
+    struct error err = {0};
     state_add(&p->state, now);
     if (state_save(p->state_path, &p->state, &err))
         return true;

@@ -56,7 +56,7 @@ static bool obeyed(struct procedure *p, enum unit_answer answer, const struct er
 
 static bool kill_main(struct procedure *p, pid_t pid)
 {
-    struct error err;
+    struct error err = {0};
     const char *unit = p->facts->watch->unit;
     if (pid > 0) {
         tell(p, "kill main process %d of %s with SIGKILL", (int)pid, unit);
@@ -68,7 +68,7 @@ static bool kill_main(struct procedure *p, pid_t pid)
 
 static bool start(struct procedure *p)
 {
-    struct error err;
+    struct error err = {0};
     tell(p, "start it");
     return obeyed(p, unit_start(p->facts->watch->unit, &err), &err);
 }
@@ -85,7 +85,7 @@ static void tell_rogues(struct procedure *p)
 /* False: it makes no sense to go on. */
 static bool begin(struct procedure *p, enum policy_action action)
 {
-    struct error err;
+    struct error err = {0};
     const struct unit_status *unit = p->facts->unit;
     switch (action) {
     case POLICY_KILL: p->progress.old_pid = unit->main_pid; return kill_main(p, unit->main_pid);
@@ -108,7 +108,7 @@ static bool begin(struct procedure *p, enum policy_action action)
 
 static bool answers(struct procedure *p)
 {
-    struct error err;
+    struct error err = {0};
     bool yes;
     if (survey_ask_dead(p->before, p->facts->watch, &yes, &err))
         return yes;
@@ -120,7 +120,7 @@ enum end { GO_ON, RECOVERED, FAILED };
 
 static enum end take_step(struct procedure *p, enum policy_step step, const struct unit_status *unit)
 {
-    struct error err;
+    struct error err = {0};
     const char *name = p->facts->watch->unit;
     bool ok = true;
     switch (step) {
@@ -149,7 +149,7 @@ static enum end follow(struct procedure *p)
 {
     const struct timespec pause = {.tv_nsec = LOOK_NS};
     struct unit_status unit = {.active = "unknown"};
-    struct error err;
+    struct error err = {0};
     enum end end = GO_ON;
     while (end == GO_ON && elapsed_ms(p) < p->facts->watch->restart_wait_ms) {
         enum policy_step step = POLICY_WAIT;

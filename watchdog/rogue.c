@@ -121,7 +121,7 @@ static bool holds(const struct holders *list, pid_t pid)
 static void find_service(const struct holders *list, struct rogue *rogue)
 {
     struct unit_status status;
-    struct error err;
+    struct error err = {0};
     char name[sizeof rogue->service];
     if (rogue_service_of(rogue->cgroup, name, sizeof name) && unit_show(name, &status, &err) == UNIT_OK &&
         status.main_pid > 0 && holds(list, status.main_pid))

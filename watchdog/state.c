@@ -24,7 +24,7 @@
 void state_now(struct state_time *out)
 {
     struct buf text = {0};
-    struct error err;
+    struct error err = {0};
     *out = (struct state_time){.boot_ms = clock_now_ns() / NS_PER_MS, .wall_ms = clock_wall_ms()};
     snprintf(out->boot_id, sizeof out->boot_id, "unknown");
     if (buf_read_file(&text, BOOT_ID_FILE, 256, &err) && text.len >= STATE_BOOT_ID_SIZE - 1)

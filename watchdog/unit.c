@@ -8,9 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#define PROPERTIES                                                                                           \
-    "Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,NeedDaemonReload,ControlGroup,Job,"          \
-    "ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic"
+static const char properties[] =
+    "--property=Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,NeedDaemonReload,ControlGroup,Job,"
+    "ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic";
 
 /* The value of a line "NAME=value"; false when it is missing or does not fit. */
 static bool get(const char *text, const char *name, char *out, size_t out_size)
@@ -150,8 +150,7 @@ static enum unit_answer order(const char *const argv[], struct error *err)
 
 enum unit_answer unit_show(const char *unit, struct unit_status *out, struct error *err)
 {
-    const char *const argv[] = {"systemctl", "show", "--no-pager", "--property=" PROPERTIES,
-                                "--",        unit,   NULL};
+    const char *const argv[] = {"systemctl", "show", "--no-pager", properties, "--", unit, NULL};
     struct buf text = {0};
     struct timespec now;
     enum unit_answer answer = run(argv, &text, err);

@@ -163,9 +163,10 @@ bool value_parse_listener(const char *text, struct sockaddr_storage *out, sockle
     memset(out, 0, sizeof *out);
     if (strncmp(text, "tcp:", 4) == 0)
         return parse_tcp(text + 4, out, len);
-    if (strncmp(text, "unix:/", 6) != 0 || strlen(text + 5) >= sizeof un.sun_path)
+    size_t path_len = strncmp(text, "unix:/", 6) == 0 ? strlen(text + 5) : 0;
+    if (path_len == 0 || path_len >= sizeof un.sun_path)
         return false;
-    strcpy(un.sun_path, text + 5);
+    memcpy(un.sun_path, text + 5, path_len);
     memcpy(out, &un, sizeof un);
     *len = sizeof un;
     return true;
