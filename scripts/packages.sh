@@ -13,7 +13,7 @@ packages_of() {
             libfaketime iptables
         ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
-    fuzz) packages_of build && echo clang libclang-rt-14-dev ;;
+    fuzz) packages_of build && echo clang libclang-rt-dev ;;
     *) echo "packages.sh: unknown set '$1', expected build, run, test, lint or fuzz" >&2 && exit 64 ;;
     esac
 }
