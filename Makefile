@@ -9,8 +9,12 @@ PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
 # The tests wait most of the time: six at once even on two cores. -rs: a skipped test says why.
 PYTEST     ?= $(PYTHON) -m pytest -q -rs -n 6 --dist loadgroup
+# What the tests run.
+TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
 PACKAGES := fcgi libpq json-c
+# Of health-watch alone.
+WATCH_PACKAGES := libcurl json-c
 
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
@@ -31,14 +35,26 @@ CGI_SRC    := $(wildcard cgi/*.c)
 CGI_OBJ    := $(CGI_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
 # Everything but main: what the unit tests link.
 LIB_OBJ    := $(filter-out $(BUILD)/cgi/main.o,$(CGI_OBJ))
+WATCH_SRC  := $(wildcard watchdog/*.c)
+WATCH_OBJ  := $(WATCH_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
+WATCH_LIB  := $(filter-out $(BUILD)/watchdog/main.o,$(WATCH_OBJ))
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 
 .PHONY: all
-all: $(BUILD)/health-api ## build build/health-api
+all: $(BUILD)/health-api $(BUILD)/health-watch ## build build/health-api and build/health-watch
 
 $(BUILD)/health-api: $(CGI_OBJ)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/health-watch: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/health-watch: $(WATCH_OBJ)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/watchdog/%.o: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/watchdog/%.o: watchdog/%.c | $(BUILD)/prerequisites-watch
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/%.o: %.c | $(BUILD)/prerequisites
 	@mkdir -p $(@D)
@@ -51,6 +67,11 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
 # Its symbols win over those of -lpq.
 $(filter $(BUILD)/unit/test_probe_%,$(UNIT_BIN)): $(BUILD)/tests/unit/scripted_libpq.o
 
+$(BUILD)/unit/test_watch_%: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/unit/test_watch_%: $(BUILD)/tests/unit/test_watch_%.o $(WATCH_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
+
 # A clear word instead of a page of missing headers.
 $(BUILD)/prerequisites:
 	@$(PKG_CONFIG) --exists $(PACKAGES) || { \
@@ -58,10 +79,16 @@ $(BUILD)/prerequisites:
 	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
+$(BUILD)/prerequisites-watch: | $(BUILD)/prerequisites
+	@$(PKG_CONFIG) --exists $(WATCH_PACKAGES) || { \
+	  echo "health-watch needs the development files of libcurl and json-c as well." >&2; \
+	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
+	@touch $@
+
 # Objects of tests are made on the way to a test and stay.
 .SECONDARY:
 
--include $(CGI_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(BUILD)/tests/unit/scripted_libpq.d
+-include $(CGI_OBJ:.o=.d) $(WATCH_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(BUILD)/tests/unit/scripted_libpq.d
 
 .PHONY: run
 run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080) until Ctrl-C
@@ -73,7 +100,7 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 test: ## install what the tests need, then unit, API, fault and system tests
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory layers unit all
-	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/system tests/api tests/faults
+	$(TESTED) $(PYTEST) tests/system tests/api tests/faults tests/watch
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## unit tests
@@ -81,11 +108,11 @@ unit: $(UNIT_BIN) ## unit tests
 
 .PHONY: api
 api: all ## API tests: a real nginx and a real PostgreSQL of their own
-	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/api
+	$(TESTED) $(PYTEST) tests/api
 
 .PHONY: faults
 faults: all ## fault tests: every row of the promises, with the real fault
-	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/faults
+	$(TESTED) $(PYTEST) tests/faults
 
 .PHONY: system
 system: all ## system tests: a real systemd, booted in namespaces (as root)
@@ -95,25 +122,54 @@ system: all ## system tests: a real systemd, booted in namespaces (as root)
 soak: all ## ten minutes of requests with a random fault each second (as root)
 	SOAK_SECONDS=600 $(PYTHON) -m pytest -q -s tests/system/test_soak.py
 
+.PHONY: watch
+watch: all ## tests of health-watch: real servers, processes and signals, a recording systemctl
+	$(TESTED) $(PYTEST) tests/watch
+
 .PHONY: layers
 layers: ## check that the includes flow one way
 	@scripts/check-layers.sh
 
 .PHONY: asan tsan sanitized
 sanitized: all
-	HEALTH_API=$(BUILD)/health-api $(PYTEST) tests/api tests/faults
+	$(TESTED) $(PYTEST) tests/api tests/faults $(MORE_TESTS)
 
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
-	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' unit sanitized
+	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
+	  MORE_TESTS=tests/watch unit sanitized
 
 tsan: ## all tests under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit sanitized
 
-C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] tests/unit/*.[ch])
+# One libFuzzer program for each tests/fuzz/fuzz_NAME.c; what it found stays in build/fuzz/. Its seeds are real files.
+FUZZ_SECONDS ?= 60
+FUZZ_CFLAGS  := -std=c17 $(WARNINGS) -Werror -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_BIN     := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+
+$(BUILD)/fuzz/fuzz_watchfile $(BUILD)/fuzz/fuzz_judge: FUZZ_WITH := $(filter-out watchdog/main.c,$(WATCH_SRC)) $(COMMON_SRC)
+$(BUILD)/fuzz/fuzz_gate: FUZZ_WITH := cgi/gate.c
+$(BUILD)/fuzz/fuzz_checks: FUZZ_WITH := cgi/checks.c cgi/sqlscan.c $(COMMON_SRC)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard cgi/*.[ch] common/*.[ch] watchdog/*.[ch])
+	@mkdir -p $(@D)
+	clang $(ALL_CPPFLAGS) $(FUZZ_CFLAGS) -o $@ $< $(FUZZ_WITH) $(shell $(PKG_CONFIG) --cflags --libs $(WATCH_PACKAGES))
+
+.PHONY: fuzz
+fuzz: ## fuzz parsers, gate and judgement with libFuzzer, FUZZ_SECONDS (60) each
+	@scripts/packages.sh fuzz
+	@$(MAKE) --no-print-directory $(FUZZ_BIN)
+	@set -e; for fuzzer in $(FUZZ_BIN); do \
+	  corpus=$$fuzzer.corpus; mkdir -p $$corpus; cp sql/checks.sql watchdog/watch.conf* tests/fuzz/seeds/* $$corpus; \
+	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -artifact_prefix=$$fuzzer. -print_final_stats=1 \
+	    $$corpus >$$fuzzer.log 2>&1 || { tail -n 40 $$fuzzer.log; exit 1; }; \
+	  echo "$$(basename $$fuzzer): $(FUZZ_SECONDS) s, $$(sed -n 's/^stat::number_of_executed_units: *//p' $$fuzzer.log) runs"; \
+	done
+
+C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] watchdog/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 
 .PHONY: lint
 lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the layers
@@ -124,10 +180,10 @@ lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the
 lint-installed:
 	clang-format --dry-run --Werror $(C_FILES)
 	$(MAKE) --no-print-directory BUILD=$(BUILD)/lint WERROR=1 all
-	printf '%s\n' $(CGI_SRC) $(COMMON_SRC) | xargs -P 2 -n 4 sh -c \
-	  'clang-tidy --quiet "$$@" -- $(ALL_CPPFLAGS) -std=c17 $(shell $(PKG_CONFIG) --cflags $(PACKAGES))' sh
+	printf '%s\n' $(CGI_SRC) $(COMMON_SRC) $(WATCH_SRC) | xargs -P 2 -n 4 sh -c \
+	  'clang-tidy --quiet "$$@" -- $(ALL_CPPFLAGS) -std=c17 $(shell $(PKG_CONFIG) --cflags $(PACKAGES) $(WATCH_PACKAGES))' sh
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem -I. cgi common
+	  --suppress=missingIncludeSystem -I. cgi common watchdog
 	shellcheck scripts/*.sh .ci/run
 
 .PHONY: packages
@@ -141,22 +197,26 @@ UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
 # What stays the administrator's once it is there.
 CONFDIR := /etc/health-api
+WATCH_CONFDIR := /etc/health-watch
+UNITS := health-api.socket health-api.service health-watch.service health-watch.timer
 
 .PHONY: install
 install: all ## install under DESTDIR and PREFIX, units included
-	install -D -m 755 $(BUILD)/health-api $(DESTDIR)$(BINDIR)/health-api
-	install -d $(DESTDIR)$(DATADIR)/sql $(DESTDIR)$(DATADIR)/nginx $(DESTDIR)$(DATADIR)/systemd $(DESTDIR)$(UNITDIR)
+	install -d $(addprefix $(DESTDIR),$(BINDIR) $(UNITDIR) $(CONFDIR) $(WATCH_CONFDIR)) \
+	  $(addprefix $(DESTDIR)$(DATADIR)/,sql nginx systemd watchdog)
+	install -m 755 $(BUILD)/health-api $(BUILD)/health-watch $(DESTDIR)$(BINDIR)
 	install -m 644 sql/*.sql $(DESTDIR)$(DATADIR)/sql
 	install -m 644 nginx/health-api* $(DESTDIR)$(DATADIR)/nginx
 	install -m 644 systemd/health-api.service.d/* $(DESTDIR)$(DATADIR)/systemd
-	install -m 644 systemd/health-api.socket $(DESTDIR)$(UNITDIR)
-	sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|' systemd/health-api.service.in \
-	  >$(DESTDIR)$(UNITDIR)/health-api.service
+	install -m 644 watchdog/watch.conf watchdog/watch.conf.example $(DESTDIR)$(DATADIR)/watchdog
+	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|; s|@DOCDIR@|$(DOCDIR)|' systemd/$$unit \
+	  >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -D -m 644 systemd/health-api.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
 	install -D -m 644 README.md $(DESTDIR)$(DOCDIR)/README.md
 	install -m 644 ARCHITECTURE.md LICENSE $(DESTDIR)$(DOCDIR)
-	test -e $(DESTDIR)$(CONFDIR)/checks.sql || install -D -m 644 sql/checks.sql $(DESTDIR)$(CONFDIR)/checks.sql
-	test -e $(DESTDIR)$(CONFDIR)/environment || install -m 600 systemd/environment $(DESTDIR)$(CONFDIR)/environment
+	test -e $(DESTDIR)$(CONFDIR)/checks.sql || install -m 644 sql/checks.sql $(DESTDIR)$(CONFDIR)
+	test -e $(DESTDIR)$(CONFDIR)/environment || install -m 600 systemd/environment $(DESTDIR)$(CONFDIR)
+	test -e $(DESTDIR)$(WATCH_CONFDIR)/watch.conf || install -m 644 watchdog/watch.conf $(DESTDIR)$(WATCH_CONFDIR)
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf && systemctl daemon-reload; fi
 
 # Into a running system, not into a package's tree.
@@ -164,18 +224,20 @@ ON_LIVE_SYSTEMD := if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then
 
 .PHONY: uninstall
 uninstall: ## stop and remove what install has put there; configuration that you changed stays
-	$(ON_LIVE_SYSTEMD) systemctl disable --now health-api.socket health-api.service || true; fi
-	rm -f $(DESTDIR)$(BINDIR)/health-api $(DESTDIR)$(UNITDIR)/health-api.socket $(DESTDIR)$(UNITDIR)/health-api.service
+	$(ON_LIVE_SYSTEMD) systemctl disable --now $(UNITS) || true; fi
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,health-api health-watch) $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 	rm -f $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
 	rm -rf $(DESTDIR)$(DATADIR) $(DESTDIR)$(DOCDIR)
-	$(call remove_unchanged,sql/checks.sql,checks.sql)
-	$(call remove_unchanged,systemd/environment,environment)
-	if [ -d $(DESTDIR)$(CONFDIR) ]; then rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CONFDIR); fi
+	$(call remove_unchanged,sql/checks.sql,$(CONFDIR))
+	$(call remove_unchanged,systemd/environment,$(CONFDIR))
+	$(call remove_unchanged,watchdog/watch.conf,$(WATCH_CONFDIR))
 	$(ON_LIVE_SYSTEMD) systemctl daemon-reload; fi
 
+# The shipped file, the directory that it was installed into.
 define remove_unchanged
-if cmp -s $(1) $(DESTDIR)$(CONFDIR)/$(2); then rm $(DESTDIR)$(CONFDIR)/$(2); \
-elif [ -e $(DESTDIR)$(CONFDIR)/$(2) ]; then echo "kept $(DESTDIR)$(CONFDIR)/$(2): it is not the one that was shipped"; fi
+file=$(DESTDIR)$(2)/$(notdir $(1)); if cmp -s $(1) $$file; then rm $$file; \
+elif [ -e $$file ]; then echo "kept $$file: it is not the one that was shipped"; fi; \
+if [ -d $(DESTDIR)$(2) ]; then rmdir --ignore-fail-on-non-empty $(DESTDIR)$(2); fi
 endef
 
 .PHONY: clean

@@ -2,9 +2,9 @@
  * Any thread; owns nothing but what it returns. */
 #include "cgi/checks.h"
 
-#include "cgi/config.h"
 #include "cgi/sqlscan.h"
 #include "common/buf.h"
+#include "common/quantity.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -275,7 +275,7 @@ static bool begin_check(struct parser *p, const struct annotation *a)
 
 static bool parse_duration(const char *text, int64_t min_ms, int64_t max_ms, int64_t *out)
 {
-    return config_parse_duration(text, out) && *out >= min_ms && *out <= max_ms;
+    return quantity_parse_duration(text, out) && *out >= min_ms && *out <= max_ms;
 }
 
 static bool parse_count(const char *text, int64_t *out)

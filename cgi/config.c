@@ -2,6 +2,8 @@
  * the strings stay in the environment. */
 #include "cgi/config.h"
 
+#include "common/quantity.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -83,13 +85,6 @@ static const struct option options[] = {
 
 #define OPTION_COUNT (sizeof options / sizeof options[0])
 
-static const struct {
-    const char *name;
-    int64_t ms;
-} units[] = {{"h", HOUR_MS}, {"m", MINUTE_MS}, {"s", SECOND_MS}, {"ms", 1}}; /* largest first, for printing */
-
-#define UNIT_COUNT (sizeof units / sizeof units[0])
-
 static int64_t get_number(const struct config *config, const struct option *option)
 {
     int64_t value;
@@ -119,44 +114,6 @@ static bool kind_is_text(enum kind kind)
     return kind == KIND_TEXT || kind == KIND_LISTEN;
 }
 
-/* Digits of base (8 or 10) to *out; *rest is what follows. False: no digit, or too large. */
-static bool parse_digits(const char *text, int base, int64_t *out, const char **rest)
-{
-    int64_t value = 0;
-    const char *at = text;
-    for (; *at >= '0' && *at < '0' + base; at++) {
-        if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, *at - '0', &value))
-            return false;
-    }
-    *out = value;
-    *rest = at;
-    return at > text;
-}
-
-bool config_parse_duration(const char *text, int64_t *out_ms)
-{
-    int64_t count;
-    const char *unit;
-    if (!parse_digits(text, 10, &count, &unit))
-        return false;
-    for (size_t i = 0; i < UNIT_COUNT; i++) {
-        if (strcmp(unit, units[i].name) == 0)
-            return !__builtin_mul_overflow(count, units[i].ms, out_ms);
-    }
-    return false;
-}
-
-static void format_duration(int64_t ms, char *out, size_t out_size)
-{
-    size_t i = 0;
-    while (ms % units[i].ms != 0)
-        i++;
-    if (ms == 0)
-        snprintf(out, out_size, "0s");
-    else
-        snprintf(out, out_size, "%" PRId64 "%s", ms / units[i].ms, units[i].name);
-}
-
 /* listen.c judges the address; this only tells a typing error early and with the setting's name. */
 static bool is_listen_address(const char *text)
 {
@@ -171,10 +128,10 @@ static bool parse_number(const struct option *option, const char *text, int64_t 
     const char *rest;
     enum log_level level;
     switch (option->kind) {
-    case KIND_DURATION: return config_parse_duration(text, out);
+    case KIND_DURATION: return quantity_parse_duration(text, out);
     case KIND_COUNT:
-    case KIND_FD_LIMIT: return parse_digits(text, 10, out, &rest) && *rest == '\0';
-    case KIND_MODE: return parse_digits(text, 8, out, &rest) && *rest == '\0';
+    case KIND_FD_LIMIT: return quantity_parse_digits(text, 10, out, &rest) && *rest == '\0';
+    case KIND_MODE: return quantity_parse_digits(text, 8, out, &rest) && *rest == '\0';
     case KIND_LEVEL:
         if (!log_level_parse(text, &level))
             return false;
@@ -198,8 +155,8 @@ static void describe_expected(const struct option *option, int64_t max, char *ou
     char high[32];
     switch (option->kind) {
     case KIND_DURATION:
-        format_duration(option->min, low, sizeof low);
-        format_duration(max, high, sizeof high);
+        quantity_format_duration(option->min, low, sizeof low);
+        quantity_format_duration(max, high, sizeof high);
         snprintf(out, out_size, "a duration with its unit (800ms, 2s, 1m, 1h) from %s to %s", low, high);
         break;
     case KIND_COUNT:
@@ -332,7 +289,7 @@ static bool check_stale_after(const struct config *c, struct error *err)
                               least};
     char text[5][32];
     for (size_t i = 0; i < 5; i++)
-        format_duration(values[i], text[i], sizeof text[i]);
+        quantity_format_duration(values[i], text[i], sizeof text[i]);
     error_set(err,
               "HEALTH_STALE_AFTER='%s': expected more than HEALTH_INTERVAL %s + HEALTH_CONNECT_TIMEOUT %s + "
               "HEALTH_QUERY_TIMEOUT %s = %s",
@@ -400,7 +357,7 @@ bool config_get(const struct config *config, size_t i, const char **name, char *
     }
     int64_t number = get_number(config, option);
     switch (option->kind) {
-    case KIND_DURATION: format_duration(number, value, value_size); break;
+    case KIND_DURATION: quantity_format_duration(number, value, value_size); break;
     case KIND_MODE: snprintf(value, value_size, "%04" PRIo64, (uint64_t)number); break;
     case KIND_LEVEL: snprintf(value, value_size, "%s", log_level_name((enum log_level)number)); break;
     default: snprintf(value, value_size, "%" PRId64, number); break;

@@ -48,9 +48,6 @@ __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, 
                                                      config_unknown_fn *unknown, struct config *out,
                                                      struct error *err);
 
-/* "800ms", "2s", "1m", "1h", "0s" -> milliseconds; digits and a unit, nothing else. */
-__attribute__((warn_unused_result)) bool config_parse_duration(const char *text, int64_t *out_ms);
-
 /* The settings for --help, one per line: name, default, meaning. */
 void config_print_help(FILE *out);
 

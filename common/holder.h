@@ -4,12 +4,19 @@
 #define COMMON_HOLDER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
+/* Sockets that share one address (SO_REUSEPORT, IPv4 beside IPv6), and processes that share them: more are
+ * not looked at. */
+#define HOLDER_MAX 64
+
 struct holder {
     pid_t pid;
+    uint64_t start_ticks;  /* starttime of proc(5): with pid it names one process for ever; 0: not read */
+    uint64_t socket_inode; /* of the listening socket by which it was found; 0: by holder_of_peer */
     uid_t uid;
     char user[64];          /* name of uid, or its number */
     char command_line[256]; /* arguments joined by spaces; "[name]" when they cannot be read */
@@ -21,6 +28,25 @@ bool holder_of_peer(int connected_fd, struct holder *out);
 /* The process that listens on a TCP address, or on a Unix path, by the socket's inode in /proc/net and
  * /proc/PID/fd. False when none is found or /proc does not show it to this user. */
 bool holder_of_address(const struct sockaddr *address, socklen_t len, struct holder *out);
+
+/* All the processes that hold a socket listening on the address, each once, the oldest first: a TCP address
+ * as above, where a wildcard address is held by whoever holds its port, or a Unix path by the name it was
+ * bound to (of sockets that other ones have displaced too: see holder_of_peer for who answers). Fills
+ * out[0..max) and returns their number. *unseen is set when a socket's processes cannot be seen: /proc hides
+ * them from this user, or they live outside its PID namespace. */
+size_t holder_list(const struct sockaddr *address, socklen_t len, struct holder *out, size_t max,
+                   bool *unseen);
+
+/* When a process began, as in struct holder. False when it is gone. */
+__attribute__((warn_unused_result)) bool holder_read_start(pid_t pid, uint64_t *start_ticks);
+
+/* The same as ms since 1970 on the wall clock, for print. */
+int64_t holder_start_wall_ms(uint64_t start_ticks);
+
+/* The control group in which systemd keeps the process, as its property ControlGroup names it (cgroups(7)):
+ * of the hierarchy named systemd or of the unified one, whichever is in use. False: gone, or longer than
+ * out_size. */
+__attribute__((warn_unused_result)) bool holder_read_cgroup(pid_t pid, char *out, size_t out_size);
 
 /* "pid 123 (user root): python3 rogue.py" */
 void holder_describe(const struct holder *h, char *out, int out_size);

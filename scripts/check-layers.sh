@@ -1,10 +1,12 @@
 #!/bin/sh
-# The one-way house, enforced: in cgi/ a file includes only what stands before it in the order below, only one file
-# knows each library, and nothing right of the snapshot knows the prober's side. Run from the root of the tree.
+# The one-way house, enforced: in cgi/ and in watchdog/ a file includes only what stands before it in the orders below,
+# only one file of each program knows each library, nothing right of the snapshot knows the prober's side, and the two
+# programs share common/ alone. Run from the root of the tree.
 set -eu
 
-order="config sqlscan checks changes reason snapshot protocol hosts probe ledger prober process verdict render route health gate
-       fcgi listen connection deadman server oneshot main"
+cgi_order="config sqlscan checks changes reason snapshot protocol hosts probe ledger prober process verdict render route
+           health gate fcgi listen connection deadman server oneshot main"
+watchdog_order="value watchfile json fetch judge survey state command unit rogue evict policy recover report patrol main"
 # The wall: these may not include the second line's headers.
 right="verdict render route health gate fcgi listen connection deadman server"
 left="protocol hosts probe ledger prober"
@@ -15,11 +17,11 @@ complain() {
     failures=$((failures + 1))
 }
 
-position() {
+position() { # in the order $1, of module $2
     n=0
-    for module in $order; do
+    for module in $1; do
         n=$((n + 1))
-        if [ "$module" = "$1" ]; then
+        if [ "$module" = "$2" ]; then
             echo "$n"
             return
         fi
@@ -31,12 +33,19 @@ includes() { # the modules of DIR ($1) that file $2 includes
     sed -n "s|^#include \"$1/\\([a-z0-9_]*\\)\\.h\".*|\\1|p" "$2"
 }
 
-check_order() { # file
-    module=$(basename "${1%.*}")
-    own=$(position "$module")
-    [ "$own" -gt 0 ] || complain "$1: not in the order of $0: say where it belongs"
-    for included in $(includes cgi "$1"); do
-        [ "$(position "$included")" -le "$own" ] || complain "$1 includes cgi/$included.h, which stands behind it"
+check_order() { # directory, its order, file
+    own=$(position "$2" "$(basename "${3%.*}")")
+    [ "$own" -gt 0 ] || complain "$3: not in the order of $0: say where it belongs"
+    for included in $(includes "$1" "$3"); do
+        [ "$(position "$2" "$included")" -le "$own" ] || complain "$3 includes $1/$included.h, which stands behind it"
+    done
+}
+
+check_foreign() { # file, directories whose headers it must not include
+    file=$1
+    shift
+    for directory in "$@"; do
+        [ -z "$(includes "$directory" "$file")" ] || complain "$file includes a header of $directory/"
     done
 }
 
@@ -53,22 +62,31 @@ check_wall() {
     done
 }
 
-only() { # header, the one file that may include it
-    for file in $(grep -lE "^#include <$1>" cgi/*.[ch] common/*.[ch] || true); do
-        [ "$file" = "$2" ] || complain "$file includes <$1>, which only $2 may"
+only() { # header, the files that may include it: at most one of each program
+    for file in $(grep -lE "^#include <$1>" cgi/*.[ch] common/*.[ch] watchdog/*.[ch] || true); do
+        case " $2 " in
+        *" $file "*) ;;
+        *) complain "$file includes <$1>, which only $2 may" ;;
+        esac
     done
 }
 
 for file in cgi/*.[ch]; do
-    check_order "$file"
+    check_order cgi "$cgi_order" "$file"
+    check_foreign "$file" watchdog
+done
+for file in watchdog/*.[ch]; do
+    check_order watchdog "$watchdog_order" "$file"
+    check_foreign "$file" cgi
 done
 for file in common/*.[ch]; do
-    [ -z "$(includes cgi "$file")" ] || complain "$file includes a header of cgi/"
+    check_foreign "$file" cgi watchdog
 done
 check_wall
 only libpq-fe.h cgi/probe.c
-only json-c/json.h cgi/render.c
+only json-c/json.h "cgi/render.c watchdog/json.c"
 only fcgiapp.h cgi/fcgi.c
+only curl/curl.h watchdog/fetch.c
 
 [ "$failures" -eq 0 ] || exit 1
 echo "check-layers: the includes flow one way"

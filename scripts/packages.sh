@@ -1,19 +1,20 @@
 #!/bin/sh
 # Installs the Debian packages of the named sets that are missing: as root, or through sudo; otherwise it prints the
-# command to run. The services of those packages are not started. Sets: build run test lint.
+# command to run. The services of those packages are not started. Sets: build run test lint fuzz.
 set -eu
 
 packages_of() {
     case $1 in
-    build) echo gcc libc6-dev make pkg-config libfcgi-dev libpq-dev libjson-c-dev ;;
+    build) echo gcc libc6-dev make pkg-config libfcgi-dev libpq-dev libjson-c-dev libcurl4-openssl-dev ;;
     run) packages_of build && echo postgresql nginx curl util-linux procps ;;
     test)
         packages_of run
         echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 fcgiwrap lighttpd pgbouncer openssl \
-            libfaketime iptables iproute2 strace systemd systemd-sysv systemd-container dbus
+            libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-sysv systemd-container dbus
         ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
-    *) echo "packages.sh: unknown set '$1', expected build, run, test or lint" >&2 && exit 64 ;;
+    fuzz) packages_of build && echo clang libclang-rt-dev ;;
+    *) echo "packages.sh: unknown set '$1', expected build, run, test, lint or fuzz" >&2 && exit 64 ;;
     esac
 }
 

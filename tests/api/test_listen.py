@@ -168,13 +168,14 @@ def test_a_socket_directory_that_cannot_be_used_is_exit_78(cluster, directory):
     assert "HEALTH_LISTEN" in done.stderr and "missing" in done.stderr and "expected" in done.stderr
 
 
-def test_an_unwritable_socket_directory_is_exit_78(cluster, directory):
-    argv = [program.PROGRAM]
+def test_an_unwritable_socket_directory_is_exit_78(cluster, directory, checks_file):
+    argv = [program.copy_for_anyone(directory)]
+    checks = checks_file("-- check: one\nSELECT 1;\n")
     if os.geteuid() == 0:
         argv = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *argv]
     else:
         os.chmod(directory, 0o555)
-    env = program.environment(**settings(cluster, directory))
+    env = program.environment(**settings(cluster, directory, HEALTH_CHECKS=checks))
     done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30,
                           check=False)
     os.chmod(directory, 0o755)

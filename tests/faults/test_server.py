@@ -198,7 +198,8 @@ def test_a_temporary_file_over_its_limit_is_resources(start_backend, own_cluster
 
 
 @pytest.mark.parametrize("name", ["password", "database", "pg_hba", "socket"])
-def test_a_permanent_error_is_tried_ever_more_seldom_and_leaks_nothing(start_backend, own_cluster, directory, name):
+def test_a_permanent_error_is_tried_ever_more_seldom_and_leaks_nothing(start_backend, own_cluster, directory, checks_file,
+                                                                            name):
     changes, popen = {}, {}
     if name == "password":
         changes = {"PGPASSWORD": "wrong"}
@@ -212,7 +213,8 @@ def test_a_permanent_error_is_tried_ever_more_seldom_and_leaks_nothing(start_bac
         popen = {"user": "nobody"}
     else:
         pytest.skip("needs root to run as another user")
-    backend = start_backend(popen=popen, **own_cluster.environment(**changes))
+    backend = start_backend(popen=popen, HEALTH_CHECKS=checks_file("-- check: one\nSELECT 1;\n"),
+                            **own_cluster.environment(**changes))
     reason = "unreachable" if name == "socket" else "access"
     backend.wait_failing(("database", reason))
     failures = lambda: backend.document("/api/status")["database"]["consecutive_failures"]  # noqa: E731

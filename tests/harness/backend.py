@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 
@@ -29,6 +30,11 @@ def run(*arguments, **settings):
     return done
 
 
+def copy_for_anyone(directory):
+    """The program where every user may run it: a checkout may be in a private directory."""
+    return shutil.copy(PROGRAM, os.path.join(directory, "health-api"))
+
+
 class Backend:
     """A serving health-api in directory, on a Unix socket unless HEALTH_LISTEN says otherwise."""
 
@@ -41,7 +47,8 @@ class Backend:
 
     def start(self, wait=True, wrapper=(), **popen):
         """wrapper: a command that becomes the program, such as prlimit(1) with its options."""
-        self.process = process.start([*wrapper, PROGRAM], env=environment(**self.settings), log=self.log_path, **popen)
+        program = copy_for_anyone(os.path.dirname(self.socket)) if "user" in popen else PROGRAM
+        self.process = process.start([*wrapper, program], env=environment(**self.settings), log=self.log_path, **popen)
         if wait:
             wait_until(self.accepts, 10, "health-api accepts connections")
         return self

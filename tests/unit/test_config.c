@@ -297,65 +297,6 @@ static void a_huge_unknown_name_is_reported_cut_and_without_a_neighbour(void **s
     assert_string_equal(unknown.nearest, "(none)");
 }
 
-static void durations_need_digits_and_a_unit(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text;
-        int64_t ms;
-    } rows[] = {
-        {"0s", 0},
-        {"0ms", 0},
-        {"800ms", 800},
-        {"2s", 2000},
-        {"02s", 2000},
-        {"1m", 60000},
-        {"1h", 3600000},
-        {"9223372036854775807ms", INT64_MAX},
-        {"9223372036854775s", INT64_C(9223372036854775000)},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        int64_t ms = -1;
-        if (!config_parse_duration(rows[i].text, &ms))
-            fail_msg("%s was refused", rows[i].text);
-        assert_int_equal(ms, rows[i].ms);
-    }
-}
-
-static void other_durations_are_refused(void **state)
-{
-    (void)state;
-    static const char *const texts[] = {
-        "",
-        "5",
-        "0",
-        "s",
-        "ms",
-        "-1s",
-        "+1s",
-        " 1s",
-        "1s ",
-        "1 s",
-        "1.5s",
-        "1S",
-        "1sec",
-        "1m30s",
-        "1d",
-        "1us",
-        "1e3s",
-        "0x1s",
-        "9223372036854775808ms",
-        "9223372036854776s",
-        "99999999999999999999s",
-        "153722867280912931m",
-    };
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        int64_t ms;
-        if (config_parse_duration(texts[i], &ms))
-            fail_msg("'%s' was taken", texts[i]);
-    }
-}
-
 /* What config_print_help prints; the caller frees. */
 static char *help_text(void)
 {
@@ -440,8 +381,6 @@ int main(void)
         cmocka_unit_test(connections_are_cut_to_what_the_fd_limit_leaves),
         cmocka_unit_test(an_unknown_name_is_reported_with_the_nearest_known_one),
         cmocka_unit_test(a_huge_unknown_name_is_reported_cut_and_without_a_neighbour),
-        cmocka_unit_test(durations_need_digits_and_a_unit),
-        cmocka_unit_test(other_durations_are_refused),
         cmocka_unit_test(help_has_one_aligned_line_for_each_setting),
         cmocka_unit_test(help_shows_the_defaults),
         cmocka_unit_test(unset_strings_are_given_back_empty),

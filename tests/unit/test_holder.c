@@ -1,6 +1,7 @@
 /* common/holder: the process behind a listening socket. The holders are children of this test. */
 #include "tests/unit/unit.h"
 
+#include "common/clock.h"
 #include "common/holder.h"
 
 #include <arpa/inet.h>
@@ -325,6 +326,96 @@ static void names_the_user_that_a_process_has_become(void **state)
     assert_string_equal(holder.user, "54321"); /* it has no name */
 }
 
+static void lists_every_process_that_shares_a_socket_the_oldest_first(void **state)
+{
+    (void)state;
+    struct holder holders[4];
+    bool unseen;
+    int fd = listen_on(unix_sockaddr(), sizeof unix_address);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pause();
+        _exit(0);
+    }
+    assert_int_equal(holder_list(unix_sockaddr(), sizeof unix_address, holders, 4, &unseen), 2);
+    assert_false(unseen);
+    assert_int_equal(holders[0].pid, getpid());
+    assert_int_equal(holders[1].pid, child);
+    assert_true(holders[0].start_ticks <= holders[1].start_ticks);
+    assert_int_equal(holder_list(unix_sockaddr(), sizeof unix_address, holders, 1, &unseen), 1);
+    close(fd);
+}
+
+static void a_port_on_any_address_is_held_by_who_holds_one(void **state)
+{
+    (void)state;
+    static const char *const any[] = {"0.0.0.0", "::"};
+    struct sockaddr_storage address;
+    struct holder holder;
+    bool unseen;
+    socklen_t len = make_address("127.0.0.2", 0, &address);
+    int fd = listen_on((struct sockaddr *)&address, len);
+    in_port_t port = port_of(fd);
+    for (size_t i = 0; i < sizeof any / sizeof any[0]; i++) {
+        len = make_address(any[i], port, &address);
+        assert_int_equal(holder_list((struct sockaddr *)&address, len, &holder, 1, &unseen), 1);
+        assert_int_equal(holder.pid, getpid());
+    }
+    close(fd);
+    assert_int_equal(holder_list((struct sockaddr *)&address, len, &holder, 1, &unseen), 0);
+    assert_false(unseen);
+}
+
+static void lists_all_sockets_that_share_a_port(void **state)
+{
+    (void)state;
+    struct sockaddr_storage address;
+    struct holder holders[4];
+    bool unseen;
+    int on = 1;
+    int fds[2];
+    socklen_t len = make_address("127.0.0.1", 0, &address);
+    for (int i = 0; i < 2; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(setsockopt(fds[i], SOL_SOCKET, SO_REUSEPORT, &on, sizeof on), 0);
+        assert_int_equal(bind(fds[i], (struct sockaddr *)&address, len), 0);
+        assert_int_equal(listen(fds[i], 1), 0);
+        len = make_address("127.0.0.1", port_of(fds[i]), &address);
+    }
+    give_to_child(fds[1], (char *const[]){(char[]){"rogue"}, NULL});
+    assert_int_equal(holder_list((struct sockaddr *)&address, len, holders, 4, &unseen), 2);
+    assert_int_equal(holders[0].pid, getpid());
+    assert_int_equal(holders[1].pid, child);
+    close(fds[0]);
+}
+
+static void the_start_tells_two_processes_apart_and_is_a_time(void **state)
+{
+    (void)state;
+    uint64_t own;
+    uint64_t other;
+    assert_true(holder_read_start(getpid(), &own));
+    assert_true(holder_read_start(1, &other));
+    assert_true(other < own);
+    int64_t age_ms = clock_wall_ms() - holder_start_wall_ms(own);
+    assert_in_range(age_ms + 1000, 0, 600 * 1000); /* this test's own age; a tick of rounding */
+    assert_false(holder_read_start(0x7ffffff0, &own));
+}
+
+static void reads_the_control_group(void **state)
+{
+    (void)state;
+    char group[4096];
+    char small[1];
+    assert_true(holder_read_cgroup(getpid(), group, sizeof group));
+    assert_int_equal(group[0], '/');
+    assert_null(strchr(group, '\n'));
+    assert_false(holder_read_cgroup(getpid(), small, sizeof small));
+    assert_false(holder_read_cgroup(0x7ffffff0, group, sizeof group));
+}
+
 static void describes_a_holder_in_one_line(void **state)
 {
     (void)state;
@@ -353,6 +444,11 @@ int main(void)
         test(cuts_a_long_command_line),
         test(a_process_without_command_line_is_named_by_its_program),
         test(names_the_user_that_a_process_has_become),
+        test(lists_every_process_that_shares_a_socket_the_oldest_first),
+        test(a_port_on_any_address_is_held_by_who_holds_one),
+        test(lists_all_sockets_that_share_a_port),
+        test(the_start_tells_two_processes_apart_and_is_a_time),
+        test(reads_the_control_group),
         test(describes_a_holder_in_one_line),
     };
     if (getenv(ONLY_WAIT) != NULL) {

@@ -1,0 +1,230 @@
+"""health-watch with a real systemd: it finds a hung backend, names a rogue, recovers, and leaves alone what only looks ill."""
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from harness.machine import SOURCE
+from harness.wait import wait_until
+
+OWN_SITE = """base_url http://127.0.0.1:8000
+unit site.service
+listener tcp:127.0.0.1:8000
+start_grace 0s
+cooldown 0s
+retry_wait 100ms
+timeout 1s
+"""
+SITE_UNIT = f"""[Unit]
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/usr/bin/python3 {SOURCE}/tests/system/site.py 8000 /run/hang
+Restart=always
+RestartSec=2s
+"""
+CONF = "/etc/health-watch/watch.conf"
+STATE = "/var/lib/health-watch"
+
+
+def watch(machine, *options, conf=None):
+    """One run; its exit code and what it printed."""
+    if conf is not None:
+        machine.write("/run/watch.conf", conf)
+        options = (*options, "/run/watch.conf")
+    done = machine.run("/usr/local/bin/health-watch", *options, check=False, timeout_s=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def forget_recoveries(machine):
+    machine.shell(f"rm -rf {STATE} && mkdir -p {STATE}")
+
+
+@pytest.fixture
+def guarded(machine):
+    """The machine, with health-watch as installed and no recovery remembered."""
+    forget_recoveries(machine)
+    yield machine
+    machine.run("systemctl", "stop", "health-watch.timer", "health-watch.service", check=False)
+
+
+@pytest.fixture
+def site(guarded):
+    """A site.service on port 8000 that hangs while /run/hang exists."""
+    guarded.write("/run/systemd/system/site.service", SITE_UNIT)
+    guarded.run("systemctl", "daemon-reload")
+    guarded.run("systemctl", "start", "site.service")
+    wait_until(lambda: answers(guarded), 20, "the site answers")
+    yield guarded
+    guarded.shell("rm -f /run/hang; systemctl stop site.service; systemctl reset-failed site.service || true")
+
+
+def answers(machine, path="/"):
+    return machine.run("curl", "-s", "-f", "--max-time", "2", "-o", "/dev/null", f"http://127.0.0.1:8000{path}",
+                       check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def grace(machine, seconds):
+    """The shipped file with another start grace, for a service that the tests have just started."""
+    with open(machine.path(CONF), encoding="utf-8") as file:
+        text = file.read()
+    machine.write(CONF, text + f"\nstart_grace {seconds}s\n")
+    try:
+        yield
+    finally:
+        machine.write(CONF, text)
+
+
+def test_all_is_fine(guarded):
+    code, text = watch(guarded)
+    assert (code, text) == (0, "2 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error\n")
+    assert guarded.run("systemd-analyze", "verify", "/usr/local/lib/systemd/system/health-watch.service",
+                       "/usr/local/lib/systemd/system/health-watch.timer", check=False).returncode == 0
+
+
+def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarded):
+    """Without WatchdogSec=, within one period of the timer and ten seconds."""
+    with guarded.changed("WatchdogSec=0"), grace(guarded, 0):
+        guarded.wait_status("healthy")
+        before = guarded.main_pid()
+        guarded.run("systemctl", "start", "health-watch.timer")
+        os.kill(guarded.host_pid(before), signal.SIGSTOP)
+        began = time.monotonic()
+        guarded.wait_status("healthy", 60)
+        assert time.monotonic() - began < 30 + 10
+        assert guarded.main_pid() not in (0, before)
+        wait_until(lambda: "recovered" in guarded.journal("health-watch.service"), 20, "the report")
+        journal = guarded.journal("health-watch.service")
+        assert f"kill main process {before} of health-api.service" in journal
+        wait_until(lambda: guarded.show("health-watch.service", "ActiveState")["ActiveState"] == "inactive", 20,
+                   "the run ends and is no failure")
+
+
+def test_a_backend_that_accepts_and_hangs_on_every_route(site):
+    before = site.main_pid("site.service")
+    site.shell("touch /run/hang")
+    # It would hang again: the file goes once the process is gone.
+    remover = subprocess.Popen(site.command("sh", "-c", f"while [ -d /proc/{before} ]; do sleep 0.05; done; rm /run/hang"))
+    began = time.monotonic()
+    code, text = watch(site, conf=OWN_SITE + "core / liveness\ncore /graph\n")
+    assert remover.wait(20) == 0
+    assert time.monotonic() - began < 3 * 1 + 10
+    assert code == 1, text
+    assert f"kill main process {before} of site.service" in text and "recovery" in text
+    assert answers(site) and site.main_pid("site.service") not in (0, before)
+
+
+@pytest.mark.parametrize("evict", [False, True])
+def test_a_rogue_on_the_port_with_the_unit_in_a_restart_loop(site, evict):
+    site.run("systemctl", "stop", "site.service")
+    rogue = subprocess.Popen(site.command("/usr/bin/python3", f"{SOURCE}/tests/system/site.py", "8000", "/run/none"))
+    try:
+        wait_until(lambda: answers(site), 20, "the rogue answers")
+        site.run("systemctl", "start", "site.service")
+        wait_until(lambda: int(site.show("site.service", "NRestarts")["NRestarts"]) >= 1, 20, "the restart loop")
+        with open(f"/proc/{rogue.pid}/task/{rogue.pid}/children", encoding="ascii") as file:
+            inside = int(open(f"/proc/{file.read().split()[0]}/status", encoding="utf-8").read()
+                         .split("NSpid:")[1].splitlines()[0].split()[-1])
+        began = time.monotonic()
+        code, text = watch(site, conf=OWN_SITE + "core / liveness\n" + ("evict_rogue yes\n" if evict else ""))
+        took = time.monotonic() - began
+        assert f"pid {inside} (user root)" in text and "site.py 8000" in text
+        if evict:
+            assert code == 1, text
+            assert took < 10
+            assert rogue.wait(10) is not None
+            assert site.show("site.service", "ActiveState")["ActiveState"] == "active"
+            assert answers(site)
+        else:
+            assert code == 2, text
+            assert rogue.poll() is None
+    finally:
+        if rogue.poll() is None:
+            with open(f"/proc/{rogue.pid}/task/{rogue.pid}/children", encoding="ascii") as file:
+                for pid in file.read().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            rogue.wait(10)
+
+
+def test_after_130_rapid_requests_429_is_soft(guarded):
+    guarded.write("/etc/nginx/conf.d/limited.conf", """
+        limit_req_zone $server_name zone=limited:1m rate=1r/m;
+        server { listen 8429; server_name limited; limit_req zone=limited burst=3 nodelay; limit_req_status 429;
+                 location / { try_files /none @fine; } location @fine { return 200 "fine"; } }""")
+    guarded.run("systemctl", "reload", "nginx.service")
+    before = guarded.main_pid()
+    wait_until(lambda: "429" in guarded.shell("for i in $(seq 130); do curl -s -o /dev/null -w '%{http_code} ' "
+                                              "http://127.0.0.1:8429/; done", check=False), 20, "nginx answers 429")
+    code, text = watch(guarded, conf="base_url http://127.0.0.1:8429\nunit health-api.service\nstart_grace 0s\n"
+                                     "core / liveness\ncore /graph\naux /gaps\n")
+    assert (code, text.splitlines()[-1]) == (0, "0 OK, 0 timeout/unreachable, 3 rate-limited, 0 HTTP error")
+    assert guarded.main_pid() == before
+
+
+def test_two_aux_pages_that_take_20_s_are_a_warning(site):
+    before = site.main_pid("site.service")
+    code, text = watch(site, conf=OWN_SITE + "core / liveness\naux /slow/1\naux /slow/2\n")
+    assert code == 1, text
+    assert text.splitlines()[-1] == "1 OK, 2 timeout/unreachable, 0 rate-limited, 0 HTTP error"
+    assert site.main_pid("site.service") == before
+
+
+def test_a_database_that_is_down_is_critical_and_nothing_is_killed(guarded):
+    before = guarded.main_pid()
+    guarded.run("systemctl", "stop", "postgresql@15-main.service")
+    try:
+        wait_until(lambda: guarded.ask()[0] == 503, 10, "503")
+        code, text = watch(guarded)
+        assert code == 2 and "/api/health" in text
+        assert guarded.main_pid() == before
+    finally:
+        guarded.run("systemctl", "start", "postgresql@15-main.service")
+    guarded.wait_status("healthy")
+
+
+def test_in_a_crash_loop_recoveries_stop_at_the_budget(site):
+    """It hangs anew each time."""
+    site.shell("touch /run/hang")
+    conf = OWN_SITE + "restart_wait 3s\nbudget 2\ncore / liveness\n"
+    for _ in range(2):
+        code, text = watch(site, conf=conf)
+        assert code == 2 and "recovery" in text and "kill main process" in text
+    before = site.main_pid("site.service")
+    code, text = watch(site, conf=conf)
+    assert code == 2 and "BUDGET SPENT" in text
+    assert site.main_pid("site.service") == before
+
+
+def test_a_dry_run_says_what_it_would_do(site):
+    before = site.main_pid("site.service")
+    site.shell("touch /run/hang")
+    code, text = watch(site, "--dry-run", conf=OWN_SITE + "core / liveness\n")
+    assert code == 2 and f"dry run, would now: kill main process {before} of site.service" in text
+    assert site.main_pid("site.service") == before
+
+
+def test_a_unit_that_somebody_has_stopped_stays_stopped(site):
+    site.run("systemctl", "stop", "site.service")
+    code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
+    assert code == 2 and "was stopped" in text
+    assert site.main_pid("site.service") == 0
+
+
+def test_check_config_warns_of_units_that_were_not_reloaded(guarded):
+    code, text = watch(guarded, "--check-config")
+    assert code == 0, text
+    guarded.shell("systemctl start health-watch.timer"
+                  " && touch -d 'now + 1 minute' /usr/local/lib/systemd/system/health-watch.timer")
+    code, text = watch(guarded, "--check-config")
+    assert code == 1 and "health-watch.timer has changed on disk" in text
+    guarded.shell("touch /usr/local/lib/systemd/system/health-watch.timer && systemctl daemon-reload")
+
+
+def test_json_and_nagios(guarded):
+    code, text = watch(guarded, "--json")
+    assert code == 0 and json.loads(text)["status"]
+    code, text = watch(guarded, "--nagios")
+    assert code == 0 and "|" in text.splitlines()[0]

@@ -1,0 +1,236 @@
+/* Judgement: one table of answers, then tries, then all routes; and the JSON that a body must say. */
+#include "tests/unit/unit.h"
+
+#include "watchdog/json.h"
+#include "watchdog/judge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct watch_route route_of(const char *codes)
+{
+    struct watch_route route = {
+        .class = WATCH_CORE, .path = (char[]){"/"}, .timeout_ms = 2000, .liveness = true};
+    assert_true(value_parse_codes(codes, &route.codes));
+    return route;
+}
+
+static struct judgement judge(const char *codes, struct fetch_result result)
+{
+    struct watch_route route = route_of(codes);
+    struct judgement out;
+    judge_try(&route, &result, &out);
+    return out;
+}
+
+static void every_kind_of_answer_has_its_verdict(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *codes;
+        struct fetch_result result;
+        enum judge_verdict verdict;
+        enum judge_life life;
+        bool again;
+    } rows[] = {
+        {"200-299", {.code = 200}, JUDGE_OK, JUDGE_ALIVE, false},
+        {"200-299", {.code = 302}, JUDGE_ERROR, JUDGE_ALIVE, false},
+        {"200-399", {.code = 302}, JUDGE_OK, JUDGE_ALIVE, false},
+        {"200", {.code = 404}, JUDGE_ERROR, JUDGE_ALIVE, false},
+        {"200", {.code = 500}, JUDGE_ERROR, JUDGE_ALIVE, false},
+        /* rate limits are soft; the proxy says nothing of the backend with them */
+        {"200", {.code = 429}, JUDGE_LIMITED, JUDGE_LIFE_OPEN, false},
+        {"200", {.code = 429, .from_nginx = true}, JUDGE_LIMITED, JUDGE_LIFE_OPEN, false},
+        {"200,429", {.code = 429}, JUDGE_OK, JUDGE_ALIVE, false},
+        /* a backend that says 503 itself lives */
+        {"200", {.code = 503}, JUDGE_ERROR, JUDGE_ALIVE, false},
+        {"200,503", {.code = 503}, JUDGE_OK, JUDGE_ALIVE, false},
+        /* the proxy's word that there is none, whatever codes are accepted */
+        {"200", {.code = 503, .from_nginx = true}, JUDGE_ERROR, JUDGE_DEAD, true},
+        {"200-599", {.code = 503, .from_nginx = true}, JUDGE_ERROR, JUDGE_DEAD, true},
+        {"200", {.code = 502}, JUDGE_ERROR, JUDGE_DEAD, true},
+        {"200-599", {.code = 504}, JUDGE_ERROR, JUDGE_DEAD, true},
+        {"200", {.code = 403, .from_nginx = true}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
+        {"200-499", {.code = 403, .from_nginx = true}, JUDGE_OK, JUDGE_ALIVE, false},
+        /* no answer */
+        {"200", {.outcome = FETCH_TIMEOUT}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
+        {"200", {.outcome = FETCH_TIMEOUT, .code = 200}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
+        {"200", {.outcome = FETCH_REFUSED}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
+        {"200", {.outcome = FETCH_RESET}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
+        /* behind a redirect it may be somebody else who is silent */
+        {"200", {.outcome = FETCH_TIMEOUT, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_LIFE_OPEN, true},
+        {"200", {.outcome = FETCH_REFUSED, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_LIFE_OPEN, true},
+        {"200", {.outcome = FETCH_MALFORMED}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
+        {"200", {.outcome = FETCH_REDIRECTS}, JUDGE_ERROR, JUDGE_ALIVE, false},
+        /* what is wrong with us is no word about them */
+        {"200", {.outcome = FETCH_UNRESOLVED}, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, true},
+        {"200", {.outcome = FETCH_TLS}, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, false},
+        {"200", {.outcome = FETCH_LOCAL}, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct judgement j = judge(rows[i].codes, rows[i].result);
+        if (j.verdict != rows[i].verdict || j.life != rows[i].life || j.again != rows[i].again)
+            fail_msg("row %zu: verdict %d life %d again %d (%s)", i, (int)j.verdict, (int)j.life, j.again,
+                     j.why);
+        assert_true((j.why[0] == '\0') == (j.verdict == JUDGE_OK));
+    }
+}
+
+static void a_body_must_say_what_is_expected(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        bool cut;
+        enum judge_verdict verdict;
+    } rows[] = {
+        {"{\"status\":\"healthy\"}", false, JUDGE_OK},
+        {"{\"status\":\"degraded\"}", false, JUDGE_ERROR},
+        {"{}", false, JUDGE_ERROR},
+        {"<html>", false, JUDGE_ERROR},
+        {"", false, JUDGE_ERROR},
+        {"{\"status\":\"healthy\"}", true, JUDGE_ERROR},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct watch_route route = route_of("200");
+        struct judgement j;
+        route.json_key = (char[]){"status"};
+        route.json_value = (char[]){"healthy"};
+        struct fetch_result result = {.code = 200, .body_cut = rows[i].cut};
+        buf_append_str(&result.body, rows[i].body);
+        judge_try(&route, &result, &j);
+        assert_int_equal(j.verdict, rows[i].verdict);
+        assert_int_equal(j.life, JUDGE_ALIVE);
+        buf_free(&result.body);
+    }
+}
+
+static void json_values_are_found_and_compared_as_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *key, *value;
+        enum json_answer answer;
+    } rows[] = {
+        {"{\"a\":{\"b\":\"c\"}}", "a.b", "c", JSON_SAYS_SO},
+        {"{\"a\":{\"b\":\"c\"}}", "a.x", "c", JSON_HAS_NONE},
+        {"{\"a\":\"b\"}", "a.b", "c", JSON_HAS_NONE},
+        {"{\"n\":3}", "n", "3", JSON_SAYS_SO},
+        {"{\"n\":3}", "n", "4", JSON_DIFFERS},
+        {"{\"n\":true,\"m\":null}", "n", "true", JSON_SAYS_SO},
+        {"{\"n\":true,\"m\":null}", "m", "null", JSON_SAYS_SO},
+        {"[1,2]", "n", "1", JSON_HAS_NONE},
+        {"\"text\"", "n", "1", JSON_HAS_NONE},
+        {"3", "n", "1", JSON_HAS_NONE},
+        {"{\"a\":", "a", "1", JSON_MALFORMED},
+        {"{\"a\":1} trailing", "a", "1", JSON_MALFORMED},
+        {" {\"a\":1} \r\n", "a", "1", JSON_SAYS_SO},
+        {"{\"a\":1,\"a\":2}", "a", "2", JSON_SAYS_SO},
+        {"", "a", "1", JSON_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        enum json_answer answer = json_check(rows[i].body, strlen(rows[i].body), rows[i].key, rows[i].value);
+        if (answer != rows[i].answer)
+            fail_msg("%s: %s=%s gave %d", rows[i].body, rows[i].key, rows[i].value, (int)answer);
+    }
+}
+
+static void deep_json_is_malformed(void **state)
+{
+    (void)state;
+    char body[2000];
+    memset(body, '[', sizeof body);
+    assert_int_equal(json_check(body, sizeof body, "a", "b"), JSON_MALFORMED);
+}
+
+static void json_strings_are_quoted_and_clean(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    json_append_string(&out, "a\"b\\c\n\xff/");
+    assert_string_equal(out.data, "\"a\\\"b\\\\c\\n?/\"");
+    buf_free(&out);
+}
+
+/* The tries of one route, by a letter each: o answers, t times out, e 503 of its own, d name resolution. */
+static struct judge_route after(const char *tries, int64_t max_tries)
+{
+    struct watch_route route = route_of("200");
+    struct judge_route judged = {0};
+    for (; *tries != '\0'; tries++) {
+        struct fetch_result result = {.outcome = *tries == 't'   ? FETCH_TIMEOUT
+                                                 : *tries == 'd' ? FETCH_UNRESOLVED
+                                                                 : FETCH_ANSWER,
+                                      .code = *tries == 'o'   ? 200
+                                              : *tries == 'e' ? 503
+                                                              : 0};
+        assert_false(judged.is_final);
+        judge_add(&judged, &route, &result, max_tries);
+    }
+    return judged;
+}
+
+static void only_when_every_try_is_silent_a_route_is_dead(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tries;
+        bool final, dead;
+    } rows[] = {
+        {"o", true, false},   {"t", false, false},  {"tt", false, false}, {"ttt", true, true},
+        {"to", true, false},  {"tto", true, false}, {"tte", true, false}, {"e", true, false},
+        {"tdt", true, false}, {"ddd", true, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct judge_route judged = after(rows[i].tries, 3);
+        if (judged.is_final != rows[i].final || judge_is_dead(&judged) != rows[i].dead)
+            fail_msg("%s: final %d dead %d", rows[i].tries, judged.is_final, judge_is_dead(&judged));
+    }
+    struct judge_route once = after("t", 1);
+    assert_true(judge_is_dead(&once));
+    struct judge_route none = {.is_final = true};
+    assert_false(judge_is_dead(&none));
+    assert_false(judge_answers(&none));
+}
+
+static void levels_follow_from_classes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *core, *aux;
+        enum judge_level level;
+    } rows[] = {
+        {"o", "o", JUDGE_FINE},       {"o", "ttt", JUDGE_WARNING}, {"o", "e", JUDGE_WARNING},
+        {"o", "ddd", JUDGE_WARNING},  {"e", "o", JUDGE_CRITICAL},  {"ttt", "o", JUDGE_CRITICAL},
+        {"ttt", "e", JUDGE_CRITICAL}, {"ddd", "o", JUDGE_NO_IDEA}, {"ddd", "ttt", JUDGE_NO_IDEA},
+        {"", "o", JUDGE_NO_IDEA},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct watch_route routes[2] = {route_of("200"), route_of("200")};
+        struct watch watch = {.routes = routes, .route_count = 2};
+        struct judge_counts counts;
+        routes[1].class = WATCH_AUX;
+        routes[1].liveness = false;
+        struct judge_route judged[2] = {after(rows[i].core, 3), after(rows[i].aux, 3)};
+        enum judge_level level = judge_all(&watch, judged, &counts);
+        if (level != rows[i].level)
+            fail_msg("core %s aux %s: level %d", rows[i].core, rows[i].aux, (int)level);
+        assert_int_equal(judge_count_dead(&watch, judged), strcmp(rows[i].core, "ttt") == 0);
+    }
+    assert_int_equal(judge_worse(JUDGE_NO_IDEA, JUDGE_CRITICAL), JUDGE_CRITICAL);
+    assert_int_equal(judge_worse(JUDGE_NO_IDEA, JUDGE_WARNING), JUDGE_NO_IDEA);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_of_answer_has_its_verdict),
+        cmocka_unit_test(a_body_must_say_what_is_expected),
+        cmocka_unit_test(json_values_are_found_and_compared_as_text),
+        cmocka_unit_test(deep_json_is_malformed),
+        cmocka_unit_test(json_strings_are_quoted_and_clean),
+        cmocka_unit_test(only_when_every_try_is_silent_a_route_is_dead),
+        cmocka_unit_test(levels_follow_from_classes),
+    };
+    return cmocka_run_group_tests_name("watch_judge", tests, NULL, NULL);
+}

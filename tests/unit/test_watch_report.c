@@ -1,0 +1,136 @@
+/* What is printed: lines, performance data, JSON that a parser takes. */
+#include "tests/unit/unit.h"
+
+#include "watchdog/json.h"
+#include "watchdog/report.h"
+
+#include <string.h>
+
+static struct watch_route routes[] = {
+    {.class = WATCH_CORE, .path = (char[]){"/"}, .liveness = true},
+    {.class = WATCH_CORE, .path = (char[]){"/api/health"}},
+    {.class = WATCH_AUX, .path = (char[]){"/a'b|c?x=1"}},
+    {.class = WATCH_AUX, .path = (char[]){"/later"}},
+};
+
+static const struct watch watch = {.routes = routes, .route_count = 4};
+static const struct rogue_list no_rogues;
+static const struct recovery no_recovery;
+
+static struct judge_route judged[] = {
+    {.tries = 1, .code = 200, .time_us = 1499, .is_final = true},
+    {.tries = 3,
+     .dead_tries = 3,
+     .time_us = 2000400,
+     .is_final = true,
+     .last = {.verdict = JUDGE_TIMEOUT, .why = "no whole answer within 2000 ms"}},
+    {.tries = 1,
+     .code = 503,
+     .time_us = 5000,
+     .is_final = true,
+     .last = {.verdict = JUDGE_ERROR, .why = "503 | \"no\""}},
+    {.tries = 0},
+};
+
+static const struct survey survey = {.routes = judged, .took_ms = 8003};
+
+static struct report make_report(void)
+{
+    struct report report = {
+        .watch = &watch, .survey = &survey, .rogues = &no_rogues, .recovery = &no_recovery};
+    report.level = judge_all(&watch, judged, &report.counts);
+    return report;
+}
+
+static void a_line_for_each_route_that_is_not_fine(void **state)
+{
+    (void)state;
+    struct report report = make_report();
+    struct buf out = {0};
+    report_note(&report, "recovery", "%s", "done");
+    report_text(&report, false, &out);
+    assert_string_equal(out.data, "recovery: done\n"
+                                  "core /api/health: no whole answer within 2000 ms (3 tries, 2000 ms)\n"
+                                  "aux /a'b|c?x=1: 503 | \"no\" (1 try, 5 ms)\n"
+                                  "aux /later: not asked\n"
+                                  "1 OK, 1 timeout/unreachable, 0 rate-limited, 1 HTTP error, 1 unknown\n");
+    buf_reset(&out);
+    report_text(&report, true, &out);
+    assert_non_null(strstr(out.data, "core /: ok, 200 in 1 ms, 1 try\n"));
+    buf_free(&out);
+}
+
+static void the_summary_is_the_one_that_is_known(void **state)
+{
+    (void)state;
+    const struct judge_counts counts = {.of = {[JUDGE_OK] = 21}};
+    struct buf out = {0};
+    report_summary(&counts, &out);
+    assert_string_equal(out.data, "21 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error");
+    buf_free(&out);
+}
+
+static void a_plugin_line_has_one_bar_and_quoted_labels(void **state)
+{
+    (void)state;
+    struct report report = make_report();
+    struct buf out = {0};
+    report_note(&report, "rogue", "%s", "cat a | b");
+    report_nagios(&report, &out);
+    assert_true(strncmp(out.data, "HEALTH CRITICAL - 1 OK, 1 timeout/unreachable, ", 47) == 0);
+    char *bar = strchr(out.data, '|');
+    assert_non_null(bar);
+    assert_null(strchr(bar + 1, '|'));
+    assert_non_null(strstr(bar, " '/'=0.001499s;;;0"));
+    assert_non_null(strstr(bar, " '/a''b_c?x_1'=0.005000s;;;0"));
+    assert_null(strstr(bar, "'/later'"));
+    assert_non_null(strstr(bar, "ok=1 timeout=1 rate_limited=0 http_error=1 unknown=1"));
+    buf_free(&out);
+}
+
+static void the_document_is_json_and_complete(void **state)
+{
+    (void)state;
+    static const char *const expected[][2] = {
+        {"status", "critical"},       {"exit_code", "2"},       {"summary.ok", "1"},
+        {"summary.timeout", "1"},     {"summary.unknown", "1"}, {"took_ms", "8003"},
+        {"recovery.action", "kill"},  {"recovery.ok", "true"},  {"routes_before", "null"},
+        {"recovery.text", "a \"b\""},
+    };
+    struct recovery recovery = {.action = POLICY_KILL, .ok = true, .took_ms = 900, .text = "a \"b\""};
+    struct rogue_list rogues = {.count = 1};
+    struct report report = make_report();
+    struct buf out = {0};
+    rogues.items[0].holder.pid = 7;
+    report.recovery = &recovery;
+    report.rogues = &rogues;
+    report_note(&report, "recovery", "%s", "line\n\"two\" \xff");
+    report_json(&report, &out);
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        if (json_check(out.data, out.len, expected[i][0], expected[i][1]) != JSON_SAYS_SO)
+            fail_msg("%s is not %s in %s", expected[i][0], expected[i][1], out.data);
+    }
+    assert_non_null(strstr(out.data, "\"rogues\":[{\"pid\":7,"));
+    buf_free(&out);
+}
+
+static void too_many_notes_are_dropped(void **state)
+{
+    (void)state;
+    struct report report = make_report();
+    for (int i = 0; i < REPORT_MAX_NOTES + 5; i++)
+        report_note(&report, "unit", "%d", i);
+    assert_int_equal(report.note_count, REPORT_MAX_NOTES);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_for_each_route_that_is_not_fine),
+        cmocka_unit_test(the_summary_is_the_one_that_is_known),
+        cmocka_unit_test(a_plugin_line_has_one_bar_and_quoted_labels),
+        cmocka_unit_test(the_document_is_json_and_complete),
+        cmocka_unit_test(too_many_notes_are_dropped),
+    };
+    return cmocka_run_group_tests_name("watch_report", tests, NULL, NULL);
+}

@@ -1,0 +1,301 @@
+/* Whose process is it: control groups; and real listeners, whose holders are this test and its children. */
+#include "tests/unit/unit.h"
+
+#include "watchdog/evict.h"
+#include "watchdog/rogue.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void a_process_belongs_by_its_control_group(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cgroup, *control_group;
+        bool belongs;
+    } rows[] = {
+        {"/system.slice/site.service", "/system.slice/site.service", true},
+        {"/system.slice/site.service/worker", "/system.slice/site.service", true},
+        {"/system.slice/site.service2", "/system.slice/site.service", false},
+        {"/system.slice/site", "/system.slice/site.service", false},
+        {"/user.slice/x/site.service", "/system.slice/site.service", false},
+        {"/", "/system.slice/site.service", false},
+        {"/anything", "/", true},
+        /* between two starts the unit has none */
+        {"/system.slice/site.service", "", true},
+        {"/a.slice/site.service/b", "", true},
+        {"/system.slice/my-site.service", "", false},
+        {"/system.slice/site.service.d", "", false},
+        {"site.service", "", false},
+        {"/", "", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rogue_belongs(rows[i].cgroup, rows[i].control_group, "site.service") != rows[i].belongs)
+            fail_msg("row %zu: %s in %s", i, rows[i].cgroup, rows[i].control_group);
+    }
+}
+
+static void a_control_group_names_its_service(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"/system.slice/nginx.service", "nginx.service"},
+        {"/user.slice/user-0.slice/user@0.service/app.slice/x.service", "user@0.service"},
+        {"/user.slice/session-1.scope", ""},
+        {"/", ""},
+        {"", ""},
+        {"/.service", ""},
+        {"/a.service.d/b", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char service[64] = "";
+        bool found = rogue_service_of(rows[i][0], service, sizeof service);
+        assert_int_equal(found, rows[i][1][0] != '\0');
+        assert_string_equal(service, rows[i][1]);
+    }
+}
+
+static char dir[32];
+static struct watch_listener listener;
+static struct unit_status unit;
+static pid_t children[4];
+
+static const char *socket_path(void)
+{
+    static struct sockaddr_un un;
+    memcpy(&un, &listener.address, sizeof un);
+    return un.sun_path;
+}
+
+static int begin_test(void **state)
+{
+    (void)state;
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    snprintf(dir, sizeof dir, "/tmp/health-rogue-XXXXXX");
+    if (mkdtemp(dir) == NULL)
+        return -1;
+    snprintf(un.sun_path, sizeof un.sun_path, "%s/s", dir);
+    listener = (struct watch_listener){.len = sizeof un};
+    memcpy(&listener.address, &un, sizeof un);
+    unit = (struct unit_status){.id = "site.service", .control_group = "/system.slice/site.service"};
+    memset(children, 0, sizeof children);
+    return 0;
+}
+
+static int end_test(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        if (children[i] > 0) {
+            kill(children[i], SIGKILL);
+            waitpid(children[i], NULL, 0);
+        }
+    }
+    unlink(socket_path());
+    return rmdir(dir);
+}
+
+static int listen_here(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&listener.address, listener.len), 0);
+    return fd;
+}
+
+/* Children listen by themselves, so that SO_PEERCRED names them. deaf: they ignore SIGTERM. */
+static void start_child(size_t i, int fd, bool deaf)
+{
+    int ready[2];
+    char byte;
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    children[i] = fork();
+    assert_true(children[i] >= 0);
+    if (children[i] == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (deaf)
+            signal(SIGTERM, SIG_IGN);
+        if (listen(fd, 8) != 0)
+            _exit(1);
+        close(ready[0]);
+        close(ready[1]);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 0);
+    close(ready[0]);
+}
+
+static void a_foreign_holder_is_a_rogue_and_this_process_is_none(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    char text[600];
+    int fd = listen_here();
+    start_child(0, fd, false);
+    rogue_find(&listener, &unit, &found); /* this process holds it as well */
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.items[0].holder.pid, children[0]);
+    assert_true(found.items[0].is_holder);
+    assert_true(evict_may(&found.items[0]));
+    rogue_describe(&found.items[0], text, sizeof text);
+    assert_non_null(strstr(text, " since 20"));
+    assert_non_null(strstr(text, "(user "));
+    close(fd);
+}
+
+static void the_unit_s_own_process_is_no_rogue(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    int fd = listen_here();
+    start_child(0, fd, false);
+    snprintf(unit.control_group, sizeof unit.control_group, "/");
+    rogue_find(&listener, &unit, &found);
+    assert_int_equal(found.count, 0);
+    close(fd);
+}
+
+static void a_socket_that_was_displaced_at_the_path_does_not_count(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    int old = listen_here();
+    start_child(0, old, false);
+    close(old);
+    unlink(socket_path());
+    int new = listen_here();
+    start_child(1, new, false);
+    close(new);
+    rogue_find(&listener, &unit, &found);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.items[0].holder.pid, children[1]);
+    unlink(socket_path()); /* nobody answers there now */
+    rogue_find(&listener, &unit, &found);
+    assert_int_equal(found.count, 0);
+}
+
+static void a_holder_that_does_not_accept_is_found_by_the_socket(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    int clients[64];
+    size_t count = 0;
+    int fd = listen_here();
+    start_child(0, fd, false);
+    close(fd);
+    while (count < 64) { /* until the backlog is full */
+        clients[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        bool full = connect(clients[count], (const struct sockaddr *)&listener.address, listener.len) != 0;
+        count++;
+        if (full)
+            break;
+    }
+    assert_in_range(count, 2, 63);
+    rogue_find(&listener, &unit, &found);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.items[0].holder.pid, children[0]);
+    while (count > 0)
+        close(clients[--count]);
+}
+
+/* rename(2) moves a socket to the path; its name in /proc is the old one. */
+static void a_holder_under_another_name_is_named_and_not_touched(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    struct sockaddr_un other = {.sun_family = AF_UNIX};
+    snprintf(other.sun_path, sizeof other.sun_path, "%s/o", dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&other, sizeof other), 0);
+    start_child(0, fd, false);
+    close(fd);
+    assert_int_equal(rename(other.sun_path, socket_path()), 0);
+    rogue_find(&listener, &unit, &found);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.items[0].holder.pid, children[0]);
+    assert_false(evict_may(&found.items[0]));
+}
+
+static bool is_gone(pid_t pid)
+{
+    return waitpid(pid, NULL, WNOHANG) == pid;
+}
+
+static void eviction_ends_polite_and_deaf_and_stopped_rogues(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    struct error err;
+    int fd = listen_here();
+    start_child(0, fd, false);
+    start_child(1, fd, true);
+    start_child(2, fd, false);
+    kill(children[2], SIGSTOP);
+    close(fd);
+    rogue_find(&listener, &unit, &found);
+    assert_int_equal(found.count, 3);
+    assert_true(evict_run(&listener, &unit, &found, &err));
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(is_gone(children[i]));
+        children[i] = 0;
+    }
+}
+
+/* What evict_run is told is old: the process that has the number now is not the one that was seen. */
+static void a_recycled_pid_is_never_hit(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    struct error err;
+    int fd = listen_here();
+    start_child(0, fd, false);
+    close(fd);
+    rogue_find(&listener, &unit, &found);
+    assert_int_equal(found.count, 1);
+    found.items[0].holder.start_ticks--; /* as if seen in an earlier life */
+    assert_false(evict_run(&listener, &unit, &found, &err));
+    assert_non_null(strstr(err.text, "still held by pid"));
+    assert_false(is_gone(children[0]));
+}
+
+static void one_that_has_let_go_of_the_listener_is_not_hit(void **state)
+{
+    (void)state;
+    struct rogue_list found;
+    struct error err;
+    int fd = listen_here();
+    start_child(0, fd, false);
+    close(fd);
+    rogue_find(&listener, &unit, &found);
+    unlink(socket_path());
+    assert_true(evict_run(&listener, &unit, &found, &err));
+    assert_false(is_gone(children[0]));
+}
+
+#define with_listener(function) cmocka_unit_test_setup_teardown(function, begin_test, end_test)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_process_belongs_by_its_control_group),
+        cmocka_unit_test(a_control_group_names_its_service),
+        with_listener(a_foreign_holder_is_a_rogue_and_this_process_is_none),
+        with_listener(the_unit_s_own_process_is_no_rogue),
+        with_listener(a_socket_that_was_displaced_at_the_path_does_not_count),
+        with_listener(a_holder_that_does_not_accept_is_found_by_the_socket),
+        with_listener(a_holder_under_another_name_is_named_and_not_touched),
+        with_listener(eviction_ends_polite_and_deaf_and_stopped_rogues),
+        with_listener(a_recycled_pid_is_never_hit),
+        with_listener(one_that_has_let_go_of_the_listener_is_not_hit),
+    };
+    return cmocka_run_group_tests_name("watch_rogue", tests, NULL, NULL);
+}

@@ -1,0 +1,119 @@
+"""A real nginx in front: its rate limit, its fallback for a dead backend, its own 502 and 504."""
+import os
+import shutil
+import socket
+
+import pytest
+
+from harness import watchdog as w
+from harness.webserver import Nginx, WebServer, free_port
+
+LIMITED = """
+daemon off; pid {dir}/nginx.pid; events {{}}
+http {{
+  access_log off; {temp}
+  limit_req_zone $binary_remote_addr zone=z:1m rate=2r/s;
+  server {{
+    listen 127.0.0.1:{port};
+    limit_req zone=z burst=3 nodelay; limit_req_status 429;
+    location / {{ proxy_pass http://127.0.0.1:{backend}; proxy_read_timeout 300ms; proxy_connect_timeout 300ms; }}
+    location /unlimited/ {{ limit_req zone=z burst=1000 nodelay; proxy_pass http://127.0.0.1:{backend};
+                            proxy_read_timeout 300ms; }}
+  }}
+}}
+"""
+
+
+class Proxy(WebServer):
+    def start(self, backend):
+        temp = " ".join(f"{name}_temp_path {self.directory}/tmp;" for name in
+                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        os.makedirs(f"{self.directory}/tmp", exist_ok=True)
+        os.chmod(f"{self.directory}/tmp", 0o777)
+        with open(f"{self.directory}/proxy.conf", "w", encoding="utf-8") as conf:
+            conf.write(LIMITED.format(dir=self.directory, temp=temp, port=self.port, backend=backend))
+        self._start([shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"), "-e",
+                     f"{self.directory}/nginx-error.log", "-c", f"{self.directory}/proxy.conf"])
+        return self
+
+
+@pytest.fixture
+def start_proxy(directory):
+    servers = []
+
+    def start(backend):
+        servers.append(Proxy(directory).start(backend))
+        return f"http://127.0.0.1:{servers[-1].port}"
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def test_130_rapid_requests_that_nginx_answers_with_429_are_soft(dog, site, systemctl, start_proxy):
+    url = start_proxy(site.port)
+    dog.write(url, "core /live", *[f"aux /{n}" for n in range(129)], unit="site", concurrency="16")
+    done = dog.run()
+    assert done.code == 0, done
+    counts = [int(part.split()[0]) for part in done.summary.split(", ")]
+    assert counts[0] + counts[2] == 130 and counts[2] > 100, done.summary
+    assert systemctl.orders() == []
+
+
+def test_a_rate_limited_core_route_is_soft_too(dog, site, systemctl, start_proxy):
+    url = start_proxy(site.port)
+    dog.write(url, *[f"core /{n}" for n in range(30)], unit="site")
+    assert dog.run().code == 0
+    assert systemctl.orders() == []
+
+
+@pytest.mark.parametrize("status,words", [("dead", "502, the proxy"), ("hung", "504, the proxy")])
+def test_a_proxy_without_backend_is_a_reason_to_recover(dog, site, systemctl, start_proxy, status, words):
+    if status == "dead":
+        site.close()
+    else:
+        site.default = w.hangs
+    dog.write(start_proxy(site.port), "core /unlimited/live", unit="site", restart_wait="1s")
+    done = dog.run()
+    assert words in done.out, done
+    assert systemctl.orders() == ["kill"]
+
+
+def test_the_house_s_nginx_without_its_backend_is_a_reason_to_recover(dog, nginx, systemctl):
+    """nginx/health-api.conf as it is shipped, in front of a socket that nobody serves."""
+    dog.write(f"http://127.0.0.1:{nginx.port}", "core /api/health/live liveness", "core /api/health", unit="health-api",
+              restart_wait="1s")
+    done = dog.run()
+    assert done.code == 2
+    assert "core /api/health/live: 503 from nginx, not from the backend (3 tries" in done.out, done
+    assert systemctl.orders() == ["kill"]
+
+
+def test_the_house_s_nginx_before_a_backend_that_hangs(dog, nginx, directory, systemctl):
+    with socket.socket(socket.AF_UNIX) as backend:
+        backend.bind(os.path.join(directory, "health-api.sock"))
+        os.chmod(os.path.join(directory, "health-api.sock"), 0o666)
+        backend.listen(64)
+        dog.write(f"http://127.0.0.1:{nginx.port}", "core /api/health/live", unit="health-api", timeout="1500ms",
+                  restart_wait="1s")
+        done = dog.run()
+    assert done.code == 2
+    assert "no whole answer within 1500 ms" in done.out or "503 from nginx" in done.out
+    assert systemctl.orders() == ["kill"]
+
+
+def test_health_api_itself_healthy_and_degraded(dog, nginx, start_backend, systemctl):
+    """The real backend behind the real nginx; its database cannot be reached the second time."""
+    backend = start_backend()
+    backend.wait_status("healthy")
+    dog.write(f"http://127.0.0.1:{nginx.port}", "core /api/health/live liveness", "core /api/health json status=healthy",
+              "aux /api/status", unit="health-api")
+    done = dog.run()
+    assert (done.code, done.summary) == (0, "3 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error"), done
+    backend.stop()
+    degraded = start_backend(PGPORT=str(free_port()))
+    degraded.wait_status("degraded")
+    done = dog.run()
+    assert done.code == 2
+    assert "core /api/health: 503, not an accepted code (1 try" in done.out
+    assert systemctl.orders() == []
+    assert isinstance(nginx, Nginx)

@@ -1,0 +1,255 @@
+"""Probing: real servers that answer, hang, drip, flood, redirect, reset; each costs no more than its deadline."""
+import os
+import socket
+import ssl
+import subprocess
+
+import pytest
+
+from harness import watchdog as w
+from harness.webserver import free_port
+
+# Three tries of 0.7 s, two waits of 50 ms, and what a loaded machine takes.
+WHOLE_S = 2.2 + 4
+
+
+def test_a_site_that_answers_is_fine(dog, site):
+    dog.write(site.url, "core /", "aux /a", "aux /b?x=1")
+    done = dog.run()
+    assert (done.code, done.out) == (0, "3 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error\n"), done
+    assert done.err == ""
+
+
+def test_the_request_names_the_watchdog_and_the_host(dog, site):
+    dog.write(site.url, "core /x?y=1", host="www.example.org")
+    assert dog.run().code == 0
+    request = site.asked("/x?y=1")[0]
+    assert "user-agent: health-watch/0.1.0\r\n" in request.lower()
+    assert "\r\nhost: www.example.org\r\n" in request.lower()
+    assert request.count("ost:") == 1
+
+
+def test_an_own_user_agent(dog, site):
+    dog.write(site.url, "core /", user_agent="our watch (ops@example.org)")
+    dog.run()
+    assert "User-Agent: our watch (ops@example.org)\r\n" in site.requests[0]
+
+
+@pytest.mark.parametrize("behaviour", [w.hangs, w.drips, w.drips_body, w.slow_headers], ids=lambda f: f.__name__)
+def test_slow_answers_end_at_the_deadline_and_are_tried_again(dog, site, behaviour):
+    site.behaviours["/slow"] = behaviour
+    dog.write(site.url, "core /", "aux /slow")
+    done = dog.run()
+    assert done.code == 1
+    assert done.summary == "1 OK, 1 timeout/unreachable, 0 rate-limited, 0 HTTP error"
+    assert done.lines[0].startswith("aux /slow: no whole answer within 700 ms (3 tries")
+    assert 2.2 <= done.seconds < WHOLE_S
+    assert len(site.asked("/slow")) == 3
+
+
+@pytest.mark.parametrize("behaviour,code,words", [
+    (w.endless_headers, 1, "malformed answer: headers of more than 65536 bytes"),
+    (w.endless_header_line, 1, "malformed answer"),
+    (w.no_http, 1, "malformed answer"),
+    (w.cut_short, 1, "malformed answer"),
+    (w.resets, 1, "closed without an answer"),
+    (w.closes, 1, "closed without an answer"),
+    (w.answers("500 Oops"), 1, "500, not an accepted code"),
+    (w.answers("302 Found", headers=["Location: /"]), 1, "302, not an accepted code"),
+    (w.answers("502 Bad Gateway"), 1, "502, the proxy reaches no backend"),
+    (w.answers("504 Gateway Timeout"), 1, "504, the proxy reaches no backend"),
+    (w.answers("503 No", headers=["x-health-source:  NGINX "]), 1, "503 from nginx"),
+    (w.answers("503 No", headers=["X-Health-Source: backend"]), 1, "503, not an accepted code"),
+    (w.answers("429 Slow down"), 0, "429, asked too often"),
+], ids=range(13))
+def test_strange_answers_are_told(dog, site, behaviour, code, words):
+    site.behaviours["/x"] = behaviour
+    dog.write(site.url, "core /", "aux /x")
+    done = dog.run()
+    assert done.code == code, done
+    assert words in done.lines[0], done
+    assert done.seconds < 5
+
+
+def test_an_endless_body_is_an_answer_after_64_kib(dog, site):
+    site.behaviours["/flood"] = w.endless_body
+    dog.write(site.url, "core /flood")
+    done = dog.run()
+    assert done.code == 0, done
+    assert done.seconds < 3
+
+
+def test_an_endless_body_is_never_the_expected_json(dog, site):
+    site.behaviours["/flood"] = w.endless_body
+    dog.write(site.url, "core /flood json status=healthy")
+    done = dog.run()
+    assert (done.code, "body of more than 65536 bytes" in done.out) == (2, True), done
+
+
+def test_redirects_are_followed_only_when_asked_to(dog, site):
+    site.behaviours.update({"/a": w.redirects_to("/b"), "/b": w.redirects_to("/c"), "/c": w.answers("200 OK"),
+                            "/loop": w.redirects_to("/loop"), "/file": w.redirects_to("file:///etc/passwd")})
+    dog.write(site.url, "core /a follow", "aux /loop follow", "aux /file follow", "aux /b")
+    done = dog.run("--verbose")
+    assert "core /a: ok, 200" in done.out, done
+    assert "aux /loop: more than 5 redirects" in done.out
+    assert "aux /file: malformed answer" in done.out
+    assert "aux /b: 302" in done.out
+    assert len(site.asked("/loop")) == 6
+
+
+def test_accepted_codes_are_the_routes_own(dog, site):
+    site.behaviours.update({"/r": w.answers("302 Found", headers=["Location: /"]), "/s": w.answers("503 Busy"),
+                            "/l": w.answers("429 Slow down")})
+    dog.write(site.url, "core /r codes 200-399", "core /s codes 200,302,503", "core /l codes 429")
+    assert dog.run().code == 0
+
+
+def test_json_is_expected_where_the_file_says_so(dog, site):
+    site.behaviours.update({"/good": w.answers("200 OK", b'{"status":"healthy","db":{"up":true}}'),
+                            "/bad": w.answers("200 OK", b'{"status":"degraded"}')})
+    dog.write(site.url, "core /good json db.up=true", "aux /bad json status=healthy")
+    done = dog.run()
+    assert done.code == 1
+    assert done.lines[0].startswith("aux /bad: 200, but status=healthy is something else")
+
+
+def test_a_transient_timeout_is_no_failure(dog, site):
+    def once_silent(server, connection, request):
+        (w.hangs if len(server.asked("/t")) == 1 else w.answers("200 OK"))(server, connection, request)
+    site.behaviours["/t"] = once_silent
+    dog.write(site.url, "core /t")
+    done = dog.run("--verbose")
+    assert done.code == 0
+    assert "core /t: ok, 200 in " in done.out and "2 tries" in done.out
+
+
+def test_routes_are_asked_at_once_and_never_more_than_allowed(dog, site):
+    def slow(server, connection, request):
+        if not server.ended.wait(0.3):
+            w.reply(connection)
+    site.default = slow
+    dog.write(site.url, "core /", *[f"aux /{n}" for n in range(20)], concurrency=7, timeout="5s")
+    done = dog.run()
+    assert done.code == 0, done
+    assert site.most_active == 7
+    assert 0.9 <= done.seconds < 0.3 * 21
+
+
+def test_21_routes_that_all_hang_take_no_longer_than_their_waves(dog, site):
+    site.default = w.hangs
+    dog.write(site.url, "core /", *[f"aux /{n}" for n in range(20)], concurrency=8)
+    done = dog.run()
+    assert done.code == 2
+    assert done.summary == "0 OK, 21 timeout/unreachable, 0 rate-limited, 0 HTTP error"
+    assert done.seconds < 9 * 0.7 + 5
+
+
+def test_a_refused_port(dog):
+    dog.write(f"http://127.0.0.1:{free_port()}", "core /")
+    done = dog.run()
+    assert done.code == 2
+    assert done.lines[0].startswith("core /: refused: Connection refused (3 tries")
+
+
+def test_a_name_without_address_is_unknown(dog):
+    dog.write("http://no-such-host.invalid", "core /", timeout="5s", connect_timeout="5s")
+    done = dog.run()
+    assert done.code == 3, done
+    assert "core /: name resolution: " in done.out
+    assert done.summary == "0 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error, 1 unknown"
+
+
+def test_a_resolver_that_is_silent_is_unknown_and_does_not_hold_up_the_run(dog, directory):
+    """In a mount namespace whose /etc/resolv.conf names a server that never answers."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.53", 53))
+        with open(f"{directory}/resolv.conf", "w", encoding="ascii") as file:
+            file.write("nameserver 127.0.0.53\noptions timeout:30 attempts:5\n")
+        with open(f"{directory}/nsswitch.conf", "w", encoding="ascii") as file:
+            file.write("hosts: dns\n")
+        dog.write("http://slow.example.org", "core /", unit="site")
+        done = subprocess.run(["unshare", "--mount", "sh", "-c",
+                               f"mount --bind {directory}/resolv.conf /etc/resolv.conf && "
+                               f"mount --bind {directory}/nsswitch.conf /etc/nsswitch.conf && "
+                               f'exec "$@"', "sh", w.PROGRAM, dog.file], env=dog.environment(), text=True,
+                              capture_output=True, timeout=30, check=False)
+    assert done.returncode == 3, done
+    assert "core /: name resolution: " in done.stdout, done
+    assert dog.systemctl.orders() == []
+
+
+@pytest.fixture
+def certificate(directory):
+    path = os.path.join(directory, "cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", path + ".key", "-out", path,
+                    "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True,
+                   capture_output=True)
+    return path
+
+
+@pytest.fixture
+def tls_site(start_site, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate + ".key")
+    return start_site(tls=context)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_unknown(dog, tls_site):
+    dog.write(tls_site.url, "core /", unit="site")
+    done = dog.run()
+    assert done.code == 3
+    assert "core /: TLS: " in done.out
+    assert tls_site.requests == [] and dog.systemctl.orders() == []
+
+
+def test_a_certificate_of_the_own_authority_is_trusted(dog, tls_site, certificate):
+    dog.write(tls_site.url, "core /", ca_file=certificate)
+    assert dog.run().code == 0
+
+
+def test_a_plain_server_on_a_tls_port_is_unknown(dog, site):
+    dog.write(site.url.replace("http:", "https:"), "core /", unit="site")
+    site.behaviours["/"] = w.hangs
+    assert dog.run().code in (2, 3)  # it waits for a line for ever, or takes the handshake for one
+
+
+def test_http_over_a_unix_socket(dog, start_site, directory):
+    site = start_site(os.path.join(directory, "http.sock"))
+    dog.write(site.url, "core /x")
+    assert dog.run().code == 0
+    assert "\r\nHost: localhost\r\n" in site.asked("/x")[0]
+
+
+def test_a_unix_socket_without_server_is_refused(dog, start_site, directory):
+    path = os.path.join(directory, "http.sock")
+    start_site(path).close()
+    dog.write(f"unix:{path}", "core /")
+    assert "core /: refused: Connection refused" in dog.run().out
+    os.unlink(path)
+    assert "core /: refused: No such file or directory" in dog.run().out
+
+
+def test_a_unix_socket_with_a_full_backlog_is_no_answer(dog, directory):
+    path = os.path.join(directory, "http.sock")
+    clients = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        for _ in range(3):
+            clients.append(socket.socket(socket.AF_UNIX))
+            clients[-1].setblocking(False)
+            clients[-1].connect_ex(path)
+        dog.write(f"unix:{path}", "core /")
+        done = dog.run()
+        for client in clients:
+            client.close()
+    assert done.code == 2, done
+    assert done.summary == "0 OK, 1 timeout/unreachable, 0 rate-limited, 0 HTTP error"
+
+
+def test_proxies_of_the_environment_are_not_used(dog, site):
+    dog.write(site.url, "core /")  # Watchdog.environment names proxies that refuse
+    assert dog.run().code == 0

@@ -1,0 +1,384 @@
+"""Recovery against a systemctl that records: when it acts, when it does not, and a systemctl that fails. What a real
+systemd does is tested in tests/system/."""
+import fcntl
+import os
+import time
+
+import pytest
+
+from harness import watchdog as w
+from harness.process import end
+from harness.wait import wait_until
+from harness.webserver import free_port
+
+RESTARTED = {"pid": 4243, "started_s_ago": 0}
+
+
+@pytest.fixture
+def hung(site, systemctl):
+    """A site that hangs until systemctl has killed its unit, which systemd then restarts."""
+    killed = os.path.join(systemctl.directory, "killed")
+    systemctl.on("kill", 'touch "$dir/killed"', says=RESTARTED)
+    site.default = lambda s, c, r: w.reply(c) if os.path.exists(killed) else w.hangs(s, c, r)
+    return site
+
+
+def test_a_hung_unit_is_killed_and_answers_again(dog, hung, systemctl):
+    dog.write(hung.url, "core /live", "aux /page", unit="site")
+    done = dog.run()
+    assert done.code == 1, done  # a recovery is worth a look even when all is fine again
+    assert systemctl.orders() == ["kill"]
+    assert "kill --no-ask-password --kill-whom=main --signal=SIGKILL -- site.service" in systemctl.calls()
+    assert done.lines[0].startswith("core /live: no whole answer within 700 ms (3 tries")
+    assert "recovery: done after " in done.out
+    assert "kill main process 4242 of site.service with SIGKILL; site.service runs as pid 4243 and answers" in done.out
+    assert done.summary == "2 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error"
+    assert 'event="recovery"' in done.err and 'event="recovered"' in done.err
+    assert dog.run().code == 0
+    assert systemctl.orders() == ["kill"]
+
+
+def test_the_report_of_a_recovery_as_json(dog, hung):
+    dog.write(hung.url, "core /live", unit="site")
+    document = dog.run("--json").document
+    assert document["status"] == "warning" and document["exit_code"] == 1
+    assert document["recovery"]["action"] == "kill" and document["recovery"]["ok"] is True
+    assert document["routes"][0]["verdict"] == "ok"
+    assert document["routes_before"][0]["verdict"] == "timeout"
+    assert document["routes_before"][0]["dead_tries"] == 3
+
+
+def test_several_dead_routes_are_one_recovery(dog, hung, systemctl):
+    dog.write(hung.url, *[f"core /{n}" for n in range(6)], unit="site")
+    assert dog.run().code == 1
+    assert systemctl.orders() == ["kill"]
+
+
+def test_slow_aux_pages_do_not_hold_up_a_recovery(dog, hung, systemctl):
+    dog.write(hung.url, *[f"aux /{n} timeout 20s" for n in range(12)], "core /live", unit="site", concurrency="4")
+    done = dog.run()
+    assert done.code == 1, done
+    assert systemctl.orders() == ["kill"]
+    assert done.seconds < 15
+
+
+def test_dry_run_says_it_and_does_nothing(dog, hung, systemctl):
+    dog.write(hung.url, "core /live", unit="site")
+    done = dog.run("--dry-run")
+    assert done.code == 2
+    assert "recovery: dry run, would now: kill main process 4242 of site.service" in done.out
+    assert systemctl.orders() == [] and not os.path.exists(dog.state) and not os.path.exists(dog.state + ".lock")
+
+
+@pytest.mark.parametrize("behaviour,code", [
+    (w.answers("503 Degraded", b'{"status":"degraded"}'), 2), (w.answers("500 Oops"), 2), (w.answers("404 No"), 2),
+    (w.answers("429 Slow down"), 0), (w.endless_headers, 2), (w.no_http, 2), (w.cut_short, 2),
+    (w.answers("403 No", headers=["X-Health-Source: nginx"]), 2),
+    (w.answers("503 No", headers=["X-Health-Source: backend"]), 2),
+], ids=range(9))
+def test_an_answer_of_any_kind_is_no_reason_to_kill(dog, site, systemctl, behaviour, code):
+    site.behaviours["/live"] = behaviour
+    dog.write(site.url, "core /live", unit="site")
+    assert dog.run().code == code
+    assert systemctl.orders() == []
+
+
+@pytest.mark.parametrize("behaviour", [
+    w.hangs, w.drips, w.closes, w.resets, w.answers("502 Bad Gateway"), w.answers("504 Gateway Timeout"),
+    w.answers("503 No", headers=["X-Health-Source: nginx"])], ids=range(7))
+def test_silence_and_the_proxy_s_word_are_reasons(dog, site, systemctl, behaviour):
+    site.behaviours["/live"] = behaviour
+    dog.write(site.url, "core /live", unit="site", restart_wait="1s")
+    done = dog.run()
+    assert done.code == 2
+    assert systemctl.orders() == ["kill"]
+    assert "recovery: FAILED after " in done.out and "no answer within 1 s" in done.out
+
+
+def test_one_try_that_is_answered_saves_the_unit(dog, site, systemctl):
+    def third_answers(server, connection, request):
+        (w.answers("503 Busy") if len(server.asked("/live")) == 3 else w.hangs)(server, connection, request)
+    site.behaviours["/live"] = third_answers
+    dog.write(site.url, "core /live", unit="site")
+    assert dog.run().code == 2
+    assert systemctl.orders() == []
+
+
+def test_aux_and_core_without_liveness_are_no_reason(dog, site, systemctl):
+    site.behaviours.update({"/slow": w.hangs, "/page": w.hangs})
+    dog.write(site.url, "core /live liveness", "core /slow", "aux /page", unit="site")
+    assert dog.run().code == 2
+    dog.write(site.url, "core /live liveness", "aux /slow", "aux /page", unit="site")
+    assert dog.run().code == 1
+    assert systemctl.orders() == []
+
+
+@pytest.mark.parametrize("says,words", [
+    ({"active": "inactive", "sub": "dead", "pid": 0}, "was stopped, or never started"),
+    ({"active": "deactivating", "sub": "stop-sigterm"}, "is being stopped"),
+    ({"active": "activating", "sub": "auto-restart", "pid": 0, "restarts": 57, "result": "exit-code"},
+     "restart loop: systemd has restarted it 57 times"),
+    ({"load": "masked", "active": "inactive", "sub": "dead", "pid": 0}, "is masked"),
+    ({"started_s_ago": 3, "restarts": 5}, "start grace"),
+    ({"active": "maintenance", "sub": "cleaning"}, "in the state maintenance"),
+], ids=["stopped", "stopping", "loop", "masked", "grace", "odd"])
+def test_a_unit_that_is_to_be_left_alone(dog, systemctl, says, words):
+    systemctl.says(**says)
+    dog.write(f"http://127.0.0.1:{free_port()}", "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 2
+    assert words in done.out
+    assert systemctl.orders() == []
+
+
+def test_a_failed_unit_is_started(dog, site, systemctl):
+    started = os.path.join(systemctl.directory, "started")
+    systemctl.says(active="failed", sub="failed", result="start-limit-hit", pid=0)
+    systemctl.on("start", 'touch "$dir/started"', says=RESTARTED)
+    site.default = lambda s, c, r: w.reply(c, *(["200 OK"] if os.path.exists(started) else ["502 Bad Gateway"]))
+    dog.write(site.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 1, done
+    assert systemctl.orders() == ["reset-failed", "start"]
+    assert "start --no-ask-password --no-block -- site.service" in systemctl.calls()
+
+
+def test_a_unit_that_stays_down_after_the_kill_is_started(dog, site, systemctl):
+    started = os.path.join(systemctl.directory, "started")
+    systemctl.on("kill", "", says={"active": "failed", "sub": "failed", "result": "signal", "pid": 0})
+    systemctl.on("start", 'touch "$dir/started"', says=RESTARTED)
+    site.default = lambda s, c, r: w.reply(c) if os.path.exists(started) else w.hangs(s, c, r)
+    dog.write(site.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 1, done
+    assert systemctl.orders() == ["kill", "reset-failed", "start"]
+
+
+def test_what_does_not_stop_is_killed_as_a_whole(dog, site, systemctl):
+    """The main process is gone, its children ignore SIGTERM: systemd would wait for TimeoutStopSec=."""
+    gone = os.path.join(systemctl.directory, "gone")
+    systemctl.on("kill", 'case "$*" in *=all*) touch "$dir/gone"; cp "$dir/all" "$dir/show" ;; '
+                         '*) cp "$dir/main" "$dir/show" ;; esac')
+    systemctl.write("main", systemctl.status(active="deactivating", sub="stop-sigterm", pid=0))
+    systemctl.write("all", systemctl.status(**RESTARTED))
+    site.default = lambda s, c, r: w.reply(c) if os.path.exists(gone) else w.hangs(s, c, r)
+    dog.write(site.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 1, done
+    assert "it does not stop: kill all its processes" in done.out
+    assert systemctl.orders() == ["kill", "kill"]
+
+
+def test_a_long_restart_pause_is_cut_short(dog, site, systemctl):
+    """RestartSec=5min; a start would stay queued until then."""
+    up = os.path.join(systemctl.directory, "up")
+    systemctl.on("kill", "", says={"active": "activating", "sub": "auto-restart", "pid": 0})
+    systemctl.on("restart", 'touch "$dir/up"', says=RESTARTED)
+    site.default = lambda s, c, r: w.reply(c) if os.path.exists(up) else w.hangs(s, c, r)
+    dog.write(site.url, "core /live", unit="site")
+    assert dog.run().code == 1
+    assert systemctl.orders() == ["kill", "restart"]
+
+
+def test_a_unit_that_ends_each_time_is_given_up(dog, systemctl):
+    systemctl.says(active="failed", sub="failed", result="exit-code", pid=0)
+    dog.write(f"http://127.0.0.1:{free_port()}", "core /live", unit="site", restart_wait="30s")
+    done = dog.run()
+    assert done.code == 2
+    assert "site.service ends each time (exit-code)" in done.out
+    assert systemctl.orders() == ["reset-failed", "start"] * 2
+    assert done.seconds < 15
+
+
+def test_the_budget_ends_a_crash_loop_and_says_so(dog, site, systemctl):
+    site.default = w.hangs
+    dog.write(site.url, "core /live", unit="site", restart_wait="1s", budget="2", timeout="200ms")
+    assert [dog.run().code for _ in range(2)] == [2, 2]
+    done = dog.run()
+    assert done.code == 2
+    assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour did not help, stopped" in done.out
+    assert 'event="no recovery"' in done.err
+    assert systemctl.orders() == ["kill", "kill"]
+
+
+def test_the_cooldown_holds_back(dog, site, systemctl):
+    site.default = w.hangs
+    dog.write(site.url, "core /live", unit="site", restart_wait="1s", cooldown="1h", timeout="200ms")
+    dog.run()
+    done = dog.run()
+    assert "cooldown of 3600 s" in done.out
+    assert systemctl.orders() == ["kill"]
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"", b"health-watch state 1 recoveries 3\nhalf", b"\0" * 100,
+                                     b"x" * 100000], ids=["garbage", "empty", "cut", "zeros", "huge"])
+def test_a_damaged_state_is_ignored_with_a_warning(dog, hung, systemctl, content):
+    with open(dog.state, "wb") as file:
+        file.write(content)
+    dog.write(hung.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 1
+    assert "state: " in done.out and "ignored, earlier recoveries are forgotten" in done.out
+    assert systemctl.orders() == ["kill"]
+    with open(dog.state, "rb") as file:
+        assert file.read().startswith(b"health-watch state 1 recoveries 1\n")
+
+
+def test_without_a_memory_there_is_no_recovery(dog, hung, systemctl, directory):
+    """A recovery that cannot be remembered could be repeated for ever: the disk is full."""
+    small = os.path.join(directory, "small")
+    os.mkdir(small)
+    if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=4k,nr_inodes=3 none {small}") != 0:
+        pytest.skip("needs a file system of its own")
+    try:
+        with open(os.path.join(small, "full"), "wb") as full:
+            full.write(b"x" * 4096)
+        dog.write(hung.url, "core /live", unit="site", state_file=os.path.join(small, "state"))
+        done = dog.run()
+        assert done.code == 2
+        assert "not begun, for it cannot be remembered" in done.out
+        assert systemctl.orders() == []
+    finally:
+        os.system(f"umount {small}")
+
+
+def test_two_runs_never_overlap(dog, site, systemctl):
+    site.default = w.hangs
+    dog.write(site.url, "core /live", unit="site", timeout="3s", tries="1", restart_wait="1s")
+    first = dog.start()
+    wait_until(lambda: site.asked("/live"), 10, "the first run is at work")
+    second = dog.start()
+    assert len(site.asked("/live")) == 1
+    outs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [2, 2], outs
+    # each asked, was silent for 3 s, and asked again after its kill: the second began when the first had ended
+    assert systemctl.orders() == ["kill", "kill"]
+
+
+def test_a_lock_that_is_never_released_is_exit_3(dog, site, systemctl):
+    dog.write(site.url, "core /live", unit="site")
+    with open(dog.state + ".lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = dog.run()
+        assert done.code == 3
+        assert "another run is at work" in done.out
+        assert site.requests == []
+        assert dog.run("--dry-run").code == 0  # needs no lock
+
+
+def test_a_run_that_is_killed_in_a_recovery_has_counted_it(dog, site, systemctl):
+    site.default = w.hangs
+    systemctl.on("kill", "sleep 60 & wait")
+    dog.write(site.url, "core /live", unit="site", budget="1", timeout="200ms")
+    process = dog.start(start_new_session=True)
+    wait_until(lambda: systemctl.orders() == ["kill"], 15, "the kill is ordered")
+    end(process, 9)
+    done = dog.run()
+    assert "RECOVERY BUDGET SPENT: 1" in done.out
+    assert systemctl.orders() == ["kill"]
+
+
+def test_a_missing_unit_is_exit_3(dog, site, systemctl):
+    systemctl.says(load="not-found", active="inactive", sub="dead", pid=0)
+    dog.write(site.url, "core /live", unit="sight")
+    done = dog.run()
+    assert done.code == 3
+    assert "unit: sight.service does not exist: no such unit" in done.out
+    site.default = w.answers("502 Bad Gateway")
+    assert dog.run().code == 3
+    assert systemctl.orders() == []
+
+
+def test_no_systemctl_is_exit_3(dog, site):
+    dog.write(site.url, "core /live", unit="site")
+    dog.systemctl.directory = dog.directory
+    environment = {**dog.environment(), "PATH": dog.directory}
+    dog.environment = lambda: environment
+    done = dog.run()
+    assert done.code == 3
+    assert "cannot ask systemd for site.service: systemctl: No such file or directory" in done.out
+
+
+@pytest.mark.parametrize("script,words", [
+    ("sleep 1000", "no end within 5000 ms"), ("echo 'Failed to connect to bus: Host is down' >&2; exit 1",
+                                              "code 1: Failed to connect to bus: Host is down"),
+    ("echo garbage; exit 0", "is missing or strange"), ("head -c 1000000 /dev/zero; exit 0", "NUL byte"),
+    ("kill -9 $$", "was ended by signal 9"), ("yes LoadState=loaded; exit 0", "no end within"),
+], ids=["hangs", "fails", "garbage", "zeros", "dies", "floods"])
+def test_a_systemctl_that_cannot_be_asked_means_no_action(dog, site, systemctl, script, words):
+    systemctl.write("on-show", script + "\n")
+    dog.write(site.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 3
+    assert words in done.out
+    site.default = w.answers("502 Bad Gateway")
+    done = dog.run()
+    assert done.code == 2, done
+    assert systemctl.orders() == []
+
+
+def test_a_slow_systemctl_is_no_obstacle(dog, hung, systemctl):
+    systemctl.write("on-show", "sleep 1\n")
+    dog.write(hung.url, "core /live", unit="site")
+    assert dog.run().code == 1
+    assert systemctl.orders() == ["kill"]
+
+
+def test_a_kill_that_is_refused_is_told_and_the_end_is_looked_at(dog, hung, systemctl):
+    """The process has ended by itself between the question and the order."""
+    systemctl.on("kill", 'touch "$dir/killed"; echo "Failed to kill unit: No main process to kill" >&2; exit 1',
+                 says=RESTARTED)
+    dog.write(hung.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 1
+    assert "No main process to kill; site.service runs as pid 4243 and answers" in done.out
+
+
+def test_a_kill_that_hangs_fails_the_recovery(dog, site, systemctl):
+    site.default = w.answers("502 Bad Gateway")
+    systemctl.write("on-kill", "sleep 1000\n")
+    dog.write(site.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 2
+    assert "recovery: FAILED after 5." in done.out and "no end within 5000 ms" in done.out
+
+
+def test_a_unit_that_is_down_while_its_routes_answer_is_a_warning(dog, site, systemctl):
+    """The port conflict: the site seemed to work, and no deploy took effect."""
+    systemctl.says(active="activating", sub="auto-restart", pid=0, restarts=312, result="exit-code")
+    dog.write(site.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 1
+    assert "unit: site.service is activating (auto-restart, 312 restarts), yet its routes answer: who serves" in done.out
+    assert systemctl.orders() == []
+
+
+def test_no_process_and_no_descriptor_is_left(dog, hung, systemctl):
+    dog.write(hung.url, "core /live", unit="site")
+    reader, writer = os.pipe()
+    process = dog.start(pass_fds=[writer])
+    os.close(writer)
+    process.communicate(timeout=60)
+    began = time.monotonic()
+    assert os.read(reader, 1) == b""  # every process that the run has started has closed it
+    assert time.monotonic() - began < 1
+    os.close(reader)
+
+
+def test_check_config_compares_loaded_units_with_their_files(dog, site, systemctl):
+    dog.write(site.url, "core /live", unit="site")
+    systemctl.says()
+    systemctl.says("health-watch.timer", reload="yes")
+    systemctl.says("health-watch.service")
+    done = dog.run("--check-config")
+    assert done.code == 1
+    assert done.lines[0] == f"{dog.file}: ok, 1 routes, 1 of them core, recovers site.service"
+    assert done.lines[1:] == ["warning: health-watch.timer has changed on disk since systemd read it: "
+                              "run systemctl daemon-reload"]
+    systemctl.says("health-watch.timer")
+    assert dog.run("--check-config").code == 0
+    systemctl.says(reload="yes")
+    assert "warning: site.service has changed on disk" in dog.run("--check-config").out
+    systemctl.says(load="not-found")
+    assert "warning: site.service does not exist" in dog.run("--check-config").out
+    assert site.requests == [] and systemctl.orders() == []

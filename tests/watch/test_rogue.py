@@ -1,0 +1,214 @@
+"""Rogue listeners: real processes that hold the service's port or socket without belonging to its unit."""
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+
+from harness import process as children
+from harness import watchdog as w
+from harness.wait import wait_until
+from harness.webserver import free_port
+
+LISTEN = """
+import os, signal, socket, sys, time
+address, polite, workers = sys.argv[1], sys.argv[2] == "polite", int(sys.argv[3])
+if not polite:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if address.startswith("/"):
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(address)
+else:
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", int(address)))
+s.listen(16)
+for _ in range(workers):
+    if os.fork() == 0:
+        break
+while True:
+    c, _ = s.accept()
+    try:
+        c.recv(65536)
+        c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nhi")
+    except OSError:
+        pass
+    c.close()
+"""
+
+LOOP = {"active": "activating", "sub": "auto-restart", "pid": 0, "restarts": 99, "result": "exit-code", "cgroup": ""}
+
+
+@pytest.fixture
+def start_rogue(directory):
+    started = []
+
+    def start(address, manner="polite", workers=0):
+        rogue = children.start([sys.executable, "-c", LISTEN, str(address), manner, str(workers)],
+                               log=os.path.join(directory, "rogue.log"))
+        started.append(rogue)
+
+        def accepts():
+            with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as probe:
+                return probe.connect_ex(address if isinstance(address, str) else ("127.0.0.1", address)) == 0
+        wait_until(accepts, 10, "the rogue listens")
+        return rogue
+    yield start
+    for rogue in started:
+        try:
+            os.killpg(rogue.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        rogue.wait()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def address(request, directory):
+    """Where the service listens, as the watch file names it and as sockets do."""
+    if request.param == "tcp":
+        port = free_port()
+        return f"http://127.0.0.1:{port}", f"tcp:127.0.0.1:{port}", port
+    path = os.path.join(directory, "service.sock")
+    return f"unix:{path}", f"unix:{path}", path
+
+
+def test_a_rogue_is_named_and_left_alone_by_default(dog, systemctl, start_rogue, address):
+    base_url, listener, at = address
+    rogue = start_rogue(at)
+    systemctl.says(**LOOP)
+    dog.write(base_url, "core /", unit="site", listener=listener)
+    done = dog.run()
+    assert done.code == 2, done
+    assert re.search(rf"rogue: {re.escape(listener)} is held by a process that is not of site.service: "
+                     rf"pid {rogue.pid} \(user \w+\) since \d{{4}}-\d\d-\d\dT[\d:.]+Z in /.*: \S*python3", done.out), done
+    assert "recovery: evict_rogue is no: not touched" in done.out
+    assert done.summary.startswith("1 OK")  # the site seems to work
+    assert rogue.poll() is None and systemctl.orders() == []
+    document = dog.run("--json").document
+    assert [entry["pid"] for entry in document["rogues"]] == [rogue.pid]
+
+
+@pytest.mark.parametrize("manner,workers", [("polite", 0), ("deaf", 0), ("polite", 2), ("deaf", 2)])
+def test_a_rogue_is_evicted_and_the_unit_comes_back(dog, systemctl, start_rogue, start_site, address, manner, workers):
+    base_url, listener, at = address
+    rogue = start_rogue(at, manner, workers)
+    systemctl.says(**LOOP)
+    systemctl.on("restart", 'touch "$dir/up"', says={"pid": 4243, "started_s_ago": 0})
+    up = os.path.join(systemctl.directory, "up")
+
+    def systemd():
+        wait_until(lambda: os.path.exists(up), 30, "the restart is ordered")
+        if isinstance(at, str):
+            os.unlink(at)
+            start_site(at)
+        else:
+            start_site(port=at)
+    manager = threading.Thread(target=systemd, daemon=True)
+    manager.start()
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
+    done = dog.run()
+    assert done.code == 1, done
+    assert rogue.wait(10) == (-signal.SIGTERM if manner == "polite" else -signal.SIGKILL)
+    assert f"evict pid {rogue.pid}" in done.out
+    assert "site.service runs as pid 4243 and answers" in done.out
+    assert systemctl.orders() == ["restart"]
+    assert done.seconds < 10
+    manager.join(10)
+
+
+def test_dry_run_names_whom_it_would_evict(dog, systemctl, start_rogue, address):
+    base_url, listener, at = address
+    rogue = start_rogue(at)
+    systemctl.says(**LOOP)
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
+    done = dog.run("--dry-run")
+    assert done.code == 2
+    assert "recovery: dry run, would now: evict the rogue and see that site.service runs" in done.out
+    assert rogue.poll() is None and systemctl.orders() == []
+
+
+def test_the_unit_s_own_process_is_no_rogue(dog, systemctl, start_rogue, address):
+    base_url, listener, at = address
+    rogue = start_rogue(at)
+    systemctl.says(cgroup="/", pid=rogue.pid)
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
+    done = dog.run()
+    assert (done.code, rogue.poll()) == (0, None), done
+
+
+def test_nobody_on_the_listener_is_no_rogue(dog, site, systemctl, address):
+    dog.write(site.url, "core /", unit="site", listener=address[1], evict_rogue="yes")
+    assert dog.run().code == 0
+
+
+def test_a_port_on_any_address_is_the_listener_too(dog, systemctl, start_rogue):
+    port = free_port()
+    rogue = start_rogue(port)
+    systemctl.says(**LOOP)
+    dog.write(f"http://127.0.0.1:{port}", "core /", unit="site", listener=f"tcp:*:{port}")
+    assert f"pid {rogue.pid} " in dog.run().out
+
+
+def test_a_hung_rogue_is_evicted_too(dog, systemctl, start_rogue, address):
+    """It accepts nothing any more: its backlog is full, every probe times out."""
+    base_url, listener, at = address
+    rogue = start_rogue(at)
+    rogue.send_signal(signal.SIGSTOP)
+    systemctl.says(**LOOP)
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes", restart_wait="1s")
+    done = dog.run()
+    assert f"evict pid {rogue.pid}" in done.out, done
+    assert rogue.wait(10) == -signal.SIGKILL
+
+
+def test_an_eviction_counts_in_the_budget(dog, systemctl, start_rogue, address):
+    base_url, listener, at = address
+    systemctl.says(**LOOP)
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes", budget="1", restart_wait="1s")
+    start_rogue(at)
+    assert dog.run().code == 2
+    if isinstance(at, str):
+        os.unlink(at)
+    rogue = start_rogue(at)
+    done = dog.run()
+    assert "RECOVERY BUDGET SPENT" in done.out
+    assert rogue.poll() is None
+
+
+def test_a_stopped_unit_s_listener_is_nobody_s_business(dog, systemctl, start_rogue, address):
+    """Somebody has stopped the unit and runs the program by hand."""
+    base_url, listener, at = address
+    rogue = start_rogue(at)
+    systemctl.says(active="inactive", sub="dead", pid=0, cgroup="")
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
+    done = dog.run()
+    assert done.code == 2
+    assert "was stopped, or never started" in done.out
+    assert rogue.poll() is None and systemctl.orders() == []
+
+
+def test_a_dead_unit_behind_a_rogue_is_not_killed_instead(dog, systemctl, start_rogue, address):
+    base_url, listener, at = address
+    rogue = start_rogue(at)
+    rogue.send_signal(signal.SIGSTOP)
+    dog.write(base_url, "core /", unit="site", listener=listener)
+    done = dog.run()
+    assert done.code == 2
+    assert "evict_rogue is no: not touched" in done.out
+    assert systemctl.orders() == []
+
+
+def test_who_may_not_look_says_so(dog, systemctl, start_rogue):
+    """An unprivileged monitoring user with --dry-run, as the plugin runs."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become somebody else")
+    port = free_port()
+    start_rogue(port)
+    dog.write(f"http://127.0.0.1:{port}", "core /", unit="site", listener=f"tcp:127.0.0.1:{port}")
+    os.chmod(systemctl.directory, 0o777)
+    done = dog.run("--dry-run", user=65534, group=65534, extra_groups=[])
+    assert done.code == 0, done
+    assert f"rogue: cannot tell who holds tcp:127.0.0.1:{port}: this user may not see it" in done.out

@@ -1,0 +1,99 @@
+/* Evicts by pidfd_send_signal(2). Main thread; owns the pidfds while it works. */
+#include "watchdog/evict.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+struct eviction {
+    const struct watch_listener *listener;
+    const struct unit_status *unit;
+    const struct rogue_list *rogues;
+    struct pollfd fds[ROGUE_MAX]; /* pidfds, -1 for one that is not touched, or is gone */
+};
+
+bool evict_may(const struct rogue *rogue)
+{
+    return rogue->is_holder && rogue->service[0] == '\0' && rogue->holder.pid > 1 &&
+           rogue->holder.pid != getpid() && rogue->holder.start_ticks != 0;
+}
+
+static bool is_in(const struct rogue_list *list, const struct rogue *wanted)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i].holder.pid == wanted->holder.pid &&
+            list->items[i].holder.start_ticks == wanted->holder.start_ticks && evict_may(&list->items[i]))
+            return true;
+    }
+    return false;
+}
+
+static void forget(struct pollfd *pidfd)
+{
+    if (pidfd->fd >= 0)
+        close(pidfd->fd);
+    pidfd->fd = -1;
+}
+
+/* To each whose pidfd is open and who is a rogue now; one that has let go of the listener is left alone. */
+static void signal_rogues(struct eviction *e, int sig)
+{
+    struct rogue_list now;
+    rogue_find(e->listener, e->unit, &now);
+    for (size_t i = 0; i < e->rogues->count; i++) {
+        /* Not permitted, or just gone: the last look says who is still there. */
+        if (!is_in(&now, &e->rogues->items[i]) ||
+            (e->fds[i].fd >= 0 && pidfd_send_signal(e->fds[i].fd, sig, NULL, 0) != 0))
+            forget(&e->fds[i]);
+    }
+}
+
+/* Until all are gone, or the time is up. */
+static void wait_gone(struct eviction *e, int64_t wait_ms)
+{
+    int64_t deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS;
+    for (;;) {
+        size_t left = 0;
+        for (size_t i = 0; i < e->rogues->count; i++)
+            left += e->fds[i].fd >= 0;
+        int64_t now_ns = clock_now_ns();
+        if (left == 0 || now_ns >= deadline_ns)
+            return;
+        if (poll(e->fds, e->rogues->count, clock_poll_timeout_ms(deadline_ns, now_ns)) < 0 && errno != EINTR)
+            return;
+        for (size_t i = 0; i < e->rogues->count; i++) {
+            if (e->fds[i].revents != 0)
+                forget(&e->fds[i]);
+        }
+    }
+}
+
+bool evict_run(const struct watch_listener *listener, const struct unit_status *unit,
+               const struct rogue_list *rogues, struct error *err)
+{
+    struct eviction e = {.listener = listener, .unit = unit, .rogues = rogues};
+    struct rogue_list left;
+    char who[200];
+    for (size_t i = 0; i < rogues->count; i++) {
+        const struct rogue *rogue = &rogues->items[i];
+        e.fds[i] =
+            (struct pollfd){.fd = evict_may(rogue) ? pidfd_open(rogue->holder.pid, 0) : -1, .events = POLLIN};
+    }
+    signal_rogues(&e, SIGTERM);
+    wait_gone(&e, EVICT_TERM_MS);
+    signal_rogues(&e, SIGKILL);
+    wait_gone(&e, EVICT_KILL_MS);
+    for (size_t i = 0; i < rogues->count; i++)
+        forget(&e.fds[i]);
+    rogue_find(listener, unit, &left);
+    if (left.count == 0)
+        return true;
+    rogue_describe(&left.items[0], who, sizeof who);
+    error_set(err, "the listener is still held by %s", who);
+    return false;
+}

@@ -1,0 +1,390 @@
+/* HTTP by libcurl's multi interface: a table of routes, a few of them under way. Main thread; owns its
+ * handles. */
+#include "watchdog/fetch.h"
+
+#include "common/clock.h"
+
+#include <ctype.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+/* libcurl keeps the deadlines; one that it overran by this much is ended from here. */
+#define OVERRUN_NS (NS_PER_S / 2)
+
+/* The least time between two looks at the queue while libcurl waits. */
+#define IDLE_MS 500
+
+struct request {
+    size_t route;
+    CURL *easy; /* NULL: waits for its turn */
+    bool is_done;
+    int64_t not_before_ns; /* while it waits */
+    int64_t started_ns;
+    size_t header_bytes;
+    bool headers_cut;
+    bool got_bytes;    /* of an answer, whatever they are */
+    bool has_resolved; /* a socket was asked for: the name has an address */
+    struct fetch_result result;
+    struct curl_slist *headers;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct run {
+    const struct watch *watch;
+    CURLM *multi;
+    struct request *requests; /* by turn: liveness first, then as in the file */
+    size_t count;
+    size_t active;
+    fetch_done_fn *done;
+    void *context;
+    bool enough;
+};
+
+static size_t take_body(char *bytes, size_t size, size_t count, void *context)
+{
+    struct request *r = context;
+    size_t len = size * count;
+    size_t room = FETCH_MAX_BYTES - r->result.body.len;
+    r->got_bytes = true;
+    buf_append(&r->result.body, bytes, len < room ? len : room);
+    r->result.body_cut = len > room;
+    return r->result.body_cut ? 0 : len; /* less than len ends the transfer */
+}
+
+/* "X-Health-Source: nginx" in any case. */
+static bool says_nginx(const char *line, size_t len)
+{
+    static const char name[] = "x-health-source:";
+    static const char value[] = "nginx";
+    size_t at = sizeof name - 1;
+    if (len < at || strncasecmp(line, name, at) != 0)
+        return false;
+    while (at < len && (line[at] == ' ' || line[at] == '\t'))
+        at++;
+    while (len > at && isspace((unsigned char)line[len - 1]))
+        len--;
+    return len - at == sizeof value - 1 && strncasecmp(line + at, value, sizeof value - 1) == 0;
+}
+
+static size_t take_header(char *line, size_t size, size_t count, void *context)
+{
+    struct request *r = context;
+    size_t len = size * count;
+    r->got_bytes = true;
+    if (len >= 5 && memcmp(line, "HTTP/", 5) == 0)
+        r->result.from_nginx = false; /* of the answer before a redirect */
+    if (says_nginx(line, len))
+        r->result.from_nginx = true;
+    r->header_bytes += len;
+    r->headers_cut = r->header_bytes > FETCH_MAX_BYTES;
+    return r->headers_cut ? 0 : len;
+}
+
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct request *r = context;
+    (void)purpose;
+    r->has_resolved = true;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* libcurl's call is variadic: each value has its exact type here. */
+static bool set_options(const struct watch *watch, const struct watch_route *route, struct request *r,
+                        const char *url)
+{
+    CURL *e = r->easy;
+    bool ok = curl_easy_setopt(e, CURLOPT_URL, url) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_PROXY, "") == CURLE_OK; /* nor one of the environment */
+    ok = ok && curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK; /* do not wait for a hung resolver */
+    ok = ok && curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)watch->connect_timeout_ms) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)route->timeout_ms) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, route->follow ? 1L : 0L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_MAXREDIRS, (long)FETCH_MAX_REDIRECTS) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_USERAGENT, watch->user_agent) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_WRITEDATA, r) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, take_header) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_HEADERDATA, r) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, r) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_ERRORBUFFER, r->error) == CURLE_OK;
+    ok = ok && curl_easy_setopt(e, CURLOPT_PRIVATE, r) == CURLE_OK;
+    if (watch->unix_path != NULL)
+        ok = ok && curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, watch->unix_path) == CURLE_OK;
+    if (watch->ca_file != NULL)
+        ok = ok && curl_easy_setopt(e, CURLOPT_CAINFO, watch->ca_file) == CURLE_OK;
+    if (r->headers != NULL)
+        ok = ok && curl_easy_setopt(e, CURLOPT_HTTPHEADER, r->headers) == CURLE_OK;
+    return ok;
+}
+
+static void release(struct run *run, struct request *r)
+{
+    if (r->easy != NULL) {
+        (void)curl_multi_remove_handle(run->multi, r->easy);
+        curl_easy_cleanup(r->easy);
+        run->active--;
+    }
+    r->easy = NULL;
+    curl_slist_free_all(r->headers);
+    r->headers = NULL;
+    buf_free(&r->result.body);
+}
+
+/* False: out of handles; the request stays without one. */
+static bool start(struct run *run, struct request *r, int64_t now_ns)
+{
+    const struct watch_route *route = &run->watch->routes[r->route];
+    struct buf text = {0};
+    r->easy = curl_easy_init();
+    if (r->easy == NULL)
+        return false;
+    run->active++;
+    r->started_ns = now_ns;
+    r->header_bytes = 0;
+    r->headers_cut = r->got_bytes = r->has_resolved = false;
+    r->result = (struct fetch_result){.outcome = FETCH_LOCAL};
+    r->error[0] = '\0';
+    if (run->watch->host != NULL) {
+        buf_appendf(&text, "Host: %s", run->watch->host);
+        r->headers = curl_slist_append(NULL, text.data);
+        buf_reset(&text);
+    }
+    buf_appendf(&text, "%s%s", run->watch->base_url, route->path);
+    bool ok = (run->watch->host == NULL || r->headers != NULL) &&
+              set_options(run->watch, route, r, text.data) &&
+              curl_multi_add_handle(run->multi, r->easy) == CURLM_OK;
+    buf_free(&text);
+    return ok;
+}
+
+/* Who did not let us connect: the other side, or our own. A Unix socket whose queue is full says EAGAIN at
+ * once, which libcurl takes for a connection in progress and then for a failure without a number. */
+static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
+{
+    switch (os_errno) {
+    case 0: return is_unix ? FETCH_REFUSED : FETCH_LOCAL;
+    case ECONNREFUSED:
+    case ENOENT: return FETCH_REFUSED;
+    case ECONNRESET: return FETCH_RESET;
+    case ETIMEDOUT: return FETCH_TIMEOUT;
+    default: return FETCH_LOCAL;
+    }
+}
+
+static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, long os_errno, bool is_unix)
+{
+    bool has_status = r->result.code != 0;
+    switch (code) {
+    case CURLE_OK: return FETCH_ANSWER;
+    case CURLE_OPERATION_TIMEDOUT: return r->has_resolved ? FETCH_TIMEOUT : FETCH_UNRESOLVED;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY: return FETCH_UNRESOLVED;
+    case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno, is_unix);
+    case CURLE_TOO_MANY_REDIRECTS: return FETCH_REDIRECTS;
+    case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_ANSWER : FETCH_MALFORMED;
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR: return has_status || r->got_bytes ? FETCH_MALFORMED : FETCH_RESET;
+    case CURLE_PARTIAL_FILE:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL: /* also the answer of a server that is none of HTTP/1 */
+    case CURLE_BAD_CONTENT_ENCODING:
+    case CURLE_URL_MALFORMAT: /* of a redirect: base_url and path were looked at */
+    case CURLE_HTTP2: return FETCH_MALFORMED;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_SHUTDOWN_FAILED: return FETCH_TLS;
+    default: return r->got_bytes ? FETCH_MALFORMED : FETCH_LOCAL;
+    }
+}
+
+static void describe(struct request *r, CURLcode code, long os_errno)
+{
+    char *out = r->result.detail;
+    if (r->headers_cut)
+        snprintf(r->result.detail, sizeof r->result.detail, "headers of more than %d bytes", FETCH_MAX_BYTES);
+    else if (r->result.outcome == FETCH_ANSWER)
+        *out = '\0';
+    else if (r->result.outcome == FETCH_REFUSED && os_errno == 0)
+        snprintf(r->result.detail, sizeof r->result.detail, "the socket's queue is full");
+    else if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
+        snprintf(r->result.detail, sizeof r->result.detail, "%s", strerror((int)os_errno));
+    else
+        snprintf(r->result.detail, sizeof r->result.detail, "%.120s",
+                 r->error[0] != '\0' ? r->error : curl_easy_strerror(code));
+    for (; *out != '\0'; out++) {
+        if (!isprint((unsigned char)*out))
+            *out = '?';
+    }
+}
+
+static void finish(struct run *run, struct request *r, CURLcode code)
+{
+    long status = 0;
+    long os_errno = 0;
+    long redirects = 0;
+    int64_t now_ns = clock_now_ns();
+    if (r->easy != NULL) {
+        (void)curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+        (void)curl_easy_getinfo(r->easy, CURLINFO_OS_ERRNO, &os_errno);
+        (void)curl_easy_getinfo(r->easy, CURLINFO_REDIRECT_COUNT, &redirects);
+    }
+    r->result.code = (int)status;
+    r->result.redirects = (int)redirects;
+    r->result.time_us = (now_ns - r->started_ns) / NS_PER_US;
+    r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
+    describe(r, code, os_errno);
+    enum fetch_next next = run->done(run->context, r->route, &r->result);
+    release(run, r);
+    r->is_done = next != FETCH_AGAIN;
+    r->not_before_ns = now_ns + run->watch->retry_wait_ms * NS_PER_MS;
+    run->enough = run->enough || next == FETCH_ENOUGH;
+}
+
+/* While a liveness route may want another try, one turn is kept free of slow pages. */
+static bool may_start(const struct run *run, const struct request *r)
+{
+    bool is_liveness = run->watch->routes[r->route].liveness;
+    size_t liveness_left = 0;
+    size_t others = 0;
+    for (size_t i = 0; i < run->count; i++) {
+        const struct request *other = &run->requests[i];
+        bool counts = run->watch->routes[other->route].liveness;
+        liveness_left += counts && !other->is_done;
+        others += !counts && other->easy != NULL;
+    }
+    if (run->active >= (size_t)run->watch->concurrency)
+        return false;
+    return is_liveness || liveness_left == 0 || others + 1 < (size_t)run->watch->concurrency;
+}
+
+/* Starts what may start. Returns when the next one may, CLOCK_NEVER when none waits for its time. */
+static int64_t start_waiting(struct run *run, int64_t now_ns)
+{
+    int64_t next_ns = CLOCK_NEVER;
+    for (size_t i = 0; i < run->count && !run->enough; i++) {
+        struct request *r = &run->requests[i];
+        if (r->is_done || r->easy != NULL)
+            continue;
+        if (r->not_before_ns > now_ns) {
+            next_ns = r->not_before_ns < next_ns ? r->not_before_ns : next_ns;
+        } else if (may_start(run, r) && !start(run, r, now_ns)) {
+            finish(run, r, CURLE_FAILED_INIT);
+        }
+    }
+    return next_ns;
+}
+
+/* True when a turn has become free. */
+static bool finish_ended(struct run *run)
+{
+    bool any = false;
+    CURLMsg *message;
+    int left;
+    while (!run->enough && (message = curl_multi_info_read(run->multi, &left)) != NULL) {
+        char *request = NULL;
+        CURLcode code = message->data.result;
+        if (message->msg == CURLMSG_DONE &&
+            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK)
+            finish(run, (struct request *)(void *)request, code);
+        any = true;
+    }
+    return any;
+}
+
+static void end_overdue(struct run *run, int64_t now_ns)
+{
+    for (size_t i = 0; i < run->count && !run->enough; i++) {
+        struct request *r = &run->requests[i];
+        int64_t limit_ns = run->watch->routes[r->route].timeout_ms * NS_PER_MS + OVERRUN_NS;
+        if (r->easy != NULL && now_ns - r->started_ns > limit_ns)
+            finish(run, r, CURLE_OPERATION_TIMEDOUT);
+    }
+}
+
+static bool all_done(const struct run *run)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        if (!run->requests[i].is_done)
+            return false;
+    }
+    return true;
+}
+
+static bool loop(struct run *run, struct error *err)
+{
+    while (!run->enough && !all_done(run)) {
+        int64_t next_ns = start_waiting(run, clock_now_ns());
+        int running;
+        CURLMcode code = curl_multi_perform(run->multi, &running);
+        if (finish_ended(run))
+            continue;
+        int64_t now_ns = clock_now_ns();
+        end_overdue(run, now_ns);
+        if (run->enough || all_done(run))
+            break;
+        int wait_ms = clock_poll_timeout_ms(next_ns, now_ns);
+        if (code == CURLM_OK)
+            code = curl_multi_poll(run->multi, NULL, 0, wait_ms < 0 || wait_ms > IDLE_MS ? IDLE_MS : wait_ms,
+                                   NULL);
+        if (code != CURLM_OK) {
+            error_set(err, "libcurl: %s", curl_multi_strerror(code));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The routes that are wanted, in the order of their turn. */
+static void line_up(struct run *run, const bool *wanted)
+{
+    for (int liveness = 1; liveness >= 0; liveness--) {
+        for (size_t i = 0; i < run->watch->route_count; i++) {
+            if (wanted[i] && run->watch->routes[i].liveness == (liveness == 1))
+                run->requests[run->count++].route = i;
+        }
+    }
+}
+
+bool fetch_run(const struct watch *watch, const bool *wanted, fetch_done_fn *done, void *context,
+               struct error *err)
+{
+    struct run run = {.watch = watch, .done = done, .context = context};
+    bool ok = false;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        error_set(err, "libcurl cannot be initialised");
+        return false;
+    }
+    run.requests = mem_calloc(watch->route_count, sizeof *run.requests);
+    line_up(&run, wanted);
+    run.multi = curl_multi_init();
+    if (run.multi == NULL)
+        error_set(err, "libcurl: no multi handle");
+    else
+        ok = loop(&run, err);
+    for (size_t i = 0; i < run.count; i++)
+        release(&run, &run.requests[i]);
+    if (run.multi != NULL)
+        (void)curl_multi_cleanup(run.multi);
+    curl_global_cleanup();
+    free(run.requests);
+    return ok;
+}

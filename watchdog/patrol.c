@@ -1,0 +1,243 @@
+/* One run of the watchdog, top to bottom. Main thread; owns the lock, both looks and the report. */
+#include "watchdog/patrol.h"
+
+#include "common/log.h"
+#include "watchdog/policy.h"
+#include "watchdog/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STATE_DIRECTORY "/var/lib/health-watch"
+
+/* A run takes some seconds at most unless it recovers; whoever starts a second one by hand waits so long. */
+#define LOCK_WAIT_MS 10000
+
+struct patrol {
+    const struct watch *watch;
+    const struct patrol_options *options;
+    char state_path[4096];
+    int lock;
+    struct state state;
+    struct survey first;
+    struct survey second; /* after a recovery */
+    struct unit_status unit;
+    bool unit_known;
+    bool cannot_guard; /* no such unit, or no systemd: a configuration error whatever the routes say */
+    struct rogue_list rogues;
+    struct recovery recovery;
+    struct report report;
+};
+
+void patrol_state_path(const struct watch *watch, char *out, size_t out_size)
+{
+    const char *directory = getenv("STATE_DIRECTORY");
+    if (watch->state_file != NULL) {
+        snprintf(out, out_size, "%s", watch->state_file);
+        return;
+    }
+    if (directory == NULL || directory[0] != '/')
+        directory = STATE_DIRECTORY;
+    /* Several directories are separated by colons; ours is the first. */
+    snprintf(out, out_size, "%.*s/%s.state", (int)strcspn(directory, ":"), directory, watch->unit);
+}
+
+static void raise_level(struct patrol *p, enum judge_level level)
+{
+    p->report.level = judge_worse(p->report.level, level);
+}
+
+/* False: another run is at work, or the lock cannot be had; out says so. */
+static bool take_lock(struct patrol *p, struct buf *out)
+{
+    struct error err = {0};
+    if (p->watch->unit == NULL || p->options->dry_run)
+        return true;
+    p->lock = state_lock(p->state_path, LOCK_WAIT_MS, &err);
+    if (p->lock >= 0)
+        return true;
+    buf_appendf(out, "health-watch: %s; without it nothing is done (--dry-run needs none)\n", err.text);
+    return false;
+}
+
+static void load_state(struct patrol *p)
+{
+    struct error err = {0};
+    if (p->watch->unit == NULL || state_load(p->state_path, &p->state, &err))
+        return;
+    report_note(&p->report, "state", "%s: ignored, earlier recoveries are forgotten", err.text);
+    log_event(LOG_LEVEL_WARN, "state ignored", LOG_STR("error", err.text));
+}
+
+static void ask_systemd(struct patrol *p)
+{
+    struct error err = {0};
+    if (p->watch->unit == NULL)
+        return;
+    enum unit_answer answer = unit_show(p->watch->unit, &p->unit, &err);
+    p->unit_known = answer == UNIT_OK && (p->unit.load == UNIT_LOADED || p->unit.load == UNIT_MASKED);
+    p->cannot_guard = answer == UNIT_NO_SYSTEMD || (answer == UNIT_OK && !p->unit_known);
+    if (answer != UNIT_OK) {
+        report_note(&p->report, "unit", "cannot ask systemd for %s: %s", p->watch->unit, err.text);
+        raise_level(p, JUDGE_NO_IDEA);
+    } else if (!p->unit_known) {
+        report_note(&p->report, "unit", "%s %s", p->watch->unit,
+                    p->unit.load == UNIT_NOT_FOUND ? "does not exist: no such unit"
+                                                   : "cannot be loaded by systemd");
+    }
+}
+
+static void find_rogues(struct patrol *p)
+{
+    char who[600];
+    if (!p->unit_known || p->watch->socket.len == 0)
+        return;
+    rogue_find(&p->watch->socket, &p->unit, &p->rogues);
+    for (size_t i = 0; i < p->rogues.count; i++) {
+        rogue_describe(&p->rogues.items[i], who, sizeof who);
+        report_note(&p->report, "rogue", "%s is held by a process that is not of %s: %s", p->watch->listener,
+                    p->watch->unit, who);
+        raise_level(p, JUDGE_CRITICAL);
+    }
+    if (p->rogues.count == 0 && p->rogues.unseen)
+        report_note(&p->report, "rogue", "cannot tell who holds %s: this user may not see it",
+                    p->watch->listener);
+}
+
+/* Before it is done: a run that is killed on the way, or a disk that is full, must not make the budget
+ * endless. */
+static bool remember(struct patrol *p, const struct state_time *now)
+{
+    struct error err = {0};
+    state_add(&p->state, now);
+    if (state_save(p->state_path, &p->state, &err))
+        return true;
+    report_note(&p->report, "recovery", "not begun, for it cannot be remembered: %s", err.text);
+    log_event(LOG_LEVEL_ERROR, "state not written", LOG_STR("error", err.text));
+    raise_level(p, JUDGE_CRITICAL);
+    return false;
+}
+
+static void tell_recovery(struct patrol *p)
+{
+    const struct recovery *r = &p->recovery;
+    report_note(&p->report, "recovery", "%s after %" PRId64 ".%" PRId64 " s: %s", r->ok ? "done" : "FAILED",
+                r->took_ms / 1000, r->took_ms % 1000 / 100, r->text);
+    /* Even a good end is worth a look. */
+    raise_level(p, r->ok ? JUDGE_WARNING : JUDGE_CRITICAL);
+}
+
+static void decide_and_act(struct patrol *p)
+{
+    struct state_time now;
+    struct policy_decision decision;
+    state_now(&now);
+    struct policy_facts facts = {
+        .watch = p->watch,
+        .dead = judge_count_dead(p->watch, p->first.routes),
+        .unit = &p->unit,
+        .rogues = &p->rogues,
+        .state = &p->state,
+        .now = &now,
+    };
+    policy_decide(&facts, &decision);
+    if (decision.why[0] == '\0')
+        return;
+    if (decision.action == POLICY_NOTHING) {
+        report_note(&p->report, "recovery", "%s", decision.why);
+        log_event(LOG_LEVEL_ERROR, "no recovery", LOG_STR("why", decision.why));
+    } else if (p->options->dry_run) {
+        report_note(&p->report, "recovery", "dry run, would now: %s", decision.why);
+    } else if (remember(p, &now)) {
+        recover_run(&facts, decision.action, &p->first, &p->recovery);
+        tell_recovery(p);
+    }
+}
+
+/* The incident where a deploy took no effect: the site answers, but not from this unit. */
+static void compare_unit_with_routes(struct patrol *p)
+{
+    bool is_down =
+        p->unit.state == UNIT_FAILED || p->unit.state == UNIT_RESTARTING || p->unit.state == UNIT_INACTIVE;
+    size_t answering = 0;
+    for (size_t i = 0; i < p->watch->route_count; i++)
+        answering += p->watch->routes[i].liveness && judge_answers(&p->first.routes[i]);
+    if (!p->unit_known || !is_down || answering == 0 || p->rogues.count > 0)
+        return;
+    report_note(&p->report, "unit",
+                "%s is %s (%s, %" PRId64 " restarts), yet its routes answer: who serves them?", p->unit.id,
+                p->unit.active, p->unit.sub, p->unit.restarts);
+    raise_level(p, JUDGE_WARNING);
+}
+
+/* False: err says why no look is possible. */
+static bool look_and_act(struct patrol *p, struct error *err)
+{
+    if (!survey_run(&p->first, p->watch, p->watch->unit != NULL, err))
+        return false;
+    ask_systemd(p);
+    find_rogues(p);
+    if (p->unit_known)
+        decide_and_act(p);
+    compare_unit_with_routes(p);
+    if (p->recovery.action != POLICY_NOTHING) {
+        survey_init(&p->second, p->watch);
+        return survey_run(&p->second, p->watch, false, err);
+    }
+    return survey_run(&p->first, p->watch, false, err);
+}
+
+static void finish_report(struct patrol *p, struct buf *out)
+{
+    struct report *report = &p->report;
+    bool has_second = p->second.routes != NULL;
+    report->watch = p->watch;
+    report->before = has_second ? &p->first : NULL;
+    report->survey = has_second ? &p->second : &p->first;
+    report->rogues = &p->rogues;
+    report->recovery = &p->recovery;
+    raise_level(p, judge_all(p->watch, report->survey->routes, &report->counts));
+    if (p->recovery.action == POLICY_EVICT && p->recovery.ok)
+        report->level =
+            judge_worse(JUDGE_WARNING, judge_all(p->watch, report->survey->routes, &report->counts));
+    if (p->cannot_guard)
+        report->level = JUDGE_NO_IDEA;
+    switch (p->options->format) {
+    case PATROL_JSON: report_json(report, out); break;
+    case PATROL_NAGIOS: report_nagios(report, out); break;
+    case PATROL_VERBOSE: report_text(report, true, out); break;
+    case PATROL_TEXT: report_text(report, false, out); break;
+    }
+}
+
+enum judge_level patrol_run(const struct watch *watch, const struct patrol_options *options, struct buf *out)
+{
+    struct patrol *p = mem_calloc(1, sizeof *p);
+    struct error err = {0};
+    enum judge_level level = JUDGE_NO_IDEA;
+    p->watch = watch;
+    p->options = options;
+    p->lock = -1;
+    survey_init(&p->first, watch);
+    if (watch->unit != NULL)
+        patrol_state_path(watch, p->state_path, sizeof p->state_path);
+    if (!take_lock(p, out))
+        goto out;
+    load_state(p);
+    if (look_and_act(p, &err)) {
+        finish_report(p, out);
+        level = p->report.level;
+    } else {
+        buf_appendf(out, "health-watch: %s\n", err.text);
+    }
+out:
+    if (p->lock >= 0)
+        close(p->lock);
+    survey_free(&p->first);
+    survey_free(&p->second);
+    free(p);
+    return level;
+}

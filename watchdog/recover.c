@@ -1,0 +1,189 @@
+/* The procedure of a recovery: the first order, then step by step what policy_next says. Main thread; no
+ * state. */
+#include "watchdog/recover.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "watchdog/evict.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+/* Between two looks at the unit. */
+#define LOOK_NS (100 * NS_PER_MS)
+
+struct procedure {
+    const struct policy_facts *facts;
+    const struct survey *before;
+    struct policy_progress progress;
+    struct recovery *out;
+    int64_t began_ns;
+};
+
+/* Adds to what was done. */
+__attribute__((format(printf, 2, 3))) static void tell(struct procedure *p, const char *format, ...)
+{
+    char *text = p->out->text;
+    size_t used = strlen(text);
+    va_list args;
+    if (used > 0 && used + 2 < sizeof p->out->text) {
+        memcpy(text + used, "; ", 3);
+        used += 2;
+    }
+    va_start(args, format);
+    vsnprintf(text + used, sizeof p->out->text - used, format, args);
+    va_end(args);
+    log_event(LOG_LEVEL_NOTICE, "recovery", LOG_STR("unit", p->facts->watch->unit),
+              LOG_STR("step", text + used));
+}
+
+static int64_t elapsed_ms(const struct procedure *p)
+{
+    return (clock_now_ns() - p->began_ns) / NS_PER_MS;
+}
+
+/* An order that is refused is told and not fatal: the next look at the unit decides. False: systemd is not
+ * there. */
+static bool obeyed(struct procedure *p, enum unit_answer answer, const struct error *err)
+{
+    if (answer == UNIT_OK)
+        return true;
+    tell(p, "%s", err->text);
+    return answer == UNIT_REFUSED;
+}
+
+static bool kill_main(struct procedure *p, pid_t pid)
+{
+    struct error err = {0};
+    const char *unit = p->facts->watch->unit;
+    if (pid > 0) {
+        tell(p, "kill main process %d of %s with SIGKILL", (int)pid, unit);
+        return obeyed(p, unit_kill_main(unit, &err), &err);
+    }
+    tell(p, "systemd knows no main process of %s: kill all its processes with SIGKILL", unit);
+    return obeyed(p, unit_kill_all(unit, &err), &err);
+}
+
+static bool start(struct procedure *p)
+{
+    struct error err = {0};
+    tell(p, "start it");
+    return obeyed(p, unit_start(p->facts->watch->unit, &err), &err);
+}
+
+static void tell_rogues(struct procedure *p)
+{
+    for (size_t i = 0; i < p->facts->rogues->count; i++) {
+        const struct rogue *rogue = &p->facts->rogues->items[i];
+        if (evict_may(rogue))
+            tell(p, "evict pid %d", (int)rogue->holder.pid);
+    }
+}
+
+/* False: it makes no sense to go on. */
+static bool begin(struct procedure *p, enum policy_action action)
+{
+    struct error err = {0};
+    const struct unit_status *unit = p->facts->unit;
+    switch (action) {
+    case POLICY_KILL: p->progress.old_pid = unit->main_pid; return kill_main(p, unit->main_pid);
+    case POLICY_START: p->progress.starts = 1; return start(p);
+    case POLICY_EVICT:
+        tell_rogues(p);
+        if (!evict_run(&p->facts->watch->socket, unit, p->facts->rogues, &err)) {
+            tell(p, "%s", err.text);
+            return false;
+        }
+        if (unit->state == UNIT_RESTARTING) {
+            p->progress.restarted = true;
+            return obeyed(p, unit_restart(p->facts->watch->unit, &err), &err);
+        }
+        return true;
+    case POLICY_NOTHING: break;
+    }
+    return false;
+}
+
+static bool answers(struct procedure *p)
+{
+    struct error err = {0};
+    bool yes;
+    if (survey_ask_dead(p->before, p->facts->watch, &yes, &err))
+        return yes;
+    tell(p, "%s", err.text);
+    return false;
+}
+
+enum end { GO_ON, RECOVERED, FAILED };
+
+static enum end take_step(struct procedure *p, enum policy_step step, const struct unit_status *unit)
+{
+    struct error err = {0};
+    const char *name = p->facts->watch->unit;
+    bool ok = true;
+    switch (step) {
+    case POLICY_WAIT: break;
+    case POLICY_ASK:
+        if (!answers(p))
+            break;
+        tell(p, "%s runs as pid %d and answers", name, (int)unit->main_pid);
+        return RECOVERED;
+    case POLICY_KILL_MAIN: ok = kill_main(p, unit->main_pid); break;
+    case POLICY_KILL_ALL:
+        tell(p, "it does not stop: kill all its processes");
+        ok = obeyed(p, unit_kill_all(name, &err), &err);
+        break;
+    case POLICY_START_IT: ok = start(p); break;
+    case POLICY_RESTART_IT:
+        tell(p, "systemd waits with its restart: restart it now");
+        ok = obeyed(p, unit_restart(name, &err), &err);
+        break;
+    case POLICY_GIVE_UP: tell(p, "%s ends each time (%s)", name, unit->result); return FAILED;
+    }
+    return ok ? GO_ON : FAILED;
+}
+
+static enum end follow(struct procedure *p)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_NS};
+    struct unit_status unit = {.active = "unknown"};
+    struct error err = {0};
+    enum end end = GO_ON;
+    while (end == GO_ON && elapsed_ms(p) < p->facts->watch->restart_wait_ms) {
+        enum policy_step step = POLICY_WAIT;
+        enum unit_answer answer = unit_show(p->facts->watch->unit, &unit, &err);
+        if (answer == UNIT_OK)
+            step = policy_next(&p->progress, &unit, elapsed_ms(p));
+        else
+            snprintf(unit.active, sizeof unit.active, "not to be asked");
+        end = take_step(p, step, &unit);
+        if (end == GO_ON)
+            nanosleep(&pause, NULL);
+    }
+    if (end == GO_ON)
+        tell(p, "no answer within %" PRId64 " s, %s is %s (%s)", p->facts->watch->restart_wait_ms / 1000,
+             p->facts->watch->unit, unit.active, unit.sub);
+    return end;
+}
+
+void recover_run(const struct policy_facts *facts, enum policy_action action, const struct survey *before,
+                 struct recovery *out)
+{
+    struct procedure p = {.facts = facts, .before = before, .out = out, .began_ns = clock_now_ns()};
+    *out = (struct recovery){.action = action};
+    out->ok = begin(&p, action) && follow(&p) == RECOVERED;
+    out->took_ms = elapsed_ms(&p);
+    log_event(out->ok ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR, out->ok ? "recovered" : "recovery failed",
+              LOG_STR("unit", facts->watch->unit), LOG_INT("took_ms", out->took_ms));
+}
+
+const char *recover_action_name(enum policy_action action)
+{
+    static const char *const names[] = {[POLICY_NOTHING] = "none",
+                                        [POLICY_KILL] = "kill",
+                                        [POLICY_START] = "start",
+                                        [POLICY_EVICT] = "evict"};
+    return names[action];
+}

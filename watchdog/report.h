@@ -1,0 +1,49 @@
+/* What is printed: lines for people, one JSON document, or what a monitoring plugin prints. Main thread. */
+#ifndef WATCHDOG_REPORT_H
+#define WATCHDOG_REPORT_H
+
+#include "common/buf.h"
+#include "watchdog/recover.h"
+#include "watchdog/rogue.h"
+#include "watchdog/survey.h"
+
+#include <stdbool.h>
+
+#define REPORT_MAX_NOTES 16
+
+struct report_note {
+    const char *about; /* "unit", "rogue", "recovery", "state", "probe": a literal */
+    char text[640];
+};
+
+struct report {
+    const struct watch *watch;
+    const struct survey *before;     /* what led to a recovery; NULL when there was none */
+    const struct survey *survey;     /* the last look */
+    const struct rogue_list *rogues; /* of the first look */
+    const struct recovery *recovery;
+    enum judge_level level;
+    struct judge_counts counts;
+    size_t note_count;
+    struct report_note notes[REPORT_MAX_NOTES];
+};
+
+/* Adds a line; past REPORT_MAX_NOTES it is dropped. */
+__attribute__((format(printf, 3, 4))) void report_note(struct report *report, const char *about,
+                                                       const char *format, ...);
+
+/* "21 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error"; what is unknown is added when there is any.
+ */
+void report_summary(const struct judge_counts *counts, struct buf *out);
+
+/* A line for each route that is not fine (verbose: for each), the notes, the summary. */
+void report_text(const struct report *report, bool verbose, struct buf *out);
+
+/* One line with performance data, then the lines of report_text without the summary (Monitoring Plugins
+ * Development Guidelines, 2.6). */
+void report_nagios(const struct report *report, struct buf *out);
+
+/* One document, described in README. */
+void report_json(const struct report *report, struct buf *out);
+
+#endif

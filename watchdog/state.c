@@ -1,0 +1,257 @@
+/* The memory of recoveries, as watchdog/state.h promises. Main thread; owns no descriptor but the one that it
+ * returns. */
+#include "watchdog/state.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HEADER        "health-watch state 1 recoveries %zu\n"
+#define FILE_MAX      16384
+#define LOCK_POLL_NS  (50 * NS_PER_MS)
+#define BOOT_ID_FILE  "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_CHARS "0123456789abcdef-"
+
+void state_now(struct state_time *out)
+{
+    struct buf text = {0};
+    struct error err = {0};
+    *out = (struct state_time){.boot_ms = clock_now_ns() / NS_PER_MS, .wall_ms = clock_wall_ms()};
+    snprintf(out->boot_id, sizeof out->boot_id, "unknown");
+    if (buf_read_file(&text, BOOT_ID_FILE, 256, &err) && text.len >= STATE_BOOT_ID_SIZE - 1)
+        snprintf(out->boot_id, sizeof out->boot_id, "%.*s", STATE_BOOT_ID_SIZE - 1, text.data);
+    buf_free(&text);
+}
+
+int64_t state_age_ms(const struct state_time *then, const struct state_time *now)
+{
+    int64_t age_ms = now->boot_ms - then->boot_ms;
+    if (strcmp(then->boot_id, now->boot_id) != 0) {
+        age_ms = now->wall_ms - then->wall_ms;
+        age_ms = age_ms < now->boot_ms ? now->boot_ms : age_ms;
+    }
+    return age_ms < 0 ? 0 : age_ms;
+}
+
+size_t state_count_recent(const struct state *state, const struct state_time *now)
+{
+    size_t recent = 0;
+    for (size_t i = 0; i < state->count; i++)
+        recent += state_age_ms(&state->recoveries[i], now) < STATE_WINDOW_MS;
+    return recent;
+}
+
+int64_t state_last_age_ms(const struct state *state, const struct state_time *now)
+{
+    int64_t least_ms = INT64_MAX;
+    for (size_t i = 0; i < state->count; i++) {
+        int64_t age_ms = state_age_ms(&state->recoveries[i], now);
+        least_ms = age_ms < least_ms ? age_ms : least_ms;
+    }
+    return least_ms;
+}
+
+static int compare_ms(const void *left, const void *right)
+{
+    const int64_t *a = left;
+    const int64_t *b = right;
+    return (*a > *b) - (*a < *b);
+}
+
+int64_t state_wait_ms(const struct state *state, const struct state_time *now, int64_t budget)
+{
+    int64_t ages_ms[STATE_MAX];
+    for (size_t i = 0; i < state->count; i++)
+        ages_ms[i] = state_age_ms(&state->recoveries[i], now);
+    if (budget <= 0)
+        return INT64_MAX;
+    if ((size_t)budget > state->count)
+        return 0;
+    qsort(ages_ms, state->count, sizeof ages_ms[0], compare_ms);
+    int64_t left_ms = STATE_WINDOW_MS - ages_ms[budget - 1];
+    return left_ms > 0 ? left_ms : 0;
+}
+
+void state_add(struct state *state, const struct state_time *now)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < state->count; i++) {
+        if (state_age_ms(&state->recoveries[i], now) < STATE_WINDOW_MS)
+            state->recoveries[kept++] = state->recoveries[i];
+    }
+    if (kept == STATE_MAX) {
+        kept--;
+        memmove(state->recoveries, state->recoveries + 1, kept * sizeof state->recoveries[0]);
+    }
+    state->recoveries[kept] = *now;
+    state->count = kept + 1;
+}
+
+void state_format(const struct state *state, struct buf *out)
+{
+    buf_appendf(out, HEADER, state->count);
+    for (size_t i = 0; i < state->count; i++) {
+        const struct state_time *t = &state->recoveries[i];
+        buf_appendf(out, "%s %" PRId64 " %" PRId64 "\n", t->boot_id, t->boot_ms, t->wall_ms);
+    }
+}
+
+/* One line from *at; moves it behind. */
+static bool parse_time(const char **at, struct state_time *out)
+{
+    char id[STATE_BOOT_ID_SIZE];
+    int used = 0;
+    if (sscanf(*at, "%36[0-9a-z-] %" SCNd64 " %" SCNd64 "%n", id, &out->boot_ms, &out->wall_ms, &used) != 3 ||
+        used == 0 || (*at)[used] != '\n' || out->boot_ms < 0)
+        return false;
+    memcpy(out->boot_id, id, sizeof id);
+    *at += used + 1;
+    return true;
+}
+
+bool state_parse(const char *text, size_t len, struct state *out)
+{
+    struct buf copy = {0};
+    size_t count = 0;
+    bool ok = false;
+    *out = (struct state){0};
+    buf_append(&copy, text, len);
+    const char *at = copy.data;
+    const char *newline = strchr(at, '\n');
+    char header[64];
+    if (strlen(at) != len || newline == NULL || sscanf(at, HEADER, &count) != 1 || count > STATE_MAX)
+        goto out;
+    snprintf(header, sizeof header, HEADER, count);
+    if (strncmp(at, header, strlen(header)) != 0)
+        goto out;
+    at = newline + 1;
+    while (out->count < count && parse_time(&at, &out->recoveries[out->count]))
+        out->count++;
+    ok = out->count == count && *at == '\0';
+out:
+    if (!ok)
+        *out = (struct state){0};
+    buf_free(&copy);
+    return ok;
+}
+
+bool state_load(const char *path, struct state *out, struct error *err)
+{
+    struct buf text = {0};
+    struct stat st;
+    bool ok = true;
+    *out = (struct state){0};
+    if (stat(path, &st) != 0 && errno == ENOENT)
+        return true;
+    if (!buf_read_file(&text, path, FILE_MAX, err)) {
+        ok = false;
+    } else if (!state_parse(text.data, text.len, out)) {
+        error_set(err, "%s: damaged", path);
+        ok = false;
+    }
+    buf_free(&text);
+    return ok;
+}
+
+static bool write_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+        if (n < 0 && errno != EINTR)
+            return false;
+        if (n > 0) {
+            bytes += n;
+            len -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+/* The directory of path, "." without one. */
+static void parent_of(const char *path, char *out, size_t out_size)
+{
+    const char *slash = strrchr(path, '/');
+    int len = slash == NULL ? 0 : slash == path ? 1 : (int)(slash - path);
+    snprintf(out, out_size, "%.*s", len > 0 ? len : 1, len > 0 ? path : ".");
+}
+
+/* So that the rename survives a power failure; some file systems refuse it, which is no error. */
+static void sync_parent(const char *path)
+{
+    char parent[4096];
+    parent_of(path, parent, sizeof parent);
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (fsync(fd) != 0)
+        errno = 0;
+    close(fd);
+}
+
+bool state_save(const char *path, const struct state *state, struct error *err)
+{
+    struct buf text = {0};
+    struct buf temporary = {0};
+    bool ok = false;
+    state_format(state, &text);
+    buf_appendf(&temporary, "%s.new", path);
+    /* Only the holder of the lock writes: what is there was left by a run that was killed. */
+    unlink(temporary.data);
+    int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd >= 0 && write_all(fd, text.data, text.len) && fsync(fd) == 0)
+        ok = rename(temporary.data, path) == 0;
+    if (!ok) {
+        error_set(err, "%s: %s", temporary.data, strerror(errno));
+        unlink(temporary.data);
+    }
+    if (fd >= 0)
+        close(fd);
+    if (ok)
+        sync_parent(path);
+    buf_free(&temporary);
+    buf_free(&text);
+    return ok;
+}
+
+static bool lock_within(int fd, int64_t wait_ms)
+{
+    int64_t deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS;
+    const struct timespec pause = {.tv_nsec = LOCK_POLL_NS};
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if ((errno != EWOULDBLOCK && errno != EINTR) || clock_now_ns() >= deadline_ns)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
+int state_lock(const char *path, int64_t wait_ms, struct error *err)
+{
+    struct buf name = {0};
+    char parent[4096];
+    buf_appendf(&name, "%s.lock", path);
+    parent_of(path, parent, sizeof parent);
+    (void)mkdir(parent, 0755); /* it is there, or the next call says what is wrong */
+    int fd = open(name.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        error_set(err, "%s: %s", name.data, strerror(errno));
+    } else if (!lock_within(fd, wait_ms)) {
+        if (errno == EWOULDBLOCK)
+            error_set(err, "%s: another run is at work", name.data);
+        else
+            error_set(err, "%s: %s", name.data, strerror(errno));
+        close(fd);
+        fd = -1;
+    }
+    buf_free(&name);
+    return fd;
+}

@@ -1,0 +1,79 @@
+/* Everything that the watchdog asks of systemd and tells it, by systemctl(1) of version 252 or later. Main
+ * thread. Each call ends within UNIT_TIMEOUT_MS. */
+#ifndef WATCHDOG_UNIT_H
+#define WATCHDOG_UNIT_H
+
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A question to systemd is answered in some ms; none of the orders waits for its job. */
+#define UNIT_TIMEOUT_MS 5000
+
+enum unit_load {
+    UNIT_LOADED,
+    UNIT_NOT_FOUND,
+    UNIT_MASKED,
+    UNIT_BAD, /* a file that systemd cannot use */
+};
+
+/* ActiveState, with the restart loop as a state of its own. */
+enum unit_state {
+    UNIT_INACTIVE, /* stopped, ended cleanly, or never started */
+    UNIT_FAILED,   /* ended badly, and nobody starts it again */
+    UNIT_STARTING,
+    UNIT_RUNNING, /* active or reloading */
+    UNIT_STOPPING,
+    UNIT_RESTARTING, /* auto-restart: ended, systemd is going to start it after RestartSec= */
+    UNIT_ODD,        /* a state of another version */
+};
+
+struct unit_status {
+    char id[256]; /* its name, where another one is an alias */
+    enum unit_load load;
+    enum unit_state state;
+    char active[32]; /* "active" and "running" as systemd says it */
+    char sub[32];
+    char result[32];         /* why it ended last: "success", "exit-code", "signal", ... */
+    pid_t main_pid;          /* 0: none, or not known to systemd */
+    int64_t started_ms;      /* how long ago its main process was started; INT64_MAX: never */
+    int64_t restarts;        /* by systemd itself, since the last start by hand */
+    bool has_job;            /* a start or stop is queued */
+    bool needs_reload;       /* its file on disk is newer than what systemd has loaded */
+    char control_group[512]; /* as in /proc/PID/cgroup; "" when it has none now */
+};
+
+enum unit_answer {
+    UNIT_OK,
+    UNIT_REFUSED,    /* systemd or systemctl said no, or said something strange */
+    UNIT_NO_SYSTEMD, /* there is no systemctl */
+    UNIT_SILENT,     /* no answer in time */
+};
+
+/* Text that "systemctl show" has printed, at a time of CLOCK_MONOTONIC in us -> status. Pure. False: a
+ * property is missing or strange; err names it. */
+__attribute__((warn_unused_result)) bool unit_parse(const char *text, int64_t now_us, struct unit_status *out,
+                                                    struct error *err);
+
+/* A unit that does not exist is UNIT_OK with UNIT_NOT_FOUND. Unless UNIT_OK is returned err says why, also
+ * below. */
+__attribute__((warn_unused_result)) enum unit_answer unit_show(const char *unit, struct unit_status *out,
+                                                               struct error *err);
+
+/* SIGKILL to the main process, chosen by systemd itself so that no pid is read first. */
+__attribute__((warn_unused_result)) enum unit_answer unit_kill_main(const char *unit, struct error *err);
+
+/* SIGKILL to every process of its control group. */
+__attribute__((warn_unused_result)) enum unit_answer unit_kill_all(const char *unit, struct error *err);
+
+/* Forgets that it failed, and with it the count of its start limit, then queues a start. */
+__attribute__((warn_unused_result)) enum unit_answer unit_start(const char *unit, struct error *err);
+
+/* Queues a restart: in a restart loop the only order that does not wait for RestartSec= (service.c of
+ * systemd: a start job stays queued until the restart timer ends). */
+__attribute__((warn_unused_result)) enum unit_answer unit_restart(const char *unit, struct error *err);
+
+#endif

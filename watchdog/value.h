@@ -1,0 +1,37 @@
+/* The values of a watch file that are no plain text: one pure function each, from a word to data. */
+#ifndef WATCHDOG_VALUE_H
+#define WATCHDOG_VALUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+#define VALUE_MAX_RANGES 8
+
+/* HTTP status codes as inclusive ranges. */
+struct value_codes {
+    size_t count;
+    struct {
+        int first;
+        int last;
+    } ranges[VALUE_MAX_RANGES];
+};
+
+/* "200", "200-399" or "200,302,503"; codes from 100 to 599. */
+__attribute__((warn_unused_result)) bool value_parse_codes(const char *text, struct value_codes *out);
+bool value_codes_contain(const struct value_codes *codes, int code);
+
+/* "http://HOST[:PORT][/PREFIX]", "https://..." or "unix:/PATH". Returns the URL without a slash at its end,
+ * for a Unix path "http://localhost" with *unix_path set; both are the caller's to free. NULL for anything
+ * else, *unix_path untouched: a user in the URL is refused too, for this file is no place for passwords. */
+char *value_parse_url(const char *text, char **unix_path);
+
+/* A name that systemd takes for a service; without a suffix it gets ".service" as with systemctl(1). False:
+ * none, the name of another kind of unit, or a template without its instance. */
+__attribute__((warn_unused_result)) bool value_parse_unit(const char *text, char *out, size_t out_size);
+
+/* "unix:/PATH" or "tcp:ADDRESS:PORT" with a numeric address, "[::1]" for IPv6, "*" for any. */
+__attribute__((warn_unused_result)) bool value_parse_listener(const char *text, struct sockaddr_storage *out,
+                                                              socklen_t *len);
+
+#endif

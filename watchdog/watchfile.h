@@ -1,0 +1,80 @@
+/* The file that says what to watch: text -> struct watch, a pure function whose errors name the line. */
+#ifndef WATCHDOG_WATCHFILE_H
+#define WATCHDOG_WATCHFILE_H
+
+#include "common/error.h"
+#include "watchdog/value.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define WATCHFILE_MAX_BYTES  262144
+#define WATCHFILE_MAX_ROUTES 256
+
+enum watch_class {
+    WATCH_CORE, /* decides: failing is critical */
+    WATCH_AUX,  /* only reported: failing is a warning */
+};
+
+struct watch_route {
+    enum watch_class class;
+    char *path; /* as sent, query included */
+    struct value_codes codes;
+    int64_t timeout_ms;
+    char *
+        json_key; /* the body must be JSON with this value under this key ("a.b" is b in a); NULL: any body */
+    char *json_value;
+    bool follow;   /* redirects */
+    bool liveness; /* decides whether the backend hangs; never for aux */
+    int line;
+};
+
+/* A socket that must be the unit's own. */
+struct watch_listener {
+    struct sockaddr_storage address;
+    socklen_t len; /* 0: none to verify */
+};
+
+struct watch {
+    char *base_url;  /* scheme, host, port, prefix, without a slash at the end; "http://localhost" for a Unix
+                        path */
+    char *unix_path; /* connect to this socket instead; NULL: by base_url */
+    char *host;      /* Host header; NULL: from base_url */
+    char *ca_file;   /* NULL: the system's certificates */
+    char *user_agent;
+    char *unit;       /* with its suffix .service; NULL: nothing to recover */
+    char *listener;   /* as written; NULL: none */
+    char *state_file; /* NULL: the default */
+    struct watch_listener socket;
+    struct value_codes codes;
+    int64_t tries;
+    int64_t retry_wait_ms;
+    int64_t connect_timeout_ms;
+    int64_t timeout_ms; /* of a whole request */
+    int64_t concurrency;
+    int64_t budget; /* recoveries in any hour */
+    int64_t start_grace_ms;
+    int64_t cooldown_ms;
+    int64_t restart_wait_ms;
+    bool evict_rogue;
+    struct watch_route *routes;
+    size_t route_count;
+};
+
+/* Parses text[0..len). False: err is "FILE:LINE: what, expected what" and *out is empty. On success routes
+ * have their effective codes, timeout and liveness: when no route is marked liveness, all core routes are.
+ * The caller frees with watchfile_free. */
+__attribute__((warn_unused_result)) bool watchfile_parse(const char *text, size_t len, const char *file,
+                                                         struct watch *out, struct error *err);
+
+void watchfile_free(struct watch *watch);
+
+/* The keys for --help, one per line: name, default, meaning. */
+void watchfile_print_keys(FILE *out);
+
+const char *watchfile_class_name(enum watch_class class);
+
+#endif
