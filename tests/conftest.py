@@ -8,11 +8,9 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from harness.backend import Backend  # noqa: E402
-from harness.cluster import ROOT, Cluster  # noqa: E402
+from harness.backend import CHECKS, Backend  # noqa: E402
+from harness.cluster import Cluster  # noqa: E402
 from harness.webserver import Nginx  # noqa: E402
-
-CHECKS = os.path.join(ROOT, "sql", "checks.sql")
 
 
 @pytest.fixture(scope="session")

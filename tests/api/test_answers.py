@@ -5,7 +5,7 @@ import re
 import tempfile
 
 import pytest
-from conftest import CHECKS
+from harness.backend import CHECKS
 from harness.backend import Backend
 from harness.fastcgi import STDOUT, Connection, request
 from harness.wait import hold_for, wait_until

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import CHECKS
+from harness.backend import CHECKS
 from harness import backend as program
 from harness import process
 from harness.fastcgi import Connection, Response

@@ -14,7 +14,7 @@ from harness.webserver import free_port
 
 
 def settings(cluster, directory, **changes):
-    from conftest import CHECKS
+    from harness.backend import CHECKS
     return {**cluster.environment(), "HEALTH_CHECKS": CHECKS,
             "HEALTH_LISTEN": f"unix:{directory}/health-api.sock", **changes}
 

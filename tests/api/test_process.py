@@ -10,7 +10,7 @@ from harness import backend as program
 from harness.webserver import FcgiWrap, Lighttpd
 from harness.wait import hold_for, wait_until
 
-from conftest import CHECKS
+from harness.backend import CHECKS
 
 
 def settings(cluster, **changes):

@@ -12,6 +12,7 @@ from .cluster import ROOT
 from .wait import hold_for, wait_until
 
 PROGRAM = os.path.abspath(os.path.join(ROOT, os.environ.get("HEALTH_API", "build/health-api")))
+CHECKS = os.path.join(ROOT, "sql", "checks.sql")
 SANITIZED = b"__asan_init" in open(PROGRAM, "rb").read() or b"__tsan_init" in open(PROGRAM, "rb").read()
 REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 

@@ -93,7 +93,6 @@ class Site:
         self.behaviours = {}
         self.default = lambda site, connection, request: reply(connection)
         self.requests = []
-        self.active = self.most_active = 0
         self.lock = threading.Lock()
         self.ended = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -107,9 +106,6 @@ class Site:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
-        with self.lock:
-            self.active += 1
-            self.most_active = max(self.active, self.most_active)
         try:
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
@@ -126,8 +122,6 @@ class Site:
         except OSError:
             pass
         finally:
-            with self.lock:
-                self.active -= 1
             try:
                 connection.close()
             except OSError:

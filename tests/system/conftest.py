@@ -20,7 +20,9 @@ def pytest_collection_modifyitems(items):
     reason = why_not()
     for item in items:
         if os.path.dirname(item.path) == os.path.dirname(__file__):
-            item.add_marker(pytest.mark.xdist_group("machine"))  # they share one: one process runs them all
+            # The tests of a group share a machine; the two files that take longest have their own.
+            own = item.path.stem if item.path.stem in ("test_soak", "test_watch") else "test_machine"
+            item.add_marker(pytest.mark.xdist_group(own))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
