@@ -26,7 +26,7 @@
 #define TICK_NS            NS_PER_S
 #define PARTIAL_REQUEST_NS NS_PER_S /* DESIGN: at most 1 s from its first byte */
 /* How long requests may wait in the backlog for the first probe, so that a restart is no 503 `starting`. */
-#define START_HOLD_NS (250 * NS_PER_MS)
+#define START_HOLD_NS NS_PER_S
 /* How long, at the end, connections that were just accepted may take to send their request. */
 #define FINISH_NS          (250 * NS_PER_MS)
 #define EVENTS_PER_WAIT    64

@@ -16,6 +16,7 @@ RESULTS = "/run/stream.json"
 DROP_INS = "/run/systemd/system/health-api.service.d"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     reason = why_not()
     for item in items:
