@@ -10,7 +10,7 @@ packages_of() {
     test)
         packages_of run
         echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 fcgiwrap lighttpd pgbouncer openssl \
-            libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-sysv systemd-container dbus
+            libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-container dbus
         ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
     fuzz) packages_of build && echo clang libclang-rt-dev ;;
