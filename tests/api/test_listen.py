@@ -169,7 +169,7 @@ def test_a_socket_directory_that_cannot_be_used_is_exit_78(cluster, directory):
 
 
 def test_an_unwritable_socket_directory_is_exit_78(cluster, directory, checks_file):
-    argv = [program.copy_for_anyone(directory)]
+    argv = [process.copy_for_anyone(program.PROGRAM, directory)]
     checks = checks_file("-- check: one\nSELECT 1;\n")
     if os.geteuid() == 0:
         argv = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *argv]

@@ -3,7 +3,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 
@@ -31,11 +30,6 @@ def run(*arguments, **settings):
     return done
 
 
-def copy_for_anyone(directory):
-    """The program where every user may run it: a checkout may be in a private directory."""
-    return shutil.copy(PROGRAM, os.path.join(directory, "health-api"))
-
-
 class Backend:
     """A serving health-api in directory, on a Unix socket unless HEALTH_LISTEN says otherwise."""
 
@@ -48,7 +42,7 @@ class Backend:
 
     def start(self, wait=True, wrapper=(), **popen):
         """wrapper: a command that becomes the program, such as prlimit(1) with its options."""
-        program = copy_for_anyone(os.path.dirname(self.socket)) if "user" in popen else PROGRAM
+        program = PROGRAM if "user" not in popen else process.copy_for_anyone(PROGRAM, os.path.dirname(self.socket))
         self.process = process.start([*wrapper, program], env=environment(**self.settings), log=self.log_path, **popen)
         if wait:
             wait_until(self.accepts, 10, "health-api accepts connections")

@@ -8,6 +8,8 @@ import subprocess
 import threading
 import time
 
+from . import process
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(os.path.join(ROOT, os.environ.get("HEALTH_WATCH", "build/health-watch")))
 REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
@@ -58,19 +60,20 @@ class Watchdog:
                 "http_proxy": "http://127.0.0.1:9", "all_proxy": "http://127.0.0.1:9"}
 
     def start(self, *arguments, **popen):
-        return subprocess.Popen([PROGRAM, *arguments, self.file], env=self.environment(), stdin=subprocess.DEVNULL,
+        program = PROGRAM if "user" not in popen else process.copy_for_anyone(PROGRAM, self.directory)
+        return subprocess.Popen([program, *arguments, self.file], env=self.environment(), stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **popen)
 
     def run(self, *arguments, deadline_s=60, **popen):
         began = time.monotonic()
-        process = self.start(*arguments, **popen)
+        child = self.start(*arguments, **popen)
         try:
-            out, err = process.communicate(timeout=deadline_s)
+            out, err = child.communicate(timeout=deadline_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            out, err = process.communicate()
+            child.kill()
+            out, err = child.communicate()
             raise AssertionError(f"no end within {deadline_s} s:\n{out}\n{err}") from None
-        done = Result(subprocess.CompletedProcess(process.args, process.returncode, out, err),
+        done = Result(subprocess.CompletedProcess(child.args, child.returncode, out, err),
                       time.monotonic() - began)
         assert not REPORTS.search(done.err), done.err
         return done
