@@ -79,7 +79,7 @@ def silent_server(directory):
 
 def test_starting_until_the_first_probe_has_finished_then_connect_timeout(start_backend, directory):
     with silent_server(directory):
-        backend = start_backend(PGHOST=directory, HEALTH_CONNECT_TIMEOUT="2s")
+        backend = start_backend(PGHOST=directory, HEALTH_CONNECT_TIMEOUT="2500ms")
         document = backend.document()
         assert document["status"] == "starting"
         assert document["failing"] == [{"check": "database", "reason": "starting"}]

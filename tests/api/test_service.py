@@ -62,7 +62,8 @@ def test_ready_waits_for_the_first_probe_and_a_failing_database_is_ready_too(sta
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(f"{directory}/.s.PGSQL.5432")
         silent.listen(50)
-        backend = start_backend(NOTIFY_SOCKET=manager.path, PGHOST=directory)
+        # Longer than the second for which a start may hold its first requests.
+        backend = start_backend(NOTIFY_SOCKET=manager.path, PGHOST=directory, HEALTH_CONNECT_TIMEOUT="2500ms")
         assert backend.document()["status"] == "starting"
         assert not manager.has("READY=1")
         backend.wait_failing(("database", "connect_timeout"))
