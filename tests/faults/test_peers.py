@@ -161,9 +161,9 @@ def test_a_stuck_name_resolution_is_stale(start_backend, cluster, fault, directo
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     if SANITIZED:
         pytest.skip("a sanitizer's runtime must be loaded first")
+    fault.injected()
     backend = start_backend(PGHOST="db.example", LD_PRELOAD=library)
     assert backend.document()["status"] == "starting"
-    fault.injected()
     fault.expect(backend, 6.5, ("database", "stale"))
     assert backend.ask("/api/health/live").status == 200
     assert speed_ms(backend) < 10
