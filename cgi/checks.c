@@ -5,6 +5,7 @@
 #include "cgi/sqlscan.h"
 #include "common/buf.h"
 #include "common/quantity.h"
+#include "common/text.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -20,8 +21,7 @@
 #define WORD_SIZE 64
 
 /* How much of the file an error shows. */
-#define QUOTE_MAX     40
-#define FILE_NAME_MAX 96
+#define QUOTE_MAX 40
 
 enum place {
     BEFORE_FIRST,    /* no "-- check:" yet */
@@ -74,59 +74,13 @@ static struct quoted quote(const char *bytes, size_t len)
     return q;
 }
 
-/* The length of the valid UTF-8 sequence at s (RFC 3629, section 4), 0 for none. NUL is none of a text. */
-static size_t utf8_len(const unsigned char *s, size_t left)
-{
-    static const struct {
-        unsigned char lead_min, lead_max, second_min, second_max, len;
-    } forms[] = {
-        {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
-        {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3}, {0xF0, 0xF0, 0x90, 0xBF, 4},
-        {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
-    };
-    if (s[0] < 0x80)
-        return s[0] != '\0';
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        if (s[0] < forms[i].lead_min || s[0] > forms[i].lead_max)
-            continue;
-        if (left < forms[i].len || s[1] < forms[i].second_min || s[1] > forms[i].second_max)
-            return 0;
-        for (size_t k = 2; k < forms[i].len; k++) {
-            if ((s[k] & 0xC0) != 0x80)
-                return 0;
-        }
-        return forms[i].len;
-    }
-    return 0;
-}
-
-/* The file's name may hold any bytes and a cut may split a character, but errors are printed on terminals and
- * put into JSON: control characters (C0, DEL, C1) and what is no UTF-8 become '?'. */
-static void clean_text(char *text)
-{
-    size_t len;
-    for (char *c = text; *c != '\0'; c += len) {
-        len = utf8_len((const unsigned char *)c, strlen(c));
-        bool c1 = len == 2 && (unsigned char)c[0] == 0xC2 && (unsigned char)c[1] < 0xA0;
-        if (len == 0 || iscntrl((unsigned char)*c) || c1)
-            *c = '?';
-        len = len == 0 || c1 ? 1 : len;
-    }
-}
-
-/* Fills the error and returns false. Of a long file name the end is kept. */
+/* Fills the error and returns false. */
 __attribute__((format(printf, 3, 4))) static bool fail(struct parser *p, int line, const char *format, ...)
 {
-    size_t file_len = strlen(p->file);
-    bool cut = file_len > FILE_NAME_MAX;
-    char message[sizeof p->err->text];
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    error_vset_at(p->err, p->file, line, format, args);
     va_end(args);
-    error_set(p->err, "%s%s:%d: %s", cut ? "..." : "", cut ? p->file + file_len - FILE_NAME_MAX : p->file,
-              line, message);
-    clean_text(p->err->text);
     return false;
 }
 
@@ -151,7 +105,7 @@ static bool check_encoding(struct parser *p)
     if (left >= 3 && memcmp(at, "\xEF\xBB\xBF", 3) == 0)
         p->scan.at += 3;
     while (left > 0) {
-        size_t len = utf8_len((const unsigned char *)at, left);
+        size_t len = text_utf8_len(at, left);
         if (len == 0 && *at == '\0')
             return fail(p, line, "NUL byte, expected text");
         if (len == 0)

@@ -3,6 +3,7 @@
 #include "cgi/config.h"
 
 #include "common/quantity.h"
+#include "common/text.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -173,15 +174,6 @@ static void describe_expected(const struct option *option, int64_t max, char *ou
     }
 }
 
-/* A value may hold anything; an error is printed on terminals. */
-static void hide_control_characters(struct error *err)
-{
-    for (char *c = err->text; *c != '\0'; c++) {
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
-    }
-}
-
 /* max: of this process, which is option->max or follows from RLIMIT_NOFILE. */
 static bool set_option(struct config *config, const struct option *option, const char *value, int64_t max,
                        struct error *err)
@@ -200,7 +192,7 @@ static bool set_option(struct config *config, const struct option *option, const
     describe_expected(option, max, expected, sizeof expected);
     error_set(err, "%s='%.60s%s': expected %s", option->name, value, strlen(value) > 60 ? "..." : "",
               expected);
-    hide_control_characters(err);
+    text_clean(err->text);
     return false;
 }
 

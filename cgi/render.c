@@ -2,6 +2,7 @@
 #include "cgi/render.h"
 
 #include "common/clock.h"
+#include "common/text.h"
 
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -19,31 +20,6 @@ static void finish(struct json_object *document, struct buf *out)
     json_object_put(document);
 }
 
-/* The length of the UTF-8 character (RFC 3629) at text, 0 when there is none. */
-static size_t utf8_len(const unsigned char *text)
-{
-    static const struct {
-        unsigned char first, last; /* of the first byte */
-        unsigned char low, high;   /* of the second one: no overlong forms, no surrogates */
-        size_t len;
-    } forms[] = {
-        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        if (text[0] < forms[i].first || text[0] > forms[i].last) {
-            continue;
-        }
-        bool ok = forms[i].len == 1 || (text[1] >= forms[i].low && text[1] <= forms[i].high);
-        for (size_t at = 2; ok && at < forms[i].len; at++) {
-            ok = (text[at] & 0xc0) == 0x80;
-        }
-        return ok ? forms[i].len : 0;
-    }
-    return 0;
-}
-
 /* JSON is UTF-8 (RFC 8259, 8.1); a path in the environment need not be: each byte that is none becomes "?".
  */
 static struct json_object *new_text(const char *text)
@@ -51,7 +27,7 @@ static struct json_object *new_text(const char *text)
     struct buf clean = {0};
     buf_append_str(&clean, "");
     while (*text != '\0') {
-        size_t len = utf8_len((const unsigned char *)text);
+        size_t len = text_utf8_len(text, strlen(text));
         buf_append(&clean, len > 0 ? text : "?", len > 0 ? len : 1);
         text += len > 0 ? len : 1;
     }

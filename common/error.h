@@ -3,6 +3,7 @@
 #define COMMON_ERROR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 struct error {
@@ -17,5 +18,9 @@ __attribute__((format(printf, 2, 3))) static inline void error_set(struct error 
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
 }
+
+/* "FILE:LINE: " and the message, fit for a terminal and for JSON whatever the name and the message hold. */
+__attribute__((format(printf, 4, 0))) void error_vset_at(struct error *err, const char *file, int line,
+                                                         const char *format, va_list args);
 
 #endif

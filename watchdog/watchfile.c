@@ -16,8 +16,7 @@
 #define HOUR_MS   (60 * MINUTE_MS)
 
 /* How much of a word an error shows. */
-#define QUOTE_MAX     60
-#define FILE_NAME_MAX 96
+#define QUOTE_MAX 60
 
 enum kind {
     KIND_TEXT, /* to the end of the line */
@@ -86,19 +85,10 @@ struct parser {
 
 __attribute__((format(printf, 2, 3))) static bool fail(struct parser *p, const char *format, ...)
 {
-    size_t file_len = strlen(p->file);
-    bool cut = file_len > FILE_NAME_MAX;
-    char message[sizeof p->err->text];
     va_list args;
     va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
+    error_vset_at(p->err, p->file, p->line, format, args);
     va_end(args);
-    error_set(p->err, "%s%s:%d: %s", cut ? "..." : "", cut ? p->file + file_len - FILE_NAME_MAX : p->file,
-              p->line, message);
-    for (char *c = p->err->text; *c != '\0'; c++) {
-        if (!isprint((unsigned char)*c))
-            *c = '?'; /* it is printed on terminals */
-    }
     return false;
 }
 
