@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages of the named sets that are missing: as root, or through sudo; otherwise it prints the
-# command to run. The services of those packages are not started. Sets: build run test lint.
+# command to run. The services of those packages are not started. Sets: build run test lint bench.
 set -eu
 
 packages_of() {
@@ -13,7 +13,12 @@ packages_of() {
             libfaketime iptables iproute2 strace systemd systemd-sysv systemd-container dbus
         ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
-    *) echo "packages.sh: unknown set '$1', expected build, run, test or lint" >&2 && exit 64 ;;
+    bench)
+        packages_of run
+        echo python3-psycopg2 wrk fcgiwrap php-fpm golang-go golang-github-jackc-pgx-v4-dev \
+            python3-fastapi python3-asyncpg uvicorn python3-uvloop python3-httptools
+        ;;
+    *) echo "packages.sh: unknown set '$1', expected build, run, test, lint or bench" >&2 && exit 64 ;;
     esac
 }
 
