@@ -1,0 +1,33 @@
+"""Memory after many requests, and whether it grew between the first tenth of them and the last."""
+import re
+
+from . import load, settings
+
+GROUP = "memory"
+
+
+def private_kib(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return sum(int(n) for n in re.findall(r"^Private_(?:Clean|Dirty):\s+(\d+) kB", file.read(), re.M))
+
+
+def measure(stage, contenders, health, results):
+    served = 0
+
+    def serve(until):
+        nonlocal served
+        while served < until:
+            done = load.wrk(stage.nginx.port, contenders["health"].path, min(5, settings.SECONDS))
+            served += done.requests
+        return health.rss_kib(), private_kib(health.pid)
+    early_rss, early_private = serve(settings.REQUESTS // 10)
+    rss, private = serve(settings.REQUESTS)
+    early, late = f"{settings.REQUESTS // 10:,} requests", f"{settings.REQUESTS:,} requests"
+    for name, label, value in (("rss_early", f"RSS after {early}", early_rss), ("rss", f"RSS after {late}", rss),
+                               ("private_early", f"private after {early}", early_private),
+                               ("private", f"private after {late}", private)):
+        results.add(GROUP, name, [value], "KiB", label)
+    results.judge(f"RSS after {late}", f"{rss} KiB", 8, rss / 1024, "MiB")
+    results.judge(f"private memory after {late}", f"{private} KiB", 2, private / 1024, "MiB")
+    results.judge(f"private memory, growth after {early}", f"{early_private} KiB then {private} KiB", 0,
+                  private - early_private, "KiB")
