@@ -22,11 +22,11 @@ def run_beside_peers(here, everyone, found):
     everyone["health"].root_pid = health.pid
     answer = here.answer_of(health)
     here.start_nginx(lambda nginx: contenders.nginx_text(here, nginx, health.ask().body.decode()))
-    contenders.start_all(here, everyone, answer)
+    started = contenders.start_all(here, everyone, answer)
     say("requests per second, CPU per request")
     speed.measure(here, everyone, found)
     say("p99 at a constant rate")
-    latency.measure(here, everyone, health, found)
+    latency.measure(here, everyone, started, health, found)
     say("the peers are stopped")
     here.stop_started()
 

@@ -20,24 +20,8 @@ class Contender:
     def cpu_seconds(self):
         return load.cpu_seconds(self.root_pid) if self.root_pid else 0.0
 
-    def signal(self, number):
-        for pid in load.tree(self.root_pid):
-            os.kill(pid, number)
-
-
-class paused:
-    """While it lasts these do not run, nor what they do in the background."""
-
-    def __init__(self, contenders):
-        self.contenders = contenders
-
-    def __enter__(self):
-        for contender in self.contenders:
-            contender.signal(signal.SIGSTOP)
-
-    def __exit__(self, *_):
-        for contender in self.contenders:
-            contender.signal(signal.SIGCONT)
+    def wait_ready(self, stage):
+        wait_until(lambda: stage.nginx.ask(self.path).status == 200, 30, f"{self.label} answers 200")
 
 
 def all_of_them():
@@ -68,7 +52,7 @@ def location(path, body):
 def nginx_text(stage, nginx, body):
     """Upstreams and locations. Connections to the backend are kept where it can live with that."""
     anew = ("fastcgi_keep_conn on;", "fastcgi_keep_conn off;")
-    names = ("least", "threads", "go", "fastapi", "php", "script",
+    names = ("least", "threads", "threads_anew", "go", "fastapi", "php", "script",
              *(f"{kind}_{n}" for kind in ("health", "least") for n in (1, 10, 100)))
     upstreams = "".join(upstream(f"bench_{name}", stage.path(f"{name}.sock")) for name in names)
     proxied = ('proxy_http_version 1.1; proxy_set_header Connection ""; access_log off;'
@@ -77,7 +61,7 @@ def nginx_text(stage, nginx, body):
                                     f"return 200 '{body}';")
     text += location("/bench/least", nginx.fastcgi("bench_least"))
     text += location("/bench/threads", nginx.fastcgi("bench_threads"))
-    text += location("/bench/threads-anew", nginx.fastcgi("bench_threads").replace(*anew))
+    text += location("/bench/threads-anew", nginx.fastcgi("bench_threads_anew").replace(*anew))
     # A process of php-fpm or fcgiwrap serves one connection at a time: a kept one would lock the others out.
     text += location("/bench/php", nginx.fastcgi("bench_php", "/ping", "SCRIPT_FILENAME /ping").replace(*anew))
     text += location("/bench/script", nginx.fastcgi(
@@ -96,14 +80,20 @@ def start_on_socket(stage, name, argv, **kwargs):
     """Starts argv with a listening socket as descriptor 0, as spawn-fcgi and systemd do."""
     path = stage.path(f"{name}.sock")
     with socket.socket(socket.AF_UNIX) as listener:
+        if os.path.exists(path):
+            os.unlink(path)
         listener.bind(path)
         listener.listen(4096)
         os.chmod(path, 0o666)
-        return stage.start(argv, stdin=listener, env=stage.environment(), **kwargs).pid
+        return stage.start(argv, stdin=listener, env=stage.environment(), **kwargs)
 
 
 def start_least(stage, name, answer):
     return start_on_socket(stage, name, [stage.program("least"), answer])
+
+
+def start_go(stage):
+    return start_on_socket(stage, "go", [stage.program("go-pgx")])
 
 
 def start_php(stage):
@@ -112,7 +102,7 @@ def start_php(stage):
         text = file.read().replace("@RUN@", stage.directory).replace("@USER@", "user = nobody" if SERVER_USER else "")
     with open(stage.path("php-fpm.conf"), "w", encoding="utf-8") as file:
         file.write(text)
-    return stage.start([f"/usr/sbin/{found[-1]}", "--nodaemonize", "--fpm-config", stage.path("php-fpm.conf")]).pid
+    return stage.start([f"/usr/sbin/{found[-1]}", "--nodaemonize", "--fpm-config", stage.path("php-fpm.conf")])
 
 
 def start_fastapi(stage):
@@ -120,20 +110,21 @@ def start_fastapi(stage):
     # process is what is compared. uvicorn takes uvloop and httptools where they are installed; they are.
     environment = {**stage.environment(), "PYTHONPATH": PEERS, "PYTHONDONTWRITEBYTECODE": "1"}
     return stage.start(["/usr/bin/python3", "-m", "uvicorn", "health_fastapi:app", "--no-access-log", "--uds",
-                        stage.path("fastapi.sock")], env=environment).pid
+                        stage.path("fastapi.sock")], env=environment)
 
 
 def start_all(stage, contenders, answer):
-    """Every peer, and waits until each answers through nginx."""
+    """Every peer, and waits until each answers through nginx. Returns name -> process."""
     # libfcgi's threads go on accepting after a SIGTERM.
-    threads = start_on_socket(stage, "threads", [stage.program("threads"), answer], stop_signal=signal.SIGKILL)
-    go = start_on_socket(stage, "go", [stage.program("go-pgx")])
-    fastapi = start_fastapi(stage)
+    threads = {name: start_on_socket(stage, name, [stage.program("threads"), answer, *options],
+                                     stop_signal=signal.SIGKILL)
+               for name, options in (("threads", ["keep"]), ("threads_anew", []))}
+    go, fastapi = start_go(stage), start_fastapi(stage)
     wrapper = shutil.which("fcgiwrap", path=os.environ["PATH"] + ":/usr/sbin")
-    pids = {"least": start_least(stage, "least", answer), "threads": threads, "threads_anew": threads,
-            "go_cached": go, "go_query": go, "fastapi_cached": fastapi, "fastapi_query": fastapi,
+    started = {"least": start_least(stage, "least", answer), **threads, "go_cached": go, "go_query": go, "fastapi_cached": fastapi, "fastapi_query": fastapi,
             "php_ping": start_php(stage), "cgi_script": start_on_socket(stage, "script", [wrapper, "-f", "-c", "4"])}
-    for name, pid in pids.items():
-        contenders[name].root_pid = pid
+    for name, process in started.items():
+        contenders[name].root_pid = process.pid
     for contender in contenders.values():
-        wait_until(lambda c=contender: stage.nginx.ask(c.path).status == 200, 30, f"{contender.label} answers 200")
+        contender.wait_ready(stage)
+    return started

@@ -2,34 +2,47 @@
 import os
 import signal
 
+from harness import process
 from harness.wait import wait_until
 
 from . import load, settings
-from .contenders import paused
+from .contenders import start_fastapi, start_go
 
 GROUP = "p99 at 1,000 requests/s"
 FROZEN = "p99 at 1,000 requests/s, database stopped"
 
 
-def measure(stage, contenders, health, results):
+def measure(stage, contenders, started, health, results):
     """The program probes throughout, also while nginx answers by itself: what is compared is the way of an answer, not
-    that somebody counts 714,201 rows every two seconds. `quiet` is nginx with nobody counting, to tell them apart."""
-    busy = [contenders["go_cached"], contenders["fastapi_cached"]]
+    that somebody counts 714,201 rows every two seconds. The peers that count in the background run only while they are
+    measured. `quiet` is nginx with nobody counting, to tell what that costs."""
+    starts = {"go_cached": start_go, "fastapi_cached": start_fastapi}
 
-    def run(name, others):
-        with paused(others):
-            stage.settle()
-            load.pace(stage, contenders[name].path, seconds=settings.WARM_UP_S)
-            return load.pace(stage, contenders[name].path)["p99"]
+    def run(name):
+        stage.settle()
+        load.pace(stage, contenders[name].path, seconds=settings.WARM_UP_S)
+        return load.pace(stage, contenders[name].path)["p99"]
+
+    def run_alone(name):
+        peer = starts[name](stage)
+        try:
+            contenders[name].wait_ready(stage)
+            return run(name)
+        finally:
+            process.end(peer)
 
     def quiet():
+        os.kill(health.pid, signal.SIGSTOP)
         try:
-            return run("nginx", [*busy, contenders["health"]])
+            return run("nginx")
         finally:
+            os.kill(health.pid, signal.SIGCONT)
             health.wait_status("healthy")
-    variants = {name: lambda name=name: run(name, [c for c in busy if c.name != name])
-                for name in ("nginx", "least", "health", "threads", "go_cached", "php_ping", "fastapi_cached")}
-    measured = load.interleave({**variants, "quiet": quiet})
+    for name in starts:
+        process.end(started[name])
+    names = ("nginx", "least", "health", "threads", "go_cached", "php_ping", "fastapi_cached")
+    measured = load.interleave({**{name: lambda name=name: (run_alone if name in starts else run)(name)
+                                   for name in names}, "quiet": quiet})
     labels = {**{name: c.label for name, c in contenders.items()}, "quiet": "nginx return 200, nobody probes"}
     for name, samples in measured.items():
         results.add(GROUP, name, samples, "us", labels[name])
@@ -51,9 +64,9 @@ def measure_stopped(stage, contenders, health, results):
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
-            p99 = load.pace(stage, path)["p99"]
+            p99 = load.pace(stage, path, accept_errors=True)["p99"]
             wait_until(lambda: health.ask().status == 503, 10, "the program says that the database hangs")
-            p99_known = load.pace(stage, path)["p99"]
+            p99_known = load.pace(stage, path, accept_errors=True)["p99"]
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)

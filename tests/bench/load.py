@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 
 from . import settings
@@ -37,29 +36,24 @@ def _quantity(text):
 def wrk(port, path, seconds=None, accept_errors=False):
     """One thread, keep-alive. Any answer but 2xx and any broken connection ends the bench: they would be fast."""
     seconds = settings.SECONDS if seconds is None else seconds
-    child = subprocess.Popen(["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", "3600s", "--timeout", "60s",
-                              f"http://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE, text=True)
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGINT)  # its -d knows whole seconds only; on SIGINT it reports what it has
-    except BaseException:
-        child.kill()
-        raise
-    text = child.communicate(timeout=60)[0]
+    # wrk's -d knows whole seconds only; on SIGINT it reports what it has.
+    done = subprocess.run(["timeout", "--signal=INT", "--kill-after=10", str(seconds), "wrk", "-t", "1",
+                           "-c", str(CONNECTIONS), "-d", f"{int(seconds) + 60}s", "--timeout", "60s",
+                           f"http://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE, text=True, check=False)
+    text = done.stdout
     counted = re.search(r"(\d+) requests in ([\d.]+\w+), ([\d.]+\w+) read", text)
     if not counted or (not accept_errors and ("Non-2xx" in text or "Socket errors" in text)):
         raise Failed(f"wrk {path}:\n{text}")
     return Throughput(int(counted[1]), _quantity(counted[2]), _quantity(counted[3]))
 
 
-def pace(stage, path, rate=1000, seconds=None):
-    """Our client at a constant rate. Returns its figures; latencies in microseconds."""
+def pace(stage, path, rate=1000, seconds=None, accept_errors=False):
+    """Our client at a constant rate. Returns its figures; latencies in microseconds. accept_errors: any status is fine."""
     count = max(10, int(rate * (settings.SECONDS if seconds is None else seconds)))
     done = subprocess.run([stage.program("pace"), str(stage.nginx.port), path, str(rate), str(count), str(CONNECTIONS)],
                           stdout=subprocess.PIPE, text=True, check=True)
     figures = json.loads(done.stdout)
-    if figures["failed"]:
+    if figures["failed"] or (figures["ok"] < figures["answered"] and not accept_errors):
         raise Failed(f"pace {path}: {figures}")
     return figures
 
