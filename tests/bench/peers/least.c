@@ -1,9 +1,10 @@
 /* The limit: the least that can be called a FastCGI responder, by hand, one thread on epoll, for `make
  * bench`. It answers every request with the bytes of the file argv[1], whatever was asked, and keeps
  * connections open. It takes for granted what holds behind nginx on a Unix socket: a request is well-formed
- * and comes in one piece. It has no deadlines, no limits, no signals, and is no example. The listening socket
+ * and comes in one piece. It has no deadlines and no limits, and is no example. The listening socket
  * is descriptor 0. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -73,6 +74,7 @@ int main(int argc, char **argv)
     }
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event listener = {.events = EPOLLIN, .data.fd = 0};
+    signal(SIGPIPE, SIG_IGN); /* nginx hangs up when its client does */
     fcntl(0, F_SETFL, O_NONBLOCK);
     epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &listener);
     for (;;) {
