@@ -44,7 +44,7 @@ def run_alone(here, everyone, found):
     say("1, 10, 100 checks")
     checks.measure(here, found)
     each("database work", lambda health: work.measure(here, everyone, found), **work.SETTINGS)
-    each("memory", lambda health: memory.measure(here, everyone, health, found))
+    each("memory", lambda health: memory.measure(here, everyone, health, found), **memory.SETTINGS)
     say("starts and CGI requests")
     begin.measure_start(here, found)
     begin.measure_cgi(here, found)
@@ -63,6 +63,7 @@ def main():
     output = sys.argv[1]
     programs = output.removesuffix("-smoke")
     os.makedirs(output, exist_ok=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts with &
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
     raise_descriptor_limit()
     found = results.Results(machine.describe())

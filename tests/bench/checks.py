@@ -6,6 +6,7 @@ from . import load, settings
 from .contenders import start_least
 
 GROUP = "requests per second by number of checks"
+SHARE = "requests per second / least responder with as many bytes"
 BYTES = "bytes of the answer by number of checks"
 RSS = "memory by number of checks"
 COUNTS = (1, 10, 100)
@@ -34,20 +35,20 @@ def measure(stage, results):
         assert len(health.document()["counts"]) == count
 
     def run(path):
-        load.wrk(stage.nginx.port, path, settings.WARM_UP_S)
-        return load.wrk(stage.nginx.port, path).rate
+        load.wrk(stage, path, settings.WARM_UP_S)
+        return load.wrk(stage, path).rate
     paths = [f"{kind}-{count}" for count in COUNTS for kind in ("health", "least")]
     measured = load.interleave({name: lambda name=name: run(f"/bench/{name}") for name in paths})
-    shares = {}
     for count in COUNTS:
         for kind, label in (("health", "health-api"), ("least", "least responder")):
             results.add(GROUP, f"{kind}-{count}", measured[f"{kind}-{count}"], "/s", f"{label}, {count} checks")
+        shares = [a / b for a, b in zip(measured[f"health-{count}"], measured[f"least-{count}"])]
+        results.add(SHARE, f"health-{count}", shares, "x", f"{count} check{'s' if count > 1 else ''}")
         results.add(BYTES, f"health-{count}", [len(backends[count].ask().body)], "bytes", f"{count} checks")
         results.add(RSS, f"health-{count}", [backends[count].rss_kib()], "KiB", f"{count} checks")
-        shares[count] = results.median(GROUP, f"health-{count}") / results.median(GROUP, f"least-{count}")
     for count in COUNTS[1:]:
-        results.judge(f"requests/s / least responder of that size, {count} checks against 1",
-                      f"{shares[count]:.2f} : {shares[1]:.2f}", 0.9, shares[count] / shares[1], "x", at_least=True)
+        results.judge_ratio(f"requests/s for the bytes, {count} checks", SHARE, f"health-{count}", "health-1", 0.9,
+                            at_least=True)
     growth = results.median(RSS, "health-100") - results.median(RSS, "health-1")
     results.judge("RSS of 100 checks - 1 check", f"{growth:,.0f} KiB", 1024, growth, "KiB")
     for health in backends.values():

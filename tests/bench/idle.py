@@ -45,8 +45,8 @@ def measure(stage, contenders, health, results):
     def run(open_them):
         opened, close_them = open_them()
         try:
-            load.wrk(stage.nginx.port, path, settings.WARM_UP_S)
-            rate = load.wrk(stage.nginx.port, path).rate
+            load.wrk(stage, path, settings.WARM_UP_S)
+            rate = load.wrk(stage, path).rate
             if still_open(opened) < len(opened):
                 raise load.Failed(f"only {still_open(opened)} of {len(opened)} idle connections stayed open")
             return rate

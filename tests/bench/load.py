@@ -2,7 +2,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
+
+from harness import process
 
 from . import settings
 
@@ -33,16 +36,24 @@ def _quantity(text):
     return float(number) * UNITS[unit]
 
 
-def wrk(port, path, seconds=None, accept_errors=False):
+def wrk(stage, path, seconds=None):
     """One thread, keep-alive. Any answer but 2xx and any broken connection ends the bench: they would be fast."""
     seconds = settings.SECONDS if seconds is None else seconds
-    # wrk's -d knows whole seconds only; on SIGINT it reports what it has.
-    done = subprocess.run(["timeout", "--signal=INT", "--kill-after=10", str(seconds), "wrk", "-t", "1",
-                           "-c", str(CONNECTIONS), "-d", f"{int(seconds) + 60}s", "--timeout", "60s",
-                           f"http://127.0.0.1:{port}{path}"], stdout=subprocess.PIPE, text=True, check=False)
-    text = done.stdout
+    report = stage.path("wrk.txt")
+    if os.path.exists(report):
+        os.unlink(report)
+    child = process.start(["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{int(seconds) + 60}s", "--timeout", "60s",
+                           f"http://127.0.0.1:{stage.nginx.port}{path}"], log=report)
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass  # its -d knows whole seconds only; on SIGINT it reports what it has
+    finally:
+        process.end(child, signal.SIGINT)
+    with open(report, encoding="utf-8") as file:
+        text = file.read()
     counted = re.search(r"(\d+) requests in ([\d.]+\w+), ([\d.]+\w+) read", text)
-    if not counted or (not accept_errors and ("Non-2xx" in text or "Socket errors" in text)):
+    if not counted or "Non-2xx" in text or "Socket errors" in text:
         raise Failed(f"wrk {path}:\n{text}")
     return Throughput(int(counted[1]), _quantity(counted[2]), _quantity(counted[3]))
 

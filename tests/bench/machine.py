@@ -27,7 +27,7 @@ def describe():
         memory_kib = int(re.search(r"MemTotal:\s+(\d+)", file.read()).group(1))
     program = subprocess.run([PROGRAM, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     return {"program": program, "cores": os.cpu_count(), "cpu": model[1] if model else platform.machine(),
-            "memory": f"{memory_kib / 1024 ** 2:.0f} GiB", "kernel": platform.release(),
+            "memory": f"{memory_kib / 1024 ** 2:.0f} GiB", "kernel": re.match(r"[\d.]+", platform.release())[0],
             "load average at the start": f"{os.getloadavg()[0]:.1f}",
             "versions": ", ".join(f"{name} {version_of(package)}" for name, package in PACKAGES.items()),
             "method": f"{settings.ROUNDS} interleaved rounds of {settings.SECONDS:g} s, medians with (least-greatest), "

@@ -45,10 +45,13 @@ class Results:
                              "target": target, "at_least": at_least, "met": met})
 
     def judge_ratio(self, figure, group, name, than, target, at_least=False):
-        """Of the medians of two series of one group."""
+        """Of two series of one group that were measured in the same rounds: the median of the rounds' ratios, so that
+        what slows the whole machine in one round slows both."""
         ours, theirs = self.series[group][name], self.series[group][than]
-        self.judge(f"{figure} / {theirs.label}", f"{ours} : {number(theirs.median)}", target,
-                   ours.median / theirs.median, "x", at_least)
+        ratios = Series([a / b for a, b in zip(ours.samples, theirs.samples)], "x", "")
+        self.judge(f"{figure} / {theirs.label}",
+                   f"{number(ours.median)} : {number(theirs.median)} {ours.unit}, by round {ratios}", target,
+                   ratios.median, "x", at_least)
 
     def save(self, path):
         document = {"machine": self.machine, "figures": self.figures,

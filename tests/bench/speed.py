@@ -8,10 +8,10 @@ CPU = "backend CPU per request"
 def measure(stage, contenders, results):
     def run(contender):
         stage.settle()
-        load.wrk(stage.nginx.port, contender.path, settings.WARM_UP_S)
+        load.wrk(stage, contender.path, settings.WARM_UP_S)
         stage.settle()
         before = contender.cpu_seconds()
-        done = load.wrk(stage.nginx.port, contender.path)
+        done = load.wrk(stage, contender.path)
         return done.rate, 1e6 * (contender.cpu_seconds() - before) / max(1, done.requests)
     measured = load.interleave({name: lambda c=c: run(c) for name, c in contenders.items()})
     for name, contender in contenders.items():
