@@ -121,8 +121,10 @@ def start_all(stage, contenders, answer):
                for name, options in (("threads", ["keep"]), ("threads_anew", []))}
     go, fastapi = start_go(stage), start_fastapi(stage)
     wrapper = shutil.which("fcgiwrap", path=os.environ["PATH"] + ":/usr/sbin")
-    started = {"least": start_least(stage, "least", answer), **threads, "go_cached": go, "go_query": go, "fastapi_cached": fastapi, "fastapi_query": fastapi,
-            "php_ping": start_php(stage), "cgi_script": start_on_socket(stage, "script", [wrapper, "-f", "-c", "4"])}
+    wrapped = start_on_socket(stage, "script", [wrapper, "-f", "-c", "4"])
+    started = {"least": start_least(stage, "least", answer), **threads, "go_cached": go, "go_query": go,
+               "fastapi_cached": fastapi, "fastapi_query": fastapi, "php_ping": start_php(stage),
+               "cgi_script": wrapped}
     for name, process in started.items():
         contenders[name].root_pid = process.pid
     for contender in contenders.values():

@@ -2,7 +2,6 @@
 import os
 import signal
 
-from harness import process
 from harness.wait import wait_until
 
 from . import load, settings
@@ -29,7 +28,7 @@ def measure(stage, contenders, started, health, results):
             contenders[name].wait_ready(stage)
             return run(name)
         finally:
-            process.end(peer)
+            stage.end(peer)
 
     def quiet():
         os.kill(health.pid, signal.SIGSTOP)
@@ -39,7 +38,7 @@ def measure(stage, contenders, started, health, results):
             os.kill(health.pid, signal.SIGCONT)
             health.wait_status("healthy")
     for name in starts:
-        process.end(started[name])
+        stage.end(started[name])
     names = ("nginx", "least", "health", "threads", "go_cached", "php_ping", "fastapi_cached")
     measured = load.interleave({**{name: lambda name=name: (run_alone if name in starts else run)(name)
                                    for name in names}, "quiet": quiet})

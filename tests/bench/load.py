@@ -59,7 +59,7 @@ def wrk(stage, path, seconds=None):
 
 
 def pace(stage, path, rate=1000, seconds=None, accept_errors=False):
-    """Our client at a constant rate. Returns its figures; latencies in microseconds. accept_errors: any status is fine."""
+    """Our client at a constant rate. Returns its figures; latencies in us. accept_errors: any status will do."""
     count = max(10, int(rate * (settings.SECONDS if seconds is None else seconds)))
     done = subprocess.run([stage.program("pace"), str(stage.nginx.port), path, str(rate), str(count), str(CONNECTIONS)],
                           stdout=subprocess.PIPE, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The machine's part of a run: one directory, one PostgreSQL with the sample, one nginx; what was started is stopped."""
+"""Where a run happens: one directory, one PostgreSQL with the sample, one nginx; what was started is stopped."""
 import os
 import shutil
 import signal
@@ -92,8 +92,17 @@ class Stage:
     def start(self, argv, stop_signal=signal.SIGTERM, **kwargs):
         """Starts a process that the end of the context stops."""
         started = process.start(argv, log=self.path("peers.log"), **kwargs)
-        self._stops.append(lambda: process.end(started, stop_signal))
+        self._stops.append(lambda: self.end(started, stop_signal))
         return started
+
+    @staticmethod
+    def end(started, stop_signal=signal.SIGTERM):
+        """Ends it and what it has left: fcgiwrap's children outlive it."""
+        process.end(started, stop_signal)
+        try:
+            os.killpg(started.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def start_health(self, name="", wrapper=(), **settings):
         """A healthy health-api on the production socket, or on that of another directory."""
