@@ -145,6 +145,37 @@ tsan: ## all tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit sanitized
 
+# tests/bench/README.md says how to read its table.
+BENCH_BIN := $(addprefix $(BUILD)/bench/,least threads count pace go-pgx)
+BENCH      = HEALTH_API=$(BUILD)/health-api PYTHONPATH=tests $(PYTHON) -m bench $(BUILD)/bench
+
+$(BUILD)/bench/%: $(BUILD)/tests/bench/peers/%.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/bench/pace: $(BUILD)/tests/bench/pace.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+# Debian's packages of Go libraries are a GOPATH; nothing is downloaded.
+$(BUILD)/bench/go-pgx: tests/bench/peers/health.go
+	@mkdir -p $(@D)
+	GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(abspath $(BUILD))/bench/go-cache GOFLAGS= go build -o $@ $<
+
+.PHONY: bench bench-smoke bench-plot
+bench: ## measure against nginx, libfcgi, Go, FastAPI, php-fpm and a CGI script (about 10 minutes)
+	@scripts/packages.sh bench
+	@$(MAKE) --no-print-directory all $(BENCH_BIN)
+	$(BENCH)
+
+bench-smoke: ## a few seconds of everything that bench does, so that it cannot rot; its figures mean nothing
+	@scripts/packages.sh bench
+	@$(MAKE) --no-print-directory all $(BENCH_BIN)
+	BENCH_SMOKE=1 $(BENCH)-smoke
+
+bench-plot: $(BUILD)/bench/plot.svg ## make the plot of the last bench the README's
+	cp $< docs/bench.svg
+
 # One libFuzzer program for each tests/fuzz/fuzz_NAME.c; what it found stays in build/fuzz/. Its seeds are real files.
 FUZZ_SECONDS ?= 60
 FUZZ_CFLAGS  := -std=c17 $(WARNINGS) -Werror -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
@@ -169,7 +200,8 @@ fuzz: ## fuzz parsers, gate and judgement with libFuzzer, FUZZ_SECONDS (60) each
 	  echo "$$(basename $$fuzzer): $(FUZZ_SECONDS) s, $$(sed -n 's/^stat::number_of_executed_units: *//p' $$fuzzer.log) runs"; \
 	done
 
-C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] watchdog/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
+C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] watchdog/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch] \
+  tests/bench/*.c tests/bench/peers/*.c)
 
 .PHONY: lint
 lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the layers

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages of the named sets that are missing: as root, or through sudo; otherwise it prints the
-# command to run. The services of those packages are not started. Sets: build run test lint fuzz.
+# command to run. The services of those packages are not started. Sets: build run test lint fuzz bench.
 set -eu
 
 packages_of() {
@@ -14,7 +14,12 @@ packages_of() {
         ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
     fuzz) packages_of build && echo clang libclang-rt-dev ;;
-    *) echo "packages.sh: unknown set '$1', expected build, run, test, lint or fuzz" >&2 && exit 64 ;;
+    bench)
+        packages_of run
+        echo python3-psycopg2 wrk fcgiwrap php-fpm golang-go golang-github-jackc-pgx-v4-dev \
+            python3-fastapi python3-asyncpg uvicorn python3-uvloop python3-httptools
+        ;;
+    *) echo "packages.sh: unknown set '$1', expected build, run, test, lint, fuzz or bench" >&2 && exit 64 ;;
     esac
 }
 

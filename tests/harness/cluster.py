@@ -75,6 +75,11 @@ class Cluster:
     def stop(self, mode="immediate"):
         self._run(_bin("pg_ctl"), "-D", self.data, "-m", mode, "-w", "stop")
 
+    def begin_stop(self, mode="immediate"):
+        """Starts pg_ctl and does not wait for it, nor it for the server. Returns its process."""
+        return process.start([_bin("pg_ctl"), "-D", self.data, "-m", mode, "-W", "stop"], log=self.log + ".ctl",
+                             user=SERVER_USER, cwd="/")
+
     @property
     def postmaster_pid(self):
         with open(os.path.join(self.data, "postmaster.pid"), encoding="ascii") as file:

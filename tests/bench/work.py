@@ -1,0 +1,33 @@
+"""What the database does for the program in a second: with nobody asking, and under full load."""
+import time
+
+from harness.wait import wait_until
+
+from . import load, settings
+
+GROUP = "database work per second"
+# More probes than usual in the time there is, so that one more or less at an edge of it is little.
+SETTINGS = {"HEALTH_INTERVAL": "250ms", "HEALTH_RECONNECT_EVERY": "1s", "HEALTH_STALE_AFTER": "6s"}
+WINDOW_S = 1 if settings.SMOKE else 10
+KINDS = ("statements", "transactions", "rows read")
+
+
+def measure(stage, contenders, results):
+    def window(under_load):
+        stage.settle()
+        began, before = time.monotonic(), stage.cluster.work()
+        if under_load:
+            load.wrk(stage, contenders["health"].path, WINDOW_S)
+        else:
+            wait_until(lambda: time.monotonic() - began >= WINDOW_S, WINDOW_S + 5, "the end of the window")
+        after, seconds = stage.cluster.work(), time.monotonic() - began
+        return [float(b - a) / seconds for a, b in zip(before, after)]
+    measured = load.interleave({"idle": lambda: window(False), "load": lambda: window(True)},
+                               rounds=min(2, settings.ROUNDS))
+    for i, kind in enumerate(KINDS):
+        for name, label in (("idle", "nobody asks"), ("load", "full load")):
+            results.add(GROUP, f"{kind}, {name}", [row[i] for row in measured[name]], "/s", f"{kind}, {label}")
+    # "Equal" is: not more than two probes of a window more, one at each edge.
+    slack = 1 + 2 * 0.25 / WINDOW_S
+    for kind in KINDS[:2]:
+        results.judge_ratio(f"database work, {kind}", GROUP, f"{kind}, load", f"{kind}, idle", slack)
