@@ -17,7 +17,8 @@ PACKAGES := fcgi libpq json-c
 WATCH_PACKAGES := libcurl json-c
 
 CFLAGS   ?= -O2 -g
-WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+            -Werror=implicit-function-declaration
 # CI sets WERROR=1: a warning of a compiler that we have not met must not stop a user's build.
 ifeq ($(WERROR),1)
 WARNINGS += -Werror

@@ -5,6 +5,7 @@
 #include "common/quantity.h"
 #include "common/text.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
