@@ -27,7 +27,7 @@ def measure(stage, contenders, results):
     for i, kind in enumerate(KINDS):
         for name, label in (("idle", "nobody asks"), ("load", "full load")):
             results.add(GROUP, f"{kind}, {name}", [row[i] for row in measured[name]], "/s", f"{kind}, {label}")
-    # "Equal" is: not more than two probes of a window more, one at each edge.
-    slack = 1 + 2 * 0.25 / WINDOW_S
+    # "Equal" is: not more than one of the probes of a window more.
+    slack = 1 + 0.25 / WINDOW_S
     for kind in KINDS[:2]:
         results.judge_ratio(f"database work, {kind}", GROUP, f"{kind}, load", f"{kind}, idle", slack)
