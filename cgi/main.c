@@ -182,7 +182,7 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
         exit_code = listen_exit_code(status);
         goto out;
     }
-    if (!process_drop_capabilities()) {
+    if (!process_drop_naming_capabilities()) {
         error_set(&err, "capabilities: %s", strerror(errno));
         goto out;
     }

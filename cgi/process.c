@@ -131,7 +131,7 @@ void process_usage_read(struct process_usage *out)
 }
 
 /* The system calls themselves: a library for these two would be another dependency. */
-bool process_drop_capabilities(void)
+bool process_drop_naming_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
@@ -142,8 +142,8 @@ bool process_drop_capabilities(void)
     if (syscall(SYS_capget, &header, sets) != 0) {
         return false;
     }
-    if ((sets[0].permitted | sets[1].permitted) == 0) {
-        return true; /* a sandbox may forbid the next call */
+    if ((sets[CAP_TO_INDEX(CAP_SYS_PTRACE)].permitted & CAP_TO_MASK(CAP_SYS_PTRACE)) == 0) {
+        return true;
     }
     memset(sets, 0, sizeof sets);
     return syscall(SYS_capset, &header, sets) == 0;

@@ -20,9 +20,9 @@ int64_t process_count_fds(void);
 /* "socket=12 pipe=3 eventfd=2 file=5": the open descriptors by kind. */
 void process_describe_fds(char *out, int out_size);
 
-/* Gives up every capability of this thread and of those it starts; for a user other than root, who has all by
- * right. They are given by the unit only for naming who holds the socket. False with errno when the kernel
- * refuses. */
-__attribute__((warn_unused_result)) bool process_drop_capabilities(void);
+/* Gives up CAP_SYS_PTRACE, which a unit gives only for naming who holds the socket, and every capability that
+ * came with it; of this thread and of those it starts. Without it, and for root, nothing changes: other
+ * capabilities are somebody's wish. False with errno when the kernel refuses. */
+__attribute__((warn_unused_result)) bool process_drop_naming_capabilities(void);
 
 #endif

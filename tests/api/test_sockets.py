@@ -186,3 +186,16 @@ def test_started_with_closed_standard_descriptors_it_serves(start_backend, clust
             assert os.readlink(f"/proc/{child.pid}/fd/{fd}") == "/dev/null"
     finally:
         assert process.end(child) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a capability away")
+def test_a_capability_that_it_was_given_stays(start_backend, cluster, directory):
+    """make run below /root: the one capability that lets PostgreSQL's user pass."""
+    private = f"{directory}/private"
+    os.mkdir(private, 0o700)
+    os.symlink(f"{cluster.directory}/.s.PGSQL.5432", f"{private}/.s.PGSQL.5432")
+    os.chmod(directory, 0o777)
+    capable = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=+dac_override",
+               "--ambient-caps=+dac_override"]
+    backend = start_backend(popen={"wrapper": capable}, PGHOST=private)
+    backend.wait_status("healthy")
