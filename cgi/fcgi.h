@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-/* Once, before any connection, with SIGTERM, SIGUSR1 and SIGPIPE blocked or ignored: FCGX_Init installs
- * handlers. */
+/* Once, before any connection and before any other thread (it changes the environment), with SIGTERM, SIGUSR1
+ * and SIGPIPE blocked or ignored: FCGX_Init installs handlers. */
 __attribute__((warn_unused_result)) bool fcgi_init(struct error *err);
 
 /* Answers the request that waits on *fd (non-blocking; the gate has said GATE_WHOLE). Never blocks. True: the

@@ -176,7 +176,9 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
     int exit_code = EXIT_FAILURE;
 
     int64_t watchdog_ns = notify_init();
-    server_block_signals();
+    if (!server_prepare(&err)) {
+        goto out;
+    }
     enum listen_status status = listen_open(&app->config, &listener, &err);
     if (status != LISTEN_OK) {
         exit_code = listen_exit_code(status);

@@ -49,7 +49,7 @@ struct server {
     uint8_t peeked[GATE_MAX_BYTES];
 };
 
-void server_block_signals(void)
+bool server_prepare(struct error *err)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -59,6 +59,7 @@ void server_block_signals(void)
     sigaddset(&set, SIGUSR1); /* libfcgi installs a handler for it; it means nothing here */
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    return fcgi_init(err);
 }
 
 static bool watch(struct server *s, int operation, int fd, uint32_t events, void *tag)
@@ -371,7 +372,7 @@ static bool open_all(struct server *s, struct error *err)
         goto failed;
     }
     s->accept_from_ns = clock_now_ns() + START_HOLD_NS;
-    return fcgi_init(err);
+    return true;
 
 failed:
     error_set(err, "%s: %s", errpos, strerror(errno));

@@ -19,8 +19,9 @@ struct server_options {
     void *context;
 };
 
-/* Blocks the signals that server_run reads. Before any thread is started, so that all inherit it. */
-void server_block_signals(void);
+/* Blocks the signals that server_run reads, so that all threads inherit it, and sets up libfcgi, which
+ * changes the environment: before any thread is started, for libpq reads the environment at each connect. */
+__attribute__((warn_unused_result)) bool server_prepare(struct error *err);
 
 /* Serves until SIGTERM or SIGINT and the drain after it, or HEALTH_FD_LIMIT is passed. Returns the exit code:
  * 0 after a signal, 1 for a failure (logged). */
