@@ -433,7 +433,7 @@ int server_run(const struct server_options *options)
         .timer_fd = -1,
         .drain_until_ns = CLOCK_NEVER,
     };
-    struct error err;
+    struct error err = {0};
 
     health_init(&s.health, options->config, snapshot_acquire(options->slot), options->started_ns);
     if (open_all(&s, &err)) {
