@@ -86,6 +86,10 @@ class Service(Machine):
     def status_text(self):
         return self.show("health-api.service", "StatusText")["StatusText"]
 
+    def invocation(self):
+        """What changes with every start of the service."""
+        return self.show("health-api.service", "InvocationID")["InvocationID"]
+
     @contextlib.contextmanager
     def stream(self, **options):
         running = Stream(self, **options)
@@ -105,7 +109,10 @@ class Service(Machine):
             if not socket:
                 self.run("systemctl", "stop", "health-api.socket", "health-api.service")
                 self.run("systemctl", "mask", "--runtime", "health-api.socket")
+            before = self.invocation()
             self.run("systemctl", "restart", "--no-block", "health-api.service")
+            # Until then what the unit shows, and who answers, is the service as it was before.
+            wait_until(lambda: self.invocation() != before, 30, "a start with the drop-in")
             yield self
         finally:
             os.unlink(self.path(f"{DROP_INS}/test.conf"))
