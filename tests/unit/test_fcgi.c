@@ -241,8 +241,8 @@ static bool answer_over_short_socket(size_t text_len, size_t accepts)
     return kept;
 }
 
-/* What the socket took must be a beginning of the whole answer, whose length this returns: no byte twice, none
- * missing. */
+/* What the socket took must be a beginning of the whole answer, whose length this returns: no byte twice,
+ * none missing. */
 static size_t try_short_writes(size_t text_len)
 {
     static uint8_t whole[40000];
