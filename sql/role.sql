@@ -32,6 +32,10 @@ ALTER ROLE health_api SET lock_timeout = '2s';
 ALTER ROLE health_api SET idle_in_transaction_session_timeout = '10s';
 ALTER ROLE health_api SET search_path = pg_catalog, public; -- nobody's count() in public
 
+-- A count takes one process of the server, whatever the size of its table: the workers are for the application's
+-- queries, and starting them is what delays the others most. Remove the line if a count is too slow without them.
+ALTER ROLE health_api SET max_parallel_workers_per_gather = 0;
+
 SELECT format('GRANT CONNECT ON DATABASE %I TO health_api', current_database()) \gexec
 GRANT USAGE ON SCHEMA public TO health_api;
 GRANT SELECT ON hypotheses, analyses, entities, edges, debates TO health_api;

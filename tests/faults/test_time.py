@@ -4,8 +4,10 @@ import os
 import signal
 import time
 
+import psycopg2
 import pytest
 from harness.backend import SANITIZED
+from harness.cluster import PASSWORD
 from harness.fastcgi import Connection
 from harness.wait import hold_for, wait_until
 
@@ -95,3 +97,14 @@ def test_a_check_longer_than_its_interval_never_overlaps_itself(start_backend, o
         return running <= 1
     hold_for(at_most_one, 4, "one run at a time")
     assert backend.ask().status == 200
+
+
+def test_a_count_takes_one_process_of_the_server(cluster):
+    plans = []
+    for user in ("postgres", "health_api"):
+        connection = psycopg2.connect(host=cluster.directory, dbname=cluster.database, user=user, password=PASSWORD)
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN (COSTS OFF) SELECT count(*) FROM edges")
+            plans.append("\n".join(line for line, in cursor))
+        connection.close()
+    assert "Gather" in plans[0] and "Gather" not in plans[1]
