@@ -43,7 +43,7 @@ def run_alone(here, everyone, found):
     each("idle connections", lambda health: idle.measure(here, everyone, health, found), **idle.SETTINGS)
     say("1, 10, 100 checks")
     checks.measure(here, found)
-    each("database work", lambda health: work.measure(here, everyone, found), **work.SETTINGS)
+    each("database work", lambda health: work.measure(here, everyone, health, found), **work.SETTINGS)
     each("memory", lambda health: memory.measure(here, everyone, health, found), **memory.SETTINGS)
     say("starts and CGI requests")
     begin.measure_start(here, found)

@@ -12,16 +12,25 @@ WINDOW_S = 1 if settings.SMOKE else 10
 KINDS = ("statements", "transactions", "rows read")
 
 
-def measure(stage, contenders, results):
+def measure(stage, contenders, health, results):
+    def connected_since():
+        return health.document("/api/status")["database"]["connected_since"]
+
+    def counted():
+        """Time and work at the end of a session of the program: that is when PostgreSQL has counted all of it."""
+        last = connected_since()
+        wait_until(lambda: connected_since() != last, 20, "a fresh connection", interval_s=0.02)
+        wait_until(lambda: len(stage.cluster.probes()) == 1, 20, "the end of the old session", interval_s=0.02)
+        return time.monotonic(), stage.cluster.work()
+
     def window(under_load):
-        stage.settle()
-        began, before = time.monotonic(), stage.cluster.work()
+        began, before = counted()
         if under_load:
             load.wrk(stage, contenders["health"].path, WINDOW_S)
         else:
             wait_until(lambda: time.monotonic() - began >= WINDOW_S, WINDOW_S + 5, "the end of the window")
-        after, seconds = stage.cluster.work(), time.monotonic() - began
-        return [float(b - a) / seconds for a, b in zip(before, after)]
+        ended, after = counted()
+        return [float(b - a) / (ended - began) for a, b in zip(before, after)]
     measured = load.interleave({"idle": lambda: window(False), "load": lambda: window(True)},
                                rounds=min(2, settings.ROUNDS))
     for i, kind in enumerate(KINDS):
