@@ -20,12 +20,14 @@ class Fault:
         self.properties = node.user_properties
         self.row = None
         self.began = None
+        self.times = []
 
     def injected(self):
         self.began = time.monotonic()
 
-    def expect(self, backend, bound_s, *failing):
-        """Waits for one of the allowed `failing` pairs; the time since injected() must be within bound_s."""
+    def expect(self, backend, bound_s, *failing, once=True):
+        """Waits for one of the allowed `failing` pairs; the time since injected() must be within bound_s. With
+        once=False the fault is injected again and judge() ends the test."""
         bound_s *= SLOWER
         allowed = [[{"check": check, "reason": reason}] for check, reason in failing]
 
@@ -36,12 +38,20 @@ class Fault:
         took = time.monotonic() - self.began
         assert backend.ask().status == 503
         self.record(f"{document['failing'][0]['check']} {document['failing'][0]['reason']}", took, bound_s)
-        assert took <= bound_s, f"{self.name}: {took:.3f} s, bound {bound_s} s"
+        if once:
+            self.judge()
         return document
 
     def record(self, failing, took, bound_s):
-        self.row = {"name": self.name, "failing": failing, "took": took, "bound": bound_s, "back": None}
-        self.properties.append(("fault", self.row))
+        if self.row is None:
+            self.row = {"name": self.name, "failing": failing, "bound": bound_s, "back": None}
+            self.properties.append(("fault", self.row))
+        self.times.append(took)
+        self.row["took"] = statistics.median(self.times)
+
+    def judge(self):
+        """Where the bound is short it holds for the median: in one of several the machine itself may stand still."""
+        assert self.row["took"] <= self.row["bound"], f"{self.row}, each: {self.times}"
 
     def healed(self, backend, bound_s=5.0):
         bound_s *= SLOWER

@@ -74,7 +74,7 @@ def test_a_promoted_standby_is_found_without_a_restart(pair, start_backend, chec
     pid = primary.postmaster_pid
     fault.injected()
     os.kill(pid, signal.SIGQUIT)
-    fault.expect(backend, 0.2, ("database", "unreachable"), ("database", "restarting"))
+    fault.expect(backend, INTERVAL, ("database", "unreachable"), ("database", "restarting"))
     hold_for(lambda: backend.ask().status == 503, 1, "503 while there is no primary")
     promote(standby)
     fault.healed(backend, INTERVAL + 2)
