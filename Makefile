@@ -132,19 +132,19 @@ layers: ## check that the includes flow one way
 	@scripts/check-layers.sh
 
 .PHONY: asan tsan sanitized
-sanitized: all
+sanitized: unit all
 	$(TESTED) $(PYTEST) tests/api tests/faults $(MORE_TESTS)
 
 asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
-	  MORE_TESTS=tests/watch unit sanitized
+	  MORE_TESTS=tests/watch sanitized
 
 tsan: ## all tests under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
-	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' unit sanitized
+	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' sanitized
 
 # tests/bench/README.md says how to read its table.
 BENCH_BIN := $(addprefix $(BUILD)/bench/,least threads count pace go-pgx)
