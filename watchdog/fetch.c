@@ -184,8 +184,16 @@ static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
     }
 }
 
+static bool is_over_tls(const struct request *r)
+{
+    const char *scheme = NULL;
+    return r->easy != NULL && curl_easy_getinfo(r->easy, CURLINFO_SCHEME, &scheme) == CURLE_OK &&
+           scheme != NULL && strcasecmp(scheme, "https") == 0;
+}
+
 static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, long os_errno, bool is_unix)
 {
+    bool is_tls = is_over_tls(r);
     bool has_status = r->result.code != 0;
     switch (code) {
     case CURLE_OK: return FETCH_ANSWER;
@@ -195,9 +203,13 @@ static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, lon
     case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno, is_unix);
     case CURLE_TOO_MANY_REDIRECTS: return FETCH_REDIRECTS;
     case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_ANSWER : FETCH_MALFORMED;
-    case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR: return has_status || r->got_bytes ? FETCH_MALFORMED : FETCH_RESET;
+    case CURLE_RECV_ERROR:
+        /* With TLS 1.3 (RFC 8446) a server refuses a client after the client's handshake is done. */
+        if (is_tls && !has_status && !r->got_bytes)
+            return FETCH_TLS;
+        return has_status || r->got_bytes ? FETCH_MALFORMED : FETCH_RESET;
+    case CURLE_GOT_NOTHING: return has_status || r->got_bytes ? FETCH_MALFORMED : FETCH_RESET;
     case CURLE_PARTIAL_FILE:
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL: /* also the answer of a server that is none of HTTP/1 */

@@ -44,14 +44,21 @@ static void judge_body(const struct watch_route *route, const struct fetch_resul
             route->json_value, words[answer]);
 }
 
+/* What a silent or unreachable backend is to us: behind a redirect it may be another server's. */
+static enum judge_life dead_unless_redirected(const struct fetch_result *result)
+{
+    return result->redirects > 0 ? JUDGE_LIFE_OPEN : JUDGE_DEAD;
+}
+
 /* The proxy's word comes first: accepted codes do not make a dead backend a living one. */
 static void judge_answer(const struct watch_route *route, const struct fetch_result *result,
                          struct judgement *out)
 {
+    enum judge_life dead = dead_unless_redirected(result);
     if (result->code == CODE_BAD_GATEWAY || result->code == CODE_GATEWAY_TIMEOUT)
-        set(out, JUDGE_ERROR, JUDGE_DEAD, "%d, the proxy reaches no backend", result->code);
+        set(out, JUDGE_ERROR, dead, "%d, the proxy reaches no backend", result->code);
     else if (result->from_nginx && result->code >= 500)
-        set(out, JUDGE_ERROR, JUDGE_DEAD, "%d from nginx, not from the backend", result->code);
+        set(out, JUDGE_ERROR, dead, "%d from nginx, not from the backend", result->code);
     else if (value_codes_contain(&route->codes, result->code))
         judge_body(route, result, out);
     else if (result->code == CODE_LIMITED)
@@ -64,8 +71,7 @@ static void judge_answer(const struct watch_route *route, const struct fetch_res
 static void judge_failure(const struct watch_route *route, const struct fetch_result *result,
                           struct judgement *out)
 {
-    /* Behind a redirect another server may be the one that is silent. */
-    enum judge_life dead = result->redirects > 0 ? JUDGE_LIFE_OPEN : JUDGE_DEAD;
+    enum judge_life dead = dead_unless_redirected(result);
     switch (result->outcome) {
     case FETCH_TIMEOUT:
         set(out, JUDGE_TIMEOUT, dead, "no whole answer within %lld ms", (long long)route->timeout_ms);

@@ -60,6 +60,8 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         /* behind a redirect it may be somebody else who is silent */
         {"200", {.outcome = FETCH_TIMEOUT, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_LIFE_OPEN, true},
         {"200", {.outcome = FETCH_REFUSED, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_LIFE_OPEN, true},
+        {"200", {.code = 502, .redirects = 1}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
+        {"200", {.code = 503, .from_nginx = true, .redirects = 1}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
         {"200", {.outcome = FETCH_MALFORMED}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
         {"200", {.outcome = FETCH_REDIRECTS}, JUDGE_ERROR, JUDGE_ALIVE, false},
         /* what is wrong with us is no word about them */

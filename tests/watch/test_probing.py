@@ -216,6 +216,19 @@ def test_a_certificate_of_the_own_authority_is_trusted(dog, tls_site, certificat
     assert dog.run().code == 0
 
 
+def test_a_server_that_wants_a_certificate_of_us_is_unknown(dog, start_site, certificate):
+    """With TLS 1.3 it refuses us when our handshake is done: that looks like a connection that is just closed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(certificate, certificate + ".key")
+    context.load_verify_locations(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    site = start_site(tls=context)
+    dog.write(site.url, "core /", ca_file=certificate, unit="site")
+    assert dog.run().code == 3
+    assert site.requests == [] and dog.systemctl.orders() == []
+
+
 def test_a_plain_server_on_a_tls_port_is_unknown(dog, site):
     dog.write(site.url.replace("http:", "https:"), "core /", unit="site")
     site.behaviours["/"] = w.hangs
