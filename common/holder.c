@@ -349,8 +349,8 @@ size_t holder_list(const struct sockaddr *address, socklen_t len, struct holder 
     }
     size_t count = find_processes(&inodes, out, max, seen);
     qsort(out, count, sizeof *out, compare_age);
-    *unseen = false;
-    for (size_t i = 0; i < inodes.count && count < max; i++) {
+    *unseen = count == max;
+    for (size_t i = 0; i < inodes.count; i++) {
         *unseen = *unseen || !seen[i];
     }
     return count;

@@ -75,10 +75,6 @@ find_postgres() {
 
 # --- one run at a time -----------------------------------------------------------------------------------------------
 
-is_alive() { # pid; a zombie is not
-    grep -q '^State:[[:space:]]*[^Z]' "/proc/$1/status" 2>/dev/null
-}
-
 # Sets ppid to the parent of a process, 1 or another reaper when that has died; to 0 when the process itself has.
 find_parent() {
     local key value
