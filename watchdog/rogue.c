@@ -2,6 +2,7 @@
 #include "watchdog/rogue.h"
 
 #include "common/clock.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,24 +15,30 @@ struct holders {
     bool unseen;
 };
 
-static bool has_part(const char *path, const char *part)
-{
-    size_t len = strlen(part);
-    for (const char *at = path; len > 0 && (at = strstr(at, part)) != NULL; at++) {
-        if (at > path && at[-1] == '/' && (at[len] == '/' || at[len] == '\0'))
-            return true;
-    }
-    return false;
-}
-
-bool rogue_belongs(const char *cgroup, const char *control_group, const char *unit)
+bool rogue_belongs(const char *cgroup, const char *control_group)
 {
     size_t len = strlen(control_group);
-    if (len == 0)
-        return has_part(cgroup, unit);
-    if (len == 1)
-        return true; /* "/": everything is below */
+    if (strcmp(control_group, "/") == 0)
+        return true; /* everything is below */
     return strncmp(cgroup, control_group, len) == 0 && (cgroup[len] == '/' || cgroup[len] == '\0');
+}
+
+void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out)
+{
+    static const char scope[] = "/init.scope";
+    size_t scope_len = sizeof scope - 1;
+    size_t init_len = strlen(init);
+    if (unit->control_group[0] != '\0') {
+        buf_append_str(out, unit->control_group);
+        return;
+    }
+    if (init_len >= scope_len && strcmp(init + init_len - scope_len, scope) == 0)
+        buf_append(out, init, init_len - scope_len);
+    for (const char *end = unit->slice; *end != '\0' && unit->slice[0] != '-'; end++) {
+        if (*end == '-' || strcmp(end, ".slice") == 0)
+            buf_appendf(out, "/%.*s.slice", (int)(end - unit->slice), unit->slice);
+    }
+    buf_appendf(out, "/%s", unit->id);
 }
 
 bool rogue_service_of(const char *cgroup, char *out, size_t out_size)
@@ -108,13 +115,13 @@ static void keep_who_answers(const struct watch_listener *listener, struct holde
     list->count = kept;
 }
 
-static bool holds(const struct holders *list, pid_t pid)
+static const struct holder *find_by_pid(const struct holders *list, pid_t pid)
 {
     for (size_t i = 0; i < list->count; i++) {
         if (list->items[i].pid == pid)
-            return true;
+            return &list->items[i];
     }
-    return false;
+    return NULL;
 }
 
 /* A holder below a service whose main process is a holder as well. */
@@ -124,31 +131,63 @@ static void find_service(const struct holders *list, struct rogue *rogue)
     struct error err = {0};
     char name[sizeof rogue->service];
     if (rogue_service_of(rogue->cgroup, name, sizeof name) && unit_show(name, &status, &err) == UNIT_OK &&
-        status.main_pid > 0 && holds(list, status.main_pid))
+        status.main_pid > 0 && find_by_pid(list, status.main_pid) != NULL)
         snprintf(rogue->service, sizeof rogue->service, "%s", name);
+}
+
+/* A fork of systemd has its sockets until it becomes the program of its unit, and is in that unit's control
+ * group only a moment after it is there. */
+static bool is_fork_of_systemd(const struct holders *list, const struct holder *holder)
+{
+    char path[64];
+    char ours[2][512];
+    const pid_t pids[2] = {1, holder->pid};
+    const struct holder *init = find_by_pid(list, 1);
+    if (init == NULL || init->socket_inode != holder->socket_inode)
+        return false;
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "/proc/%d/exe", (int)pids[i]);
+        ssize_t len = readlink(path, ours[i], sizeof ours[i] - 1);
+        if (len <= 0)
+            return false;
+        ours[i][len] = '\0';
+    }
+    return strcmp(ours[0], ours[1]) == 0;
 }
 
 void rogue_find(const struct watch_listener *listener, const struct unit_status *unit, struct rogue_list *out)
 {
     struct holders list = {.count = 0};
+    char init[512];
+    struct buf home = {0};
     *out = (struct rogue_list){.count = 0};
     list.count = holder_list((const struct sockaddr *)&listener->address, listener->len, list.items,
                              HOLDER_MAX, &list.unseen);
     if (listener->address.ss_family == AF_UNIX)
         keep_who_answers(listener, &list);
+    if (!holder_read_cgroup(1, init, sizeof init))
+        snprintf(init, sizeof init, "/init.scope");
+    rogue_home_of(unit, init, &home);
     out->unseen = list.unseen;
+    out->listening = list.unseen;
     for (size_t i = 0; i < list.count && out->count < ROGUE_MAX; i++) {
         const struct holder *holder = &list.items[i];
         struct rogue *rogue = &out->items[out->count];
-        if (holder->pid == 1 || holder->pid == getpid())
+        if (holder->pid == getpid())
             continue;
         *rogue = (struct rogue){.holder = *holder, .is_holder = holder->socket_inode != 0};
-        if (!holder_read_cgroup(holder->pid, rogue->cgroup, sizeof rogue->cgroup) ||
-            rogue_belongs(rogue->cgroup, unit->control_group, unit->id))
-            continue; /* gone meanwhile, or the unit's own */
+        if (!holder_read_cgroup(holder->pid, rogue->cgroup, sizeof rogue->cgroup))
+            continue; /* gone meanwhile */
+        if (holder->pid == 1 || rogue_belongs(rogue->cgroup, home.data) ||
+            is_fork_of_systemd(&list, holder)) {
+            out->listening = true;
+            continue;
+        }
+        text_clean(rogue->cgroup);
         find_service(&list, rogue);
         out->count++;
     }
+    buf_free(&home);
 }
 
 void rogue_describe(const struct rogue *rogue, char *out, size_t out_size)
@@ -157,6 +196,6 @@ void rogue_describe(const struct rogue *rogue, char *out, size_t out_size)
     char since[CLOCK_ISO_SIZE] = "?";
     if (h->start_ticks != 0)
         clock_format_iso(holder_start_wall_ms(h->start_ticks), since);
-    snprintf(out, out_size, "pid %d (user %s) since %s in %s: %s", (int)h->pid, h->user, since,
-             rogue->service[0] != '\0' ? rogue->service : rogue->cgroup, h->command_line);
+    snprintf(out, out_size, "pid %d (user %s) since %s: %s, in %s", (int)h->pid, h->user, since,
+             h->command_line, rogue->service[0] != '\0' ? rogue->service : rogue->cgroup);
 }

@@ -2,6 +2,7 @@
 #ifndef WATCHDOG_ROGUE_H
 #define WATCHDOG_ROGUE_H
 
+#include "common/buf.h"
 #include "common/holder.h"
 #include "watchdog/unit.h"
 #include "watchdog/watchfile.h"
@@ -23,20 +24,27 @@ struct rogue {
 struct rogue_list {
     struct rogue items[ROGUE_MAX]; /* the oldest first */
     size_t count;
-    bool unseen; /* the listener is held by somebody whom /proc does not show to us */
+    bool listening; /* somebody else than these listens: the unit, systemd for it, or who is not seen */
+    bool unseen;    /* the listener is held by somebody whom /proc does not show to us */
 };
 
-/* Whether a process in cgroup is one of the unit's: in its control group or below; while the unit has none
- * ("") by the unit's name as a part of the path. Pure. */
-bool rogue_belongs(const char *cgroup, const char *control_group, const char *unit);
+/* Whether a process in cgroup is one of those in control_group or below. Pure. */
+bool rogue_belongs(const char *cgroup, const char *control_group);
+
+/* Appends where systemd keeps the processes of a unit that runs: its control group or, while it has none, the
+ * one that it gets in its slice (systemd.slice(5): each dash in a slice's name is a level). init: the control
+ * group of pid 1,
+ * "/init.scope", in some containers below another one. Pure. */
+void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out);
 
 /* The first part of a control group that names a service: "user@0.service" of "/user.slice/user@0.service/a".
  * Pure. False: none. */
 __attribute__((warn_unused_result)) bool rogue_service_of(const char *cgroup, char *out, size_t out_size);
 
 /* All processes that have the listener open, without those of the unit, without pid 1 (systemd holds the
- * sockets of socket units) and without this process. Of a Unix path only who answers there counts: connect(2)
- * tells, and when nobody accepts the names in /proc/net/unix. */
+ * sockets of socket units), its children that are not yet what they are going to be, and without this
+ * process. Of a Unix path only who answers there counts: connect(2) tells, and when nobody accepts the names
+ * in /proc/net/unix. */
 void rogue_find(const struct watch_listener *listener, const struct unit_status *unit,
                 struct rogue_list *out);
 

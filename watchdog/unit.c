@@ -8,9 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-static const char properties[] =
-    "--property=Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,NeedDaemonReload,ControlGroup,Job,"
-    "ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic";
+static const char properties[] = "--property=Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
+                                 "NeedDaemonReload,ControlGroup,Slice,"
+                                 "Restart,Job,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,"
+                                 "InactiveExitTimestampMonotonic";
 
 /* The value of a line "NAME=value"; false when it is missing or does not fit. */
 static bool get(const char *text, const char *name, char *out, size_t out_size)
@@ -72,6 +73,17 @@ static enum unit_state parse_state(const char *active, const char *sub)
     return UNIT_ODD;
 }
 
+/* The table of Restart= in systemd.service(5), column "unclean signal". */
+static bool restarts_after_kill(const char *restart)
+{
+    static const char *const words[] = {"always", "on-failure", "on-abnormal", "on-abort"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(restart, words[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* When the latest of its starts was: of the process; of the unit, for one that is starting and has no process
  * yet. */
 static bool get_started(const char *text, int64_t now_us, int64_t *out_ms)
@@ -93,6 +105,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
 {
     char load[32];
     char reload[8] = "no";
+    char restart[32] = "no";
     int64_t pid = 0;
     int64_t job = 0;
     const char *bad = NULL;
@@ -121,7 +134,11 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
         out->result[0] = '\0';
     if (!get(text, "ControlGroup", out->control_group, sizeof out->control_group))
         out->control_group[0] = '\0';
+    if (!get(text, "Slice", out->slice, sizeof out->slice))
+        out->slice[0] = '\0';
     (void)!get(text, "NeedDaemonReload", reload, sizeof reload);
+    (void)!get(text, "Restart", restart, sizeof restart);
+    out->restarts_itself = restarts_after_kill(restart);
     out->load = parse_load(load);
     out->state = parse_state(out->active, out->sub);
     out->main_pid = (pid_t)pid;
@@ -182,12 +199,17 @@ enum unit_answer unit_kill_all(const char *unit, struct error *err)
     return order(argv, err);
 }
 
+enum unit_answer unit_reset(const char *unit, struct error *err)
+{
+    const char *const argv[] = {"systemctl", "reset-failed", "--no-ask-password", "--", unit, NULL};
+    return order(argv, err);
+}
+
 enum unit_answer unit_start(const char *unit, struct error *err)
 {
-    const char *const reset[] = {"systemctl", "reset-failed", "--no-ask-password", "--", unit, NULL};
-    const char *const start[] = {"systemctl", "start", "--no-ask-password", "--no-block", "--", unit, NULL};
-    (void)order(reset, err); /* it may not have failed; the start decides */
-    return order(start, err);
+    const char *const argv[] = {"systemctl", "start", "--no-ask-password", "--no-block", "--", unit, NULL};
+    (void)!unit_reset(unit, err); /* it may not have failed; the start decides */
+    return order(argv, err);
 }
 
 enum unit_answer unit_restart(const char *unit, struct error *err)

@@ -42,8 +42,10 @@ struct unit_status {
     int64_t started_ms;      /* how long ago its main process was started; INT64_MAX: never */
     int64_t restarts;        /* by systemd itself, since the last start by hand */
     bool has_job;            /* a start or stop is queued */
+    bool restarts_itself;    /* Restart= of its file: after a SIGKILL systemd starts it again */
     bool needs_reload;       /* its file on disk is newer than what systemd has loaded */
     char control_group[512]; /* as in /proc/PID/cgroup; "" when it has none now */
+    char slice[256];         /* in which it has one when it runs; "" for a unit that never has */
 };
 
 enum unit_answer {
@@ -68,6 +70,9 @@ __attribute__((warn_unused_result)) enum unit_answer unit_kill_main(const char *
 
 /* SIGKILL to every process of its control group. */
 __attribute__((warn_unused_result)) enum unit_answer unit_kill_all(const char *unit, struct error *err);
+
+/* Forgets that it failed: it counts as stopped. */
+__attribute__((warn_unused_result)) enum unit_answer unit_reset(const char *unit, struct error *err);
 
 /* Forgets that it failed, and with it the count of its start limit, then queues a start. */
 __attribute__((warn_unused_result)) enum unit_answer unit_start(const char *unit, struct error *err);

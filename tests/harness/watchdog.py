@@ -83,7 +83,7 @@ class Site:
     """A server on 127.0.0.1, or on a Unix path, whose answer depends on the path that is asked. behaviours: path ->
     function(site, connection, request text); anything else is answered with 200."""
 
-    def __init__(self, path=None, backlog=64, tls=None, port=0):
+    def __init__(self, path=None, backlog=64, tls=None, port=0, ends_request=b"\r\n\r\n"):
         self.path = path
         self.listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         if not path:
@@ -92,6 +92,7 @@ class Site:
         self.listener.listen(backlog)
         self.port = None if path else self.listener.getsockname()[1]
         self.tls = tls
+        self.ends_request = ends_request
         self.url = f"unix:{path}" if path else f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.behaviours = {}
         self.default = lambda site, connection, request: reply(connection)
@@ -113,7 +114,7 @@ class Site:
             if self.tls:
                 connection = self.tls.wrap_socket(connection, server_side=True)
             request = b""
-            while b"\r\n\r\n" not in request:
+            while self.ends_request not in request:
                 more = connection.recv(65536)
                 if not more:
                     return
@@ -121,7 +122,7 @@ class Site:
             text = request.decode("latin-1")
             with self.lock:
                 self.requests.append(text)
-            self.behaviours.get(text.split()[1], self.default)(self, connection, text)
+            self.behaviours.get(text.split()[1] if " " in text else "", self.default)(self, connection, text)
         except OSError:
             pass
         finally:
@@ -240,11 +241,11 @@ exit 0
 
     @staticmethod
     def status(unit="site.service", load="loaded", active="active", sub="running", result="success", pid=4242,
-               started_s_ago=3600, restarts=0, reload="no", cgroup="/system.slice/site.service"):
+               started_s_ago=3600, restarts=0, reload="no", cgroup="/system.slice/site.service", job="", restart="no"):
         started = int((time.clock_gettime(time.CLOCK_MONOTONIC) - started_s_ago) * 1e6)
         started = max(started, 1) if active not in ("inactive", "failed") else 0
         return (f"Id={unit}\nLoadState={load}\nActiveState={active}\nSubState={sub}\nResult={result}\nMainPID={pid}\n"
-                f"NRestarts={restarts}\nNeedDaemonReload={reload}\nControlGroup={cgroup}\n"
+                f"NRestarts={restarts}\nNeedDaemonReload={reload}\nControlGroup={cgroup}\nSlice=system.slice\nRestart={restart}\nJob={job}\n"
                 f"ExecMainStartTimestampMonotonic={started}\nActiveEnterTimestampMonotonic={started}\n"
                 f"InactiveExitTimestampMonotonic={started}\n")
 

@@ -26,19 +26,42 @@ static void a_process_belongs_by_its_control_group(void **state)
         {"/system.slice/site.service2", "/system.slice/site.service", false},
         {"/system.slice/site", "/system.slice/site.service", false},
         {"/user.slice/x/site.service", "/system.slice/site.service", false},
+        {"/user.slice/user-0.slice/user@0.service/app.slice/site.service", "/system.slice/site.service",
+         false},
+        {"/machine.slice/web.service/system.slice/site.service", "/system.slice/site.service", false},
         {"/", "/system.slice/site.service", false},
         {"/anything", "/", true},
-        /* between two starts the unit has none */
-        {"/system.slice/site.service", "", true},
-        {"/a.slice/site.service/b", "", true},
-        {"/system.slice/my-site.service", "", false},
-        {"/system.slice/site.service.d", "", false},
-        {"site.service", "", false},
-        {"/", "", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rogue_belongs(rows[i].cgroup, rows[i].control_group, "site.service") != rows[i].belongs)
+        if (rogue_belongs(rows[i].cgroup, rows[i].control_group) != rows[i].belongs)
             fail_msg("row %zu: %s in %s", i, rows[i].cgroup, rows[i].control_group);
+    }
+}
+
+static void between_two_starts_a_unit_s_control_group_is_known_by_its_slice(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *control_group, *slice, *init, *home;
+    } rows[] = {
+        {"", "system.slice", "/init.scope", "/system.slice/site.service"},
+        {"", "a-b-c.slice", "/init.scope", "/a.slice/a-b.slice/a-b-c.slice/site.service"},
+        {"", "a.b.slice", "/init.scope", "/a.b.slice/site.service"},
+        {"", "-.slice", "/init.scope", "/site.service"},
+        {"", "", "/init.scope", "/site.service"},
+        {"", "system.slice", "/", "/system.slice/site.service"},
+        {"", "system.slice", "", "/system.slice/site.service"},
+        {"", "system.slice", "/docker/0123/init.scope", "/docker/0123/system.slice/site.service"},
+        {"/elsewhere/site.service", "system.slice", "/init.scope", "/elsewhere/site.service"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct unit_status s = {.id = "site.service"};
+        struct buf home = {0};
+        snprintf(s.control_group, sizeof s.control_group, "%s", rows[i].control_group);
+        snprintf(s.slice, sizeof s.slice, "%s", rows[i].slice);
+        rogue_home_of(&s, rows[i].init, &home);
+        assert_string_equal(home.data, rows[i].home);
+        buf_free(&home);
     }
 }
 
@@ -143,6 +166,7 @@ static void a_foreign_holder_is_a_rogue_and_this_process_is_none(void **state)
     start_child(0, fd, false);
     rogue_find(&listener, &unit, &found); /* this process holds it as well */
     assert_int_equal(found.count, 1);
+    assert_false(found.listening);
     assert_int_equal(found.items[0].holder.pid, children[0]);
     assert_true(found.items[0].is_holder);
     assert_true(evict_may(&found.items[0]));
@@ -161,6 +185,7 @@ static void the_unit_s_own_process_is_no_rogue(void **state)
     snprintf(unit.control_group, sizeof unit.control_group, "/");
     rogue_find(&listener, &unit, &found);
     assert_int_equal(found.count, 0);
+    assert_true(found.listening);
     close(fd);
 }
 
@@ -181,6 +206,7 @@ static void a_socket_that_was_displaced_at_the_path_does_not_count(void **state)
     unlink(socket_path()); /* nobody answers there now */
     rogue_find(&listener, &unit, &found);
     assert_int_equal(found.count, 0);
+    assert_false(found.listening);
 }
 
 static void a_holder_that_does_not_accept_is_found_by_the_socket(void **state)
@@ -287,6 +313,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_process_belongs_by_its_control_group),
+        cmocka_unit_test(between_two_starts_a_unit_s_control_group_is_known_by_its_slice),
         cmocka_unit_test(a_control_group_names_its_service),
         with_listener(a_foreign_holder_is_a_rogue_and_this_process_is_none),
         with_listener(the_unit_s_own_process_is_no_rogue),

@@ -15,7 +15,7 @@
 static const char running[] =
     "Id=site.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\n"
     "MainPID=4242\nNRestarts=7\nNeedDaemonReload=yes\n"
-    "ControlGroup=/system.slice/site.service\nJob=12\n"
+    "ControlGroup=/system.slice/site.service\nSlice=system.slice\nRestart=on-failure\nJob=12\n"
     "InactiveExitTimestampMonotonic=900000000\nActiveEnterTimestampMonotonic=940000000\n"
     "ExecMainStartTimestampMonotonic=900000100\n";
 
@@ -32,8 +32,10 @@ static void reads_a_running_unit(void **state)
     assert_int_equal(s.main_pid, 4242);
     assert_int_equal(s.restarts, 7);
     assert_true(s.needs_reload);
+    assert_true(s.restarts_itself);
     assert_true(s.has_job);
     assert_string_equal(s.control_group, "/system.slice/site.service");
+    assert_string_equal(s.slice, "system.slice");
     assert_int_equal(s.started_ms, 60000);
 }
 
@@ -46,6 +48,7 @@ static void without_a_job_the_property_is_empty(void **state)
         unit_parse("Id=a.service\nLoadState=loaded\nActiveState=active\nSubState=running\nMainPID=1\nJob=\n",
                    NOW_US, &s, &err));
     assert_false(s.has_job);
+    assert_false(s.restarts_itself);
 }
 
 static void reads_every_state(void **state)

@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 
@@ -37,6 +38,20 @@ while True:
     except OSError:
         pass
     c.close()
+"""
+
+# Listens as the first process of a pid namespace, with a fork of itself and a program that inherited the listener.
+FIRST = """
+import os, socket, subprocess, sys, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen(16)
+fork = os.fork()
+if fork == 0:
+    time.sleep(60)
+other = subprocess.Popen(["sleep", "60"], pass_fds=[s.fileno()])
+out = subprocess.run(sys.argv[2:], stdout=subprocess.PIPE, text=True).stdout
+print(fork, other.pid, out)
 """
 
 LOOP = {"active": "activating", "sub": "auto-restart", "pid": 0, "restarts": 99, "result": "exit-code", "cgroup": ""}
@@ -83,7 +98,7 @@ def test_a_rogue_is_named_and_left_alone_by_default(dog, systemctl, start_rogue,
     done = dog.run()
     assert done.code == 2, done
     assert re.search(rf"rogue: {re.escape(listener)} is held by a process that is not of site.service: "
-                     rf"pid {rogue.pid} \(user \w+\) since \d{{4}}-\d\d-\d\dT[\d:.]+Z in /.*: \S*python3", done.out), done
+                     rf"pid {rogue.pid} \(user \w+\) since \d{{4}}-\d\d-\d\dT[\d:.]+Z: \S*python3 .*, in /", done.out), done
     assert "recovery: evict_rogue is no: not touched" in done.out
     assert done.summary.startswith("1 OK")  # the site seems to work
     assert rogue.poll() is None and systemctl.orders() == []
@@ -119,6 +134,33 @@ def test_a_rogue_is_evicted_and_the_unit_comes_back(dog, systemctl, start_rogue,
     manager.join(10)
 
 
+def test_a_unit_that_starts_by_itself_after_the_eviction_is_not_restarted(dog, systemctl, start_rogue, start_site, address):
+    """systemd is faster: its own restart comes while the rogue ends."""
+    base_url, listener, at = address
+    rogue = start_rogue(at)
+    systemctl.says(**LOOP)
+
+    def systemd():
+        rogue.wait(30)
+        if isinstance(at, str):
+            os.unlink(at)
+            start_site(at)
+        else:
+            start_site(port=at)
+        systemctl.says(pid=4243, started_s_ago=0)
+        systemctl.write("up", "")
+    manager = threading.Thread(target=systemd, daemon=True)
+    # Once the rogue is gone or a zombie, the unit's state is that after the start.
+    systemctl.on("show", f"grep -q '^State:.[^Z]' /proc/{rogue.pid}/status 2>/dev/null || "
+                         'until [ -e "$dir/up" ]; do sleep 0.02; done')
+    manager.start()
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
+    done = dog.run()
+    manager.join(10)
+    assert done.code == 1, done
+    assert systemctl.orders() == []
+
+
 def test_dry_run_names_whom_it_would_evict(dog, systemctl, start_rogue, address):
     base_url, listener, at = address
     rogue = start_rogue(at)
@@ -137,6 +179,20 @@ def test_the_unit_s_own_process_is_no_rogue(dog, systemctl, start_rogue, address
     dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
     done = dog.run()
     assert (done.code, rogue.poll()) == (0, None), done
+
+
+def test_a_fork_of_systemd_on_its_way_to_a_unit_is_no_rogue(dog, directory):
+    """It has the sockets of pid 1 until it becomes the unit's program, a moment before it is in the unit's cgroup."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to be the first process somewhere")
+    path = os.path.join(directory, "service.sock")
+    dog.write("http://127.0.0.1:9", "core /", unit="site", listener=f"unix:{path}", tries=1)
+    done = subprocess.run(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c", FIRST, path,
+                           w.PROGRAM, "--dry-run", dog.file], env=dog.environment(), text=True, stdout=subprocess.PIPE,
+                          timeout=60, check=True)
+    fork, other, out = done.stdout.split(" ", 2)
+    assert f"pid {other} (user root)" in out
+    assert f"pid {fork} " not in out
 
 
 def test_nobody_on_the_listener_is_no_rogue(dog, site, systemctl, address):
