@@ -175,7 +175,7 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
 static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
 {
     switch (os_errno) {
-    case 0: return is_unix ? FETCH_REFUSED : FETCH_LOCAL;
+    case 0: return is_unix ? FETCH_FULL : FETCH_LOCAL;
     case ECONNREFUSED:
     case ENOENT: return FETCH_REFUSED;
     case ECONNRESET: return FETCH_RESET;
@@ -235,7 +235,7 @@ static void describe(struct request *r, CURLcode code, long os_errno)
         snprintf(r->result.detail, sizeof r->result.detail, "headers of more than %d bytes", FETCH_MAX_BYTES);
     else if (r->result.outcome == FETCH_ANSWER)
         *out = '\0';
-    else if (r->result.outcome == FETCH_REFUSED && os_errno == 0)
+    else if (r->result.outcome == FETCH_FULL)
         snprintf(r->result.detail, sizeof r->result.detail, "the socket's queue is full");
     else if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
         snprintf(r->result.detail, sizeof r->result.detail, "%s", strerror((int)os_errno));

@@ -22,6 +22,7 @@ enum fetch_outcome {
     FETCH_ANSWER,     /* status line, headers and body, or its first FETCH_MAX_BYTES */
     FETCH_TIMEOUT,    /* the deadline passed: no connection, no answer, or not all of it */
     FETCH_REFUSED,    /* nobody listens */
+    FETCH_FULL,       /* somebody listens and has no room: the queue of a Unix socket is full */
     FETCH_RESET,      /* the connection ended before a status line */
     FETCH_MALFORMED,  /* what came is no HTTP, or ended in the middle */
     FETCH_REDIRECTS,  /* more than FETCH_MAX_REDIRECTS */

@@ -76,7 +76,8 @@ static void judge_failure(const struct watch_route *route, const struct fetch_re
     case FETCH_TIMEOUT:
         set(out, JUDGE_TIMEOUT, dead, "no whole answer within %lld ms", (long long)route->timeout_ms);
         return;
-    case FETCH_REFUSED: set(out, JUDGE_TIMEOUT, dead, "refused: %s", result->detail); return;
+    case FETCH_REFUSED:
+    case FETCH_FULL: set(out, JUDGE_TIMEOUT, dead, "refused: %s", result->detail); return;
     case FETCH_RESET: set(out, JUDGE_TIMEOUT, dead, "closed without an answer: %s", result->detail); return;
     case FETCH_MALFORMED:
         set(out, JUDGE_ERROR, JUDGE_LIFE_OPEN, "malformed answer: %s", result->detail);
@@ -100,8 +101,7 @@ void judge_try(const struct watch_route *route, const struct fetch_result *resul
         judge_answer(route, result, out);
     else
         judge_failure(route, result, out);
-    out->again = out->life == JUDGE_DEAD || result->outcome == FETCH_TIMEOUT ||
-                 result->outcome == FETCH_REFUSED || result->outcome == FETCH_RESET ||
+    out->again = out->life == JUDGE_DEAD || out->verdict == JUDGE_TIMEOUT ||
                  result->outcome == FETCH_UNRESOLVED || result->outcome == FETCH_LOCAL;
 }
 
@@ -111,6 +111,7 @@ void judge_add(struct judge_route *to, const struct watch_route *route, const st
     judge_try(route, result, &to->last);
     to->tries++;
     to->dead_tries += to->last.life == JUDGE_DEAD;
+    to->refused_tries += to->last.life == JUDGE_DEAD && result->outcome == FETCH_REFUSED;
     to->code = result->code;
     to->time_us = result->time_us;
     to->is_final = !to->last.again || to->tries >= max_tries;
@@ -123,7 +124,7 @@ bool judge_is_dead(const struct judge_route *route)
 
 bool judge_answers(const struct judge_route *route)
 {
-    return route->tries > 0 && (route->last.life == JUDGE_ALIVE || route->last.verdict == JUDGE_LIMITED);
+    return route->tries > 0 && route->last.life == JUDGE_ALIVE;
 }
 
 size_t judge_count_dead(const struct watch *watch, const struct judge_route *routes)
@@ -132,6 +133,16 @@ size_t judge_count_dead(const struct watch *watch, const struct judge_route *rou
     for (size_t i = 0; i < watch->route_count; i++)
         dead += watch->routes[i].liveness && judge_is_dead(&routes[i]);
     return dead;
+}
+
+bool judge_all_refused(const struct watch *watch, const struct judge_route *routes)
+{
+    for (size_t i = 0; i < watch->route_count; i++) {
+        if (watch->routes[i].liveness && judge_is_dead(&routes[i]) &&
+            routes[i].refused_tries < routes[i].tries)
+            return false;
+    }
+    return judge_count_dead(watch, routes) > 0;
 }
 
 static enum judge_level level_of(enum watch_class class, enum judge_verdict verdict)

@@ -45,8 +45,9 @@ struct judgement {
 struct judge_route {
     int tries;
     int dead_tries;
-    bool is_final; /* asked as often as it is going to be */
-    int code;      /* of the last try; 0: none */
+    int refused_tries; /* of the dead ones: nobody listens at the address that was asked */
+    bool is_final;     /* asked as often as it is going to be */
+    int code;          /* of the last try; 0: none */
     int64_t time_us;
     struct judgement last;
 };
@@ -64,11 +65,15 @@ void judge_add(struct judge_route *to, const struct watch_route *route, const st
 /* Every one of its tries says dead, and there are no more. */
 bool judge_is_dead(const struct judge_route *route);
 
-/* Its last try was answered by something that lives. */
+/* Its last try was answered by the backend: a proxy's 429 says nothing of it. */
 bool judge_answers(const struct judge_route *route);
 
 /* The dead liveness routes decide that the backend hangs: their number. */
 size_t judge_count_dead(const struct watch *watch, const struct judge_route *routes);
+
+/* Each of them was refused each time: whoever should listen at base_url, the backend or a proxy, is not
+ * there. */
+bool judge_all_refused(const struct watch *watch, const struct judge_route *routes);
 
 enum judge_level judge_all(const struct watch *watch, const struct judge_route *routes,
                            struct judge_counts *counts);

@@ -138,6 +138,7 @@ static void decide_and_act(struct patrol *p)
     struct policy_facts facts = {
         .watch = p->watch,
         .dead = judge_count_dead(p->watch, p->first.routes),
+        .refused = judge_all_refused(p->watch, p->first.routes),
         .unit = &p->unit,
         .rogues = &p->rogues,
         .state = &p->state,

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 /* How long what is left of a killed service may take to go: its other processes get SIGTERM from systemd, and
  * SIGKILL from it only after TimeoutStopSec=, 90 s by default. */
@@ -22,6 +23,9 @@
 
 /* Questions without an answer before a process that runs since before the eviction is taken for dead. */
 #define ASKS_MAX 2
+
+/* Between two questions: gentle on a rate limit in front of it. */
+#define ASK_EVERY_MS 500
 
 __attribute__((format(printf, 3, 4))) static void decide(struct policy_decision *out,
                                                          enum policy_action action, const char *format, ...)
@@ -50,6 +54,9 @@ static bool leave_alone(const struct policy_facts *f, struct policy_decision *ou
     else if (unit->state == UNIT_ODD)
         decide(out, POLICY_NOTHING, "%s is in the state %s (%s): not touched", unit->id, unit->active,
                unit->sub);
+    else if (unit->state == UNIT_STARTING && unit->main_pid == 0 && is_dead_only)
+        decide(out, POLICY_NOTHING, "%s is being started, and has no main process yet (%s): not touched",
+               unit->id, unit->sub);
     else if (unit->state == UNIT_RESTARTING && is_dead_only)
         decide(out, POLICY_NOTHING,
                "%s is in a restart loop: systemd has restarted it %" PRId64
@@ -57,6 +64,18 @@ static bool leave_alone(const struct policy_facts *f, struct policy_decision *ou
                unit->id, unit->restarts, unit->result);
     else
         return false;
+    return true;
+}
+
+/* Refusals at base_url while the unit's own listener is there: true when out says so. */
+static bool is_the_proxy(const struct policy_facts *f, struct policy_decision *out)
+{
+    if (f->rogues->count > 0 || !f->refused || !f->rogues->listening)
+        return false;
+    decide(out, POLICY_NOTHING,
+           "nobody listens at %s, but the listener of %s is there: the proxy between them is down; %s is not "
+           "touched",
+           f->watch->base_url, f->unit->id, f->unit->id);
     return true;
 }
 
@@ -115,7 +134,8 @@ void policy_decide(const struct policy_facts *facts, struct policy_decision *out
     *out = (struct policy_decision){.action = POLICY_NOTHING};
     if (facts->dead == 0 && facts->rogues->count == 0)
         return;
-    if (leave_alone(facts, out) || rogues_stay(facts, out) || hold_back(facts, out))
+    if (leave_alone(facts, out) || rogues_stay(facts, out) || is_the_proxy(facts, out) ||
+        hold_back(facts, out))
         return;
     if (facts->rogues->count > 0)
         decide(out, POLICY_EVICT, "evict the rogue and see that %s runs", facts->unit->id);
@@ -133,17 +153,27 @@ static enum policy_step next_running(struct policy_progress *p, const struct uni
 {
     if (p->old_pid != 0 && unit->main_pid == p->old_pid)
         return POLICY_WAIT; /* systemd has not noticed yet */
-    if (p->old_pid == 0 && p->asked >= ASKS_MAX && unit->started_ms > now_ms && !p->killed_late) {
+    if (p->asked > 0 && now_ms - p->asked_at_ms < ASK_EVERY_MS)
+        return POLICY_WAIT;
+    if (p->old_pid == 0 && p->asked >= ASKS_MAX && unit->started_ms > now_ms &&
+        unit->started_ms >= p->start_grace_ms && !p->killed_late) {
         p->old_pid = unit->main_pid;
         p->killed_late = true;
         return POLICY_KILL_MAIN;
     }
     p->asked++;
+    p->asked_at_ms = now_ms;
     return POLICY_ASK;
 }
 
-static enum policy_step next_stopping(struct policy_progress *p, int64_t now_ms)
+/* After a kill systemd stops what is left without a job; a job is an order, and it is not ours. */
+static enum policy_step next_stopping(struct policy_progress *p, const struct unit_status *unit,
+                                      int64_t now_ms)
 {
+    if (unit->has_job && !p->restart_pending)
+        p->foreign_stop = true;
+    if (p->foreign_stop)
+        return POLICY_WAIT;
     if (p->killed_all || now_ms - p->stopping_since_ms < STOPPING_MS)
         return POLICY_WAIT;
     p->killed_all = true;
@@ -152,16 +182,26 @@ static enum policy_step next_stopping(struct policy_progress *p, int64_t now_ms)
 
 static enum policy_step next_restarting(struct policy_progress *p, int64_t now_ms)
 {
-    if (p->restarted || now_ms - p->restarting_since_ms < RESTARTING_MS)
+    if (p->restarted || (!p->evicted && now_ms - p->restarting_since_ms < RESTARTING_MS))
         return POLICY_WAIT;
-    p->restarted = true;
+    p->restarted = p->restart_pending = true;
     return POLICY_RESTART_IT;
+}
+
+/* Ended by the kill for good although systemd would have restarted it: somebody's stop came between two
+ * looks. */
+static bool was_stopped(const struct policy_progress *p, const struct unit_status *unit)
+{
+    return p->old_pid != 0 && p->starts == 0 && unit->restarts_itself &&
+           strcmp(unit->result, "start-limit-hit") != 0;
 }
 
 static enum policy_step next_ended(struct policy_progress *p, const struct unit_status *unit, int64_t now_ms)
 {
     if (unit->has_job || (p->starts > 0 && now_ms - p->started_at_ms < STARTING_MS))
         return POLICY_WAIT;
+    if (p->foreign_stop || was_stopped(p, unit))
+        return POLICY_LEAVE;
     if (p->starts >= STARTS_MAX)
         return POLICY_GIVE_UP;
     p->starts++;
@@ -176,9 +216,11 @@ enum policy_step policy_next(struct policy_progress *progress, const struct unit
     if (unit->state == UNIT_RESTARTING && progress->last_state != UNIT_RESTARTING)
         progress->restarting_since_ms = now_ms;
     progress->last_state = unit->state;
+    if (unit->state == UNIT_RUNNING || unit->state == UNIT_STARTING)
+        progress->restart_pending = progress->foreign_stop = false;
     switch (unit->state) {
     case UNIT_RUNNING: return next_running(progress, unit, now_ms);
-    case UNIT_STOPPING: return next_stopping(progress, now_ms);
+    case UNIT_STOPPING: return next_stopping(progress, unit, now_ms);
     case UNIT_RESTARTING: return next_restarting(progress, now_ms);
     case UNIT_INACTIVE:
     case UNIT_FAILED: return next_ended(progress, unit, now_ms);

@@ -21,7 +21,8 @@ enum policy_action {
 
 struct policy_facts {
     const struct watch *watch;
-    size_t dead; /* liveness routes, judge_count_dead */
+    size_t dead;  /* liveness routes, judge_count_dead */
+    bool refused; /* judge_all_refused */
     const struct unit_status *unit;
     const struct rogue_list *rogues;
     const struct state *state;
@@ -35,7 +36,8 @@ struct policy_decision {
 
 /* One decision for everything that is wrong, so that several dead routes mean one recovery. A unit that
  * somebody has stopped (inactive), is stopping, or has masked is left as it is; so is one that systemd is
- * restarting itself. */
+ * restarting or starting itself. While the unit's own listener is there, refusals come from a proxy that is
+ * not: the unit is left alone then, too. */
 void policy_decide(const struct policy_facts *facts, struct policy_decision *out);
 
 /* What a recovery does next, once the first order was given. */
@@ -47,18 +49,24 @@ enum policy_step {
     POLICY_START_IT,
     POLICY_RESTART_IT,
     POLICY_GIVE_UP, /* it ends each time */
+    POLICY_LEAVE,   /* somebody has stopped it meanwhile: it is to stay so */
 };
 
-/* Times are ms since the recovery began. Zeroed at its beginning, with old_pid set. */
+/* Times are ms since the recovery began. Zeroed at its beginning, with the first three set. */
 struct policy_progress {
-    pid_t old_pid; /* the process that was killed; 0: none */
+    pid_t old_pid;          /* the process that was killed; 0: none */
+    bool evicted;           /* what made it fail is gone: its restart need not wait */
+    int64_t start_grace_ms; /* of the watch file */
     int64_t stopping_since_ms;
     int64_t restarting_since_ms;
-    int asked; /* without an answer, in this state */
+    int asked; /* without an answer */
+    int64_t asked_at_ms;
     int starts;
     int64_t started_at_ms; /* the last of them */
     bool killed_all;
     bool restarted;
+    bool restart_pending; /* ours, not yet seen to begin */
+    bool foreign_stop;    /* somebody else stops or restarts it */
     bool killed_late;
     enum unit_state last_state;
 };

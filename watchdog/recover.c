@@ -96,10 +96,7 @@ static bool begin(struct procedure *p, enum policy_action action)
             tell(p, "%s", err.text);
             return false;
         }
-        if (unit->state == UNIT_RESTARTING) {
-            p->progress.restarted = true;
-            return obeyed(p, unit_restart(p->facts->watch->unit, &err), &err);
-        }
+        p->progress.evicted = true;
         return true;
     case POLICY_NOTHING: break;
     }
@@ -137,10 +134,15 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
         break;
     case POLICY_START_IT: ok = start(p); break;
     case POLICY_RESTART_IT:
-        tell(p, "systemd waits with its restart: restart it now");
+        tell(p, "%s", p->progress.evicted ? "restart it" : "systemd waits with its restart: restart it now");
         ok = obeyed(p, unit_restart(name, &err), &err);
         break;
     case POLICY_GIVE_UP: tell(p, "%s ends each time (%s)", name, unit->result); return FAILED;
+    case POLICY_LEAVE:
+        /* Our kill makes it a failed one, which the next run would start. */
+        tell(p, "%s was stopped by somebody else meanwhile: left alone", name);
+        (void)(unit->state == UNIT_FAILED && obeyed(p, unit_reset(name, &err), &err));
+        return FAILED;
     }
     return ok ? GO_ON : FAILED;
 }
@@ -171,7 +173,11 @@ static enum end follow(struct procedure *p)
 void recover_run(const struct policy_facts *facts, enum policy_action action, const struct survey *before,
                  struct recovery *out)
 {
-    struct procedure p = {.facts = facts, .before = before, .out = out, .began_ns = clock_now_ns()};
+    struct procedure p = {.facts = facts,
+                          .before = before,
+                          .progress = {.start_grace_ms = facts->watch->start_grace_ms},
+                          .out = out,
+                          .began_ns = clock_now_ns()};
     *out = (struct recovery){.action = action};
     out->ok = begin(&p, action) && follow(&p) == RECOVERED;
     out->took_ms = elapsed_ms(&p);

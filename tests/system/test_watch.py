@@ -185,6 +185,39 @@ def test_a_database_that_is_down_is_critical_and_nothing_is_killed(guarded):
     guarded.wait_status("healthy")
 
 
+def test_nginx_down_is_critical_and_the_backend_is_not_touched(guarded):
+    before = guarded.main_pid()
+    guarded.run("systemctl", "stop", "nginx.service")
+    try:
+        with grace(guarded, 0):
+            code, text = watch(guarded)
+        assert code == 2 and "the proxy between them is down; health-api.service is not touched" in text, text
+        assert guarded.main_pid() == before
+    finally:
+        guarded.run("systemctl", "start", "nginx.service")
+    guarded.wait_status("healthy")
+
+
+def test_a_stop_by_an_operator_in_the_middle_of_a_recovery_stays(site):
+    """What is left of the killed service takes its time to go; meanwhile somebody stops it."""
+    site.write("/run/systemd/system/site.service.d/slow.conf",
+               "[Service]\nExecStopPost=/bin/sh -c 'touch /run/stopping; until [ -e /run/go ]; do sleep 0.05; done'\n")
+    site.shell("rm -f /run/go /run/stopping; systemctl daemon-reload; touch /run/hang")
+    operator = subprocess.Popen(site.command("sh", "-c", "until [ -e /run/stopping ]; do sleep 0.05; done; "
+                                             "systemctl stop --no-block site.service; touch /run/go"))
+    try:
+        code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
+        assert operator.wait(20) == 0
+        assert code == 2 and "site.service was stopped by somebody else meanwhile: left alone" in text, text
+        code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
+        assert code == 2 and "not started against somebody's will" in text, text
+        assert site.main_pid("site.service") == 0
+    finally:
+        operator.kill()
+        site.shell("touch /run/go; systemctl stop site.service; rm -r /run/systemd/system/site.service.d /run/go "
+                   "/run/stopping; systemctl daemon-reload")
+
+
 def test_in_a_crash_loop_recoveries_stop_at_the_budget(site):
     """It hangs anew each time."""
     site.shell("touch /run/hang")

@@ -56,6 +56,7 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         {"200", {.outcome = FETCH_TIMEOUT}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
         {"200", {.outcome = FETCH_TIMEOUT, .code = 200}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
         {"200", {.outcome = FETCH_REFUSED}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
+        {"200", {.outcome = FETCH_FULL}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
         {"200", {.outcome = FETCH_RESET}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
         /* behind a redirect it may be somebody else who is silent */
         {"200", {.outcome = FETCH_TIMEOUT, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_LIFE_OPEN, true},
@@ -154,20 +155,24 @@ static void json_strings_are_quoted_and_clean(void **state)
     buf_free(&out);
 }
 
-/* The tries of one route, by a letter each: o answers, t times out, e 503 of its own, d name resolution. */
+/* The tries of one route, by a letter each: o answers, t times out, e 503 of its own, d name resolution, r
+ * refused, f a full queue, l 429. */
 static struct judge_route after(const char *tries, int64_t max_tries)
 {
     struct watch_route route = route_of("200");
     struct judge_route judged = {0};
     for (; *tries != '\0'; tries++) {
-        struct fetch_result result = {.outcome = *tries == 't'   ? FETCH_TIMEOUT
-                                                 : *tries == 'd' ? FETCH_UNRESOLVED
-                                                                 : FETCH_ANSWER,
-                                      .code = *tries == 'o'   ? 200
-                                              : *tries == 'e' ? 503
-                                                              : 0};
+        static const struct fetch_result results[] = {
+            ['o'] = {.code = 200},
+            ['e'] = {.code = 503},
+            ['l'] = {.code = 429},
+            ['t'] = {.outcome = FETCH_TIMEOUT},
+            ['d'] = {.outcome = FETCH_UNRESOLVED},
+            ['r'] = {.outcome = FETCH_REFUSED},
+            ['f'] = {.outcome = FETCH_FULL},
+        };
         assert_false(judged.is_final);
-        judge_add(&judged, &route, &result, max_tries);
+        judge_add(&judged, &route, &results[(unsigned char)*tries], max_tries);
     }
     return judged;
 }
@@ -193,6 +198,34 @@ static void only_when_every_try_is_silent_a_route_is_dead(void **state)
     struct judge_route none = {.is_final = true};
     assert_false(judge_is_dead(&none));
     assert_false(judge_answers(&none));
+}
+
+static void a_rate_limit_is_no_word_of_the_backend(void **state)
+{
+    (void)state;
+    struct judge_route limited = after("l", 3);
+    struct judge_route alive = after("e", 3);
+    assert_false(judge_answers(&limited));
+    assert_true(judge_answers(&alive));
+}
+
+static void refusals_alone_are_told_from_silence(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *routes[2];
+        bool refused;
+    } rows[] = {
+        {{"rrr", "rrr"}, true}, {{"rrr", "o"}, true},  {{"rrr", "ttt"}, false}, {{"rrt", "o"}, false},
+        {{"ttt", "o"}, false},  {{"fff", "o"}, false}, {{"o", "o"}, false},     {{"rro", "o"}, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct watch_route routes[2] = {route_of("200"), route_of("200")};
+        struct watch watch = {.routes = routes, .route_count = 2};
+        struct judge_route judged[2] = {after(rows[i].routes[0], 3), after(rows[i].routes[1], 3)};
+        if (judge_all_refused(&watch, judged) != rows[i].refused)
+            fail_msg("%s %s: not %d", rows[i].routes[0], rows[i].routes[1], rows[i].refused);
+    }
 }
 
 static void levels_follow_from_classes(void **state)
@@ -232,6 +265,8 @@ int main(void)
         cmocka_unit_test(deep_json_is_malformed),
         cmocka_unit_test(json_strings_are_quoted_and_clean),
         cmocka_unit_test(only_when_every_try_is_silent_a_route_is_dead),
+        cmocka_unit_test(a_rate_limit_is_no_word_of_the_backend),
+        cmocka_unit_test(refusals_alone_are_told_from_silence),
         cmocka_unit_test(levels_follow_from_classes),
     };
     return cmocka_run_group_tests_name("watch_judge", tests, NULL, NULL);

@@ -17,13 +17,20 @@ struct scene {
     struct state state;
     struct state_time now;
     size_t dead;
+    bool refused;
 };
+
+static char base_url[] = "http://127.0.0.1";
 
 /* A unit that runs for an hour, hangs, and was never recovered. */
 static struct scene hanging(void)
 {
     struct scene s = {
-        .watch = {.budget = 3, .start_grace_ms = 20000, .cooldown_ms = MINUTE_MS, .evict_rogue = true},
+        .watch = {.base_url = base_url,
+                  .budget = 3,
+                  .start_grace_ms = 20000,
+                  .cooldown_ms = MINUTE_MS,
+                  .evict_rogue = true},
         .unit = {.id = "site.service",
                  .load = UNIT_LOADED,
                  .state = UNIT_RUNNING,
@@ -56,7 +63,13 @@ static void recovered_before(struct scene *s, int64_t age_ms)
 
 static void expect(const char *what, const struct scene *s, enum policy_action action, const char *words)
 {
-    struct policy_facts facts = {&s->watch, s->dead, &s->unit, &s->rogues, &s->state, &s->now};
+    struct policy_facts facts = {.watch = &s->watch,
+                                 .dead = s->dead,
+                                 .refused = s->refused,
+                                 .unit = &s->unit,
+                                 .rogues = &s->rogues,
+                                 .state = &s->state,
+                                 .now = &s->now};
     struct policy_decision decision;
     policy_decide(&facts, &decision);
     if (decision.action != action || (words[0] == '\0') != (decision.why[0] == '\0') ||
@@ -80,6 +93,41 @@ static void a_hung_unit_is_killed_once_however_many_routes_are_dead(void **state
     s = hanging();
     s.unit.state = UNIT_STARTING;
     expect("starts for too long", &s, POLICY_KILL, "4242");
+}
+
+/* A long ExecStartPre=: what runs is no main process, and how long ago the last one was started says nothing.
+ */
+static void a_unit_whose_main_process_is_yet_to_come_is_left_alone(void **state)
+{
+    (void)state;
+    struct scene s = hanging();
+    s.unit.state = UNIT_STARTING;
+    s.unit.main_pid = 0;
+    snprintf(s.unit.sub, sizeof s.unit.sub, "start-pre");
+    expect("start-pre", &s, POLICY_NOTHING, "no main process yet (start-pre)");
+    add_rogue(&s);
+    expect("start-pre beside a rogue", &s, POLICY_EVICT, "evict");
+}
+
+/* nginx is down, the backend is not: refusals at base_url are no word about who listens at the listener. */
+static void a_proxy_that_is_down_is_no_reason_to_kill_who_is_behind_it(void **state)
+{
+    (void)state;
+    struct scene s = hanging();
+    s.refused = s.rogues.listening = true;
+    expect("proxy down", &s, POLICY_NOTHING,
+           "nobody listens at http://127.0.0.1, but the listener of site.service");
+    s.unit.state = UNIT_FAILED;
+    expect("proxy down, systemd listens", &s, POLICY_NOTHING, "the proxy between them is down");
+    s = hanging();
+    s.refused = true;
+    expect("no listener either", &s, POLICY_KILL, "kill");
+    s = hanging();
+    s.rogues.listening = true;
+    expect("silent, not refused", &s, POLICY_KILL, "kill");
+    s.refused = true;
+    add_rogue(&s);
+    expect("a rogue beside it", &s, POLICY_EVICT, "evict");
 }
 
 static void a_failed_unit_is_started(void **state)
@@ -192,15 +240,16 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
 }
 
 /* A recovery as a row of states: a letter for each look, and the steps that must follow.
- * r running with the old pid, n with a new one, s stopping, a auto-restart, t starting, f failed, i inactive,
- * q inactive with a queued job; the looks are step_ms apart.
- * w wait, A ask, K kill all, S start, R restart, M kill main, G give up. */
-static void expect_steps(pid_t old_pid, int64_t step_ms, const char *looks, const char *expected)
+ * r running with the old pid, n with a new one, s stopping, j stopping with a job, a auto-restart, t
+ * starting, f failed, x failed although it restarts itself, l the same at its start limit, i inactive, q
+ * inactive with a queued job; the looks are step_ms apart. w wait, A ask, K kill all, S start, R restart, M
+ * kill main, G give up, L leave. */
+static void expect_steps(struct policy_progress progress, int64_t step_ms, const char *looks,
+                         const char *expected)
 {
     static const char letters[] = {
         [POLICY_WAIT] = 'w',     [POLICY_ASK] = 'A',        [POLICY_KILL_MAIN] = 'M', [POLICY_KILL_ALL] = 'K',
-        [POLICY_START_IT] = 'S', [POLICY_RESTART_IT] = 'R', [POLICY_GIVE_UP] = 'G'};
-    struct policy_progress progress = {.old_pid = old_pid};
+        [POLICY_START_IT] = 'S', [POLICY_RESTART_IT] = 'R', [POLICY_GIVE_UP] = 'G',   [POLICY_LEAVE] = 'L'};
     char steps[64] = "";
     for (size_t i = 0; looks[i] != '\0'; i++) {
         struct unit_status unit = {.started_ms = INT64_MAX};
@@ -208,15 +257,19 @@ static void expect_steps(pid_t old_pid, int64_t step_ms, const char *looks, cons
         case 'r':
             unit.state = UNIT_RUNNING;
             unit.main_pid = 10;
+            unit.started_ms = 15000;
             break;
         case 'n':
             unit.state = UNIT_RUNNING;
             unit.main_pid = 11;
             unit.started_ms = 0;
             break;
+        case 'j': unit.has_job = true; /* fall through */
         case 's': unit.state = UNIT_STOPPING; break;
         case 'a': unit.state = UNIT_RESTARTING; break;
         case 't': unit.state = UNIT_STARTING; break;
+        case 'l': snprintf(unit.result, sizeof unit.result, "start-limit-hit"); /* fall through */
+        case 'x': unit.restarts_itself = true;                                  /* fall through */
         case 'f': unit.state = UNIT_FAILED; break;
         case 'q': unit.has_job = true; /* fall through */
         default: unit.state = UNIT_INACTIVE; break;
@@ -230,23 +283,52 @@ static void expect_steps(pid_t old_pid, int64_t step_ms, const char *looks, cons
 static void a_recovery_goes_step_by_step(void **state)
 {
     (void)state;
-    expect_steps(10, 100, "rran", "wwwA");     /* systemd restarts it */
-    expect_steps(10, 100, "snnn", "wAAA");     /* until it answers */
-    expect_steps(10, 600, "ssssss", "wwwwKw"); /* processes that do not go, once */
-    expect_steps(10, 600, "aaaaa", "wwRww");   /* a long RestartSec= */
-    expect_steps(10, 600, "sasa", "wwww");     /* each wait counts from its own start */
-    expect_steps(10, 100, "ftn", "SwA");       /* Restart=no */
-    expect_steps(10, 100, "fqqqn", "SwwwA");   /* the order waits for others */
-    expect_steps(10, 600, "fiiii", "SwSwG");   /* it ends each time */
-    expect_steps(10, 600, "ffff", "SwSw");
-    expect_steps(0, 100, "rrrrr", "AAMww"); /* it ran beside the rogue and still hangs: once */
-    expect_steps(0, 100, "nnnn", "AAAA");   /* it is new, so it has its time */
+    const struct policy_progress killed = {.old_pid = 10};
+    expect_steps(killed, 500, "rran", "wwwA");       /* systemd restarts it */
+    expect_steps(killed, 500, "snnn", "wAAA");       /* until it answers */
+    expect_steps(killed, 100, "nnnnnnn", "AwwwwAw"); /* not at every look */
+    expect_steps(killed, 600, "ssssss", "wwwwKw");   /* processes that do not go, once */
+    expect_steps(killed, 600, "aaaaa", "wwRww");     /* a long RestartSec= */
+    expect_steps(killed, 600, "sasa", "wwww");       /* each wait counts from its own start */
+    expect_steps(killed, 100, "ftn", "SwA");         /* Restart=no */
+    expect_steps(killed, 100, "fqqqn", "SwwwA");     /* the order waits for others */
+    expect_steps(killed, 600, "fiiii", "SwSwG");     /* it ends each time */
+    expect_steps(killed, 600, "ffff", "SwSw");
+}
+
+static void somebody_else_s_order_meanwhile_is_respected(void **state)
+{
+    (void)state;
+    const struct policy_progress killed = {.old_pid = 10};
+    expect_steps(killed, 600, "nji", "AwL");             /* stopped */
+    expect_steps(killed, 1000, "njjjji", "AwwwwL");      /* takes its time: not killed */
+    expect_steps(killed, 600, "njf", "AwL");             /* our kill has made it a failed one */
+    expect_steps(killed, 100, "rx", "wL");               /* between two looks */
+    expect_steps(killed, 100, "rltn", "wSwA");           /* systemd has given up, nobody has stopped it */
+    expect_steps(killed, 600, "njqtn", "AwwwA");         /* restarted */
+    expect_steps(killed, 600, "njtni", "AwwAS");         /* an end after that is its own */
+    expect_steps(killed, 600, "aaajjjjjn", "wwRwwwwKA"); /* the job of our own restart */
+    expect_steps(killed, 600, "aaajqtjjjjji", "wwRwwwwwwwwL");
+}
+
+static void after_an_eviction_the_unit_gets_its_chance(void **state)
+{
+    (void)state;
+    const struct policy_progress evicted = {.evicted = true, .start_grace_ms = 10000};
+    const struct policy_progress long_grace = {.evicted = true, .start_grace_ms = 20000};
+    expect_steps(evicted, 100, "aan", "RwA");      /* at once */
+    expect_steps(evicted, 100, "tn", "wA");        /* systemd was faster: it is not restarted again */
+    expect_steps(evicted, 500, "rrrrr", "AAMww");  /* it ran beside the rogue and still hangs: once */
+    expect_steps(long_grace, 500, "rrrr", "AAAA"); /* it has just been started */
+    expect_steps(evicted, 500, "nnnn", "AAAA");    /* it is new, so it has its time */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hung_unit_is_killed_once_however_many_routes_are_dead),
+        cmocka_unit_test(a_unit_whose_main_process_is_yet_to_come_is_left_alone),
+        cmocka_unit_test(a_proxy_that_is_down_is_no_reason_to_kill_who_is_behind_it),
         cmocka_unit_test(a_failed_unit_is_started),
         cmocka_unit_test(somebody_s_will_and_systemd_s_own_work_are_respected),
         cmocka_unit_test(a_start_has_its_grace),
@@ -254,6 +336,8 @@ int main(void)
         cmocka_unit_test(a_rogue_is_evicted_even_while_the_unit_is_in_its_restart_loop),
         cmocka_unit_test(only_a_certain_rogue_that_is_nobody_s_service_is_evicted),
         cmocka_unit_test(a_recovery_goes_step_by_step),
+        cmocka_unit_test(somebody_else_s_order_meanwhile_is_respected),
+        cmocka_unit_test(after_an_eviction_the_unit_gets_its_chance),
     };
     return cmocka_run_group_tests_name("watch_policy", tests, NULL, NULL);
 }

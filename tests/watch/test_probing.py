@@ -229,10 +229,20 @@ def test_a_server_that_wants_a_certificate_of_us_is_unknown(dog, start_site, cer
     assert site.requests == [] and dog.systemctl.orders() == []
 
 
-def test_a_plain_server_on_a_tls_port_is_unknown(dog, site):
+def test_a_plain_server_on_a_tls_port_is_unknown(dog, start_site):
+    site = start_site(ends_request=b"\x16\x03")  # takes a handshake for a line, and says what plain servers say to it
+    site.default = w.answers("400 Bad Request")
     dog.write(site.url.replace("http:", "https:"), "core /", unit="site")
-    site.behaviours["/"] = w.hangs
-    assert dog.run().code in (2, 3)  # it waits for a line for ever, or takes the handshake for one
+    done = dog.run()
+    assert done.code == 3, done
+    assert "core /: TLS: " in done.out
+    assert len(site.requests) > 0 and dog.systemctl.orders() == []
+
+
+def test_a_server_that_is_silent_in_the_handshake_hangs(dog, site):
+    dog.write(site.url.replace("http:", "https:"), "core /", unit="site", restart_wait="1s")
+    assert dog.run().code == 2
+    assert dog.systemctl.orders() == ["kill"]
 
 
 def test_http_over_a_unix_socket(dog, start_site, directory):

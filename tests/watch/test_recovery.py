@@ -118,10 +118,11 @@ def test_aux_and_core_without_liveness_are_no_reason(dog, site, systemctl):
     ({"active": "deactivating", "sub": "stop-sigterm"}, "is being stopped"),
     ({"active": "activating", "sub": "auto-restart", "pid": 0, "restarts": 57, "result": "exit-code"},
      "restart loop: systemd has restarted it 57 times"),
+    ({"active": "activating", "sub": "start-pre", "pid": 0}, "has no main process yet (start-pre)"),
     ({"load": "masked", "active": "inactive", "sub": "dead", "pid": 0}, "is masked"),
     ({"started_s_ago": 3, "restarts": 5}, "start grace"),
     ({"active": "maintenance", "sub": "cleaning"}, "in the state maintenance"),
-], ids=["stopped", "stopping", "loop", "masked", "grace", "odd"])
+], ids=["stopped", "stopping", "loop", "start-pre", "masked", "grace", "odd"])
 def test_a_unit_that_is_to_be_left_alone(dog, systemctl, says, words):
     systemctl.says(**says)
     dog.write(f"http://127.0.0.1:{free_port()}", "core /live", unit="site")
@@ -129,6 +130,70 @@ def test_a_unit_that_is_to_be_left_alone(dog, systemctl, says, words):
     assert done.code == 2
     assert words in done.out
     assert systemctl.orders() == []
+
+
+def test_a_proxy_that_is_down_is_no_reason_to_kill_the_backend(dog, systemctl, start_site, directory):
+    """base_url is nginx, which is not there; the listener is the backend's own, which is."""
+    start_site(os.path.join(directory, "backend.sock"))
+    systemctl.says(cgroup="/")
+    keys = {"unit": "site", "listener": f"unix:{directory}/backend.sock"}
+    dog.write(f"http://127.0.0.1:{free_port()}", "core /live", **keys)
+    done = dog.run()
+    assert done.code == 2
+    assert "the proxy between them is down; site.service is not touched" in done.out
+    assert systemctl.orders() == []
+    os.unlink(f"{directory}/backend.sock")  # now the backend is down, too
+    dog.write(f"http://127.0.0.1:{free_port()}", "core /live", restart_wait="1s", **keys)
+    dog.run()
+    assert systemctl.orders() == ["kill"]
+
+
+def test_a_rate_limit_is_no_answer_of_a_unit_that_recovers(dog, hung, systemctl):
+    """nginx says 429 without asking the backend, which hangs still."""
+    recovered = os.path.join(systemctl.directory, "recovered")
+
+    def limits(site, connection, request):
+        if len(site.asked("/live")) > 5:
+            with open(recovered, "w", encoding="ascii"):
+                w.reply(connection)
+        elif len(site.asked("/live")) > 3:
+            w.reply(connection, "429 Too Many Requests")
+        else:
+            w.hangs(site, connection, request)
+    hung.default = limits
+    dog.write(hung.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 1, done
+    assert "recovery: done after " in done.out
+    assert os.path.exists(recovered) and len(hung.asked("/live")) == 7
+
+
+def test_a_stop_by_somebody_else_ends_a_recovery(dog, site, systemctl):
+    """The operator is awake as well: what he stops is not started again."""
+    site.default = w.hangs
+    systemctl.on("kill", "", says={"active": "deactivating", "sub": "stop-sigterm", "pid": 0, "job": "77"})
+    dog.write(site.url, "core /live", unit="site")
+    dog_runs = dog.start()
+    wait_until(lambda: systemctl.orders() == ["kill"], 15, "the kill is ordered")
+    looks = len(systemctl.calls())
+    wait_until(lambda: len(systemctl.calls()) > looks + 2, 15, "it has seen the job")
+    systemctl.says(active="inactive", sub="dead", pid=0)
+    out, _ = dog_runs.communicate(timeout=60)
+    assert dog_runs.returncode == 2
+    assert "site.service was stopped by somebody else meanwhile: left alone" in out
+    assert systemctl.orders() == ["kill"]
+
+
+def test_a_stop_between_two_looks_stays_a_stop(dog, site, systemctl):
+    """To systemd the unit has failed, by our kill: forgotten, so that the next run does not start it."""
+    site.default = w.hangs
+    systemctl.says(restart="always")
+    systemctl.on("kill", "", says={"active": "failed", "sub": "failed", "result": "signal", "pid": 0, "restart": "always"})
+    dog.write(site.url, "core /live", unit="site")
+    done = dog.run()
+    assert done.code == 2
+    assert "site.service was stopped by somebody else meanwhile: left alone" in done.out
+    assert systemctl.orders() == ["kill", "reset-failed"]
 
 
 def test_a_failed_unit_is_started(dog, site, systemctl):
