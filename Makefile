@@ -98,7 +98,7 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 	@PORT='$(PORT)' exec env --default-signal=INT scripts/run.sh # a shell's & leaves SIGINT ignored
 
 .PHONY: test
-test: ## install what the tests need, then unit, API, fault and system tests
+test: ## install what the tests need, then unit, API, fault, watchdog and system tests
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory layers unit all
 	$(TESTED) $(PYTEST) tests/system tests/api tests/faults tests/watch
@@ -135,13 +135,13 @@ layers: ## check that the includes flow one way
 sanitized: unit all
 	$(TESTED) $(PYTEST) tests/api tests/faults $(MORE_TESTS)
 
-asan: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+asan: ## all but the system tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 	  MORE_TESTS=tests/watch sanitized
 
-tsan: ## all tests under ThreadSanitizer
+tsan: ## unit, API and fault tests under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' sanitized
@@ -164,7 +164,7 @@ $(BUILD)/bench/go-pgx: tests/bench/peers/health.go
 	GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(abspath $(BUILD))/bench/go-cache GOFLAGS= go build -o $@ $<
 
 .PHONY: bench bench-smoke bench-plot
-bench: ## measure against nginx, libfcgi, Go, FastAPI, php-fpm and a CGI script (about 10 minutes)
+bench: ## measure against nginx, libfcgi, Go, FastAPI, php-fpm and a CGI script (about 9 minutes)
 	@scripts/packages.sh bench
 	@$(MAKE) --no-print-directory all $(BENCH_BIN)
 	$(BENCH)
@@ -279,6 +279,6 @@ clean: ## remove build/
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z][a-z ]*\):[^#]*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z][a-z -]*\):[^#]*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | \
 	  awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo "Variables: PORT BUILD PREFIX DESTDIR CC CFLAGS WERROR=1"

@@ -27,9 +27,9 @@ static void print_help(void)
 {
     puts("Usage: health-watch [OPTION]... [FILE]\n"
          "\n"
-         "Asks the routes that FILE names (default " DEFAULT_FILE ") from outside, all at once,\n"
-         "says which are not fine, and recovers a service that hangs: kills its main process, starts it,\n"
-         "waits for the answer. One run; health-watch.timer repeats it.\n"
+         "Asks the routes that FILE names (default " DEFAULT_FILE ") from outside, up to\n"
+         "'concurrency' at once, says which are not fine, and recovers a service that hangs: kills its\n"
+         "main process, starts it, waits for the answer. One run; health-watch.timer repeats it.\n"
          "\n"
          "  --dry-run       say what would be done, do nothing; needs no privilege and no lock\n"
          "  --verbose       a line for each route\n"
@@ -44,8 +44,9 @@ static void print_help(void)
     watchfile_print_keys(stdout);
     puts("\n"
          "Exit codes: 0 fine (rate-limited routes included); 1 warning: an aux route fails, or a\n"
-         "recovery was made; 2 critical: a core route fails, or a rogue holds the listener; 3 cannot\n"
-         "tell, bad configuration or usage.");
+         "recovery went well; 2 critical: a core route fails, a rogue holds the listener, a recovery\n"
+         "failed or the budget is spent; 3 cannot tell, bad configuration or usage. --check-config:\n"
+         "0; 1 a unit differs from its file on disk or does not exist; 3 FILE is bad.");
 }
 
 static bool parse_arguments(int argc, char **argv, struct arguments *out)
