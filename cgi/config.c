@@ -77,7 +77,8 @@ static const struct option options[] = {
     {"HEALTH_FD_LIMIT", KIND_FD_LIMIT, FIELD(fd_limit), NULL, "80% of the limit", FD_LIMIT_MIN, 0,
      "open descriptors (of RLIMIT_NOFILE) past which to answer 503 and stop"},
     {"HEALTH_MAX_CONNECTIONS", KIND_COUNT, FIELD(max_connections), "256", NULL, 1, 65536,
-     "FastCGI connections at a time, at most HEALTH_FD_LIMIT less 14; past it the longest idle one makes room"},
+     "FastCGI connections at a time, at most HEALTH_FD_LIMIT less 14; past it the longest idle one makes "
+     "room"},
     {"HEALTH_IDLE_TIMEOUT", KIND_DURATION, FIELD(idle_timeout_ms), "75s", NULL, 100, 24 * HOUR_MS,
      "idle FastCGI connections are closed after this"},
     {"HEALTH_LOG_LEVEL", KIND_LEVEL, FIELD(log_level), "info", NULL, 0, 0,
