@@ -154,9 +154,19 @@ static void accept_connections(struct server *s, int64_t now_ns)
     }
 }
 
+/* Connections are among the descriptors, which are counted once a second only. */
+static void count_connections(struct server *s)
+{
+    int64_t open = (int64_t)s->connections.open;
+    if (s->health.usage.open_fds >= 0) {
+        s->health.usage.open_fds += open - s->health.connections;
+    }
+    s->health.connections = open;
+}
+
 static void answer(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
 {
-    s->health.connections = (int64_t)s->connections.open;
+    count_connections(s);
     judge(s, now_ns);
     bool keep = fcgi_serve(&c->fd, s->health.site);
     if (!keep || is_last || now_ns >= s->drain_until_ns) {
@@ -277,6 +287,7 @@ static void tick(struct server *s, int64_t now_ns)
     deadman_arm(DEADMAN_PERIOD_MS);
     (void)notify_send("WATCHDOG=1");
     process_usage_read(&s->health.usage);
+    s->health.connections = (int64_t)s->connections.open;
     check_fd_limit(s, now_ns);
     expire(s, CONNECTION_IDLE, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
     expire(s, CONNECTION_NEW, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);

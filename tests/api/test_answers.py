@@ -279,6 +279,23 @@ def test_connections_are_counted(backend):
     wait_until(lambda: backend.document("/api/status")["process"]["connections"] == 1, 5, "only the asking one")
 
 
+def test_descriptors_and_connections_are_of_the_same_moment(start_backend):
+    backend = start_backend(HEALTH_RECONNECT_EVERY="1h")
+
+    def others():
+        process = backend.document("/api/status")["process"]
+        return process["open_fds"] - process["connections"]
+    assert backend.ask().status == 200
+    before = others()
+    connections = [Connection(backend.address) for _ in range(20)]
+    for connection in connections:
+        connection.ask()
+        assert others() == before
+    for connection in connections:
+        connection.__exit__()
+        assert others() == before
+
+
 def test_a_healthy_service_stays_healthy_through_fresh_connections(start_backend):
     backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_RECONNECT_EVERY="100ms")
     backend.wait_status("healthy")
