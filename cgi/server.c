@@ -43,6 +43,7 @@ struct server {
     int exit_code;
     int64_t accept_from_ns; /* the first probe may take until then; CLOCK_NEVER afterwards */
     int64_t drain_until_ns; /* CLOCK_NEVER: no SIGTERM yet */
+    int64_t refused_accepts; /* in a row */
     struct connections connections;
 
     struct health health;
@@ -129,7 +130,9 @@ static void make_room(struct server *s, const char *why)
         close_connection(s, oldest, why);
         return;
     }
-    log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at the next tick", LOG_STR("error", why));
+    if (s->refused_accepts++ == 0) {
+        log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at each tick", LOG_STR("error", why));
+    }
     set_accepting(s, false);
 }
 
@@ -143,6 +146,10 @@ static void accept_connections(struct server *s, int64_t now_ns)
         }
         if (fd < 0) {
             return; /* EAGAIN; or a peer that is gone already, and epoll tells of the next */
+        }
+        if (s->refused_accepts > 0) {
+            log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", s->refused_accepts));
+            s->refused_accepts = 0;
         }
         if (s->connections.open >= (size_t)s->options->config->max_connections) {
             close_connection(s, connections_oldest(&s->connections), "the cap is reached, longest idle");

@@ -104,39 +104,6 @@ def test_a_process_that_was_stopped_never_answers_an_old_green(start_backend):
     backend.wait_status("healthy", 5)
 
 
-def test_sigterm_ends_it_with_0_in_time(backend):
-    began = time.monotonic()
-    assert backend.stop(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 3
-
-
-def test_while_draining_503_but_alive_then_gone(start_backend):
-    backend = start_backend(HEALTH_DRAIN="1s")
-    backend.wait_status("healthy")
-    backend.process.send_signal(signal.SIGTERM)
-    document = backend.wait_status("draining", 3)
-    assert document["failing"] == [{"check": "process", "reason": "draining"}]
-    assert backend.ask("/api/health/live").status == 200
-    assert backend.process.wait(5) == 0
-
-
-def test_a_second_sigterm_ends_it_at_once(start_backend):
-    backend = start_backend(HEALTH_DRAIN="1m")
-    backend.wait_status("healthy")
-    backend.process.send_signal(signal.SIGTERM)
-    backend.wait_status("draining", 3)
-    backend.process.send_signal(signal.SIGTERM)
-    assert backend.process.wait(3) == 0
-
-
-def test_sigterm_with_a_silent_database_ends_it_in_time(start_backend, directory):
-    with silent_server(directory):
-        backend = start_backend(PGHOST=directory, HEALTH_CONNECT_TIMEOUT="3s", HEALTH_STALE_AFTER="10s")
-        began = time.monotonic()
-        assert backend.stop(signal.SIGTERM) == 0
-        assert time.monotonic() - began < 3
-
-
 def test_sighup_reloads_the_checks_and_a_bad_file_keeps_the_old_ones(start_backend, checks_file):
     path = checks_file("-- check: one\nSELECT 1;\n")
     backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")

@@ -45,3 +45,10 @@ def end(process, sig=signal.SIGTERM, deadline_s=10.0):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     return process.returncode
+
+
+def cpu_s(pid):
+    """The CPU time that a process has used, in seconds (utime and stime of proc(5))."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
