@@ -41,8 +41,8 @@ struct server {
     bool is_ready;     /* READY=1 is sent */
     bool is_done;
     int exit_code;
-    int64_t accept_from_ns; /* the first probe may take until then; CLOCK_NEVER afterwards */
-    int64_t drain_until_ns; /* CLOCK_NEVER: no SIGTERM yet */
+    int64_t accept_from_ns;  /* the first probe may take until then; CLOCK_NEVER afterwards */
+    int64_t drain_until_ns;  /* CLOCK_NEVER: no SIGTERM yet */
     int64_t refused_accepts; /* in a row */
     struct connections connections;
 

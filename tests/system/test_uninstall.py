@@ -19,20 +19,37 @@ def other_machine():
 
 
 def files(machine):
-    return set(machine.shell("find /usr/local /etc/health-api /etc/systemd/system ! -type d 2>/dev/null | sort",
-                             check=False).splitlines())
+    """Whatever there is of this project, but for what the README lets the administrator copy for nginx."""
+    return set(machine.shell("find /usr/local /etc /var/lib /run/health-api /run/systemd ! -type d 2>/dev/null | grep -E 'health-(api|watch)' "
+                             "| grep -v ^/etc/nginx/", check=False).splitlines())
 
 
 def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine):
     installed = files(other_machine)
     assert "/usr/local/bin/health-api" in installed
+    other_machine.shell("systemctl enable --now health-watch.timer && systemctl start health-watch.service", check=False)
+    assert {"/var/lib/health-watch/health-api.service.state.lock", "/var/lib/systemd/timers/stamp-health-watch.timer"} \
+        <= files(other_machine)
     pid = other_machine.main_pid()
     text = other_machine.shell(f"make -C {SOURCE} uninstall")
     assert not os.path.exists(other_machine.path(f"/proc/{pid}"))
-    left = {path for path in files(other_machine) if "health" in path}
-    assert left == {"/etc/health-api/environment"}  # it has the password that the README's commands have added
+    assert files(other_machine) == {"/etc/health-api/environment"}  # it has the password that the README's commands added
     assert "kept /etc/health-api/environment" in text
     assert other_machine.show("health-api.service", "LoadState")["LoadState"] == "not-found"
     other_machine.shell(f"make -C {SOURCE} install && systemctl enable --now health-api.socket health-api.service")
     other_machine.wait_status("healthy")
     assert files(other_machine) == installed
+
+
+def test_an_update_replaces_and_removes_what_nobody_has_changed(other_machine):
+    """git pull brings new files; what was shipped before and is as it was is nobody's work."""
+    other_machine.shell(f"""cp -r {SOURCE} /opt/newer; cd /opt/newer
+        for file in sql/checks.sql watchdog/watch.conf systemd/environment; do echo '# new' >>$file; done
+        sed -i 's/# new/-- new/' sql/checks.sql""")
+    text = other_machine.shell("make -C /opt/newer install")
+    assert "kept /etc/health-api/environment: it is not the one that was shipped" in text
+    assert "# new" not in other_machine.shell("cat /etc/health-api/environment")
+    assert "-- new" in other_machine.shell("cat /etc/health-api/checks.sql")
+    assert "# new" in other_machine.shell("cat /etc/health-watch/watch.conf")
+    other_machine.shell(f"make -C {SOURCE} uninstall")
+    assert files(other_machine) == {"/etc/health-api/environment"}

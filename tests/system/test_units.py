@@ -2,6 +2,7 @@
 import os
 import re
 
+import pytest
 from harness.cluster import ROOT
 from harness.wait import wait_until
 
@@ -24,6 +25,23 @@ def test_the_units_are_clean(machine):
                        check=False)
     assert done.returncode == 0
     assert "health-api" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unit,shipped", [
+    ("health-api.socket", {"SocketUser": "health-api", "SocketGroup": "www-data", "SocketMode": "0660", "FlushPending": "no",
+                           "TriggerLimitIntervalUSec": "0", "Backlog": "511"}),
+    ("health-api.service", {"Type": "notify", "WatchdogUSec": "10s", "Restart": "always", "RestartUSec": "1s",
+                            "StartLimitIntervalUSec": "0", "TimeoutStopUSec": "10s", "MemoryMax": str(64 << 20),
+                            "TasksMax": "16", "LimitNOFILE": "1024", "User": "health-api"}),
+    ("health-watch.service", {"Type": "oneshot", "SuccessExitStatus": "1", "StartLimitIntervalUSec": "0", "TasksMax": "64"}),
+    ("health-watch.timer", {"AccuracyUSec": "1s", "Persistent": "yes"}),
+])
+def test_what_is_promised_of_the_units_is_shipped(machine, unit, shipped):
+    assert machine.show(unit, *shipped) == shipped
+
+
+def test_the_sandbox_without_a_drop_in(machine):
+    assert exposure(machine) <= 1.1
 
 
 def exposure(machine):
@@ -56,7 +74,7 @@ def test_limits_hold_with_room(machine):
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         status = dict(line.split(":\t", 1) for line in file.read().splitlines())
     assert int(status["VmHWM"].split()[0]) < 16 * 1024  # kB, of MemoryMax=64M
-    assert int(status["Threads"]) < 8
+    assert int(status["Threads"]) == 2
     assert status["CapEff"].strip("0") == "" and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
 
 
