@@ -26,8 +26,8 @@ struct ledger {
     struct database_result database;
     char database_sqlstate[6];
     int64_t summary_ns;
-    int64_t summary_failures;
-    bool probed; /* a probe has finished: no longer starting */
+    int64_t summary_failures; /* since the last line of them, or the last answer */
+    bool probed;              /* a probe has finished: no longer starting */
     bool degraded;
     char cause_check[CHECK_NAME_SIZE];
     enum reason cause;
@@ -198,7 +198,7 @@ bool ledger_take_outcome(struct ledger *l, size_t check, const struct probe_outc
     return !passed;
 }
 
-void ledger_finish_round(struct ledger *l, const struct probe_facts *facts, int64_t now_ns)
+void ledger_finish_round(struct ledger *l, const struct probe_facts *facts)
 {
     if (l->database.consecutive_failures > 0) {
         log_event(LOG_LEVEL_INFO, "database answers again",
@@ -209,7 +209,7 @@ void ledger_finish_round(struct ledger *l, const struct probe_facts *facts, int6
     l->database.round_trip_us = facts->round_trip_us;
     l->database.has_in_recovery = true;
     l->database.in_recovery = facts->in_recovery;
-    l->summary_ns = now_ns;
+    l->summary_failures = 0;
     if (!l->round_counted) {
         count_probe(l, true);
     }

@@ -36,7 +36,7 @@ void ledger_begin_round(struct ledger *ledger);
 bool ledger_take_outcome(struct ledger *ledger, size_t check, const struct probe_outcome *outcome,
                          int64_t now_ns);
 
-void ledger_finish_round(struct ledger *ledger, const struct probe_facts *facts, int64_t now_ns);
+void ledger_finish_round(struct ledger *ledger, const struct probe_facts *facts);
 
 /* The database as a whole failed: every value is unknown, every check is due. detail is for the log. */
 void ledger_fail_database(struct ledger *ledger, enum reason reason, const char *sqlstate, const char *detail,

@@ -136,7 +136,7 @@ static void take_outcomes(struct prober *p, int64_t now_ns)
 
 static void finish_round(struct prober *p, int64_t now_ns)
 {
-    ledger_finish_round(p->ledger, probe_facts(p->kept), now_ns);
+    ledger_finish_round(p->ledger, probe_facts(p->kept));
     p->kept_is_proven = true;
     p->finished = true;
     p->backoff_ms = 0;
