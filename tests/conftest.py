@@ -79,11 +79,15 @@ def checks_file(directory):
 
 @pytest.fixture
 def start_backend(directory, cluster):
-    """Starts backends that are stopped, and whose logs are read for sanitizer reports, after the test."""
+    """Starts backends that are stopped, and whose logs are read for sanitizer reports, after the test. Where there
+    are several at once, each needs a place of its own."""
     started = []
 
-    def start(wait=True, popen=None, **settings):
-        backend = Backend(directory, **{**cluster.environment(), "HEALTH_CHECKS": CHECKS, **settings})
+    def start(wait=True, popen=None, place="", **settings):
+        home = os.path.join(directory, place)
+        os.makedirs(home, exist_ok=True)
+        os.chmod(home, os.stat(directory).st_mode)
+        backend = Backend(home, **{**cluster.environment(), "HEALTH_CHECKS": CHECKS, **settings})
         started.append(backend)
         return backend.start(wait, **(popen or {}))
     yield start

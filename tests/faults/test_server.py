@@ -188,32 +188,3 @@ def test_a_temporary_file_over_its_limit_is_resources(start_backend, own_cluster
         **own_cluster.environment())
     fault.injected()
     fault.expect(backend, LATER, ("sorted", "resources"))
-
-
-@pytest.mark.parametrize("name", ["password", "database", "pg_hba", "socket"])
-def test_a_permanent_error_is_tried_ever_more_seldom_and_leaks_nothing(start_backend, own_cluster, directory, checks_file,
-                                                                            name):
-    changes, popen = {}, {}
-    if name == "password":
-        changes = {"PGPASSWORD": "wrong"}
-    elif name == "database":
-        changes = {"PGDATABASE": "nowhere"}
-    elif name == "pg_hba":
-        own_cluster.write_hba("local all health_api reject\nlocal all postgres trust\n")
-    elif os.geteuid() == 0:
-        os.chmod(os.path.join(own_cluster.directory, ".s.PGSQL.5432"), 0o700)
-        os.chmod(directory, 0o777)
-        popen = {"user": "nobody"}
-    else:
-        pytest.skip("needs root to run as another user")
-    backend = start_backend(popen=popen, HEALTH_CHECKS=checks_file("-- check: one\nSELECT 1;\n"),
-                            **own_cluster.environment(**changes))
-    reason = "unreachable" if name == "socket" else "access"
-    backend.wait_failing(("database", reason))
-    failures = lambda: backend.document("/api/status")["database"]["consecutive_failures"]  # noqa: E731
-    wait_until(lambda: failures() >= 4, 10, "the first few attempts")
-    fds, before = backend.fds_at_rest(), failures()
-    hold_for(lambda: backend.ask().status == 503, 10, "503")
-    assert 3 <= failures() - before <= 6  # one per 2 s, and up to 10 % more
-    assert backend.fds_at_rest() == fds
-    assert len(backend.events("database fails")) == 1 and not backend.events("database still fails")

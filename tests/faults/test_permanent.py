@@ -1,0 +1,92 @@
+"""Errors that no retry heals: they are tried ever more seldom, for as long as they last, and leak nothing."""
+import os
+import time
+
+import pytest
+from harness.wait import wait_until
+
+SUMMARY_S = 60  # while the same failure lasts, one line this often
+SELDOM_S = 2.0  # between two attempts, after the first few
+# With these the server's own log counts the attempts; what the socket's permissions turn away never reaches it.
+REFUSALS = {
+    "password": 'FATAL:  password authentication failed for user "health_api"',
+    "database": 'FATAL:  database "nowhere" does not exist',
+    "pg_hba": 'FATAL:  pg_hba.conf rejects connection for host "[local]", user "health_api", database "rejected"',
+    "socket": None,
+}
+
+
+class Case:
+    """A program with one of the errors, watched from when its first few attempts are over."""
+
+    def __init__(self, name, backend, cluster):
+        self.name, self.backend, self.cluster = name, backend, cluster
+        wait_until(lambda: self.failures() >= 4, 20, f"{name}: the first few attempts")
+        self.began, self.few = time.monotonic(), self.failures()
+        self.fds, self.most_fds = backend.fds_at_rest(), 0
+        self.line_count = len(self.lines())
+        self.summed_up = None
+
+    def failures(self):
+        return self.backend.document("/api/status")["database"]["consecutive_failures"]
+
+    def lines(self):
+        return self.backend.log().splitlines()
+
+    def attempts(self):
+        """As counted by who refused them."""
+        if not REFUSALS[self.name]:
+            return self.failures()
+        with open(self.cluster.log, encoding="utf-8", errors="replace") as log:
+            return log.read().count(REFUSALS[self.name])
+
+    def is_summed_up(self):
+        """Looks at it once; true when the summary is there, of which it keeps what it told and what was true then."""
+        assert self.backend.ask().status == 503
+        self.most_fds = max(self.most_fds, self.backend.fds())
+        summaries = self.backend.events("database still fails")
+        if summaries and not self.summed_up:
+            told = sum(int(line["attempts"]) for line in self.backend.events("database fails") + summaries)
+            self.summed_up = {"told": told, "attempts": self.attempts(), "failures": self.failures()}
+        return self.summed_up
+
+
+@pytest.fixture
+def cases(start_backend, own_cluster, directory, checks_file):
+    """Four programs, each with an error of its own, over one server."""
+    locked = os.path.join(own_cluster.directory, "locked")
+    os.mkdir(locked)
+    os.chmod(locked, 0o777)
+    os.chmod(directory, 0o777)
+    own_cluster.stop("fast")
+    with open(os.path.join(own_cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
+        conf.write(f"unix_socket_directories = '{own_cluster.directory}, {locked}'\n")
+    own_cluster.start()
+    own_cluster.write_hba("local rejected health_api reject\nlocal all health_api scram-sha-256\n"
+                          "local all postgres trust\n")
+    os.chmod(os.path.join(locked, ".s.PGSQL.5432"), 0o700)
+    changes = {"password": {"PGPASSWORD": "wrong"}, "database": {"PGDATABASE": "nowhere"},
+               "pg_hba": {"PGDATABASE": "rejected"}, "socket": {"PGHOST": locked}}
+    if os.geteuid() != 0:
+        del changes["socket"]  # needs root to run as another user than the server's
+    checks = checks_file("-- check: one\nSELECT 1;\n")
+    backends = {name: start_backend(place=name, popen={"user": "nobody"} if name == "socket" else {},
+                                    HEALTH_CHECKS=checks, **own_cluster.environment(**changes[name]))
+                for name in changes}
+    for name, backend in backends.items():
+        backend.wait_failing(("database", "unreachable" if name == "socket" else "access"))
+    return [Case(name, backend, own_cluster) for name, backend in backends.items()]
+
+
+def test_permanent_errors_are_tried_every_two_seconds_leak_nothing_and_are_summed_up_each_minute(cases):
+    """All at once, for the minute after which the first summary is due."""
+    wait_until(lambda: all([case.is_summed_up() for case in cases]), SUMMARY_S + 10, "a summary of each",
+               interval_s=0.05)
+    for case in cases:
+        tried, elapsed = case.failures() - case.few, time.monotonic() - case.began
+        assert 0.7 * elapsed / SELDOM_S < tried <= elapsed / SELDOM_S + 1, f"{case.name}: {tried} in {elapsed} s"
+        assert case.summed_up["told"] == case.summed_up["attempts"] == case.summed_up["failures"], case.name
+        assert len(case.lines()) == case.line_count + 1, f"{case.name}: the summary alone"
+        assert [line["to"] for line in case.backend.events("status changed")] == ["degraded"]
+        assert case.most_fds <= case.fds + 4, f"{case.name}: one attempt and who asks"
+        assert case.backend.fds_at_rest() == case.fds, case.name
