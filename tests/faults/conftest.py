@@ -1,6 +1,7 @@
 """Measuring a fault, and the table that the run ends with.
 
 A row travels in its test's user_properties, so that it also arrives from the processes of a parallel run."""
+import json
 import statistics
 import time
 
@@ -32,11 +33,12 @@ class Fault:
         allowed = [[{"check": check, "reason": reason}] for check, reason in failing]
 
         def is_there():
-            document = backend.document()
-            return document if document["failing"] in allowed else None
-        document = wait_until(is_there, bound_s + 20, f"{self.name}: failing one of {failing}")
+            response = backend.ask()
+            document = json.loads(response.body)
+            return (response.status, document) if document["failing"] in allowed else None
+        status, document = wait_until(is_there, bound_s + 20, f"{self.name}: failing one of {failing}")
         took = time.monotonic() - self.began
-        assert backend.ask().status == 503
+        assert status == 503
         self.record(f"{document['failing'][0]['check']} {document['failing'][0]['reason']}", took, bound_s)
         if once:
             self.judge()

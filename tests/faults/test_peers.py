@@ -16,6 +16,8 @@ from .conftest import speed_ms
 INTERVAL = 2.0
 LATER = INTERVAL + 1.5
 ONE = "-- check: one\nSELECT 1;\n"
+DEBATES = "-- check: debates\nSELECT count(*) FROM debates;\n"
+SOCKET = ".s.PGSQL.5432"
 
 ROW = message(b"T", struct.pack(">H", 1) + b"n\0" + struct.pack(">IHIhih", 0, 0, 20, 8, -1, 0))
 DONE = message(b"C", b"SELECT 1\0")
@@ -35,6 +37,16 @@ def notice(text=b"x" * 500):
     return message(b"N", b"SNOTICE\0VNOTICE\0C00000\0M" + text + b"\0\0")
 
 
+def whole_round(check):
+    """The answer to a round with one check: the ping's, that of the settings, and what the check gets."""
+    ping = PARSED + ROW.replace(b"n\0", b"p\0") + value(b"t") + DONE + READY
+    return ping + PARSED + ROW + value(b"x") + DONE + check + READY
+
+
+GOOD = whole_round(PARSED + ROW + value(b"12") + DONE)
+PARAMETER = parameter(b"name", b"x" * 1000)
+NOTIFICATION = message(b"A", struct.pack(">I", 1) + b"channel\0payload\0")
+
 HOSTILE = {
     "http_server": dict(hello=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     "tls_only_server": dict(hello=b"\x15\x03\x01\x00\x02\x02\x0a"),
@@ -51,37 +63,58 @@ HOSTILE = {
     "copy_both": dict(answer=PARSED + message(b"W", struct.pack(">BH", 0, 0))),
     "huge_row": dict(answer=answer(b"D" + struct.pack(">IHI", 768 << 20, 1, (768 << 20) - 10)), flood=b"x" * 65536),
     "many_rows": dict(answer=PARSED + ROW, flood=value(b"1")),
-    "flood_of_notices": dict(flood=notice()),
     "flood_of_notices_while_connecting": dict(hello=AUTH_OK, flood=notice(), waits=False),
-    "flood_of_parameters": dict(hello=AUTH_OK, flood=parameter(b"name", b"x" * 1000), waits=False),
-    "flood_of_notifications": dict(flood=message(b"A", struct.pack(">I", 1) + b"channel\0payload\0")),
-    "flood_of_notifications_when_idle": dict(flood=message(b"A", struct.pack(">I", 1) + b"c\0p\0"),
-                                             waits=False),
+    "flood_of_notices_in_a_round": dict(flood=notice()),
+    "flood_of_notices_when_idle": dict(answer=GOOD, flood=notice()),
+    "flood_of_parameters_while_connecting": dict(hello=AUTH_OK, flood=PARAMETER, waits=False),
+    "flood_of_parameters_in_a_round": dict(flood=PARAMETER),
+    "flood_of_parameters_when_idle": dict(answer=GOOD, flood=PARAMETER),
+    "flood_of_notifications_before_a_round": dict(flood=NOTIFICATION, waits=False),
+    "flood_of_notifications_in_a_round": dict(flood=NOTIFICATION),
+    "flood_of_notifications_when_idle": dict(answer=GOOD, flood=NOTIFICATION),
 }
 
 
+@pytest.fixture
+def address(directory, cluster):
+    """A directory whose socket is the real server's, until a test puts another in its place."""
+    path = os.path.join(directory, "pg")
+    os.mkdir(path)
+    lead_to(cluster, path)
+    return path
+
+
+def lead_to(cluster, address):
+    os.symlink(os.path.join(cluster.directory, SOCKET), os.path.join(address, SOCKET))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_malformed(start_backend, checks_file, directory, name, fault):
-    peer_directory = os.path.join(directory, "pg")
-    backend = start_backend(wait=False, HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory, PGSSLMODE="disable")
-    wait_until(backend.accepts, 10, "accepts")
-    backend.wait_failing(("database", "unreachable"))
-    rss = backend.rss_kib()
-    with Saying(peer_directory, **HOSTILE[name]) as peer:
+def test_malformed(start_backend, checks_file, cluster, address, name, fault):
+    """A hostile server takes the place of the real one, and gives it back."""
+    backend = start_backend(HEALTH_CHECKS=checks_file(DEBATES), PGHOST=address, PGSSLMODE="disable")
+    assert backend.wait_status("healthy")["counts"] == {"debates": 607}
+    before_kib = backend.rss_kib()
+    os.unlink(os.path.join(address, SOCKET))
+    with Saying(address, **HOSTILE[name]) as peer:
         fault.injected()
+        cluster.terminate_probes()
         fault.expect(backend, LATER, ("database", "malformed"))
         wait_until(lambda: peer.connections >= 3, 20, "it is tried again, on a connection of its own")
         assert speed_ms(backend) < 10
+    lead_to(cluster, address)
+    fault.healed(backend, 2.2 + 1)  # the longest pause between two attempts
+    assert backend.document()["counts"] == {"debates": 607}
     if not SANITIZED:
-        assert backend.rss_kib() - rss < 4096
+        assert backend.peak_rss_kib() - before_kib < 4096
 
 
-def test_a_nul_byte_in_a_value_is_malformed(start_backend, checks_file, directory):
+@pytest.mark.parametrize("check", [
+    PARSED + ROW + value(b"1\0002") + DONE,
+    PARSED + message(b"I"),
+], ids=["nul_byte", "empty_query"])
+def test_an_answer_in_order_that_is_no_count_costs_the_check_only(start_backend, checks_file, directory, check):
     peer_directory = os.path.join(directory, "pg")
-    ping = PARSED + ROW.replace(b"n\0", b"p\0") + value(b"t") + DONE + READY
-    settings = PARSED + ROW + value(b"x") + DONE
-    check = PARSED + ROW + value(b"1\0002") + DONE + READY
-    with Saying(peer_directory, answer=ping + settings + check):
+    with Saying(peer_directory, answer=whole_round(check)):
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
         backend.wait_failing(("one", "malformed"))
 
@@ -89,10 +122,7 @@ def test_a_nul_byte_in_a_value_is_malformed(start_backend, checks_file, director
 def test_a_fake_that_answers_well_is_healthy(start_backend, checks_file, directory):
     """The fakes above differ from this one by their fault alone."""
     peer_directory = os.path.join(directory, "pg")
-    ping = PARSED + ROW + value(b"t") + DONE + READY
-    settings = PARSED + ROW + value(b"x") + DONE
-    check = PARSED + ROW + value(b"12") + DONE + READY
-    with Saying(peer_directory, answer=ping + settings + check):
+    with Saying(peer_directory, answer=GOOD):
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
         assert backend.wait_status("healthy", 3)["counts"] == {"one": 12}
 

@@ -110,5 +110,12 @@ class Backend:
         return min(samples)
 
     def rss_kib(self):
+        return self._memory_kib("VmRSS")
+
+    def peak_rss_kib(self):
+        """The most it ever was."""
+        return self._memory_kib("VmHWM")
+
+    def _memory_kib(self, name):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
-            return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1))
+            return int(re.search(name + r":\s+(\d+)", status.read()).group(1))
