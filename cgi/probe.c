@@ -2,6 +2,7 @@
 #include "cgi/probe.h"
 
 #include "cgi/hosts.h"
+#include "cgi/intake.h"
 #include "cgi/protocol.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -10,7 +11,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* How often the server looks whether we are still there while it works for us; it ends the query if not. */
@@ -42,7 +42,7 @@ struct probe {
     struct probe_options options;
     struct probe_failure failure;
     int64_t deadline_ns;
-    int64_t bytes_left;
+    size_t bytes_left;         /* of the budget */
     short events;              /* what libpq waits for while it connects */
     enum protocol_stage stage; /* how far the peer has shown that it speaks PostgreSQL's protocol */
     char fatal_sqlstate[6];    /* of a message with which the server announced the end of the connection */
@@ -205,16 +205,6 @@ static short ready_events(int fd, short events)
     return pfd.revents;
 }
 
-/* Takes what waits in the socket off the budget before libpq may read it into its memory. */
-static bool within_budget(struct probe *p)
-{
-    int waiting = 0;
-    if (ioctl(PQsocket(p->conn), FIONREAD, &waiting) == 0) {
-        p->bytes_left -= waiting;
-    }
-    return p->bytes_left >= 0;
-}
-
 static void connected(struct probe *p, int64_t now_ns)
 {
     if (PQsetnonblocking(p->conn, 1) != 0 || PQenterPipelineMode(p->conn) != 1) {
@@ -247,7 +237,7 @@ static bool peer_is_plausible(struct probe *p)
 static void step_connecting(struct probe *p, int64_t now_ns)
 {
     while (p->state == PROBE_CONNECTING && ready_events(PQsocket(p->conn), p->events) != 0) {
-        if (!within_budget(p)) {
+        if (p->bytes_left == 0) {
             fail(p, REASON_MALFORMED, "", "more bytes than any server sends while connecting");
             return;
         }
@@ -255,7 +245,10 @@ static void step_connecting(struct probe *p, int64_t now_ns)
             fail(p, REASON_MALFORMED, "", "the peer does not speak PostgreSQL's protocol");
             return;
         }
-        switch (PQconnectPoll(p->conn)) {
+        intake_begin(p->bytes_left);
+        PostgresPollingStatusType polled = PQconnectPoll(p->conn);
+        p->bytes_left = intake_end();
+        switch (polled) {
         case PGRES_POLLING_OK: connected(p, now_ns); break;
         case PGRES_POLLING_READING: p->events = POLLIN; break;
         case PGRES_POLLING_WRITING: p->events = POLLOUT; break;
@@ -439,11 +432,14 @@ static bool receive(struct probe *p, int64_t now_ns)
     if (ready_events(PQsocket(p->conn), POLLIN) == 0) {
         return true;
     }
-    if (!within_budget(p)) {
+    if (p->bytes_left == 0) {
         fail_segment(p, REASON_MALFORMED, "an answer over the byte budget", now_ns);
         return false;
     }
-    if (PQconsumeInput(p->conn) == 0) {
+    intake_begin(p->bytes_left);
+    bool consumed = PQconsumeInput(p->conn) == 1;
+    p->bytes_left = intake_end();
+    if (!consumed) {
         fail_connection(p);
         return false;
     }

@@ -15,10 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes that one connect or one round may receive: an answer is a few hundred. What waits in the socket is
- * counted before each read, so what libpq leaves there (it takes some 16 KiB at a time) is counted again: a
- * single burst passes up to 180 KiB, that is 256 failing checks with 700 bytes of error each, and never more
- * than this is read. */
+/* Bytes that one connect or one round may receive, and never more: an answer is a few hundred, an error some
+ * 700, and a round may have CHECKS_MAX of them. */
 #define PROBE_BYTE_BUDGET 1048576
 
 /* How long after a check's own limit the server may take to say that it ended it. */

@@ -1,7 +1,9 @@
 """What a check finds, each as a real query on a real PostgreSQL."""
 import os
+import signal
 
 import pytest
+from harness.backend import SANITIZED
 from harness.wait import hold_for, wait_until
 
 GOOD = "-- check: good\nSELECT count(*) FROM debates;\n"
@@ -17,7 +19,13 @@ GOOD = "-- check: good\nSELECT count(*) FROM debates;\n"
     ("SELECT -1", "malformed"),
     ("SELECT 9223372036854775808", "malformed"),
     ("SET work_mem = '1MB'", "malformed"),
+    ("SELECT '\\x31003200'::bytea", "malformed"),
     ("COPY (SELECT 1) TO STDOUT", "malformed"),
+    ("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT", "malformed"),
+    ("SELECT n FROM generate_series(1, 1000000) n", "malformed"),
+    ("SELECT repeat('9', 100000000)", "malformed"),
+    ("COPY debates FROM STDIN", "access"),
+    ("SELECT chr(0)", "query_error"),
     ("SELECT count(*) FROM nowhere", "schema"),
     ("SELECT no_such_function()", "schema"),
     ("SELECT count(*) FROM pg_authid", "access"),
@@ -26,14 +34,23 @@ GOOD = "-- check: good\nSELECT count(*) FROM debates;\n"
     ("INSERT INTO debates SELECT * FROM debates", "query_error"),
     ("SELECT nextval('debates_id_seq')", "access"),
 ])
-def test_a_bad_answer_is_told_and_the_other_check_still_counts(start_backend, checks_file, query, reason):
-    backend = start_backend(HEALTH_CHECKS=checks_file(f"-- check: bad\n{query};\n{GOOD}"), HEALTH_INTERVAL="200ms")
+def test_a_bad_answer_costs_its_check_and_no_memory_and_leaves_nothing(start_backend, checks_file, query, reason):
+    backend = start_backend(HEALTH_CHECKS=checks_file(GOOD), HEALTH_INTERVAL="200ms")
+    backend.wait_status("healthy")
+    before_kib = backend.rss_kib()
+    checks_file(f"-- check: bad\n{query};\n{GOOD}")
+    backend.process.send_signal(signal.SIGHUP)
     document = backend.wait_failing(("bad", reason))
 
     def both():
         return backend.document()["counts"] == {"bad": None, "good": 607}
     wait_until(both, 10, f"the good check counts, last {document}")
     assert backend.ask().status == 503
+    checks_file("-- check: bad\nSELECT 12;\n" + GOOD)
+    backend.process.send_signal(signal.SIGHUP)
+    assert backend.wait_status("healthy")["counts"] == {"bad": 12, "good": 607}
+    if not SANITIZED:
+        assert backend.peak_rss_kib() - before_kib < 4096
 
 
 def test_a_write_is_refused_by_the_read_only_transaction(start_backend, checks_file, cluster):

@@ -114,7 +114,7 @@ static size_t read_all(int fd)
 {
     char bytes[CHUNK];
     size_t len = 0;
-    for (ssize_t n; (n = read(fd, bytes, sizeof bytes)) > 0;) {
+    for (ssize_t n; (n = recv(fd, bytes, sizeof bytes, 0)) > 0;) {
         len += (size_t)n;
     }
     return len;

@@ -2,7 +2,7 @@
  * their results. A call that is not the next of the table fails the test. What only asks for something
  * (PQstatus, PQsocket, PQgetvalue ...) is no step: it is answered from the last one.
  *
- * The socket is a real pair of which the test holds the peer's end: poll(2) and FIONREAD see what the test
+ * The socket is a real pair of which the test holds the peer's end: poll(2) and recv(2) see what the test
  * sends. A scripted PQconnectPoll or PQconsumeInput reads all that is there. */
 #ifndef TESTS_UNIT_SCRIPTED_LIBPQ_H
 #define TESTS_UNIT_SCRIPTED_LIBPQ_H

@@ -115,6 +115,8 @@ static void a_round_may_have_as_many_checks_as_a_file(void **state)
     expect_count(CHECKS_MAX - 1, 5);
     flood(PROBE_BYTE_BUDGET - PORTION, PROBE_IDLE);
     peer_sends_bytes(PORTION);
+    EXPECT_CALLS(CONSUMED);
+    expect_step(PROBE_IDLE, T0);
     expect_step(PROBE_FAILED, T0);
     expect_fault(REASON_MALFORMED, "");
 }
@@ -291,7 +293,10 @@ static void an_answer_over_the_budget_costs_its_check_and_the_connection(void **
     peer_sends_bytes(PORTION);
     EXPECT_CALLS(CONSUMED, COUNT_ANSWER("42"));
     expect_step(PROBE_ROUND, T0);
-    peer_sends_bytes(PORTION);
+    peer_sends_bytes(PORTION); /* of which one byte is over */
+    EXPECT_CALLS(CONSUMED);
+    expect_step(PROBE_ROUND, T0);
+    assert_int_equal(script_bytes_read(), PROBE_BYTE_BUDGET);
     expect_step(PROBE_FAILED, T0);
     expect_checks_fault(REASON_MALFORMED);
     expect_count(0, 42);

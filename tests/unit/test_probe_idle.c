@@ -101,7 +101,10 @@ static void a_flood_after_a_round_is_malformed_and_no_checks_fault(void **state)
     EXPECT_CALLS(CONSUMED, PING_ANSWER, COUNT_ANSWER("1"));
     expect_answered(PROBE_IDLE, T0);
     flood(PROBE_BYTE_BUDGET - PORTION, PROBE_IDLE);
-    peer_sends_bytes(PORTION);
+    peer_sends_bytes(PORTION); /* of which one byte is over */
+    EXPECT_CALLS(CONSUMED);
+    expect_step(PROBE_IDLE, T0);
+    assert_int_equal(script_bytes_read(), PROBE_BYTE_BUDGET);
     expect_step(PROBE_FAILED, T0);
     expect_fault(REASON_MALFORMED, "");
     assert_int_equal(probe_outcome(probe, 0)->reason, REASON_NONE);
