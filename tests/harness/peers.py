@@ -32,6 +32,7 @@ class Peer:
         self.connections = 0
         self.closing = threading.Event()
         self._threads = []
+        self._clients = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
         os.chmod(self.path, 0o777)
@@ -42,9 +43,15 @@ class Peer:
         return self
 
     def __exit__(self, *_):
+        """The clients see it at once, whatever their threads wait for."""
         self.closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for client in self._clients:
+            try:
+                client.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # gone before
         for thread in self._threads:
             thread.join(10)
         os.unlink(self.path)
@@ -62,6 +69,7 @@ class Peer:
                 return
             self.connections += 1
             client.settimeout(20)
+            self._clients.append(client)
             self._start(self._serve, client)
 
     def _serve(self, client):
