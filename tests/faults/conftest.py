@@ -7,7 +7,7 @@ import time
 
 import pytest
 from harness.backend import SANITIZED
-from harness.wait import wait_until
+from harness.wait import hold_for, wait_until
 
 # The bounds are promises of the program as users run it; under a sanitizer memory and time cost several times as much.
 SLOWER = 2 if SANITIZED else 1
@@ -76,6 +76,29 @@ def speed_ms(backend, count=100):
         backend.ask()
         times.append((time.perf_counter() - began) * 1000)
     return statistics.median(times)
+
+
+class Timed:
+    """A backend whose answers to /api/health are timed: as fast while a fault lasts as they were before it."""
+
+    def __init__(self, backend):
+        self.backend, self.times_ms = backend, {}
+        hold_for(self.ask, 0.5)
+        self.usual_ms, self.times_ms = statistics.median(self.times_ms[200]), {}
+
+    def ask(self):
+        began = time.perf_counter()
+        response = self.backend.ask()
+        self.times_ms.setdefault(response.status, []).append((time.perf_counter() - began) * 1000)
+        return response
+
+    def judge(self):
+        """Who waits for the database waits for one of its timeouts, of which 800 ms is the shortest."""
+        for status in (200, 503):
+            times = sorted(self.times_ms[status])
+            told = f"usually {self.usual_ms} ms, {status} while the fault lasts: {times}"
+            assert statistics.median(times) <= 3 * self.usual_ms + 2, told
+            assert times[-1] < 700, told
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,7 +6,7 @@ import time
 import pytest
 from harness.wait import hold_for, wait_until
 
-from .conftest import speed_ms
+from .conftest import Timed, speed_ms
 
 INTERVAL = 2.0  # the default, as in the promises
 LATER = INTERVAL + 1.5
@@ -60,14 +60,16 @@ def test_postmaster_hung(start_backend, own_cluster, fault):
 
 
 def test_our_server_process_hung(healthy, own_cluster, fault):
+    timed = Timed(healthy)
     (pid,) = wait_until(own_cluster.probes, 5, "our connection")
     os.kill(pid, signal.SIGSTOP)
     try:
         fault.injected()
-        fault.expect(healthy, LATER, ("database", "query_timeout"))
-        fault.healed(healthy, 3)  # on a fresh connection, while that process still hangs
+        fault.expect(timed, LATER, ("database", "query_timeout"))
+        fault.healed(timed, 3)  # on a fresh connection, while that process still hangs
     finally:
         os.kill(pid, signal.SIGCONT)
+    timed.judge()
 
 
 def test_only_our_connection_terminated(healthy, own_cluster):
@@ -78,28 +80,35 @@ def test_only_our_connection_terminated(healthy, own_cluster):
     assert [line["to"] for line in healthy.events("status changed")] == ["healthy"]
 
 
-def test_crashed_and_recovering(healthy, own_cluster, fault):
-    def degradations():
-        return [line["reason"] for line in healthy.events("status changed") if line["to"] == "degraded"]
-    for crash in range(REPEATS):
-        victim = own_cluster.connect()
-        fault.injected()
-        os.kill(victim.info.backend_pid, signal.SIGKILL)
-        wait_until(lambda: len(degradations()) > crash, 5, "degraded")  # noqa: B023
-        fault.record("database restarting", time.monotonic() - fault.began, 0.2)
+def test_crashed_and_recovering(healthy, nginx, own_cluster, fault):
+    """The server waits for all its processes to end before it recovers: one that is stopped holds it there, and by
+    that the answer."""
+    for _ in range(REPEATS):
+        victim, held = own_cluster.connect(), own_cluster.connect()
+        os.kill(held.info.backend_pid, signal.SIGSTOP)
+        try:
+            fault.injected()
+            os.kill(victim.info.backend_pid, signal.SIGKILL)
+            fault.expect(nginx, 0.2, ("database", "restarting"), once=False)
+            hold_for(lambda: nginx.ask().status == 503, 1, "503 until it has recovered")
+        finally:
+            os.kill(held.info.backend_pid, signal.SIGCONT)
         wait_until(own_cluster.accepts, 20, "recovered")
-        fault.healed(healthy, 1)
+        fault.healed(nginx, 1)
         victim.close()
+        held.close()
     fault.judge()
-    assert set(degradations()) <= {"restarting", "unreachable"}
 
 
 def test_a_table_locked(healthy, own_cluster, fault):
+    timed = Timed(healthy)
     connection = own_cluster.connect()
     connection.autocommit = False
     connection.cursor().execute("LOCK TABLE edges IN ACCESS EXCLUSIVE MODE")
     fault.injected()
-    fault.expect(healthy, LATER, ("edges", "query_timeout"))
+    fault.expect(timed, LATER, ("edges", "query_timeout"))
+    hold_for(lambda: timed.ask().status == 503, 2, "503 while it is locked")
+    timed.judge()
     wait_until(lambda: healthy.document()["counts"]["debates"] == 200, 5, "the other checks count")
     connection.close()
     fault.healed(healthy)
@@ -110,6 +119,22 @@ def test_a_table_dropped(healthy, own_cluster, fault):
     fault.injected()
     document = fault.expect(healthy, LATER, ("debates", "schema"))
     assert document["counts"]["edges"] == 4999
+    own_cluster.execute("CREATE TABLE debates (id bigint); GRANT SELECT ON debates TO health_api")
+    fault.healed(healthy)
+
+
+def test_a_value_of_the_wrong_type(start_backend, own_cluster, checks_file, fault):
+    own_cluster.execute("CREATE TABLE stock AS SELECT 12 AS amount; GRANT SELECT ON stock TO health_api")
+    backend = start_backend(HEALTH_CHECKS=checks_file(
+        "-- check: stock\nSELECT amount FROM stock;\n-- check: debates\nSELECT count(*) FROM debates;\n"),
+        **own_cluster.environment())
+    assert backend.wait_status("healthy")["counts"] == {"stock": 12, "debates": 200}
+    own_cluster.execute("ALTER TABLE stock ALTER amount TYPE text")
+    fault.injected()
+    document = fault.expect(backend, LATER, ("stock", "malformed"))
+    assert document["counts"]["debates"] == 200
+    own_cluster.execute("ALTER TABLE stock ALTER amount TYPE bigint USING amount::bigint")
+    fault.healed(backend)
 
 
 def test_every_table_locked_is_told_at_once_and_stays_fresh(healthy, own_cluster):
@@ -123,68 +148,31 @@ def test_every_table_locked_is_told_at_once_and_stays_fresh(healthy, own_cluster
 
 
 def test_a_slow_query_is_ended_on_the_server_too(start_backend, own_cluster, checks_file, fault):
-    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 4711 FROM pg_sleep(60);\n"),
-                            **own_cluster.environment())
+    own_cluster.execute("CREATE TABLE pace AS SELECT 0::float AS seconds; GRANT SELECT ON pace TO health_api")
+    backend = start_backend(HEALTH_CHECKS=checks_file(
+        "-- check: slow\nSELECT 4711 FROM pg_sleep((SELECT seconds FROM pace));\n"), **own_cluster.environment())
+    backend.wait_status("healthy")
+    timed = Timed(backend)
+    own_cluster.execute("UPDATE pace SET seconds = 60")
     fault.injected()
-    fault.expect(backend, LATER, ("slow", "query_timeout"))
+    fault.expect(timed, LATER, ("slow", "query_timeout"))
+    hold_for(lambda: timed.ask().status == 503, 2, "503 while it is slow")
+    timed.judge()
+    own_cluster.execute("UPDATE pace SET seconds = 0")
+    fault.healed(backend)
+    own_cluster.execute("UPDATE pace SET seconds = 60")
+    running = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%4711%' AND pid <> pg_backend_pid() AND state = 'active'"
+    wait_until(lambda: own_cluster.execute(running), 5, "it runs")
     assert backend.stop(signal.SIGKILL) == -signal.SIGKILL
-    running = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%4711%' AND pid <> pg_backend_pid()"
     wait_until(lambda: not own_cluster.execute(running), 3, "the orphan is gone")
-
-
-@pytest.mark.parametrize("change, back", [
-    ("ALTER ROLE health_api PASSWORD 'other'", "ALTER ROLE health_api PASSWORD 'a secret that no answer may show'"),
-    ("ALTER ROLE health_api NOLOGIN", "ALTER ROLE health_api LOGIN"),
-    ("REVOKE CONNECT ON DATABASE knowledge FROM PUBLIC, health_api", "GRANT CONNECT ON DATABASE knowledge TO health_api"),
-], ids=["password", "nologin", "connect_privilege"])
-def test_access_refused(start_backend, own_cluster, fault, change, back):
-    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
-    backend.wait_status("healthy")
-    own_cluster.execute(change)
-    fault.injected()
-    fault.expect(backend, INTERVAL + 1 + 1, ("database", "access"))
-    own_cluster.execute(back)
-    fault.healed(backend)
-
-
-def test_missing_database(start_backend, own_cluster):
-    backend = start_backend(**own_cluster.environment(PGDATABASE="nowhere"))
-    backend.wait_failing(("database", "access"))
-
-
-def test_pg_hba_reject(start_backend, own_cluster):
-    own_cluster.write_hba("local all health_api reject\nlocal all postgres trust\n")
-    backend = start_backend(**own_cluster.environment())
-    backend.wait_failing(("database", "access"))
-
-
-def test_a_privilege_revoked_costs_that_check_only(healthy, own_cluster, fault):
-    own_cluster.execute("REVOKE SELECT ON debates FROM health_api")
-    fault.injected()
-    document = fault.expect(healthy, INTERVAL + 1, ("debates", "access"))
-    assert document["counts"]["edges"] == 4999
-    own_cluster.execute("GRANT SELECT ON debates TO health_api")
-    fault.healed(healthy)
-
-
-@pytest.mark.parametrize("change, back", [
-    ("ALTER ROLE health_api CONNECTION LIMIT 0", "ALTER ROLE health_api CONNECTION LIMIT 10"),
-    ("ALTER DATABASE knowledge CONNECTION LIMIT 0", "ALTER DATABASE knowledge CONNECTION LIMIT -1"),
-], ids=["role", "database"])
-def test_no_connection_left(start_backend, own_cluster, fault, change, back):
-    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
-    backend.wait_status("healthy")
-    own_cluster.execute(change)
-    fault.injected()
-    fault.expect(backend, INTERVAL + 1 + 1, ("database", "saturated"))
-    own_cluster.execute(back)
-    fault.healed(backend)
 
 
 def test_a_temporary_file_over_its_limit_is_resources(start_backend, own_cluster, checks_file, fault):
     own_cluster.execute("ALTER ROLE health_api SET temp_file_limit = '64kB'; ALTER ROLE health_api SET work_mem = '64kB'")
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: sorted\nSELECT count(*) FROM (SELECT n FROM generate_series(1, 100000) n ORDER BY -n) AS s;\n"),
-        **own_cluster.environment())
+        **own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
     fault.injected()
     fault.expect(backend, LATER, ("sorted", "resources"))
+    own_cluster.execute("ALTER ROLE health_api SET temp_file_limit = -1")
+    fault.healed(backend)

@@ -1,0 +1,106 @@
+"""A real PostgreSQL that does not let the probe in, or not near a table."""
+import json
+
+import pytest
+from harness.wait import wait_until
+
+INTERVAL = 2.0  # the default, as in the promises
+# What only a fresh connection meets is found by the first one after it. With a period below the interval each round
+# begins with one, so that is within the promised interval + 1 s; with the default of 10 s it is within 10 + 2 + 1 s.
+EVERY_ROUND = {"HEALTH_RECONNECT_EVERY": "1s"}
+LATER = INTERVAL + 1
+LOGIN = "local all health_api scram-sha-256\nlocal all postgres trust\n"
+
+
+@pytest.fixture
+def healthy(start_backend, own_cluster):
+    backend = start_backend(**own_cluster.environment(**EVERY_ROUND))
+    backend.wait_status("healthy")
+    return backend
+
+
+@pytest.mark.parametrize("change, back", [
+    ("ALTER ROLE health_api PASSWORD 'other'", "ALTER ROLE health_api PASSWORD 'a secret that no answer may show'"),
+    ("ALTER ROLE health_api NOLOGIN", "ALTER ROLE health_api LOGIN"),
+    ("REVOKE CONNECT ON DATABASE knowledge FROM PUBLIC, health_api", "GRANT CONNECT ON DATABASE knowledge TO health_api"),
+], ids=["password", "nologin", "connect_privilege"])
+def test_access_refused(healthy, own_cluster, fault, change, back):
+    own_cluster.execute(change)
+    fault.injected()
+    fault.expect(healthy, LATER, ("database", "access"))
+    own_cluster.execute(back)
+    fault.healed(healthy)
+
+
+def test_refused_by_pg_hba(healthy, own_cluster, fault):
+    own_cluster.write_hba("local all health_api reject\nlocal all postgres trust\n")
+    fault.injected()
+    fault.expect(healthy, LATER, ("database", "access"))
+    own_cluster.write_hba(LOGIN)
+    fault.healed(healthy)
+
+
+def test_the_database_dropped(start_backend, own_cluster, fault):
+    own_cluster.execute("CREATE DATABASE copy TEMPLATE knowledge", database="postgres")
+    backend = start_backend(**own_cluster.environment())
+    backend.wait_status("healthy")
+    fault.injected()
+    own_cluster.execute("DROP DATABASE knowledge WITH (FORCE)", database="postgres")
+    fault.expect(backend, LATER, ("database", "access"))
+    own_cluster.execute("ALTER DATABASE copy RENAME TO knowledge", database="postgres")
+    fault.healed(backend)
+
+
+def test_the_database_misnamed(start_backend, own_cluster, fault):
+    fault.injected()
+    backend = start_backend(**own_cluster.environment(PGDATABASE="nowhere"))
+    fault.expect(backend, LATER, ("database", "access"))
+    own_cluster.execute("CREATE DATABASE nowhere TEMPLATE knowledge", database="postgres")
+    fault.healed(backend)
+
+
+def test_a_privilege_revoked_costs_that_check_only(start_backend, own_cluster, fault):
+    backend = start_backend(**own_cluster.environment())
+    backend.wait_status("healthy")
+    own_cluster.execute("REVOKE SELECT ON debates FROM health_api")
+    fault.injected()
+    document = fault.expect(backend, LATER, ("debates", "access"))
+    assert document["counts"]["edges"] == 4999
+    own_cluster.execute("GRANT SELECT ON debates TO health_api")
+    fault.healed(backend)
+
+
+@pytest.mark.parametrize("change, back", [
+    ("ALTER ROLE health_api CONNECTION LIMIT 0", "ALTER ROLE health_api CONNECTION LIMIT 10"),
+    ("ALTER DATABASE knowledge CONNECTION LIMIT 0", "ALTER DATABASE knowledge CONNECTION LIMIT -1"),
+], ids=["role", "database"])
+def test_no_connection_left(healthy, own_cluster, fault, change, back):
+    own_cluster.execute(change)
+    fault.injected()
+    fault.expect(healthy, LATER, ("database", "saturated"))
+    own_cluster.execute(back)
+    fault.healed(healthy)
+
+
+def test_fall_and_rise_hold_for_the_database_as_a_whole(start_backend, own_cluster):
+    backend = start_backend(HEALTH_FALL=3, HEALTH_RISE=2, HEALTH_INTERVAL="1s", **own_cluster.environment())
+    backend.wait_status("healthy")
+    seen = []
+
+    def look():
+        """One answer: how many probes in a row have failed, the status for it, and whether the counts are known."""
+        response = backend.ask("/api/status")
+        document = json.loads(response.body)
+        counted = None not in document["counts"].values()
+        seen.append((document["database"]["consecutive_failures"], response.status, counted))
+        return response.status
+    own_cluster.execute("ALTER ROLE health_api NOLOGIN")
+    own_cluster.terminate_probes()
+    wait_until(lambda: look() == 503, 10, "the fall")
+    assert {(2, 200, False), (3, 503, False)} <= set(seen) <= {
+        (0, 200, True), (1, 200, False), (2, 200, False), (3, 503, False)}
+    del seen[:]
+    own_cluster.execute("ALTER ROLE health_api LOGIN")
+    wait_until(lambda: look() == 200, 10, "the rise")
+    assert {status for failures, status, _ in seen if failures > 0} == {503}
+    assert {(status, counted) for failures, status, counted in seen if failures == 0} == {(503, True), (200, True)}
