@@ -37,8 +37,7 @@ class Case:
         """As counted by who refused them."""
         if not REFUSALS[self.name]:
             return self.failures()
-        with open(self.cluster.log, encoding="utf-8", errors="replace") as log:
-            return log.read().count(REFUSALS[self.name])
+        return sum(REFUSALS[self.name] in line for line in self.cluster.log_lines())
 
     def is_summed_up(self):
         """Looks at it once; true when the summary is there, of which it keeps what it told and what was true then."""

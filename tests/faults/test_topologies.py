@@ -103,6 +103,35 @@ def test_a_standby_shows_that_it_is_in_recovery(pair, start_backend, checks_file
     assert backend.document()["counts"] == {"debates": 200}
 
 
+SETTINGS = ("statement_timeout", "lock_timeout", "default_transaction_read_only", "transaction_read_only",
+            "client_connection_check_interval", "idle_in_transaction_session_timeout", "application_name", "search_path")
+
+
+def settings_in(**where):
+    """The settings that a client of the probe's role sees, and the server's process that it sees them in. It has a
+    name: to one that has none PgBouncer itself leaves that of the client before."""
+    connection = psycopg2.connect(user="health_api", password=PASSWORD, dbname="knowledge", application_name="other",
+                                  **where)
+    connection.autocommit = True
+    cursor = connection.cursor()
+    cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in SETTINGS) + ", pg_backend_pid()")
+    *values, pid = cursor.fetchone()
+    connection.close()
+    return dict(zip(SETTINGS, values)), pid
+
+
+def settings_of_a_fresh_session(cluster):
+    return settings_in(host=cluster.directory)[0]
+
+
+def settings_of_another_client(bouncer, cluster):
+    """Of one that gets the server connection on which the probe has worked."""
+    probed = {line.split("[")[1].split("]")[0] for line in cluster.log_lines() if "set_config('statement_timeout'" in line}
+    settings, pid = settings_in(host=bouncer.directory, port=6432)
+    assert str(pid) in probed
+    return settings
+
+
 @pytest.mark.parametrize("pool_mode", ["session", "transaction"])
 def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, pool_mode):
     checks = ("-- check: limited\n-- timeout: 321ms\n"
@@ -113,16 +142,16 @@ def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, po
                                 HEALTH_RECONNECT_EVERY="1s", **bouncer.environment())
         backend.wait_status("healthy")
         hold_for(lambda: backend.document()["counts"] == {"limited": 1, "other": 200}, 2, "healthy over reconnects")
-        if pool_mode == "transaction":
-            # Another client on the one server connection that both share.
-            other = psycopg2.connect(host=bouncer.directory, port=6432, user="health_api", password=PASSWORD,
-                                     dbname="knowledge")
-            cursor = other.cursor()
-            for _ in range(20):
-                cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
-                assert cursor.fetchone() == ("5s", "2s")  # what role.sql gives the role, not what the probe sets
-                other.rollback()
-            other.close()
+        if pool_mode == "session":
+            last = backend.document()["time"]
+            wait_until(lambda: backend.document()["time"] != last, 5, "the end of a round")  # else PgBouncer drops it
+            backend.stop()  # until then the server connection is its own
+            assert settings_of_another_client(bouncer, own_cluster) == settings_of_a_fresh_session(own_cluster)
+            backend.start()
+            backend.wait_status("healthy")
+        else:
+            hold_for(lambda: settings_of_another_client(bouncer, own_cluster) == settings_of_a_fresh_session(own_cluster),
+                     1, "the settings of others")
         own_cluster.execute("ALTER TABLE debates RENAME TO away")
         fault.injected()
         fault.expect(backend, 0.3 + 1.5, ("other", "schema"))

@@ -145,11 +145,14 @@ class Cluster:
         rows = self.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'health-api'")
         return [row[0] for row in rows]
 
+    def log_lines(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            return log.read().splitlines()
+
     def statements(self):
         """How often health-api ran each statement so far, from the server's log."""
-        with open(self.log, encoding="utf-8", errors="replace") as log:
-            lines = [line.split("execute <unnamed>: ")[1].strip() for line in log
-                     if " health-api " in line and "execute <unnamed>: " in line]
+        lines = [line.split("execute <unnamed>: ")[1].strip() for line in self.log_lines()
+                 if " health-api " in line and "execute <unnamed>: " in line]
         return {line: lines.count(line) for line in set(lines)}
 
     def work(self):

@@ -8,7 +8,8 @@ from .wait import wait_until
 
 
 class PgBouncer:
-    """Listens on directory/.s.PGSQL.6432."""
+    """Listens on directory/.s.PGSQL.6432. One server connection for all clients of a user, and nothing is reset when
+    it goes from one to the next: what one leaves there the next one sees."""
 
     def __init__(self, directory, cluster, pool_mode):
         self.directory, self.cluster, self.pool_mode = directory, cluster, pool_mode
@@ -29,6 +30,7 @@ auth_type = plain
 auth_file = {users}
 pool_mode = {self.pool_mode}
 default_pool_size = 1
+server_reset_query =
 max_client_conn = 20
 logfile = {self.directory}/pgbouncer.log
 """)
