@@ -65,8 +65,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
-# Its symbols win over those of -lpq.
+# Without -lpq: a function of it that is not in the script does not link.
 $(filter $(BUILD)/unit/test_probe_%,$(UNIT_BIN)): $(BUILD)/tests/unit/scripted_libpq.o
+$(filter $(BUILD)/unit/test_probe_%,$(UNIT_BIN)): private PACKAGES := fcgi json-c
 
 $(BUILD)/unit/test_watch_%: private PACKAGES := $(WATCH_PACKAGES)
 $(BUILD)/unit/test_watch_%: $(BUILD)/tests/unit/test_watch_%.o $(WATCH_LIB)

@@ -12,7 +12,7 @@
 
 #define STEPS_MAX    4096
 #define TRACKED_MAX  4096
-#define OPTIONS_MAX  4
+#define OPTIONS_MAX  8
 #define CHUNK        16384
 #define CLOSED       (-1)
 #define NO_SUCH_STEP "nothing"
@@ -22,6 +22,7 @@ struct pg_conn {
     ConnStatusType status;
     const char *error;
     bool needs_password;
+    bool no_socket;
     int fd, peer_fd;
     size_t bytes_read;
     int syncs_open; /* sent and not yet answered */
@@ -52,10 +53,12 @@ static struct {
     size_t result_count;
     PGnotify *notifies[TRACKED_MAX];
     size_t notify_count;
+    PQconninfoOption *defaults; /* given and not freed */
 } script;
 
 static const char *const names[] = {
     [PQ_NOTHING] = NO_SUCH_STEP,
+    [PQ_CONNDEFAULTS] = "PQconndefaults",
     [PQ_CONNECT_START] = "PQconnectStartParams",
     [PQ_CONNECT_POLL] = "PQconnectPoll",
     [PQ_SET_NONBLOCKING] = "PQsetnonblocking",
@@ -84,6 +87,7 @@ static struct pq_step *take(enum pq_call call)
     script.conn.status = step->status;
     script.conn.error = step->error != NULL ? step->error : "";
     script.conn.needs_password = step->needs_password;
+    script.conn.no_socket = step->no_socket;
     return step;
 }
 
@@ -204,6 +208,7 @@ void script_end(void)
     script.result_count = 0;
     script.notify_count = 0;
     assert_false(script.conn.open);
+    assert_null(script.defaults);
     assert_int_equal(results_left, 0);
     assert_int_equal(notifies_left, 0);
     script_expect_done();
@@ -274,6 +279,22 @@ const char *script_option(const char *keyword)
 
 /* libpq: the connection. */
 
+PQconninfoOption *PQconndefaults(void)
+{
+    assert_null(script.defaults);
+    const struct pq_step *step = take(PQ_CONNDEFAULTS);
+    script.defaults = (PQconninfoOption *)step->defaults;
+    return script.defaults;
+}
+
+void PQconninfoFree(PQconninfoOption *options)
+{
+    if (options != script.defaults) {
+        fail_msg("step %zu: PQconninfoFree of what was freed or never given", script.at);
+    }
+    script.defaults = NULL;
+}
+
 PGconn *PQconnectStartParams(const char *const *keywords, const char *const *values, int expand_dbname)
 {
     assert_int_equal(expand_dbname, 0);
@@ -336,7 +357,7 @@ char *PQerrorMessage(const PGconn *conn)
 int PQsocket(const PGconn *conn)
 {
     assert_open(conn);
-    return conn->fd;
+    return conn->no_socket ? -1 : conn->fd;
 }
 
 int PQserverVersion(const PGconn *conn)

@@ -13,6 +13,7 @@
 
 enum pq_call {
     PQ_NOTHING, /* behind the last step */
+    PQ_CONNDEFAULTS,
     PQ_CONNECT_START,
     PQ_CONNECT_POLL,
     PQ_SET_NONBLOCKING,
@@ -43,6 +44,8 @@ struct pq_step {
     const char *error;     /* PQerrorMessage from now on */
     bool needs_password;
     bool next_host; /* the connection goes on with another socket */
+    bool no_socket; /* PQsocket is -1 from now on */
+    const PQconninfoOption *defaults;
     const char *sql, *parameter;
     struct pq_result result; /* of PQgetResult, or the notice that parsing finds */
 };
@@ -53,7 +56,9 @@ struct pq_step {
     }
 
 /* Connecting. */
-#define STARTED STEP(.call = PQ_CONNECT_START, .returns = 1, .status = CONNECTION_STARTED)
+#define DEFAULTS(options_)     STEP(.call = PQ_CONNDEFAULTS, .returns = 1, .defaults = (options_))
+#define DEFAULTS_HAS_NO_MEMORY STEP(.call = PQ_CONNDEFAULTS, .returns = 0)
+#define STARTED                STEP(.call = PQ_CONNECT_START, .returns = 1, .status = CONNECTION_STARTED)
 #define START_FAILS(text)                                                                                    \
     STEP(.call = PQ_CONNECT_START, .returns = 1, .status = CONNECTION_BAD, .error = (text))
 #define START_HAS_NO_MEMORY STEP(.call = PQ_CONNECT_START, .returns = 0)

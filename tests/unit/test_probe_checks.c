@@ -113,10 +113,7 @@ static void a_round_may_have_as_many_checks_as_a_file(void **state)
     }
     expect_answered(PROBE_IDLE, T0);
     expect_count(CHECKS_MAX - 1, 5);
-    flood(PROBE_BYTE_BUDGET - PORTION, PROBE_IDLE);
-    peer_sends_bytes(PORTION);
-    EXPECT_CALLS(CONSUMED);
-    expect_step(PROBE_IDLE, T0);
+    flood(PROBE_BYTE_BUDGET, PROBE_IDLE);
     expect_step(PROBE_FAILED, T0);
     expect_fault(REASON_MALFORMED, "");
 }

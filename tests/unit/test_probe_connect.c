@@ -87,6 +87,57 @@ static void one_step_polls_for_as_long_as_the_socket_is_ready(void **state)
     expect_step(PROBE_IDLE, T0);
 }
 
+/* What the environment says of hosts, each with its place in the list. */
+static const PQconninfoOption hosts[] = {
+    {.keyword = "user", .val = "health_api"},
+    {.keyword = "host", .val = "a,b,c"},
+    {.keyword = "hostaddr"},
+    {.keyword = "port", .val = "1,2,3"},
+    {.keyword = NULL},
+};
+
+static void open_probe_from_host(size_t first_host)
+{
+    struct probe_options from_host = options;
+    from_host.first_host = first_host;
+    probe = probe_open(&from_host, T0);
+}
+
+static void an_attempt_after_a_host_that_let_us_wait_begins_with_the_next(void **state)
+{
+    (void)state;
+    EXPECT_CALLS(DEFAULTS(hosts), STARTED);
+    open_probe_from_host(1);
+    assert_string_equal(script_option("host"), "b,c,a");
+    assert_string_equal(script_option("port"), "2,3,1");
+    assert_null(script_option("hostaddr"));
+    assert_null(script_option("user"));
+}
+
+static void without_memory_for_the_defaults_libpqs_own_order_stands(void **state)
+{
+    (void)state;
+    EXPECT_CALLS(DEFAULTS_HAS_NO_MEMORY, STARTED, CONNECTED);
+    open_probe_from_host(1);
+    assert_null(script_option("host"));
+    assert_string_equal(script_option("fallback_application_name"), "health-api");
+    expect_step(PROBE_IDLE, T0);
+}
+
+static void a_connection_without_a_socket_times_out(void **state)
+{
+    (void)state;
+    struct pq_step polled = POLL_READING;
+    polled.no_socket = true;
+    EXPECT_CALLS(STARTED);
+    script_expect(&polled, 1);
+    open_probe();
+    expect_step(PROBE_CONNECTING, T0);
+    expect_wait(-1, POLLIN, DEADLINE);
+    expect_step(PROBE_FAILED, DEADLINE);
+    expect_fault(REASON_CONNECT_TIMEOUT, "");
+}
+
 static void no_memory_for_a_connection_is_internal(void **state)
 {
     (void)state;
@@ -327,6 +378,9 @@ int main(void)
         scripted(libpq_is_not_polled_before_the_socket_is_writable),
         scripted(the_wait_is_for_what_libpq_wants_read_then_write),
         scripted(one_step_polls_for_as_long_as_the_socket_is_ready),
+        scripted(an_attempt_after_a_host_that_let_us_wait_begins_with_the_next),
+        scripted(without_memory_for_the_defaults_libpqs_own_order_stands),
+        scripted(a_connection_without_a_socket_times_out),
         scripted(no_memory_for_a_connection_is_internal),
         scripted(a_start_that_fails_at_once_tells_why),
         scripted(a_poll_that_fails_tells_why),

@@ -303,6 +303,21 @@ static void the_rounds_deadline_on_the_ping_is_the_databases_fault(void **state)
     assert_false(probe_outcome(probe, 0)->done);
 }
 
+static void a_round_without_a_socket_times_out(void **state)
+{
+    (void)state;
+    struct pq_step flushed = FLUSHED;
+    flushed.no_socket = true;
+    connect_probe();
+    EXPECT_CALLS(SENT(PING, NULL), SYNC_SENT);
+    script_expect(&flushed, 1);
+    probe_start_round(probe, NULL, 0, CLOCK_NEVER, T0);
+    expect_step(PROBE_ROUND, T0);
+    expect_wait(-1, POLLIN, OWN_DEADLINE);
+    expect_step(PROBE_FAILED, OWN_DEADLINE);
+    expect_fault(REASON_QUERY_TIMEOUT, "");
+}
+
 static void what_is_there_at_the_deadline_still_counts(void **state)
 {
     (void)state;
@@ -354,6 +369,7 @@ int main(void)
         scripted(a_connection_that_breaks_behind_the_pings_answer_is_lost),
         scripted(a_ping_without_answer_times_out_exactly_at_its_deadline),
         scripted(the_rounds_deadline_on_the_ping_is_the_databases_fault),
+        scripted(a_round_without_a_socket_times_out),
         scripted(what_is_there_at_the_deadline_still_counts),
         scripted(a_flood_in_place_of_the_ping_is_the_databases_fault),
         scripted(a_probe_can_be_closed_in_a_round),
