@@ -2,12 +2,14 @@
 
 A row travels in its test's user_properties, so that it also arrives from the processes of a parallel run."""
 import json
+import os
 import statistics
 import time
 
 import pytest
 from harness.backend import SANITIZED
 from harness.wait import hold_for, wait_until
+from harness.webserver import free_port
 
 # The bounds are promises of the program as users run it; under a sanitizer memory and time cost several times as much.
 SLOWER = 2 if SANITIZED else 1
@@ -99,6 +101,16 @@ class Timed:
             told = f"usually {self.usual_ms} ms, {status} while the fault lasts: {times}"
             assert statistics.median(times) <= 3 * self.usual_ms + 2, told
             assert times[-1] < 700, told
+
+
+def listen_on_tcp(cluster, hba, *settings):
+    """Makes a server that is not running listen on a port of 127.0.0.1; returns the port."""
+    port = free_port()
+    with open(os.path.join(cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
+        conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\n" + "".join(f"{line}\n" for line in settings))
+    with open(os.path.join(cluster.data, "pg_hba.conf"), "a", encoding="utf-8") as file:
+        file.write(hba + "\n")
+    return port
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -9,12 +9,12 @@ import pytest
 from harness.backend import SANITIZED
 from harness.peers import AUTH_OK, READY, WELCOME, Proxy, Saying, message, parameter
 from harness.wait import hold_for, wait_until
-from harness.webserver import free_port
 
-from .conftest import speed_ms
+from .conftest import listen_on_tcp, speed_ms
 
 INTERVAL = 2.0
 LATER = INTERVAL + 1.5
+LONGEST_PAUSE = 2.2  # between two attempts, with jitter
 ONE = "-- check: one\nSELECT 1;\n"
 DEBATES = "-- check: debates\nSELECT count(*) FROM debates;\n"
 SOCKET = ".s.PGSQL.5432"
@@ -102,7 +102,7 @@ def test_malformed(start_backend, checks_file, cluster, address, name, fault):
         wait_until(lambda: peer.connections >= 3, 20, "it is tried again, on a connection of its own")
         assert speed_ms(backend) < 10
     lead_to(cluster, address)
-    fault.healed(backend, 2.2 + 1)  # the longest pause between two attempts
+    fault.healed(backend, LONGEST_PAUSE + 1)
     assert backend.document()["counts"] == {"debates": 607}
     if not SANITIZED:
         assert backend.peak_rss_kib() - before_kib < 4096
@@ -153,31 +153,48 @@ def test_network(proxied, fault, mode, failing):
     fault.healed(backend, 5)
 
 
-def test_a_server_that_accepts_and_says_nothing(start_backend, directory, fault):
-    peer_directory = os.path.join(directory, "pg")
-    with Saying(peer_directory, hello=b""):
-        backend = start_backend(PGHOST=peer_directory)
+def test_a_server_that_accepts_and_says_nothing(start_backend, cluster, address, fault):
+    backend = start_backend(PGHOST=address)
+    backend.wait_status("healthy")
+    os.unlink(os.path.join(address, SOCKET))
+    with Saying(address, hello=b""):
         fault.injected()
+        cluster.terminate_probes()
         fault.expect(backend, LATER, ("database", "connect_timeout"))
         assert speed_ms(backend) < 10
+    lead_to(cluster, address)
+    fault.healed(backend, LONGEST_PAUSE + 1)
 
 
-def test_a_black_hole(start_backend, cluster, fault):
-    """A TCP port whose packets are dropped by the firewall: not refused, not answered."""
+@pytest.fixture
+def on_tcp(start_backend, own_cluster):
+    """A healthy program whose database is a port of 127.0.0.1, and that port."""
+    own_cluster.stop("fast")
+    port = listen_on_tcp(own_cluster, "host all health_api 127.0.0.1/32 scram-sha-256")
+    own_cluster.start()
+    backend = start_backend(**own_cluster.environment(PGHOST="127.0.0.1", PGPORT=port))
+    backend.wait_status("healthy")
+    return backend, port
+
+
+def test_a_black_hole(on_tcp, fault):
+    """The firewall drops the packets to the server: the connection that is there is not reset, a new one neither
+    refused nor answered."""
     if os.geteuid() != 0:
         pytest.skip("needs root to drop packets")
-    port = free_port()
+    backend, port = on_tcp
     rule = ["INPUT", "-i", "lo", "-p", "tcp", "--dport", str(port), "-j", "DROP"]
     if subprocess.run(["iptables", "-w", "-I", *rule], capture_output=True, check=False).returncode != 0:
         pytest.skip("iptables does not work here")
     try:
-        backend = start_backend(PGHOST="127.0.0.1", PGPORT=port)
         fault.injected()
-        fault.expect(backend, LATER, ("database", "connect_timeout"))
+        fault.expect(backend, LATER, ("database", "query_timeout"), ("database", "connect_timeout"))
         assert speed_ms(backend) < 10
+        backend.wait_failing(("database", "connect_timeout"), deadline_s=5)
+        hold_for(lambda: backend.ask().status == 503, 3, "503 while it lasts")
     finally:
         subprocess.run(["iptables", "-w", "-D", *rule], check=True)
-    backend.wait_failing(("database", "unreachable"), deadline_s=5)
+    fault.healed(backend, LONGEST_PAUSE + 1 + 1)  # after an attempt that is under way
 
 
 def test_a_stuck_name_resolution_is_stale(start_backend, cluster, fault, directory):

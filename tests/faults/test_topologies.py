@@ -13,18 +13,10 @@ from harness.pgbouncer import PgBouncer
 from harness.wait import hold_for, wait_until
 from harness.webserver import free_port
 
+from .conftest import listen_on_tcp
+
 ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
 INTERVAL = 2.0
-
-
-def listen_on_tcp(cluster, hba, *settings):
-    """Makes the server listen on a port of 127.0.0.1; returns the port."""
-    port = free_port()
-    with open(os.path.join(cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-        conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\n" + "".join(f"{line}\n" for line in settings))
-    with open(os.path.join(cluster.data, "pg_hba.conf"), "a", encoding="utf-8") as file:
-        file.write(hba + "\n")
-    return port
 
 
 @pytest.fixture
