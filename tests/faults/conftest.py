@@ -57,10 +57,15 @@ class Fault:
         """Where the bound is short it holds for the median: in one of several the machine itself may stand still."""
         assert self.row["took"] <= self.row["bound"], f"{self.row}, each: {self.times}"
 
-    def healed(self, backend, bound_s=5.0):
+    def healed(self, backend, bound_s=5.0, counts=None):
+        """Waits for 200, with these counts if any."""
         bound_s *= SLOWER
         began = time.monotonic()
-        wait_until(lambda: backend.ask().status == 200, bound_s + 20, f"{self.name}: healthy again")
+
+        def is_there():
+            response = backend.ask()
+            return response.status == 200 and counts in (None, json.loads(response.body)["counts"])
+        wait_until(is_there, bound_s + 20, f"{self.name}: healthy again")
         back = self.row["back"] = time.monotonic() - began
         assert back <= bound_s, f"{self.name}: healthy again after {back:.3f} s, bound {bound_s} s"
 
