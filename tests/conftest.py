@@ -13,6 +13,12 @@ from harness.cluster import Cluster  # noqa: E402
 from harness.webserver import Nginx  # noqa: E402
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Those that take about a minute begin first: of a parallel run they decide how long it takes."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def base():
     """A short directory that every user may enter: a Unix socket's path has at most 107 bytes."""

@@ -2,6 +2,7 @@
 import json
 import time
 
+import pytest
 from harness.backend import SANITIZED
 from harness.fastcgi import Connection
 from harness.wait import wait_until
@@ -77,6 +78,7 @@ def test_a_terminated_connection_of_ours_stays_200_and_counts_as_a_reconnect(bac
     assert not [line for line in backend.events("status changed") if line["to"] == "degraded"]
 
 
+@pytest.mark.long
 def test_ten_thousand_requests_and_a_hundred_stops_leak_nothing(backend, cluster):
     with Connection(backend.address) as connection:
         for _ in range(2000):  # the allocator's steady state

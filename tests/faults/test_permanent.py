@@ -77,6 +77,7 @@ def cases(start_backend, own_cluster, directory, checks_file):
     return [Case(name, backend, own_cluster) for name, backend in backends.items()]
 
 
+@pytest.mark.long
 def test_permanent_errors_are_tried_every_two_seconds_leak_nothing_and_are_summed_up_each_minute(cases):
     """All at once, for the minute after which the first summary is due."""
     wait_until(lambda: all([case.is_summed_up() for case in cases]), SUMMARY_S + 10, "a summary of each",

@@ -32,6 +32,7 @@ def test_a_jump_of_the_wall_clock_changes_no_status(start_backend, directory, ju
     assert [line["to"] for line in backend.events("status changed")] == ["healthy"]
 
 
+@pytest.mark.long
 def test_a_process_that_slept_says_stale_first_and_lives_on(start_backend):
     """As a machine does that was suspended: longer than HEALTH_STALE_AFTER, and than the alarm of the dead-man's
     switch, whose handler sees that the whole process stood still. Requests wait for it when it wakes, on a connection

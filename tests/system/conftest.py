@@ -21,8 +21,8 @@ def pytest_collection_modifyitems(items):
     reason = why_not()
     for item in items:
         if os.path.dirname(item.path) == os.path.dirname(__file__):
-            # The tests of a group share a machine; the two files that take longest have their own.
-            own = item.path.stem if item.path.stem in ("test_soak", "test_watch") else "test_machine"
+            # The tests of a group share a machine; the files that take longest have their own.
+            own = item.path.stem if item.path.stem in ("test_soak", "test_watch", "test_uninstall") else "test_machine"
             item.add_marker(pytest.mark.xdist_group(own))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
