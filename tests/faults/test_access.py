@@ -22,7 +22,8 @@ def healthy(start_backend, own_cluster):
 @pytest.mark.parametrize("change, back", [
     ("ALTER ROLE health_api PASSWORD 'other'", "ALTER ROLE health_api PASSWORD 'a secret that no answer may show'"),
     ("ALTER ROLE health_api NOLOGIN", "ALTER ROLE health_api LOGIN"),
-    ("REVOKE CONNECT ON DATABASE knowledge FROM PUBLIC, health_api", "GRANT CONNECT ON DATABASE knowledge TO health_api"),
+    ("REVOKE CONNECT ON DATABASE knowledge FROM PUBLIC, health_api",
+     "GRANT CONNECT ON DATABASE knowledge TO health_api"),
 ], ids=["password", "nologin", "connect_privilege"])
 def test_access_refused(healthy, own_cluster, fault, change, back):
     own_cluster.execute(change)

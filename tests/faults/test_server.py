@@ -161,7 +161,8 @@ def test_a_slow_query_is_ended_on_the_server_too(start_backend, own_cluster, che
     own_cluster.execute("UPDATE pace SET seconds = 0")
     fault.healed(backend)
     own_cluster.execute("UPDATE pace SET seconds = 60")
-    running = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%4711%' AND pid <> pg_backend_pid() AND state = 'active'"
+    running = ("SELECT pid FROM pg_stat_activity WHERE query LIKE '%4711%' AND state = 'active'"
+               " AND pid <> pg_backend_pid()")
     wait_until(lambda: own_cluster.execute(running), 5, "it runs")
     assert backend.stop(signal.SIGKILL) == -signal.SIGKILL
     wait_until(lambda: not own_cluster.execute(running), 3, "the orphan is gone")

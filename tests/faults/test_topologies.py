@@ -96,7 +96,8 @@ def test_a_standby_shows_that_it_is_in_recovery(pair, start_backend, checks_file
 
 
 SETTINGS = ("statement_timeout", "lock_timeout", "default_transaction_read_only", "transaction_read_only",
-            "client_connection_check_interval", "idle_in_transaction_session_timeout", "application_name", "search_path")
+            "client_connection_check_interval", "idle_in_transaction_session_timeout", "application_name",
+            "search_path")
 
 
 def settings_in(**where):
@@ -118,7 +119,8 @@ def settings_of_a_fresh_session(cluster):
 
 def settings_of_another_client(bouncer, cluster):
     """Of one that gets the server connection on which the probe has worked."""
-    probed = {line.split("[")[1].split("]")[0] for line in cluster.log_lines() if "set_config('statement_timeout'" in line}
+    probed = {line.split("[")[1].split("]")[0] for line in cluster.log_lines()
+              if "set_config('statement_timeout'" in line}
     settings, pid = settings_in(host=bouncer.directory, port=6432)
     assert str(pid) in probed
     return settings
@@ -142,8 +144,8 @@ def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, po
             backend.start()
             backend.wait_status("healthy")
         else:
-            hold_for(lambda: settings_of_another_client(bouncer, own_cluster) == settings_of_a_fresh_session(own_cluster),
-                     1, "the settings of others")
+            usual = settings_of_a_fresh_session(own_cluster)
+            hold_for(lambda: settings_of_another_client(bouncer, own_cluster) == usual, 1, "the settings of others")
         own_cluster.execute("ALTER TABLE debates RENAME TO away")
         fault.injected()
         fault.expect(backend, 0.3 + 1.5, ("other", "schema"))
