@@ -142,6 +142,8 @@ def test_a_unit_that_starts_by_itself_after_the_eviction_is_not_restarted(dog, s
 
     def systemd():
         rogue.wait(30)
+        # A moment later than a real one, whose process would be in the unit's control group when it is looked at.
+        wait_until(lambda: os.path.exists(os.path.join(systemctl.directory, "asked")), 30, "the question after the eviction")
         if isinstance(at, str):
             os.unlink(at)
             start_site(at)
@@ -152,7 +154,7 @@ def test_a_unit_that_starts_by_itself_after_the_eviction_is_not_restarted(dog, s
     manager = threading.Thread(target=systemd, daemon=True)
     # Once the rogue is gone or a zombie, the unit's state is that after the start.
     systemctl.on("show", f"grep -q '^State:.[^Z]' /proc/{rogue.pid}/status 2>/dev/null || "
-                         'until [ -e "$dir/up" ]; do sleep 0.02; done')
+                         '{ touch "$dir/asked"; until [ -e "$dir/up" ]; do sleep 0.02; done; }')
     manager.start()
     dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
     done = dog.run()
