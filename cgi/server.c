@@ -455,6 +455,7 @@ int server_run(const struct server_options *options)
 
     health_init(&s.health, options->config, snapshot_acquire(options->slot), options->started_ns);
     if (open_all(&s, &err)) {
+        process_usage_read(&s.health.usage); /* the first tick is a second away */
         deadman_init();
         deadman_arm(DEADMAN_PERIOD_MS);
         serve(&s);

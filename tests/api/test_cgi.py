@@ -95,11 +95,11 @@ def test_a_silent_database_costs_the_connect_timeout(cgi, silent):
 def test_a_slow_check_costs_the_timeouts_and_the_others_count(cgi, checks_file):
     path = checks_file("-- check: quick\nSELECT 7;\n-- check: slow\nSELECT 1 FROM pg_sleep(20);\n"
                        "-- check: slow_too\nSELECT 1 FROM pg_sleep(20);\n")
-    answer, took = cgi(HEALTH_CHECKS=path, HEALTH_CONNECT_TIMEOUT="300ms", HEALTH_QUERY_TIMEOUT="300ms")
+    answer, took = cgi(HEALTH_CHECKS=path, HEALTH_CONNECT_TIMEOUT="1s", HEALTH_QUERY_TIMEOUT="1s")
     document = json.loads(answer.body)
     assert document["counts"] == {"quick": 7, "slow": None, "slow_too": None}
     assert {entry["reason"] for entry in document["failing"]} == {"query_timeout"}
-    assert took < 1.6
+    assert took < 1 + 1 + 1  # the rest is for a busy machine
 
 
 def test_what_needs_no_database_does_not_wait_for_it(cgi, silent):

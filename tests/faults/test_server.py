@@ -6,7 +6,7 @@ import time
 import pytest
 from harness.wait import hold_for, wait_until
 
-from .conftest import Timed, speed_ms
+from .conftest import speed_ms
 
 INTERVAL = 2.0  # the default, as in the promises
 LATER = INTERVAL + 1.5
@@ -59,8 +59,8 @@ def test_postmaster_hung(start_backend, own_cluster, fault):
     fault.healed(backend, 4)
 
 
-def test_our_server_process_hung(healthy, own_cluster, fault):
-    timed = Timed(healthy)
+def test_our_server_process_hung(healthy, own_cluster, fault, timed):
+    timed = timed(healthy)
     (pid,) = wait_until(own_cluster.probes, 5, "our connection")
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -100,8 +100,8 @@ def test_crashed_and_recovering(healthy, nginx, own_cluster, fault):
     fault.judge()
 
 
-def test_a_table_locked(healthy, own_cluster, fault):
-    timed = Timed(healthy)
+def test_a_table_locked(healthy, own_cluster, fault, timed):
+    timed = timed(healthy)
     connection = own_cluster.connect()
     connection.autocommit = False
     connection.cursor().execute("LOCK TABLE edges IN ACCESS EXCLUSIVE MODE")
@@ -147,12 +147,12 @@ def test_every_table_locked_is_told_at_once_and_stays_fresh(healthy, own_cluster
     healthy.wait_status("healthy", 10)
 
 
-def test_a_slow_query_is_ended_on_the_server_too(start_backend, own_cluster, checks_file, fault):
+def test_a_slow_query_is_ended_on_the_server_too(start_backend, own_cluster, checks_file, fault, timed):
     own_cluster.execute("CREATE TABLE pace AS SELECT 0::float AS seconds; GRANT SELECT ON pace TO health_api")
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: slow\nSELECT 4711 FROM pg_sleep((SELECT seconds FROM pace));\n"), **own_cluster.environment())
     backend.wait_status("healthy")
-    timed = Timed(backend)
+    timed = timed(backend)
     own_cluster.execute("UPDATE pace SET seconds = 60")
     fault.injected()
     fault.expect(timed, LATER, ("slow", "query_timeout"))

@@ -122,7 +122,7 @@ def settings_of_another_client(bouncer, cluster):
     probed = {line.split("[")[1].split("]")[0] for line in cluster.log_lines()
               if "set_config('statement_timeout'" in line}
     settings, pid = settings_in(host=bouncer.directory, port=6432)
-    assert str(pid) in probed
+    assert str(pid) in probed, open(f'{bouncer.directory}/pgbouncer.log').read()[-3000:]
     return settings
 
 
@@ -141,7 +141,8 @@ def kill_between_rounds(backend, cluster):
         backend.process.send_signal(signal.SIGCONT)
         return False
     wait_until(is_between, 10, "a moment between two rounds", interval_s=0.05)
-    backend.stop(signal.SIGKILL)
+    backend.process.kill()  # without a moment in which it runs on
+    backend.process.wait()
 
 
 @pytest.mark.parametrize("pool_mode", ["session", "transaction"])

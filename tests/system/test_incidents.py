@@ -59,10 +59,13 @@ def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
                        else os.path.exists(machine.path(SOCKET)), 10, "the rogue listens")
             machine.run("systemctl", "start", "--no-block", "health-api.service")
             wait_until(lambda: "held by pid" in machine.status_text(), 10, "the holder in the unit's status")
-            text = machine.run("systemctl", "status", "health-api.service", check=False).stdout
-            status = next(line for line in text.splitlines() if "Status:" in line)
             holder = f"held by pid {pids_of(rogue)[1]} (user root): /usr/local/bin/health-api"
-            assert holder in status
+
+            def is_told():
+                """Between two tries; while one is under way there is no status yet."""
+                text = machine.run("systemctl", "status", "health-api.service", check=False).stdout
+                return any("Status:" in line and holder in line for line in text.splitlines())
+            wait_until(is_told, 10, "the holder as systemctl status has it")
             assert any("cannot start" in line and holder in line for line in machine.journal(since=end).splitlines())
             hold_for(lambda: rogue.poll() is None, 2, "the rogue is left alone")
         finally:

@@ -43,7 +43,7 @@ def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine
 
 def test_an_update_replaces_and_removes_what_nobody_has_changed(other_machine):
     """git pull brings new files; what was shipped before and is as it was is nobody's work."""
-    other_machine.shell(f"""cp -r {SOURCE} /opt/newer; cd /opt/newer
+    other_machine.shell(f"""cp -a {SOURCE} /opt/newer; cd /opt/newer
         for file in sql/checks.sql watchdog/watch.conf systemd/environment; do echo '# new' >>$file; done
         sed -i 's/# new/-- new/' sql/checks.sql""")
     text = other_machine.shell("make -C /opt/newer install")
