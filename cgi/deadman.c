@@ -6,26 +6,17 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-#define LATE_NS NS_PER_S
+/* DESIGN: each tick of one second re-arms alarm(10). */
+#define PERIOD_NS (10 * NS_PER_S)
+#define LATE_NS   NS_PER_S
+#define US_PER_S  INT64_C(1000000)
 
-static _Atomic int64_t period_ms;
 static _Atomic int64_t due_ns;
-static atomic_bool final;
-
-static void start_timer(int64_t after_ms)
-{
-    /* {0, 0} would disarm it. */
-    int64_t ms = after_ms > 0 ? after_ms : 1;
-    struct itimerval timer = {.it_value = {.tv_sec = ms / MS_PER_S, .tv_usec = ms % MS_PER_S * 1000}};
-    atomic_store(&period_ms, ms);
-    atomic_store(&due_ns, clock_now_ns() + ms * NS_PER_MS);
-    setitimer(ITIMER_REAL, &timer, NULL);
-}
+static _Atomic int64_t final_ns = CLOCK_NEVER;
 
 static void say_and_exit(const char *line)
 {
@@ -37,14 +28,15 @@ static void handle_alarm(int signal_number)
 {
     int saved_errno = errno;
     (void)signal_number;
-    if (atomic_load(&final)) {
+    int64_t now_ns = clock_now_ns();
+    if (now_ns >= atomic_load(&final_ns)) {
         say_and_exit(
             "level=error event=\"ended by the alarm: the stop took longer than HEALTH_STOP_TIMEOUT\"\n");
     }
-    if (clock_now_ns() - atomic_load(&due_ns) < LATE_NS) {
+    if (now_ns - atomic_load(&due_ns) < LATE_NS) {
         say_and_exit("level=error event=\"ended by the alarm: the event loop is stuck\"\n");
     }
-    start_timer(atomic_load(&period_ms));
+    deadman_arm();
     errno = saved_errno;
 }
 
@@ -59,15 +51,24 @@ void deadman_init(void)
     pthread_sigmask(SIG_UNBLOCK, &alarm_only, NULL);
 }
 
-void deadman_arm(int64_t after_ms)
+void deadman_arm(void)
 {
-    if (!atomic_load(&final)) {
-        start_timer(after_ms);
-    }
+    int64_t now_ns = clock_now_ns();
+    int64_t left_ns = atomic_load(&final_ns) - now_ns;
+    int64_t after_ns = left_ns < PERIOD_NS ? left_ns : PERIOD_NS;
+    /* One more: it must not fire before that, and {0, 0} would disarm it. */
+    int64_t us = (after_ns > 0 ? after_ns / NS_PER_US : 0) + 1;
+    struct itimerval timer = {.it_value = {.tv_sec = us / US_PER_S, .tv_usec = us % US_PER_S}};
+
+    atomic_store(&due_ns, now_ns + us * NS_PER_US);
+    setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 void deadman_arm_final(int64_t after_ms)
 {
-    atomic_store(&final, true);
-    start_timer(after_ms);
+    int64_t end_ns = clock_now_ns() + after_ms * NS_PER_MS;
+    if (end_ns < atomic_load(&final_ns)) {
+        atomic_store(&final_ns, end_ns);
+    }
+    deadman_arm();
 }

@@ -224,13 +224,13 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     char lines[64];
 
     if (s->drain_until_ns != CLOCK_NEVER) {
-        s->is_done = true; /* the second signal */
+        s->is_done = true; /* the second signal: the rest of the drain is off */
+        deadman_arm_final(config->stop_timeout_ms);
         return;
     }
     s->exit_code = exit_code;
     s->drain_until_ns = now_ns + config->drain_ms * NS_PER_MS;
-    /* Without a drain nobody is to be told: what is at hand gets its usual answer, the rest is the
-     * successor's. */
+    /* Without a drain nobody is to be told: what is at hand gets its usual answer. */
     s->health.process.draining = exit_code == 0 && config->drain_ms > 0;
     deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
     /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
@@ -291,7 +291,7 @@ static void tick(struct server *s, int64_t now_ns)
 {
     uint64_t ignored;
     (void)!read(s->timer_fd, &ignored, sizeof ignored);
-    deadman_arm(DEADMAN_PERIOD_MS);
+    deadman_arm();
     (void)notify_send("WATCHDOG=1");
     process_usage_read(&s->health.usage);
     s->health.connections = (int64_t)s->connections.open;
@@ -457,7 +457,7 @@ int server_run(const struct server_options *options)
     if (open_all(&s, &err)) {
         process_usage_read(&s.health.usage); /* the first tick is a second away */
         deadman_init();
-        deadman_arm(DEADMAN_PERIOD_MS);
+        deadman_arm();
         serve(&s);
     } else {
         log_event(LOG_LEVEL_ERROR, "cannot serve", LOG_STR("error", err.text));
