@@ -7,8 +7,7 @@ import pytest
 from harness.freeze import Frozen, threads
 from harness.wait import hold_for, wait_until
 
-# nginx gives a backend 2 s; the rest is for a machine that is busy with other things.
-ANSWERED_WITHIN_S = 2.5
+from .conftest import ANSWERED_WITHIN_S
 
 
 def assert_all_answered(results, sources=("backend",), statuses=(200,)):

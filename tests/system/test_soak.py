@@ -4,12 +4,15 @@ import random
 import threading
 import time
 
-from harness.wait import wait_until
+from harness.wait import hold_for, wait_until
+
+from .conftest import ANSWERED_WITHIN_S
 
 SECONDS = int(os.environ.get("SOAK_SECONDS", "60"))
-# nginx gives a backend 2 s; the rest is for a machine that is busy with other things.
-ANSWERED_WITHIN_S = 2.5
-SETTLED_S = 5
+# By then a process has made each kind of connection (HEALTH_RECONNECT_EVERY is 10 s) and has the memory it needs.
+SETTLED_S = 12
+# Measured: 50 KiB, of which the allocator gives nothing back. A leak is one for each request or fault, hundreds of them.
+RSS_NOISE_BYTES = 256 << 10
 CLUSTER = "postgresql@15-main.service"
 
 
@@ -47,15 +50,15 @@ FAULTS = FAULTS_IT_LIVES_THROUGH + [kill_backend, restart]
 
 
 def figures(machine):
-    """Process, descriptors without those of its peers, and memory of the service once the database is back and the
-    process no longer a new one: libpq's libraries are in memory from the first connections on."""
+    """Process, descriptors without those of its peers, and memory of the service once the database is back."""
     machine.run("systemctl", "restart", CLUSTER)
-
-    def settled():
-        document = machine.ask("/api/status")[2]
-        return document if document["status"] == "healthy" and document["uptime_seconds"] >= SETTLED_S else None
-    process = wait_until(settled, 30, "the service is healthy and settled")["process"]
-    return process["pid"], process["open_fds"] - process["connections"], process["rss_bytes"]
+    machine.wait_status("healthy", 30)
+    wait_until(lambda: machine.ask("/api/status")[2]["uptime_seconds"] >= SETTLED_S, 30, "a settled process")
+    samples = []
+    hold_for(lambda: samples.append(machine.ask("/api/status")[2]["process"]) is None, 2)
+    # The least: a second connection to the database comes and goes.
+    fds = min(process["open_fds"] - process["connections"] for process in samples)
+    return samples[-1]["pid"], fds, samples[-1]["rss_bytes"]
 
 
 def run_faults(machine, choice, faults, seconds, counts):
@@ -88,13 +91,14 @@ def test_soak(machine):
                or answer["took"] > ANSWERED_WITHIN_S]
     slowest = max(answer["took"] for answer in stream.results)
     healthy = sum(answer["status"] == 200 for answer in stream.results)
-    print(f"{len(stream.results)} answers, {healthy} of them 200, the slowest {slowest:.3f} s; {counts}")
+    print(f"{len(stream.results)} answers, {healthy} of them 200, the slowest {slowest:.3f} s, "
+          f"{stream.slowest_in_nginx:.3f} s by nginx's clock; {counts}")
     assert not strange, f"seed {seed}: {len(strange)} of {len(stream.results)}: {strange[:5]}"
     assert len(stream.results) > 40 * SECONDS and healthy > 100
     print(f"descriptors {fds_before} to {fds_after}, RSS {rss_before >> 10} to {rss_after >> 10} KiB")
     assert pid_after == pid_before
-    assert fds_after <= fds_before + 1  # a second connection to the database may just take the first one's place
-    assert rss_after <= rss_before + (2 << 20)
+    assert fds_after <= fds_before
+    assert rss_after <= rss_before + RSS_NOISE_BYTES
     assert machine.shell("ls /run/health-api").split() == ["health-api.sock"]
     assert machine.show("health-api.service", "TasksCurrent")["TasksCurrent"] in ("2", "[not set]")
     connections = machine.shell("runuser -u postgres -- psql -X -A -t -d knowledge -c \"SELECT count(*) FROM "
