@@ -72,8 +72,10 @@ def test_below_min_and_above_max_are_out_of_range_and_the_number_is_shown(start_
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: low\n-- min: 5\nSELECT 4;\n-- check: high\n-- max: 5\nSELECT 6;\n"
         "-- check: at_min\n-- min: 5\nSELECT 5;\n-- check: at_max\n-- max: 5\nSELECT 5;\n"))
-    document = backend.wait_failing(("low", "out_of_range"), ("high", "out_of_range"))
-    assert document["counts"] == {"low": 4, "high": 6, "at_min": 5, "at_max": 5}
+    backend.wait_failing(("low", "out_of_range"), ("high", "out_of_range"))
+    # A failure is told at once, before the rest of the first round is known.
+    wait_until(lambda: backend.document()["counts"] == {"low": 4, "high": 6, "at_min": 5, "at_max": 5}, 10, "the counts")
+    assert backend.ask().status == 503
 
 
 def test_severity_warn_is_reported_and_still_200(start_backend, checks_file):
