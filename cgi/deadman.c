@@ -1,42 +1,50 @@
-/* setitimer(2) and a handler that uses only async-signal-safe calls and atomics. */
+/* setitimer(2) and a handler that uses only atomics, async-signal-safe calls and log_last_words. */
 #include "cgi/deadman.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <string.h>
+#include <stdbool.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-/* DESIGN: each tick of one second re-arms alarm(10). */
-#define PERIOD_NS (10 * NS_PER_S)
-#define LATE_NS   NS_PER_S
-#define US_PER_S  INT64_C(1000000)
+/* DESIGN: a loop that has not ticked for 10 s is stuck. The time between is asked for in two parts, because a
+ * timer that fires says no more than that time has passed: in a process that was stopped as a whole the loop,
+ * which ticks each second, takes back the suspicion as soon as it runs again. */
+#define SUSPECT_AFTER_NS (8 * NS_PER_S)
+#define STUCK_AFTER_NS   (2 * NS_PER_S)
+#define US_PER_S         INT64_C(1000000)
 
-static _Atomic int64_t due_ns;
+static atomic_bool is_suspect;
 static _Atomic int64_t final_ns = CLOCK_NEVER;
 
-static void say_and_exit(const char *line)
+static void start_timer(int64_t after_ns)
 {
-    (void)!write(STDERR_FILENO, line, strlen(line));
-    _exit(1);
+    int64_t left_ns = atomic_load(&final_ns) - clock_now_ns();
+    int64_t wait_ns = left_ns < after_ns ? left_ns : after_ns;
+    /* One more: it must not fire before that, and {0, 0} would disarm it. */
+    int64_t us = (wait_ns > 0 ? wait_ns / NS_PER_US : 0) + 1;
+    struct itimerval timer = {.it_value = {.tv_sec = us / US_PER_S, .tv_usec = us % US_PER_S}};
+
+    setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 static void handle_alarm(int signal_number)
 {
     int saved_errno = errno;
     (void)signal_number;
-    int64_t now_ns = clock_now_ns();
-    if (now_ns >= atomic_load(&final_ns)) {
-        say_and_exit(
-            "level=error event=\"ended by the alarm: the stop took longer than HEALTH_STOP_TIMEOUT\"\n");
+    if (clock_now_ns() >= atomic_load(&final_ns)) {
+        log_last_words("ended by the alarm: the stop took longer than HEALTH_STOP_TIMEOUT");
+        _exit(1);
     }
-    if (now_ns - atomic_load(&due_ns) < LATE_NS) {
-        say_and_exit("level=error event=\"ended by the alarm: the event loop is stuck\"\n");
+    if (atomic_exchange(&is_suspect, true)) {
+        log_last_words("ended by the alarm: the event loop is stuck");
+        _exit(1);
     }
-    deadman_arm();
+    start_timer(STUCK_AFTER_NS);
     errno = saved_errno;
 }
 
@@ -53,15 +61,8 @@ void deadman_init(void)
 
 void deadman_arm(void)
 {
-    int64_t now_ns = clock_now_ns();
-    int64_t left_ns = atomic_load(&final_ns) - now_ns;
-    int64_t after_ns = left_ns < PERIOD_NS ? left_ns : PERIOD_NS;
-    /* One more: it must not fire before that, and {0, 0} would disarm it. */
-    int64_t us = (after_ns > 0 ? after_ns / NS_PER_US : 0) + 1;
-    struct itimerval timer = {.it_value = {.tv_sec = us / US_PER_S, .tv_usec = us % US_PER_S}};
-
-    atomic_store(&due_ns, now_ns + us * NS_PER_US);
-    setitimer(ITIMER_REAL, &timer, NULL);
+    atomic_store(&is_suspect, false);
+    start_timer(SUSPECT_AFTER_NS);
 }
 
 void deadman_arm_final(int64_t after_ms)

@@ -156,20 +156,27 @@ static void line_put_field(struct line *line, const struct log_field *field)
     line_put_str(line, number);
 }
 
-static void line_put_start(struct line *line, enum log_level level)
+static void line_put_time(struct line *line)
 {
-    char start[CLOCK_ISO_SIZE + 16];
-    if (log_to_journal) {
-        snprintf(start, sizeof start, "<%d>", (int)level);
-    } else {
-        char now[CLOCK_ISO_SIZE];
-        clock_format_iso(clock_wall_ms(), now);
-        snprintf(start, sizeof start, "time=%s ", now);
-    }
-    line_put_str(line, start);
+    char now[CLOCK_ISO_SIZE];
+    clock_format_iso(clock_wall_ms(), now);
+    line_put_str(line, "time=");
+    line_put_str(line, now);
+    line_put_str(line, " ");
+}
+
+static void line_put_priority(struct line *line, enum log_level level)
+{
+    const char priority[] = {'<', (char)('0' + (int)level), '>'};
+    line_put(line, priority, sizeof priority);
+}
+
+static void line_put_event(struct line *line, enum log_level level, const char *event)
+{
     line_put_str(line, "level=");
     line_put_str(line, log_level_name(level));
     line_put_str(line, " event=");
+    line_put_quoted(line, event);
 }
 
 /* True when all of it was taken. Never waits, and a reader that is gone gets no write, hence no SIGPIPE. */
@@ -189,8 +196,11 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     struct line line;
     line.len = 0;
     line.cut = false;
-    line_put_start(&line, level);
-    line_put_quoted(&line, event);
+    if (log_to_journal)
+        line_put_priority(&line, level);
+    else
+        line_put_time(&line);
+    line_put_event(&line, level, event);
     uint64_t dropped = atomic_exchange(&log_dropped, 0);
     if (dropped > 0)
         line_put_field(&line, &LOG_INT("dropped", dropped));
@@ -200,4 +210,16 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     if (!write_now(line.text, line.len))
         atomic_fetch_add(&log_dropped, dropped + 1);
     errno = saved_errno;
+}
+
+void log_last_words(const char *event)
+{
+    struct line line;
+    line.len = 0;
+    line.cut = false;
+    if (log_to_journal)
+        line_put_priority(&line, LOG_LEVEL_ERROR);
+    line_put_event(&line, LOG_LEVEL_ERROR, event);
+    line.text[line.len++] = '\n';
+    (void)write_now(line.text, line.len);
 }

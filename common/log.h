@@ -42,6 +42,10 @@ static inline const char *log_text(const char *text)
  * a line or steer a terminal). A line is cut at 2 KiB. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields, int count);
 
+/* One line without a time or fields, at level error, for a signal handler that ends the process. As
+ * async-signal-safe as poll(2) and write(2); like every line it is dropped where it would block. */
+void log_last_words(const char *event);
+
 #define LOG_COUNT_(...) ((int)(sizeof((struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field)))
 /* log_event(LOG_LEVEL_INFO, "listening", LOG_STR("path", p), LOG_INT("fd", fd)): at least one field. */
 #define log_event(level, event, ...)                                                                         \

@@ -54,6 +54,18 @@ def test_a_process_that_slept_says_stale_first_and_lives_on(start_backend):
     assert backend.process.poll() is None
 
 
+@pytest.mark.long
+def test_a_stop_of_just_the_alarms_time_is_no_stuck_loop(start_backend):
+    """The alarm is due within the last second of the stop and is delivered right after it."""
+    backend = start_backend()
+    backend.wait_status("healthy")
+    backend.process.send_signal(signal.SIGSTOP)
+    hold_for(lambda: True, 10)
+    backend.process.send_signal(signal.SIGCONT)
+    hold_for(lambda: backend.process.poll() is None, 3, "it lives on")
+    assert backend.ask().status == 200
+
+
 class Samples:
     """What pg_stat_activity has of health-api, again and again, seen from another database over one connection."""
 

@@ -222,6 +222,30 @@ static void a_full_pipe_drops_the_line_and_the_next_one_says_how_many(void **sta
     assert_string_equal(written_behind_time(), "level=info event=\"on\" n=4\n");
 }
 
+static void last_words_are_one_line_that_the_journal_takes_for_an_error(void **state)
+{
+    (void)state;
+    struct stat st;
+    char stream[64];
+    log_last_words("it is over");
+    assert_string_equal(written(), "level=error event=\"it is over\"\n");
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_init(LOG_LEVEL_INFO);
+    log_last_words("it is over");
+    assert_string_equal(written(), "<3>level=error event=\"it is over\"\n");
+}
+
+static void last_words_do_not_wait_for_a_full_pipe(void **state)
+{
+    (void)state;
+    fill_pipe();
+    alarm(5);
+    log_last_words("nobody reads");
+    alarm(0);
+}
+
 static void a_reader_that_is_gone_is_no_signal(void **state)
 {
     (void)state;
@@ -404,6 +428,8 @@ int main(void)
         test_captured(a_long_value_is_cut_and_the_line_still_ends_well),
         test_captured(a_cut_quoted_value_ends_with_dots_and_a_quote),
         test_captured(a_full_pipe_drops_the_line_and_the_next_one_says_how_many),
+        test_captured(last_words_are_one_line_that_the_journal_takes_for_an_error),
+        test_captured(last_words_do_not_wait_for_a_full_pipe),
         test_captured(a_reader_that_is_gone_is_no_signal),
         test_captured(a_closed_stderr_is_harmless),
         test_captured(a_failed_write_is_counted_and_errno_survives),
