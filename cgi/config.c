@@ -48,8 +48,7 @@ struct option {
 
 static const struct option options[] = {
     {"HEALTH_LISTEN", KIND_LISTEN, FIELD(listen), NULL, "inherited", 0, 0,
-     "unix:PATH or tcp:ADDR:PORT (loopback only); unset: systemd's socket, else fd 0, "
-     "else " CONFIG_DEFAULT_LISTEN},
+     "unix:PATH or tcp:ADDR:PORT, TCP on loopback only; else see above"},
     {"HEALTH_SOCKET_MODE", KIND_MODE, FIELD(socket_mode), "0660", NULL, 0, 0777,
      "permissions of the socket that HEALTH_LISTEN creates, octal"},
     {"HEALTH_SOCKET_GROUP", KIND_TEXT, FIELD(socket_group), NULL, "none", 0, 0,
@@ -77,8 +76,7 @@ static const struct option options[] = {
     {"HEALTH_FD_LIMIT", KIND_FD_LIMIT, FIELD(fd_limit), NULL, "80% of the limit", FD_LIMIT_MIN, 0,
      "open descriptors (of RLIMIT_NOFILE) past which to answer 503 and stop"},
     {"HEALTH_MAX_CONNECTIONS", KIND_COUNT, FIELD(max_connections), "256", NULL, 1, 65536,
-     "FastCGI connections at a time, at most HEALTH_FD_LIMIT less 14; past it the longest idle one makes "
-     "room"},
+     "FastCGI connections at a time; past it the longest idle one makes room"},
     {"HEALTH_IDLE_TIMEOUT", KIND_DURATION, FIELD(idle_timeout_ms), "75s", NULL, 100, 24 * HOUR_MS,
      "idle FastCGI connections are closed after this"},
     {"HEALTH_LOG_LEVEL", KIND_LEVEL, FIELD(log_level), "info", NULL, 0, 0,

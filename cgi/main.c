@@ -51,10 +51,12 @@ static void print_help(void)
          "  --version       print the version\n"
          "  --help          print this\n"
          "\n"
+         "It listens on HEALTH_LISTEN, else systemd's socket, else fd 0, else\n" CONFIG_DEFAULT_LISTEN ".\n"
          "The connection is libpq's own: PGHOST PGPORT PGDATABASE PGUSER PGPASSFILE PGSERVICE ...\n"
          "Durations take a unit: ms, s, m, h. Settings (environment):\n");
     config_print_help(stdout);
     puts("\n"
+         "Signals: SIGHUP reads the checks file again; SIGTERM stops, a second one ends the drain.\n"
          "Exit codes: 0; 1 degraded or runtime failure; 64 usage; 69 the socket is held by another\n"
          "live process; 78 configuration.");
 }

@@ -95,6 +95,10 @@ def test_help_shows_the_default_of_the_contract(name, default):
     assert lines[0][:2] == [name, default]
 
 
+def test_help_says_where_it_listens_without_a_setting():
+    assert "unix:/run/health-api/health-api.sock" in program.run("--help").stdout
+
+
 def test_help_names_the_exit_codes():
     text = program.run("--help").stdout
     assert all(code in text for code in ("64", "69", "78"))
