@@ -206,14 +206,14 @@ C_FILES := $(wildcard cgi/*.[ch] common/*.[ch] watchdog/*.[ch] tests/unit/*.[ch]
   tests/bench/*.c tests/bench/peers/*.c)
 
 .PHONY: lint
-lint: ## clang-format, warnings as errors, clang-tidy, cppcheck, shellcheck, the layers
+lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppcheck, shellcheck, the layers
 	@scripts/packages.sh lint
 	@$(MAKE) --no-print-directory layers lint-installed
 
 .PHONY: lint-installed
 lint-installed:
 	clang-format --dry-run --Werror $(C_FILES)
-	$(MAKE) --no-print-directory BUILD=$(BUILD)/lint WERROR=1 all
+	$(MAKE) --no-print-directory BUILD=$(BUILD)/lint WERROR=1 CFLAGS='$(CFLAGS) -fanalyzer' all
 	printf '%s\n' $(CGI_SRC) $(COMMON_SRC) $(WATCH_SRC) | xargs -P 2 -n 4 sh -c \
 	  'clang-tidy --quiet "$$@" -- $(ALL_CPPFLAGS) -std=c17 $(shell $(PKG_CONFIG) --cflags $(PACKAGES) $(WATCH_PACKAGES))' sh
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \

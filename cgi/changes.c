@@ -5,11 +5,9 @@
 
 static const struct check *find(const struct checks *checks, const char *name)
 {
-    for (size_t i = 0; i < checks->count; i++) {
-        if (strcmp(checks->items[i].name, name) == 0) {
+    for (size_t i = 0; i < checks->count; i++)
+        if (strcmp(checks->items[i].name, name) == 0)
             return &checks->items[i];
-        }
-    }
     return NULL;
 }
 
@@ -21,9 +19,8 @@ static bool is_same(const struct check *a, const struct check *b)
 
 static void add_name(struct buf *names, const char *name)
 {
-    if (names->len > 0) {
+    if (names->len > 0)
         buf_append(names, " ", 1);
-    }
     buf_append_str(names, name);
 }
 
@@ -36,17 +33,14 @@ void changes_find(const struct checks *before, const struct checks *after, struc
     for (size_t i = 0; i < after->count; i++) {
         const struct check *check = &after->items[i];
         const struct check *old = find(before, check->name);
-        if (old == NULL) {
+        if (old == NULL)
             add_name(&out->added, check->name);
-        } else if (!is_same(old, check)) {
+        else if (!is_same(old, check))
             add_name(&out->changed, check->name);
-        }
     }
-    for (size_t i = 0; i < before->count; i++) {
-        if (find(after, before->items[i].name) == NULL) {
+    for (size_t i = 0; i < before->count; i++)
+        if (find(after, before->items[i].name) == NULL)
             add_name(&out->removed, before->items[i].name);
-        }
-    }
 }
 
 void changes_free(struct changes *changes)

@@ -172,10 +172,9 @@ static bool is_check_name(const char *name)
 
 static bool check_name_is_free(struct parser *p, const char *name)
 {
-    for (size_t i = 0; i < sizeof reserved_names / sizeof reserved_names[0]; i++) {
+    for (size_t i = 0; i < sizeof reserved_names / sizeof reserved_names[0]; i++)
         if (strcmp(name, reserved_names[i]) == 0)
             return fail(p, p->scan.token_line, "check '%s': the name is reserved, choose another", name);
-    }
     for (size_t i = 0; i < p->checks->count; i++) {
         if (strcmp(name, p->checks->items[i].name) == 0)
             return fail(p, p->scan.token_line, "check '%s' is already defined in line %d", name,
@@ -235,11 +234,10 @@ static bool parse_duration(const char *text, int64_t min_ms, int64_t max_ms, int
 static bool parse_count(const char *text, int64_t *out)
 {
     int64_t value = 0;
-    for (const char *c = text; *c != '\0'; c++) {
+    for (const char *c = text; *c != '\0'; c++)
         if (!isdigit((unsigned char)*c) || __builtin_mul_overflow(value, 10, &value) ||
             __builtin_add_overflow(value, *c - '0', &value))
             return false;
-    }
     *out = value;
     return *text != '\0';
 }

@@ -199,10 +199,9 @@ static bool set_option(struct config *config, const struct option *option, const
 static const char *find_value(char *const *vars, const char *name)
 {
     size_t len = strlen(name);
-    for (; *vars != NULL; vars++) {
+    for (; *vars != NULL; vars++)
         if (strncmp(*vars, name, len) == 0 && (*vars)[len] == '=')
             return (*vars)[len + 1] != '\0' ? *vars + len + 1 : NULL;
-    }
     return NULL;
 }
 
@@ -250,10 +249,9 @@ static const char *nearest_name(const char *name, size_t name_len)
 
 static bool is_known(const char *name, size_t name_len)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    for (size_t i = 0; i < OPTION_COUNT; i++)
         if (strlen(options[i].name) == name_len && memcmp(options[i].name, name, name_len) == 0)
             return true;
-    }
     return false;
 }
 

@@ -8,27 +8,24 @@
 
 static void list_remove(struct connection_list *list, struct connection *c)
 {
-    if (c->prev != NULL) {
+    if (c->prev != NULL)
         c->prev->next = c->next;
-    } else {
+    else
         list->head = c->next;
-    }
-    if (c->next != NULL) {
+    if (c->next != NULL)
         c->next->prev = c->prev;
-    } else {
+    else
         list->tail = c->prev;
-    }
 }
 
 static void list_append(struct connection_list *list, struct connection *c)
 {
     c->next = NULL;
     c->prev = list->tail;
-    if (list->tail != NULL) {
+    if (list->tail != NULL)
         list->tail->next = c;
-    } else {
+    else
         list->head = c;
-    }
     list->tail = c;
 }
 
@@ -54,9 +51,8 @@ void connections_move(struct connections *all, struct connection *c, enum connec
 
 void connections_close(struct connections *all, struct connection *c)
 {
-    if (c->fd >= 0) {
+    if (c->fd >= 0)
         close(c->fd);
-    }
     c->fd = -1;
     connections_move(all, c, CONNECTION_CLOSED, c->since_ns);
     all->open--;
@@ -66,9 +62,8 @@ struct connection *connections_oldest(const struct connections *all)
 {
     static const enum connection_phase order[] = {CONNECTION_IDLE, CONNECTION_NEW, CONNECTION_PARTIAL};
     struct connection *oldest = NULL;
-    for (size_t i = 0; oldest == NULL && i < sizeof order / sizeof order[0]; i++) {
+    for (size_t i = 0; oldest == NULL && i < sizeof order / sizeof order[0]; i++)
         oldest = all->phases[order[i]].head;
-    }
     return oldest;
 }
 

@@ -68,8 +68,7 @@ void deadman_arm(void)
 void deadman_arm_final(int64_t after_ms)
 {
     int64_t end_ns = clock_now_ns() + after_ms * NS_PER_MS;
-    if (end_ns < atomic_load(&final_ns)) {
+    if (end_ns < atomic_load(&final_ns))
         atomic_store(&final_ns, end_ns);
-    }
     deadman_arm();
 }

@@ -14,19 +14,16 @@ bool fcgi_init(struct error *err)
     static const int signals[] = {SIGPIPE, SIGUSR1, SIGTERM};
     struct sigaction before[sizeof signals / sizeof signals[0]];
 
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         sigaction(signals[i], NULL, &before[i]);
-    }
     /* Should libfcgi ever close a connection, it must not wait for the peer (os_unix.c, OS_LibInit). */
     setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", "0", 1);
     setenv("LIBFCGI_IS_AF_UNIX_KEEPER_POLL_TIMEOUT", "0", 1);
     int status = FCGX_Init();
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         sigaction(signals[i], &before[i], NULL);
-    }
-    if (status != 0) {
+    if (status != 0)
         error_set(err, "FCGX_Init: %d", status);
-    }
     return status == 0;
 }
 
@@ -43,12 +40,10 @@ static void drain_input(FCGX_Request *r)
  * end it are added: if those did not fit behind it, FCGX_FClose would write twice by itself. */
 static bool put_response(FCGX_Request *r, const struct response *response)
 {
-    if (FCGX_PutStr(response->bytes, (int)response->len, r->out) < 0) {
+    if (FCGX_PutStr(response->bytes, (int)response->len, r->out) < 0)
         return false;
-    }
-    if (response->len > ONE_WRITE_MAX && FCGX_FFlush(r->out) != 0) {
+    if (response->len > ONE_WRITE_MAX && FCGX_FFlush(r->out) != 0)
         return false;
-    }
     return FCGX_FClose(r->err) == 0 && FCGX_FClose(r->out) == 0;
 }
 

@@ -64,15 +64,13 @@ bool health_judge(struct health *h, int64_t now_ns)
         verdict_judge(h->snapshot, &h->process, now_ns, h->config->stale_after_ms * NS_PER_MS);
     bool changed = !verdict_equal(&h->verdict, &next);
 
-    if (changed) {
+    if (changed)
         record_change(h, &next);
-    }
     /* Equal is about the status; whether the counts are known may differ all the same. */
     bool renders_the_same = !changed && h->verdict.counts_known == next.counts_known;
     h->verdict = next;
-    if (!renders_the_same) {
+    if (!renders_the_same)
         site_refresh(h->site);
-    }
     return changed;
 }
 
@@ -81,9 +79,8 @@ bool health_take_snapshot(struct health *h, const struct snapshot *snapshot, int
     snapshot_release(h->snapshot);
     h->snapshot = snapshot;
     bool changed = health_judge(h, now_ns);
-    if (!changed) {
+    if (!changed)
         site_refresh(h->site);
-    }
     return changed;
 }
 

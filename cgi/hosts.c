@@ -6,17 +6,15 @@
 static size_t count_entries(const char *list)
 {
     size_t count = 1;
-    for (const char *c = list; *c != '\0'; c++) {
+    for (const char *c = list; *c != '\0'; c++)
         count += *c == ',' ? 1 : 0;
-    }
     return count;
 }
 
 static const char *find_entry(const char *list, size_t index)
 {
-    for (; index > 0; index--) {
+    for (; index > 0; index--)
         list = strchr(list, ',') + 1;
-    }
     return list;
 }
 

@@ -24,16 +24,14 @@ size_t intake_end(void)
 /* Seen by libpq also in a build with -fvisibility=hidden. */
 __attribute__((visibility("default"))) ssize_t recv(int fd, void *bytes, size_t len, int flags)
 {
-    if (!is_limited) {
+    if (!is_limited)
         return recvfrom(fd, bytes, len, flags, NULL, NULL);
-    }
     if (left == 0) {
         errno = EAGAIN;
         return -1;
     }
     ssize_t n = recvfrom(fd, bytes, len < left ? len : left, flags, NULL, NULL);
-    if (n > 0) {
+    if (n > 0)
         left -= (size_t)n;
-    }
     return n;
 }

@@ -58,11 +58,9 @@ void ledger_free(struct ledger *l)
 
 static const struct entry *find(const struct ledger *l, const char *name)
 {
-    for (size_t i = 0; i < l->count; i++) {
-        if (strcmp(l->entries[i].result.name, name) == 0) {
+    for (size_t i = 0; i < l->count; i++)
+        if (strcmp(l->entries[i].result.name, name) == 0)
             return &l->entries[i];
-        }
-    }
     return NULL;
 }
 
@@ -72,9 +70,8 @@ void ledger_set_checks(struct ledger *l, const struct checks *checks)
     for (size_t i = 0; i < checks->count; i++) {
         const struct check *check = &checks->items[i];
         const struct entry *known = find(l, check->name);
-        if (known != NULL) {
+        if (known != NULL)
             entries[i].result = known->result;
-        }
         snprintf(entries[i].result.name, sizeof entries[i].result.name, "%s", check->name);
         entries[i].result.severity = check->severity;
         entries[i].every_ns = check->every_ms * NS_PER_MS;
@@ -93,21 +90,18 @@ size_t ledger_select_due(const struct ledger *l, int64_t now_ns, int64_t interva
 {
     size_t n = 0;
     for (int breakers = 0; breakers <= 1; breakers++) {
-        for (size_t i = 0; i < l->count; i++) {
+        for (size_t i = 0; i < l->count; i++)
             if (l->entries[i].breaks_connection == (breakers == 1) &&
-                is_due(&l->entries[i], now_ns, interval_ns)) {
+                is_due(&l->entries[i], now_ns, interval_ns))
                 out[n++] = i;
-            }
-        }
     }
     return n;
 }
 
 void ledger_make_all_due(struct ledger *l)
 {
-    for (size_t i = 0; i < l->count; i++) {
+    for (size_t i = 0; i < l->count; i++)
         l->entries[i].due_ns = 0;
-    }
 }
 
 void ledger_note_connected(struct ledger *l, const struct probe_facts *facts)
@@ -145,23 +139,19 @@ static void count_probe(struct ledger *l, bool passed)
 {
     l->passed_in_a_row = passed ? l->passed_in_a_row + 1 : 0;
     l->failed_in_a_row = passed ? 0 : l->failed_in_a_row + 1;
-    if (passed && (!l->probed || l->passed_in_a_row >= l->rise)) {
+    if (passed && (!l->probed || l->passed_in_a_row >= l->rise))
         l->degraded = false;
-    }
-    if (!passed && (!l->probed || l->failed_in_a_row >= l->fall)) {
+    if (!passed && (!l->probed || l->failed_in_a_row >= l->fall))
         l->degraded = true;
-    }
-    if (!passed) {
+    if (!passed)
         set_cause(l);
-    }
     l->probed = true;
 }
 
 static void log_outcome(const struct entry *e, const struct probe_outcome *outcome)
 {
-    if (outcome->reason == e->result.reason) {
+    if (outcome->reason == e->result.reason)
         return;
-    }
     if (outcome->reason == REASON_NONE) {
         log_event(LOG_LEVEL_INFO, "check passes again", LOG_STR("check", e->result.name));
         return;
@@ -210,9 +200,8 @@ void ledger_finish_round(struct ledger *l, const struct probe_facts *facts)
     l->database.has_in_recovery = true;
     l->database.in_recovery = facts->in_recovery;
     l->summary_failures = 0;
-    if (!l->round_counted) {
+    if (!l->round_counted)
         count_probe(l, true);
-    }
 }
 
 static void log_database_failure(struct ledger *l, enum reason reason, const char *sqlstate,
@@ -220,9 +209,8 @@ static void log_database_failure(struct ledger *l, enum reason reason, const cha
 {
     bool is_new = reason != l->database.reason || strcmp(sqlstate, l->database_sqlstate) != 0;
     l->summary_failures++;
-    if (!is_new && now_ns - l->summary_ns < SUMMARY_EVERY_NS) {
+    if (!is_new && now_ns - l->summary_ns < SUMMARY_EVERY_NS)
         return;
-    }
     log_event(LOG_LEVEL_WARN, is_new ? "database fails" : "database still fails",
               LOG_STR("reason", reason_name(reason)), LOG_STR("sqlstate", sqlstate),
               LOG_STR("detail", detail), LOG_INT("attempts", l->summary_failures));
@@ -257,9 +245,8 @@ struct snapshot *ledger_snapshot(struct ledger *l, int64_t now_ns)
     s->cause = l->cause;
     memcpy(s->cause_check, l->cause_check, sizeof s->cause_check);
     s->database = l->database;
-    for (size_t i = 0; i < l->count; i++) {
+    for (size_t i = 0; i < l->count; i++)
         s->checks[i] = l->entries[i].result;
-    }
     l->published_ns = now_ns;
     return s;
 }

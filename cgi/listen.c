@@ -30,9 +30,8 @@
 /* An address on which FastCGI may be spoken: it has no authentication of its own. */
 static bool is_loopback(const struct sockaddr_storage *address)
 {
-    if (address->ss_family == AF_UNIX) {
+    if (address->ss_family == AF_UNIX)
         return true;
-    }
     if (address->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)address;
         return ntohl(in->sin_addr.s_addr) >> 24 == 127;
@@ -61,9 +60,8 @@ static int systemd_fds(void)
 {
     const char *pid = getenv("LISTEN_PID");
     const char *fds = getenv("LISTEN_FDS");
-    if (pid == NULL || fds == NULL || strtol(pid, NULL, 10) != getpid()) {
+    if (pid == NULL || fds == NULL || strtol(pid, NULL, 10) != getpid())
         return 0;
-    }
     return (int)strtol(fds, NULL, 10);
 }
 
@@ -77,9 +75,8 @@ bool listen_is_inherited(void)
 static void send_at_once(int fd, sa_family_t family)
 {
     int on = 1;
-    if (family != AF_UNIX) {
+    if (family != AF_UNIX)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
 }
 
 static enum listen_status inherit(int fd, const char *name, struct listener *out, struct error *err)
@@ -139,9 +136,8 @@ static void held_error(const struct config *config, struct error *err, bool know
                        const struct holder *holder)
 {
     char who[sizeof err->text] = "a process that this user cannot see";
-    if (known) {
+    if (known)
         holder_describe(holder, who, sizeof who);
-    }
     error_set(err, "%s='%.60s' is held by %.150s", setting_name(config), setting_value(config), who);
 }
 
@@ -175,9 +171,8 @@ static enum listen_status clear_path(const struct config *config, const struct s
     struct holder holder;
     enum listen_status status = LISTEN_OK;
 
-    if (lstat(address->sun_path, &st) != 0) {
+    if (lstat(address->sun_path, &st) != 0)
         return LISTEN_OK; /* free; whatever else is wrong bind(2) says better */
-    }
     if (!S_ISSOCK(st.st_mode)) {
         setting_error(config, err, "exists and is no socket, expected a free path or a stale socket");
         return LISTEN_CONFIG;
@@ -214,9 +209,8 @@ static bool set_group(const struct config *config, const char *path, struct erro
     struct group entry;
     struct group *found = NULL;
 
-    if (config->socket_group == NULL) {
+    if (config->socket_group == NULL)
         return true;
-    }
     if (getgrnam_r(config->socket_group, &entry, memory, sizeof memory, &found) != 0 || found == NULL) {
         error_set(err, "HEALTH_SOCKET_GROUP='%.64s': unknown, expected the name of a group",
                   config->socket_group);
@@ -252,17 +246,14 @@ static enum listen_status bind_unix(const struct config *config, const struct so
         errno = bind_errno;
         goto failed;
     }
-    if (!set_group(config, address->sun_path, err)) {
+    if (!set_group(config, address->sun_path, err))
         goto undo;
-    }
     errpos = "stat";
-    if (lstat(address->sun_path, &st) != 0) {
+    if (lstat(address->sun_path, &st) != 0)
         goto failed;
-    }
     errpos = "listen";
-    if (listen(fd, BACKLOG) != 0) {
+    if (listen(fd, BACKLOG) != 0)
         goto failed;
-    }
     out->fd = fd;
     out->dev = st.st_dev;
     out->ino = st.st_ino;
@@ -275,9 +266,8 @@ failed:
                   errpos, strerror(errno));
 undo:
     close(fd);
-    if (bound) {
+    if (bound)
         unlink(address->sun_path);
-    }
     return LISTEN_CONFIG;
 }
 
@@ -299,9 +289,8 @@ static enum listen_status open_unix(const struct config *config, const char *pat
         return LISTEN_CONFIG;
     }
     enum listen_status status = clear_path(config, &address, err);
-    if (status == LISTEN_OK) {
+    if (status == LISTEN_OK)
         status = bind_unix(config, &address, out, err);
-    }
     close(lock);
     return status;
 }
@@ -314,13 +303,11 @@ static bool parse_tcp(const char *text, struct sockaddr_storage *out, socklen_t 
     char *end = NULL;
 
     *out = (struct sockaddr_storage){0};
-    if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof host) {
+    if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof host)
         return false;
-    }
     long port = strtol(colon + 1, &end, 10);
-    if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || port < 1 || port > 65535) {
+    if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || port < 1 || port > 65535)
         return false;
-    }
     snprintf(host, sizeof host, "%.*s", (int)(colon - text), text);
     struct sockaddr_in *in = (struct sockaddr_in *)out;
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
@@ -383,12 +370,10 @@ static enum listen_status open_tcp(const struct config *config, const char *text
 static enum listen_status open_own(const struct config *config, struct listener *out, struct error *err)
 {
     const char *value = setting_value(config);
-    if (strncmp(value, "unix:", 5) == 0) {
+    if (strncmp(value, "unix:", 5) == 0)
         return open_unix(config, value + 5, out, err);
-    }
-    if (strncmp(value, "tcp:", 4) == 0) {
+    if (strncmp(value, "tcp:", 4) == 0)
         return open_tcp(config, value + 4, out, err);
-    }
     setting_error(config, err, "expected unix:PATH or tcp:ADDR:PORT");
     return LISTEN_CONFIG;
 }
@@ -432,9 +417,8 @@ void listen_close(struct listener *listener)
 {
     struct stat st;
     if (listener->path[0] != '\0' && lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
-        st.st_ino == listener->ino) {
+        st.st_ino == listener->ino)
         unlink(listener->path);
-    }
     if (listener->fd >= 0) {
         close(listener->fd);
         listener->fd = -1;

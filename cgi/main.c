@@ -68,9 +68,8 @@ static void open_standard_descriptors(void)
     do {
         fd = open("/dev/null", O_RDWR);
     } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO) {
+    if (fd > STDERR_FILENO)
         close(fd);
-    }
 }
 
 static bool choose_mode(int argc, char **argv, enum mode *mode)
@@ -87,9 +86,8 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
 
     *mode = getenv("GATEWAY_INTERFACE") != NULL && !listen_is_inherited() ? MODE_CGI : MODE_SERVE;
     /* RFC 3875, 4.4: a CGI server may pass a query without "=" as arguments; they are not options. */
-    if (argc == 1 || *mode == MODE_CGI) {
+    if (argc == 1 || *mode == MODE_CGI)
         return true;
-    }
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         if (argc == 2 && strcmp(argv[1], modes[i].option) == 0) {
             *mode = modes[i].mode;
@@ -105,11 +103,10 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
 
 static void warn_unknown(const char *name, const char *nearest)
 {
-    if (nearest != NULL) {
+    if (nearest != NULL)
         log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name), LOG_STR("did_you_mean", nearest));
-    } else {
+    else
         log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name));
-    }
 }
 
 /* A snapshot must not get old while one check uses the time it was given. */
@@ -152,9 +149,8 @@ static bool reload_checks(void *context, struct error *err)
     struct app *app = context;
     struct checks checks = {0};
 
-    if (!load_checks(&app->config, &checks, err)) {
+    if (!load_checks(&app->config, &checks, err))
         return false;
-    }
     prober_set_checks(app->prober, &checks);
     return true;
 }
@@ -178,9 +174,8 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
     int exit_code = EXIT_FAILURE;
 
     int64_t watchdog_ns = notify_init();
-    if (!server_prepare(&err)) {
+    if (!server_prepare(&err))
         goto out;
-    }
     enum listen_status status = listen_open(&app->config, &listener, &err);
     if (status != LISTEN_OK) {
         exit_code = listen_exit_code(status);
@@ -196,9 +191,8 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
         goto out;
     }
     app->prober = prober_start(&app->config, checks, slot, &err);
-    if (app->prober == NULL) {
+    if (app->prober == NULL)
         goto out;
-    }
     log_event(LOG_LEVEL_NOTICE, "serving", LOG_STR("version", HEALTH_VERSION),
               LOG_STR("listen", listener.name), LOG_STR("checks", app->config.checks_path),
               LOG_INT("pid", getpid()));
@@ -222,9 +216,8 @@ out:
     }
     listen_close(&listener);
     checks_free(checks);
-    if (app->prober != NULL && !prober_stop(app->prober, PROBER_GOODBYE_MS)) {
+    if (app->prober != NULL && !prober_stop(app->prober, PROBER_GOODBYE_MS))
         _exit(exit_code); /* it hangs in name resolution: exit(3) would take its data away under it */
-    }
     snapshot_slot_free(slot);
     return exit_code;
 }
@@ -242,9 +235,8 @@ static int run(enum mode mode, int64_t started_ns)
     if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, &app.config, &err) ||
         (log_init((enum log_level)app.config.log_level), !load_checks(&app.config, &checks, &err))) {
         log_event(LOG_LEVEL_ERROR, "configuration", LOG_STR("error", err.text));
-        if (mode == MODE_CGI) {
+        if (mode == MODE_CGI)
             oneshot_cgi_unconfigured();
-        }
         return EX_CONFIG;
     }
     switch (mode) {
@@ -265,9 +257,8 @@ int main(int argc, char **argv)
     enum mode mode;
 
     open_standard_descriptors();
-    if (!choose_mode(argc, argv, &mode)) {
+    if (!choose_mode(argc, argv, &mode))
         return EX_USAGE;
-    }
     if (mode == MODE_HELP) {
         print_help();
         return EXIT_SUCCESS;

@@ -23,12 +23,10 @@ static bool prepare(struct health *h, const struct config *config, const struct 
 {
     int64_t started_ns = clock_now_ns();
     struct snapshot_slot *slot = snapshot_slot_new();
-    if (slot == NULL) {
+    if (slot == NULL)
         return false;
-    }
-    if (probe) {
+    if (probe)
         prober_run_once(config, checks, slot);
-    }
     health_init(h, config, snapshot_acquire(slot), started_ns);
     /* Not health_judge: one answer is no change, and nothing to log. */
     h->verdict = verdict_judge(h->snapshot, &h->process, clock_now_ns(), config->stale_after_ms * NS_PER_MS);
@@ -54,9 +52,8 @@ int oneshot_cgi(const struct config *config, const struct checks *checks)
     const struct request request = request_of_environment();
     struct health h;
 
-    if (!prepare(&h, config, checks, route_needs_snapshot(&request))) {
+    if (!prepare(&h, config, checks, route_needs_snapshot(&request)))
         return 1;
-    }
     int exit_code = print_answer(&h, &request);
     health_free(&h);
     return exit_code;
@@ -80,14 +77,12 @@ int oneshot_print(const struct config *config, const struct checks *checks)
     struct health h;
     struct buf document = {0};
 
-    if (!prepare(&h, config, checks, true)) {
+    if (!prepare(&h, config, checks, true))
         return 1;
-    }
     health_render(&h, &document);
     int exit_code = print(document.data, document.len);
-    if (h.verdict.status != HEALTH_HEALTHY) {
+    if (h.verdict.status != HEALTH_HEALTHY)
         exit_code = 1;
-    }
     buf_free(&document);
     health_free(&h);
     return exit_code;

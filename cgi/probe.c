@@ -107,9 +107,8 @@ static void receive_notice(void *context, const PGresult *result)
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     if (severity != NULL && sqlstate != NULL &&
-        (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0)) {
+        (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
         snprintf(p->fatal_sqlstate, sizeof p->fatal_sqlstate, "%s", sqlstate);
-    }
 }
 
 /* One more keyword and value for PQconnectStartParams; room for all that start_connecting adds. */
@@ -150,16 +149,13 @@ static PGconn *start_connecting(size_t first_host)
 
     add_parameter(&params, "fallback_application_name", "health-api");
     /* GSS encryption is tried first by default and may block in Kerberos; the user's own choice stands. */
-    if (getenv("PGGSSENCMODE") == NULL) {
+    if (getenv("PGGSSENCMODE") == NULL)
         add_parameter(&params, "gssencmode", "disable");
-    }
-    if (first_host > 0) {
+    if (first_host > 0)
         add_rotated_hosts(&params, first_host, rotated);
-    }
     PGconn *conn = PQconnectStartParams(params.keys, params.values, 0);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         buf_free(&rotated[i]);
-    }
     return conn;
 }
 
@@ -181,9 +177,8 @@ struct probe *probe_open(const struct probe_options *options, int64_t now_ns)
     }
     PQsetErrorVerbosity(p->conn, PQERRORS_SQLSTATE);
     PQsetNoticeReceiver(p->conn, receive_notice, p);
-    if (PQstatus(p->conn) == CONNECTION_BAD) {
+    if (PQstatus(p->conn) == CONNECTION_BAD)
         fail_connect(p);
-    }
     return p;
 }
 
@@ -199,9 +194,8 @@ void probe_close(struct probe *p)
 static short ready_events(int fd, short events)
 {
     struct pollfd pfd = {.fd = fd, .events = events};
-    if (poll(&pfd, 1, 0) <= 0) {
+    if (poll(&pfd, 1, 0) <= 0)
         return 0;
-    }
     return pfd.revents;
 }
 
@@ -227,9 +221,8 @@ static bool peer_is_plausible(struct probe *p)
         p->stage = PROTOCOL_UNKNOWN; /* the next host of several */
         return true;
     }
-    if (p->stage == PROTOCOL_SETTLED) {
+    if (p->stage == PROTOCOL_SETTLED)
         return true;
-    }
     ssize_t n = recv(PQsocket(p->conn), first, sizeof first, MSG_PEEK | MSG_DONTWAIT);
     return n <= 0 || protocol_judge_first_bytes(first, (size_t)n, &p->stage);
 }
@@ -255,9 +248,8 @@ static void step_connecting(struct probe *p, int64_t now_ns)
         default: fail_connect(p); break;
         }
     }
-    if (p->state == PROBE_CONNECTING && now_ns >= p->deadline_ns) {
+    if (p->state == PROBE_CONNECTING && now_ns >= p->deadline_ns)
         fail(p, REASON_CONNECT_TIMEOUT, "", "the server did not let us in within HEALTH_CONNECT_TIMEOUT");
-    }
 }
 
 static const struct check *running_check(const struct probe *p)
@@ -310,13 +302,11 @@ void probe_start_round(struct probe *p, const struct check *const *checks, size_
     memset(p->outcomes, 0, count * sizeof p->outcomes[0]);
 
     bool sent = send_query(p->conn, "SELECT pg_is_in_recovery()", NULL) && PQpipelineSync(p->conn) == 1;
-    for (size_t i = 0; sent && i < count; i++) {
+    for (size_t i = 0; sent && i < count; i++)
         sent = send_check(p, checks[i]);
-    }
     begin_segment(p, now_ns);
-    if (!sent) {
+    if (!sent)
         fail_connection(p);
-    }
 }
 
 static void end_segment(struct probe *p, int64_t now_ns)
@@ -355,9 +345,8 @@ static void take_answer(struct probe *p, const PGresult *result)
     if (p->segments_done == 0) {
         bool plausible = PQntuples(result) == 1 && PQnfields(result) == 1 && PQgetisnull(result, 0, 0) == 0;
         p->facts.in_recovery = plausible && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
-        if (!plausible) {
+        if (!plausible)
             fail(p, REASON_MALFORMED, "", "pg_is_in_recovery() did not return one value");
-        }
         return;
     }
     const struct check *check = running_check(p);
@@ -365,11 +354,10 @@ static void take_answer(struct probe *p, const PGresult *result)
     outcome->has_value = PQntuples(result) == 1 && PQnfields(result) == 1 && PQgetisnull(result, 0, 0) == 0 &&
                          protocol_parse_count(PQftype(result, 0), PQgetvalue(result, 0, 0),
                                               (size_t)PQgetlength(result, 0, 0), &outcome->value);
-    if (!outcome->has_value) {
+    if (!outcome->has_value)
         outcome->reason = REASON_MALFORMED;
-    } else if (outcome->value < check->min || outcome->value > check->max) {
+    else if (outcome->value < check->min || outcome->value > check->max)
         outcome->reason = REASON_OUT_OF_RANGE;
-    }
 }
 
 static void take_error(struct probe *p, const PGresult *result, int64_t now_ns)
@@ -429,9 +417,8 @@ static void take_result(struct probe *p, const PGresult *result, int64_t now_ns)
 /* Reads what is there into libpq, within the budget. False: the probe has failed. */
 static bool receive(struct probe *p, int64_t now_ns)
 {
-    if (ready_events(PQsocket(p->conn), POLLIN) == 0) {
+    if (ready_events(PQsocket(p->conn), POLLIN) == 0)
         return true;
-    }
     if (p->bytes_left == 0) {
         fail_segment(p, REASON_MALFORMED, "an answer over the byte budget", now_ns);
         return false;
@@ -443,18 +430,16 @@ static bool receive(struct probe *p, int64_t now_ns)
         fail_connection(p);
         return false;
     }
-    for (PGnotify *notify; (notify = PQnotifies(p->conn)) != NULL;) {
+    for (PGnotify *notify; (notify = PQnotifies(p->conn)) != NULL;)
         PQfreemem(notify);
-    }
     return true;
 }
 
 static void step_idle(struct probe *p, int64_t now_ns)
 {
     /* PQisBusy makes libpq look at what it has read: notices and parameter changes. */
-    if (receive(p, now_ns) && PQisBusy(p->conn) == 0 && PQstatus(p->conn) == CONNECTION_BAD) {
+    if (receive(p, now_ns) && PQisBusy(p->conn) == 0 && PQstatus(p->conn) == CONNECTION_BAD)
         fail_connection(p);
-    }
 }
 
 static void expire_round(struct probe *p, int64_t now_ns)
@@ -480,9 +465,8 @@ static void step_round(struct probe *p, int64_t now_ns)
             return;
         }
     }
-    if (!receive(p, now_ns)) {
+    if (!receive(p, now_ns))
         return;
-    }
     while (p->state == PROBE_ROUND && PQisBusy(p->conn) == 0) {
         PGresult *result = PQgetResult(p->conn);
         if (result != NULL) {
@@ -495,9 +479,8 @@ static void step_round(struct probe *p, int64_t now_ns)
         }
         PQclear(result);
     }
-    if (p->state == PROBE_ROUND && now_ns >= p->deadline_ns) {
+    if (p->state == PROBE_ROUND && now_ns >= p->deadline_ns)
         expire_round(p, now_ns);
-    }
 }
 
 enum probe_state probe_step(struct probe *p, int64_t now_ns, struct probe_wait *wait)
@@ -510,19 +493,16 @@ enum probe_state probe_step(struct probe *p, int64_t now_ns, struct probe_wait *
     }
 
     *wait = (struct probe_wait){.fd = -1, .deadline_ns = CLOCK_NEVER};
-    if (p->state == PROBE_FAILED) {
+    if (p->state == PROBE_FAILED)
         return p->state;
-    }
     wait->fd = PQsocket(p->conn);
     wait->events = POLLIN;
-    if (p->state == PROBE_CONNECTING) {
+    if (p->state == PROBE_CONNECTING)
         wait->events = p->events;
-    } else if (p->state == PROBE_ROUND && p->unflushed) {
+    else if (p->state == PROBE_ROUND && p->unflushed)
         wait->events = POLLIN | POLLOUT;
-    }
-    if (p->state != PROBE_IDLE) {
+    if (p->state != PROBE_IDLE)
         wait->deadline_ns = p->deadline_ns;
-    }
     return p->state;
 }
 

@@ -86,9 +86,8 @@ static void fail_database(struct prober *p, const struct probe_failure *failure,
 static void start_round(struct prober *p, int64_t now_ns)
 {
     p->due_count = ledger_select_due(p->ledger, now_ns, p->config->interval_ms * NS_PER_MS, p->due_index);
-    for (size_t i = 0; i < p->due_count; i++) {
+    for (size_t i = 0; i < p->due_count; i++)
         p->due[i] = &p->checks.items[p->due_index[i]];
-    }
     p->taken = 0;
     p->next_round_ns = now_ns + p->config->interval_ms * NS_PER_MS;
     ledger_begin_round(p->ledger);
@@ -129,9 +128,8 @@ static void take_outcomes(struct prober *p, int64_t now_ns)
         p->taken++;
     }
     bool overdue = ledger_published_ns(p->ledger) + p->config->interval_ms * NS_PER_MS < now_ns;
-    if (failed || (overdue && p->taken > 0)) {
+    if (failed || (overdue && p->taken > 0))
         snapshot_publish(p->slot, ledger_snapshot(p->ledger, now_ns));
-    }
 }
 
 static void finish_round(struct prober *p, int64_t now_ns)
@@ -190,14 +188,12 @@ static void step_kept(struct prober *p, int64_t now_ns, struct probe_wait *wait)
     bool in_round = probe_state(p->kept) == PROBE_ROUND;
     enum probe_state state = probe_step(p->kept, now_ns, wait);
 
-    if (in_round) {
+    if (in_round)
         take_outcomes(p, now_ns);
-    }
-    if (state == PROBE_FAILED) {
+    if (state == PROBE_FAILED)
         handle_kept_failure(p, now_ns);
-    } else if (in_round && state == PROBE_IDLE) {
+    else if (in_round && state == PROBE_IDLE)
         finish_round(p, now_ns);
-    }
 }
 
 static bool is_waiting(const struct prober *p)
@@ -220,9 +216,8 @@ static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2
             start_round(p, now_ns);
         }
     }
-    if (p->fresh != NULL) {
+    if (p->fresh != NULL)
         step_fresh(p, now_ns, &fresh);
-    }
     if (p->kept != NULL) {
         /* Anew: a round that was just sent may be answered already, and took some time all the same. */
         step_kept(p, clock_now_ns(), &kept);
@@ -230,9 +225,8 @@ static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2
 
     fds[0] = (struct pollfd){.fd = p->fresh != NULL ? fresh.fd : -1, .events = fresh.events};
     fds[1] = (struct pollfd){.fd = p->kept != NULL ? kept.fd : -1, .events = kept.events};
-    if (is_waiting(p)) {
+    if (is_waiting(p))
         return p->next_round_ns;
-    }
     return fresh.deadline_ns < kept.deadline_ns ? fresh.deadline_ns : kept.deadline_ns;
 }
 
@@ -261,9 +255,8 @@ static bool take_commands(struct prober *p)
     (void)!eventfd_read(p->wake_fd, &ignored);
     pthread_mutex_lock(&p->lock);
     bool stop = p->stop;
-    if (p->has_new_checks && is_waiting(p)) {
+    if (p->has_new_checks && is_waiting(p))
         apply_new_checks(p);
-    }
     pthread_mutex_unlock(&p->lock);
     return !stop;
 }
@@ -303,12 +296,10 @@ static void free_prober(struct prober *p)
 {
     close_connections(p);
     ledger_free(p->ledger);
-    if (p->wake_fd >= 0) {
+    if (p->wake_fd >= 0)
         close(p->wake_fd);
-    }
-    if (p->done_fd >= 0) {
+    if (p->done_fd >= 0)
         close(p->done_fd);
-    }
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -330,9 +321,8 @@ struct prober *prober_start(const struct config *config, struct checks *checks, 
                      ledger_snapshot(p->ledger, clock_now_ns())); /* starting, with the names of the checks */
     errpos = "pthread_create";
     failure = pthread_create(&p->thread, NULL, run_thread, p);
-    if (failure != 0) {
+    if (failure != 0)
         goto failed;
-    }
     *checks = (struct checks){0};
     return p;
 
@@ -361,9 +351,8 @@ bool prober_stop(struct prober *p, int64_t wait_ms)
     (void)!eventfd_write(p->wake_fd, 1);
 
     struct pollfd done = {.fd = p->done_fd, .events = POLLIN};
-    if (poll(&done, 1, (int)wait_ms) != 1) {
+    if (poll(&done, 1, (int)wait_ms) != 1)
         return false;
-    }
     pthread_join(p->thread, NULL);
     checks_free(&p->checks);
     checks_free(&p->new_checks);
@@ -379,9 +368,8 @@ void prober_run_once(const struct config *config, const struct checks *checks, s
     while (!p->finished) {
         struct pollfd fds[2];
         int64_t deadline_ns = step(p, clock_now_ns(), fds);
-        if (!p->finished) {
+        if (!p->finished)
             (void)poll(fds, 2, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
-        }
     }
     free_prober(p);
 }

@@ -24,23 +24,20 @@ struct kinds {
 static void kind_of(const char *target, char kind[static KIND_SIZE])
 {
     const char *start = target;
-    if (target[0] == '/') {
+    if (target[0] == '/')
         start = strncmp(target, "/dev/", 5) == 0 ? "device" : "file";
-    } else if (strncmp(target, "anon_inode:", 11) == 0) {
+    else if (strncmp(target, "anon_inode:", 11) == 0)
         start = target + 11 + (target[11] == '[');
-    }
     snprintf(kind, KIND_SIZE, "%.*s", (int)strcspn(start, ":]"), start);
 }
 
 static void count_kind(struct kinds *kinds, const char *kind)
 {
     int i = 0;
-    while (i < kinds->used && strcmp(kinds->names[i], kind) != 0) {
+    while (i < kinds->used && strcmp(kinds->names[i], kind) != 0)
         i++;
-    }
-    if (i == KINDS_MAX) {
+    if (i == KINDS_MAX)
         return;
-    }
     if (i == kinds->used) {
         snprintf(kinds->names[i], KIND_SIZE, "%s", kind);
         kinds->used++;
@@ -54,19 +51,15 @@ static bool walk_fds(void (*each)(int dir_fd, const char *name, void *context), 
     static DIR *dir;
     struct dirent *entry;
 
-    if (dir == NULL) {
+    if (dir == NULL)
         dir = opendir("/proc/self/fd");
-    } else {
+    else
         rewinddir(dir);
-    }
-    if (dir == NULL) {
+    if (dir == NULL)
         return false;
-    }
-    while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.') {
+    while ((entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
             each(dirfd(dir), entry->d_name, context);
-        }
-    }
     return true;
 }
 
@@ -112,9 +105,8 @@ static int64_t read_rss_bytes(void)
 {
     long long pages = -1;
     FILE *statm = fopen("/proc/self/statm", "re");
-    if (statm == NULL) {
+    if (statm == NULL)
         return -1;
-    }
     /* The second field is the resident set in pages, proc(5). */
     bool found = fscanf(statm, "%*s %lld", &pages) == 1;
     fclose(statm);
@@ -136,15 +128,12 @@ bool process_drop_naming_capabilities(void)
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
 
-    if (geteuid() == 0) {
+    if (geteuid() == 0)
         return true;
-    }
-    if (syscall(SYS_capget, &header, sets) != 0) {
+    if (syscall(SYS_capget, &header, sets) != 0)
         return false;
-    }
-    if ((sets[CAP_TO_INDEX(CAP_SYS_PTRACE)].permitted & CAP_TO_MASK(CAP_SYS_PTRACE)) == 0) {
+    if ((sets[CAP_TO_INDEX(CAP_SYS_PTRACE)].permitted & CAP_TO_MASK(CAP_SYS_PTRACE)) == 0)
         return true;
-    }
     memset(sets, 0, sizeof sets);
     return syscall(SYS_capset, &header, sets) == 0;
 }

@@ -21,9 +21,8 @@ bool protocol_judge_first_bytes(const unsigned char *bytes, size_t len, enum pro
     default: return false;
     }
     *stage = PROTOCOL_SETTLED;
-    if (len < 5) {
+    if (len < 5)
         return true; /* libpq is about to read these few, and judges the rest */
-    }
     uint32_t length =
         (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 | (uint32_t)bytes[4];
     return length >= FIRST_MESSAGE_MIN && length <= FIRST_MESSAGE_MAX;
@@ -38,13 +37,11 @@ void protocol_find_sqlstate(const char *message, char sqlstate[static 6])
         for (size_t i = 0; i < sizeof severities / sizeof severities[0]; i++) {
             size_t skip = strlen(severities[i]);
             if (strncmp(p, severities[i], skip) != 0 ||
-                strspn(p + skip, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5) {
+                strspn(p + skip, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5)
                 continue;
-            }
             char after = p[skip + 5];
-            if (after == '\0' || after == '\n') {
+            if (after == '\0' || after == '\n')
                 snprintf(sqlstate, 6, "%.5s", p + skip);
-            }
         }
     }
 }
@@ -71,11 +68,9 @@ bool protocol_is_violation(const char *message)
         "without prior row description",
         "protocol error",
     };
-    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++) {
-        if (strstr(message, phrases[i]) != NULL) {
+    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++)
+        if (strstr(message, phrases[i]) != NULL)
             return true;
-        }
-    }
     return false;
 }
 
@@ -93,14 +88,12 @@ bool protocol_parse_count(unsigned int type_oid, const char *text, size_t len, i
         type_oid == INT8 || type_oid == INT2 || type_oid == INT4 || type_oid == OID || type_oid == NUMERIC;
     int64_t value = 0;
 
-    if (!is_integer || len == 0) {
+    if (!is_integer || len == 0)
         return false;
-    }
     for (size_t i = 0; i < len; i++) {
         int64_t digit = text[i] - '0';
-        if (!isdigit((unsigned char)text[i]) || value > (INT64_MAX - digit) / 10) {
+        if (!isdigit((unsigned char)text[i]) || value > (INT64_MAX - digit) / 10)
             return false;
-        }
         value = value * 10 + digit;
     }
     *out = value;

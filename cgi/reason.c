@@ -61,9 +61,8 @@ enum reason reason_from_sqlstate(const char *sqlstate)
 {
     if (sqlstate == NULL || sqlstate[0] == '\0')
         return REASON_UNREACHABLE;
-    for (size_t i = 0; i < sizeof sqlstates / sizeof sqlstates[0]; i++) {
+    for (size_t i = 0; i < sizeof sqlstates / sizeof sqlstates[0]; i++)
         if (strncmp(sqlstate, sqlstates[i].prefix, strlen(sqlstates[i].prefix)) == 0)
             return sqlstates[i].reason;
-    }
     return REASON_QUERY_ERROR;
 }

@@ -100,16 +100,13 @@ static void add_snapshot_findings(struct json_object *list, const struct snapsho
                                   enum check_severity severity)
 {
     if (s->database.reason != REASON_NONE) {
-        if (severity == CHECK_FAIL) {
+        if (severity == CHECK_FAIL)
             add_finding(list, SNAPSHOT_DATABASE, s->database.reason);
-        }
         return;
     }
-    for (size_t i = 0; i < s->check_count; i++) {
-        if (s->checks[i].reason != REASON_NONE && s->checks[i].severity == severity) {
+    for (size_t i = 0; i < s->check_count; i++)
+        if (s->checks[i].reason != REASON_NONE && s->checks[i].severity == severity)
             add_finding(list, s->checks[i].name, s->checks[i].reason);
-        }
-    }
 }
 
 static struct json_object *new_failing(const struct render_input *in)
@@ -119,28 +116,23 @@ static struct json_object *new_failing(const struct render_input *in)
     bool about_process = strcmp(v->check, VERDICT_PROCESS) == 0;
     bool from_snapshot = v->status == HEALTH_DEGRADED && v->reason != REASON_STALE && !about_process;
 
-    if (v->status != HEALTH_HEALTHY && !from_snapshot) {
+    if (v->status != HEALTH_HEALTHY && !from_snapshot)
         add_finding(failing, v->check, v->reason);
-    }
-    if (from_snapshot || (about_process && in->snapshot->degraded)) {
+    if (from_snapshot || (about_process && in->snapshot->degraded))
         add_snapshot_findings(failing, in->snapshot, CHECK_FAIL);
-    }
-    if (from_snapshot && json_object_array_length(failing) == 0) {
+    if (from_snapshot && json_object_array_length(failing) == 0)
         add_finding(failing, v->check, v->reason); /* it passes again, HEALTH_RISE is not reached yet */
-    }
     return failing;
 }
 
 static struct json_object *new_warnings(const struct render_input *in)
 {
     struct json_object *warnings = json_object_new_array();
-    if (in->verdict->reason == REASON_STALE || in->snapshot->starting) {
+    if (in->verdict->reason == REASON_STALE || in->snapshot->starting)
         return warnings;
-    }
     add_snapshot_findings(warnings, in->snapshot, CHECK_WARN);
-    if (!in->snapshot->degraded) {
+    if (!in->snapshot->degraded)
         add_snapshot_findings(warnings, in->snapshot, CHECK_FAIL); /* HEALTH_FALL is not reached yet */
-    }
     return warnings;
 }
 
@@ -277,9 +269,8 @@ static struct json_object *new_config(const struct render_input *in)
     struct json_object *config = json_object_new_object();
     const char *name;
     char value[256];
-    for (size_t i = 0; config_get(in->config, i, &name, value, sizeof value); i++) {
+    for (size_t i = 0; config_get(in->config, i, &name, value, sizeof value); i++)
         add_string(config, name, value);
-    }
     json_object_object_add(config, "checks_error",
                            in->checks_error[0] != '\0' ? new_text(in->checks_error) : NULL);
     return config;

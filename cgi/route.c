@@ -65,9 +65,8 @@ struct site *site_new(route_view_fn *view, void *context, int retry_after_s)
 
 void site_free(struct site *site)
 {
-    if (site == NULL) {
+    if (site == NULL)
         return;
-    }
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
         buf_free(&site->pages[i].get);
         buf_free(&site->pages[i].options);
@@ -80,9 +79,8 @@ void site_free(struct site *site)
 static size_t code_index(int code)
 {
     size_t i = 0;
-    while (i < CODE_COUNT - 1 && codes[i].code != code) {
+    while (i < CODE_COUNT - 1 && codes[i].code != code)
         i++;
-    }
     return i;
 }
 
@@ -98,12 +96,10 @@ static void append_head(const struct site *site, struct buf *out, int status, co
                 "X-Content-Type-Options: nosniff\r\n"
                 "X-Health-Source: backend\r\n",
                 status, codes[code_index(status)].phrase, problem ? "problem+json" : "json", content_length);
-    if (status == 503) {
+    if (status == 503)
         buf_appendf(out, "Retry-After: %d\r\n", site->retry_after_s);
-    }
-    if (allow != NULL) {
+    if (allow != NULL)
         buf_appendf(out, "Allow: %s\r\n", allow);
-    }
     buf_append_str(out, "\r\n");
 }
 
@@ -128,11 +124,9 @@ static void refresh_page(struct site *site, size_t i)
 
 void site_refresh(struct site *site)
 {
-    for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        if (!routes[i].on_demand) {
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (!routes[i].on_demand)
             refresh_page(site, i);
-        }
-    }
 }
 
 static bool is_empty(const char *text)
@@ -159,16 +153,12 @@ static size_t find_route(const struct request *request)
     const char *script_name = or_empty(request->script_name);
     const char *path_info = or_empty(request->path_info);
 
-    for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        if (path_is(routes[i].path, is_empty(path_info) ? script_name : path_info, "")) {
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (path_is(routes[i].path, is_empty(path_info) ? script_name : path_info, ""))
             return i;
-        }
-    }
-    for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        if (path_is(routes[i].path, script_name, path_info)) {
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (path_is(routes[i].path, script_name, path_info))
             return i;
-        }
-    }
     return ROUTE_OTHER;
 }
 
@@ -183,19 +173,15 @@ bool route_needs_snapshot(const struct request *request)
 static bool query_is_well_formed(const char *query)
 {
     for (const unsigned char *p = (const unsigned char *)query; *p != '\0'; p++) {
-        if (*p <= 0x20 || *p >= 0x7f) {
+        if (*p <= 0x20 || *p >= 0x7f)
             return false;
-        }
-        if (*p != '%') {
+        if (*p != '%')
             continue;
-        }
-        if (!isxdigit(p[1]) || !isxdigit(p[2])) {
+        if (!isxdigit(p[1]) || !isxdigit(p[2]))
             return false;
-        }
         bool is_control = (p[1] == '0' || p[1] == '1') || (p[1] == '7' && tolower(p[2]) == 'f');
-        if (is_control) {
+        if (is_control)
             return false;
-        }
         p += 2;
     }
     return true;
@@ -216,9 +202,8 @@ static struct response answer_problem(struct site *site, size_t route, int statu
     render_problem(status, codes[code_index(status)].phrase, detail, &site->body);
     buf_reset(&site->problem);
     append_head(site, &site->problem, status, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
-    if (with_body) {
+    if (with_body)
         buf_append(&site->problem, site->body.data, site->body.len);
-    }
     return answer(site, route, status, &site->problem, site->problem.len);
 }
 
@@ -229,26 +214,21 @@ struct response route_answer(struct site *site, const struct request *request)
     bool is_options = strcmp(method, "OPTIONS") == 0;
     size_t i = find_route(request);
 
-    if (is_empty(method)) {
+    if (is_empty(method))
         return answer_problem(site, i, 400, "The request has no method.", true);
-    }
-    if (i == ROUTE_OTHER) {
+    if (i == ROUTE_OTHER)
         return answer_problem(site, i, 404, "There is no such route.", !is_head);
-    }
-    if (!is_head && !is_options && strcmp(method, "GET") != 0) {
+    if (!is_head && !is_options && strcmp(method, "GET") != 0)
         return answer_problem(site, i, 405, "This route answers " ALLOWED_METHODS ".", true);
-    }
     if (!query_is_well_formed(or_empty(request->query))) {
         return answer_problem(site, i, 400, "The query string is not well-formed (RFC 3986, section 3.4).",
                               !is_head);
     }
-    if (routes[i].on_demand) {
+    if (routes[i].on_demand)
         refresh_page(site, i);
-    }
     const struct page *page = &site->pages[i];
-    if (is_options) {
+    if (is_options)
         return answer(site, i, page->status, &page->options, page->options.len);
-    }
     return answer(site, i, page->status, &page->get, is_head ? page->head_len : page->get.len);
 }
 
@@ -257,9 +237,8 @@ const struct request_count *site_request_counts(struct site *site, size_t *count
     *count = 0;
     for (size_t r = 0; r <= ROUTE_COUNT; r++) {
         for (size_t c = 0; c < CODE_COUNT; c++) {
-            if (site->totals[r][c] == 0) {
+            if (site->totals[r][c] == 0)
                 continue;
-            }
             site->counts[(*count)++] = (struct request_count){
                 .route = r == ROUTE_OTHER ? "other" : routes[r].path,
                 .code = codes[c].code,

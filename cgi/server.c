@@ -96,18 +96,16 @@ static void notify_status(struct server *s)
 
 static void judge(struct server *s, int64_t now_ns)
 {
-    if (health_judge(&s->health, now_ns)) {
+    if (health_judge(&s->health, now_ns))
         notify_status(s);
-    }
 }
 
 static void take_snapshot(struct server *s, int64_t now_ns)
 {
     uint64_t ignored;
     (void)!read(snapshot_slot_event_fd(s->options->slot), &ignored, sizeof ignored);
-    if (health_take_snapshot(&s->health, snapshot_acquire(s->options->slot), now_ns)) {
+    if (health_take_snapshot(&s->health, snapshot_acquire(s->options->slot), now_ns))
         notify_status(s);
-    }
 }
 
 static void close_connection(struct server *s, struct connection *c, const char *why)
@@ -130,9 +128,8 @@ static void make_room(struct server *s, const char *why)
         close_connection(s, oldest, why);
         return;
     }
-    if (s->refused_accepts++ == 0) {
+    if (s->refused_accepts++ == 0)
         log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at each tick", LOG_STR("error", why));
-    }
     set_accepting(s, false);
 }
 
@@ -144,20 +141,17 @@ static void accept_connections(struct server *s, int64_t now_ns)
             make_room(s, strerror(errno));
             continue;
         }
-        if (fd < 0) {
+        if (fd < 0)
             return; /* EAGAIN; or a peer that is gone already, and epoll tells of the next */
-        }
         if (s->refused_accepts > 0) {
             log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", s->refused_accepts));
             s->refused_accepts = 0;
         }
-        if (s->connections.open >= (size_t)s->options->config->max_connections) {
+        if (s->connections.open >= (size_t)s->options->config->max_connections)
             close_connection(s, connections_oldest(&s->connections), "the cap is reached, longest idle");
-        }
         struct connection *c = connections_add(&s->connections, fd, now_ns);
-        if (!watch(s, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c)) {
+        if (!watch(s, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c))
             close_connection(s, c, strerror(errno));
-        }
     }
 }
 
@@ -165,9 +159,8 @@ static void accept_connections(struct server *s, int64_t now_ns)
 static void count_connections(struct server *s)
 {
     int64_t open = (int64_t)s->connections.open;
-    if (s->health.usage.open_fds >= 0) {
+    if (s->health.usage.open_fds >= 0)
         s->health.usage.open_fds += open - s->health.connections;
-    }
     s->health.connections = open;
 }
 
@@ -176,11 +169,10 @@ static void answer(struct server *s, struct connection *c, bool is_last, int64_t
     count_connections(s);
     judge(s, now_ns);
     bool keep = fcgi_serve(&c->fd, s->health.site);
-    if (!keep || is_last || now_ns >= s->drain_until_ns) {
+    if (!keep || is_last || now_ns >= s->drain_until_ns)
         close_connection(s, c, "answered");
-    } else {
+    else
         connections_move(&s->connections, c, CONNECTION_IDLE, now_ns);
-    }
 }
 
 static void serve_connection(struct server *s, struct connection *c, uint32_t events, int64_t now_ns)
@@ -189,9 +181,8 @@ static void serve_connection(struct server *s, struct connection *c, uint32_t ev
     bool peer_is_done = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     ssize_t n = recv(c->fd, s->peeked, sizeof s->peeked, MSG_PEEK);
 
-    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !peer_is_done) {
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !peer_is_done)
         return;
-    }
     if (n <= 0) {
         close_connection(s, c, n == 0 ? "closed by the peer" : strerror(errno));
         return;
@@ -200,11 +191,10 @@ static void serve_connection(struct server *s, struct connection *c, uint32_t ev
     case GATE_WHOLE: answer(s, c, peer_is_done || result.has_body, now_ns); break;
     case GATE_REJECT: close_connection(s, c, result.why); break;
     case GATE_MORE:
-        if (peer_is_done) {
+        if (peer_is_done)
             close_connection(s, c, "closed in mid-request");
-        } else if (c->phase != CONNECTION_PARTIAL) {
+        else if (c->phase != CONNECTION_PARTIAL)
             connections_move(&s->connections, c, CONNECTION_PARTIAL, now_ns);
-        }
         break;
     }
 }
@@ -276,9 +266,8 @@ static void read_signals(struct server *s, int64_t now_ns)
 static void check_fd_limit(struct server *s, int64_t now_ns)
 {
     char kinds[256];
-    if (s->health.usage.open_fds <= s->options->config->fd_limit || s->health.process.fd_limit) {
+    if (s->health.usage.open_fds <= s->options->config->fd_limit || s->health.process.fd_limit)
         return;
-    }
     process_describe_fds(kinds, sizeof kinds);
     log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping to be started anew",
               LOG_INT("open_fds", s->health.usage.open_fds), LOG_INT("limit", s->options->config->fd_limit),
@@ -298,9 +287,8 @@ static void tick(struct server *s, int64_t now_ns)
     check_fd_limit(s, now_ns);
     expire(s, CONNECTION_IDLE, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
     expire(s, CONNECTION_NEW, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
-    if (s->drain_until_ns > now_ns) {
+    if (s->drain_until_ns > now_ns)
         set_accepting(s, true);
-    }
     judge(s, now_ns);
     health_refresh(&s->health); /* the uptime in the documents */
 }
@@ -309,26 +297,24 @@ static int64_t next_deadline(const struct server *s)
 {
     const struct connection *partial = s->connections.phases[CONNECTION_PARTIAL].head;
     int64_t deadline_ns = s->accept_from_ns < s->drain_until_ns ? s->accept_from_ns : s->drain_until_ns;
-    if (partial != NULL && partial->since_ns + PARTIAL_REQUEST_NS < deadline_ns) {
+    if (partial != NULL && partial->since_ns + PARTIAL_REQUEST_NS < deadline_ns)
         deadline_ns = partial->since_ns + PARTIAL_REQUEST_NS;
-    }
     return deadline_ns;
 }
 
 static void dispatch(struct server *s, const struct epoll_event *event, int64_t now_ns)
 {
     void *tag = event->data.ptr;
-    if (tag == s->options->listener) {
+    if (tag == s->options->listener)
         accept_connections(s, now_ns);
-    } else if (tag == s->options->slot) {
+    else if (tag == s->options->slot)
         take_snapshot(s, now_ns);
-    } else if (tag == &s->signal_fd) {
+    else if (tag == &s->signal_fd)
         read_signals(s, now_ns);
-    } else if (tag == &s->timer_fd) {
+    else if (tag == &s->timer_fd)
         tick(s, now_ns);
-    } else if (((struct connection *)tag)->phase != CONNECTION_CLOSED) {
+    else if (((struct connection *)tag)->phase != CONNECTION_CLOSED)
         serve_connection(s, tag, event->events, now_ns);
-    }
 }
 
 /* One batch of events. Returns how many there were. */
@@ -338,9 +324,8 @@ static int turn(struct server *s, int timeout_ms)
     int count = epoll_wait(s->epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
     int64_t now_ns = clock_now_ns();
 
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
-    }
     expire(s, CONNECTION_PARTIAL, PARTIAL_REQUEST_NS, now_ns);
     if (now_ns >= s->accept_from_ns) {
         s->accept_from_ns = CLOCK_NEVER;
@@ -369,26 +354,22 @@ static bool open_all(struct server *s, struct error *err)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (s->epoll_fd < 0) {
+    if (s->epoll_fd < 0)
         goto failed;
-    }
     errpos = "signalfd";
     s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (s->signal_fd < 0) {
+    if (s->signal_fd < 0)
         goto failed;
-    }
     errpos = "timerfd";
     s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0) {
+    if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0)
         goto failed;
-    }
     errpos = "epoll_ctl";
     if (!watch(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) ||
         !watch(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) ||
         !watch(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options->slot), EPOLLIN, s->options->slot) ||
-        !watch(s, EPOLL_CTL_ADD, s->options->listener->fd, 0, s->options->listener)) {
+        !watch(s, EPOLL_CTL_ADD, s->options->listener->fd, 0, s->options->listener))
         goto failed;
-    }
     s->accept_from_ns = clock_now_ns() + START_HOLD_NS;
     return true;
 
@@ -400,16 +381,13 @@ failed:
 static void close_all(struct server *s)
 {
     struct connection *c;
-    while ((c = connections_oldest(&s->connections)) != NULL) {
+    while ((c = connections_oldest(&s->connections)) != NULL)
         connections_close(&s->connections, c);
-    }
     connections_free_closed(&s->connections);
     int fds[] = {s->epoll_fd, s->signal_fd, s->timer_fd};
-    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
-        if (fds[i] >= 0) {
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
             close(fds[i]);
-        }
-    }
     health_free(&s->health);
 }
 
@@ -436,9 +414,8 @@ static void finish(struct server *s)
 
 static void serve(struct server *s)
 {
-    while (!s->is_done && clock_now_ns() < s->drain_until_ns) {
+    while (!s->is_done && clock_now_ns() < s->drain_until_ns)
         (void)turn(s, clock_poll_timeout_ms(next_deadline(s), clock_now_ns()));
-    }
     finish(s);
 }
 

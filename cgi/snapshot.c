@@ -30,17 +30,15 @@ void snapshot_release(const struct snapshot *snapshot)
 {
     /* Readers see plain const data; only the count behind it changes. */
     struct snapshot *s = (struct snapshot *)snapshot;
-    if (s != NULL && atomic_fetch_sub(&s->references, 1) == 1) {
+    if (s != NULL && atomic_fetch_sub(&s->references, 1) == 1)
         free(s);
-    }
 }
 
 struct snapshot_slot *snapshot_slot_new(void)
 {
     int event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (event_fd < 0) {
+    if (event_fd < 0)
         return NULL;
-    }
     struct snapshot_slot *slot = mem_calloc(1, sizeof *slot);
     pthread_mutex_init(&slot->lock, NULL);
     slot->event_fd = event_fd;
@@ -53,9 +51,8 @@ struct snapshot_slot *snapshot_slot_new(void)
 
 void snapshot_slot_free(struct snapshot_slot *slot)
 {
-    if (slot == NULL) {
+    if (slot == NULL)
         return;
-    }
     snapshot_release(slot->newest);
     close(slot->event_fd);
     pthread_mutex_destroy(&slot->lock);

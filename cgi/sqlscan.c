@@ -88,10 +88,9 @@ static enum sqlscan_kind take_dollar(struct sqlscan *s)
 {
     const char *tag = s->at;
     const char *body = tag + 1;
-    if (body < s->end && is_ident_start(*body)) {
+    if (body < s->end && is_ident_start(*body))
         while (body < s->end && is_tag_part(*body))
             body++;
-    }
     if (body == s->end || *body != '$') {
         advance(s, 1);
         return SQLSCAN_TOKEN;

@@ -34,21 +34,16 @@ struct verdict verdict_judge(const struct snapshot *snapshot, const struct proce
     bool stale = now_ns - snapshot->taken_ns > stale_after_ns;
     bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;
 
-    if (process->draining) {
+    if (process->draining)
         return make(HEALTH_DRAINING, REASON_DRAINING, VERDICT_PROCESS, counts_known);
-    }
-    if (process->fd_limit) {
+    if (process->fd_limit)
         return make(HEALTH_DEGRADED, REASON_FD_LIMIT, VERDICT_PROCESS, counts_known);
-    }
-    if (stale) {
+    if (stale)
         return make(HEALTH_DEGRADED, REASON_STALE, SNAPSHOT_DATABASE, false);
-    }
-    if (snapshot->starting) {
+    if (snapshot->starting)
         return make(HEALTH_STARTING, REASON_STARTING, SNAPSHOT_DATABASE, false);
-    }
-    if (snapshot->degraded) {
+    if (snapshot->degraded)
         return make(HEALTH_DEGRADED, snapshot->cause, snapshot->cause_check, counts_known);
-    }
     return make(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
 }
 
@@ -69,8 +64,7 @@ void transitions_add(struct transitions *list, const struct verdict *from, const
 
 const struct transition *transitions_get(const struct transitions *list, size_t i)
 {
-    if (i >= TRANSITIONS_MAX || i >= list->total) {
+    if (i >= TRANSITIONS_MAX || i >= list->total)
         return NULL;
-    }
     return &list->items[(list->total - 1 - i) % TRANSITIONS_MAX];
 }

@@ -29,11 +29,10 @@ static void describe_user(uid_t uid, char *out, size_t out_size)
     char memory[1024];
     struct passwd entry;
     struct passwd *found = NULL;
-    if (getpwuid_r(uid, &entry, memory, sizeof memory, &found) == 0 && found != NULL) {
+    if (getpwuid_r(uid, &entry, memory, sizeof memory, &found) == 0 && found != NULL)
         snprintf(out, out_size, "%s", entry.pw_name);
-    } else {
+    else
         snprintf(out, out_size, "%u", (unsigned int)uid);
-    }
 }
 
 static ssize_t read_proc(pid_t pid, const char *name, char *out, size_t out_size)
@@ -42,9 +41,8 @@ static ssize_t read_proc(pid_t pid, const char *name, char *out, size_t out_size
     out[0] = '\0';
     snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    if (fd < 0)
         return -1;
-    }
     ssize_t n = read(fd, out, out_size - 1);
     close(fd);
     out[n > 0 ? n : 0] = '\0';
@@ -55,16 +53,13 @@ static void describe_command(pid_t pid, char *out, size_t out_size)
 {
     char name[64];
     ssize_t n = read_proc(pid, "cmdline", out, out_size);
-    while (n > 0 && out[n - 1] == '\0') {
+    while (n > 0 && out[n - 1] == '\0')
         n--;
-    }
-    for (ssize_t i = 0; i < n; i++) {
-        if (out[i] == '\0') {
+    for (ssize_t i = 0; i < n; i++)
+        if (out[i] == '\0')
             out[i] = ' '; /* between two arguments, proc(5) */
-        } else if (!isprint((unsigned char)out[i])) {
+        else if (!isprint((unsigned char)out[i]))
             out[i] = '?'; /* it could steer a terminal */
-        }
-    }
     if (n <= 0) {
         ssize_t len = read_proc(pid, "comm", name, sizeof name);
         snprintf(out, out_size, "[%.*s]", len > 0 ? (int)strcspn(name, "\n") : 7, len > 0 ? name : "unknown");
@@ -74,9 +69,8 @@ static void describe_command(pid_t pid, char *out, size_t out_size)
 bool holder_read_start(pid_t pid, uint64_t *start_ticks)
 {
     char stat[1024];
-    if (read_proc(pid, "stat", stat, sizeof stat) <= 0) {
+    if (read_proc(pid, "stat", stat, sizeof stat) <= 0)
         return false;
-    }
     /* The second field is the program's name in brackets, which may hold spaces and brackets; the 22nd
      * counts. */
     const char *rest = strrchr(stat, ')');
@@ -98,9 +92,8 @@ bool holder_read_cgroup(pid_t pid, char *out, size_t out_size)
     char groups[8192];
     const char *best = NULL;
     size_t best_len = 0;
-    if (read_proc(pid, "cgroup", groups, sizeof groups) <= 0) {
+    if (read_proc(pid, "cgroup", groups, sizeof groups) <= 0)
         return false;
-    }
     /* "9:name=systemd:/path" and "0::/path". One that systemd does not use has all processes in its root. */
     for (const char *line = groups; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
         const char *controllers = line + strspn(line, "0123456789");
@@ -112,9 +105,8 @@ bool holder_read_cgroup(pid_t pid, char *out, size_t out_size)
             best_len = strcspn(path, "\n");
         }
     }
-    if (best == NULL || best_len >= out_size) {
+    if (best == NULL || best_len >= out_size)
         return false;
-    }
     snprintf(out, out_size, "%.*s", (int)best_len, best);
     return true;
 }
@@ -123,9 +115,8 @@ static void describe(pid_t pid, uid_t uid, struct holder *out)
 {
     out->pid = pid;
     out->socket_inode = 0;
-    if (!holder_read_start(pid, &out->start_ticks)) {
+    if (!holder_read_start(pid, &out->start_ticks))
         out->start_ticks = 0;
-    }
     out->uid = uid;
     describe_user(uid, out->user, sizeof out->user);
     describe_command(pid, out->command_line, sizeof out->command_line);
@@ -135,13 +126,11 @@ bool holder_of_peer(int connected_fd, struct holder *out)
 {
     struct ucred peer;
     socklen_t len = sizeof peer;
-    if (getsockopt(connected_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.pid <= 0) {
+    if (getsockopt(connected_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.pid <= 0)
         return false;
-    }
     /* It names the caller of listen(2), who may be gone and have left the socket to a child. */
-    if (kill(peer.pid, 0) != 0 && errno == ESRCH) {
+    if (kill(peer.pid, 0) != 0 && errno == ESRCH)
         return false;
-    }
     describe(peer.pid, peer.uid, out);
     return true;
 }
@@ -152,9 +141,8 @@ static bool match_unix(const char *line, const void *path, uint64_t *inode)
     unsigned int flags;
     int path_at = 0;
     /* Num RefCount Protocol Flags Type St Inode Path */
-    if (sscanf(line, "%*s %*x %*x %x %*x %*x %" SCNu64 " %n", &flags, inode, &path_at) != 2 || path_at == 0) {
+    if (sscanf(line, "%*s %*x %*x %x %*x %*x %" SCNu64 " %n", &flags, inode, &path_at) != 2 || path_at == 0)
         return false;
-    }
     size_t len = strcspn(line + path_at, "\n");
     return (flags & UNIX_ACCEPTING) != 0 && len == strlen(path) && memcmp(line + path_at, path, len) == 0;
 }
@@ -165,6 +153,12 @@ struct tcp_address {
     bool is_any;    /* any address with this port */
 };
 
+/* The part of ADDRESS:PORT that begins with the colon. */
+static const char *port_in(const char *local)
+{
+    return local + strcspn(local, ":");
+}
+
 static bool match_tcp(const char *line, const void *context, uint64_t *inode)
 {
     const struct tcp_address *address = context;
@@ -172,13 +166,10 @@ static bool match_tcp(const char *line, const void *context, uint64_t *inode)
     unsigned int state;
     /* sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode */
     if (sscanf(line, " %*[^:]: %63s %*s %x %*s %*s %*s %*s %*s %" SCNu64, local, &state, inode) != 3 ||
-        state != TCP_LISTENING) {
+        state != TCP_LISTENING)
         return false;
-    }
-    if (address->is_any) {
-        const char *port = strchr(local, ':');
-        return port != NULL && strcmp(port, strchr(address->any, ':')) == 0;
-    }
+    if (address->is_any)
+        return strcmp(port_in(local), port_in(address->any)) == 0;
     return strcmp(local, address->exact) == 0 || strcmp(local, address->any) == 0;
 }
 
@@ -192,14 +183,11 @@ static void find_inodes(const char *file, bool (*match)(const char *, const void
 {
     char line[512];
     FILE *table = fopen(file, "re");
-    if (table == NULL) {
+    if (table == NULL)
         return;
-    }
-    while (out->count < HOLDER_MAX && fgets(line, sizeof line, table) != NULL) {
-        if (match(line, context, &out->items[out->count])) {
+    while (out->count < HOLDER_MAX && fgets(line, sizeof line, table) != NULL)
+        if (match(line, context, &out->items[out->count]))
             out->count++;
-        }
-    }
     fclose(table);
 }
 
@@ -207,9 +195,8 @@ static void find_inodes(const char *file, bool (*match)(const char *, const void
 static void format_words(char *out, size_t out_size, const uint32_t *words, int count, in_port_t port)
 {
     size_t len = 0;
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++)
         len += (size_t)snprintf(out + len, out_size - len, "%08X", words[i]);
-    }
     snprintf(out + len, out_size - len, ":%04X", ntohs(port));
 }
 
@@ -243,9 +230,8 @@ static void find_tcp_inodes(const struct sockaddr *address, struct inodes *out)
     memset(words, 0, sizeof words);
     format_words(wanted.any, sizeof wanted.any, words, 4, port);
     find_inodes("/proc/net/tcp6", match_tcp, &wanted, out);
-    if (wanted.is_any && address->sa_family == AF_INET6) {
+    if (wanted.is_any && address->sa_family == AF_INET6)
         find_inodes("/proc/net/tcp", match_tcp, &wanted, out); /* only the port is compared */
-    }
 }
 
 /* The owner of /proc/PID is no answer: for a process that has changed its user it is root (proc(5)). */
@@ -256,9 +242,8 @@ static bool read_uid(pid_t pid, uid_t *uid)
 
     (void)read_proc(pid, "status", status, sizeof status);
     const char *line = strstr(status, "\nUid:");
-    if (line == NULL || sscanf(line, " Uid: %*u %u", &effective) != 1) {
+    if (line == NULL || sscanf(line, " Uid: %*u %u", &effective) != 1)
         return false;
-    }
     *uid = effective;
     return true;
 }
@@ -266,14 +251,11 @@ static bool read_uid(pid_t pid, uid_t *uid)
 static bool is_link_to(const char *target, const struct inodes *inodes, size_t *which)
 {
     uint64_t inode;
-    if (sscanf(target, "socket:[%" SCNu64 "]", &inode) != 1) {
+    if (sscanf(target, "socket:[%" SCNu64 "]", &inode) != 1)
         return false;
-    }
-    for (*which = 0; *which < inodes->count; ++*which) {
-        if (inodes->items[*which] == inode) {
+    for (*which = 0; *which < inodes->count; ++*which)
+        if (inodes->items[*which] == inode)
             return true;
-        }
-    }
     return false;
 }
 
@@ -288,9 +270,8 @@ static uint64_t socket_of_process(const char *pid, const struct inodes *inodes, 
 
     snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
     DIR *dir = opendir(path);
-    if (dir == NULL) {
+    if (dir == NULL)
         return 0;
-    }
     while ((entry = readdir(dir)) != NULL) {
         ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
         target[n > 0 ? n : 0] = '\0';
@@ -318,9 +299,8 @@ static size_t find_processes(const struct inodes *inodes, struct holder *out, si
             out[count++].socket_inode = inode;
         }
     }
-    if (proc != NULL) {
+    if (proc != NULL)
         closedir(proc);
-    }
     return count;
 }
 
@@ -328,9 +308,8 @@ static int compare_age(const void *left, const void *right)
 {
     const struct holder *a = left;
     const struct holder *b = right;
-    if (a->start_ticks != b->start_ticks) {
+    if (a->start_ticks != b->start_ticks)
         return a->start_ticks < b->start_ticks ? -1 : 1;
-    }
     return (a->pid > b->pid) - (a->pid < b->pid);
 }
 
@@ -350,9 +329,8 @@ size_t holder_list(const struct sockaddr *address, socklen_t len, struct holder 
     size_t count = find_processes(&inodes, out, max, seen);
     qsort(out, count, sizeof *out, compare_age);
     *unseen = count == max;
-    for (size_t i = 0; i < inodes.count; i++) {
+    for (size_t i = 0; i < inodes.count; i++)
         *unseen = *unseen || !seen[i];
-    }
     return count;
 }
 

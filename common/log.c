@@ -53,10 +53,9 @@ bool log_level_parse(const char *word, enum log_level *out)
 
 const char *log_level_name(enum log_level level)
 {
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
         if (levels[i].level == level)
             return levels[i].name;
-    }
     return "unknown";
 }
 

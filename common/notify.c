@@ -32,9 +32,8 @@ static int64_t read_watchdog_ns(void)
     const char *usec = getenv("WATCHDOG_USEC");
     const char *pid = getenv("WATCHDOG_PID");
 
-    if (usec == NULL || (pid != NULL && parse_positive(pid, INT32_MAX) != getpid())) {
+    if (usec == NULL || (pid != NULL && parse_positive(pid, INT32_MAX) != getpid()))
         return 0;
-    }
     return parse_positive(usec, INT64_MAX / NS_PER_US) * NS_PER_US;
 }
 
@@ -42,14 +41,12 @@ static void find_manager(const char *path)
 {
     size_t len = strlen(path);
 
-    if ((path[0] != '/' && path[0] != '@') || len >= sizeof manager.address.sun_path) {
+    if ((path[0] != '/' && path[0] != '@') || len >= sizeof manager.address.sun_path)
         return;
-    }
     manager.address.sun_family = AF_UNIX;
     memcpy(manager.address.sun_path, path, len);
-    if (path[0] == '@') {
+    if (path[0] == '@')
         manager.address.sun_path[0] = '\0'; /* the abstract namespace, unix(7) */
-    }
     manager.address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
     manager.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
@@ -63,9 +60,8 @@ int64_t notify_init(void)
         close(manager.fd);
         manager.fd = -1;
     }
-    if (path != NULL) {
+    if (path != NULL)
         find_manager(path);
-    }
     unsetenv("NOTIFY_SOCKET");
     unsetenv("WATCHDOG_USEC");
     unsetenv("WATCHDOG_PID");
@@ -75,9 +71,8 @@ int64_t notify_init(void)
 /* To the address each time: a connected socket would not find a manager that was started anew. */
 bool notify_send(const char *lines)
 {
-    if (manager.fd < 0) {
+    if (manager.fd < 0)
         return true;
-    }
     ssize_t sent = sendto(manager.fd, lines, strlen(lines), MSG_DONTWAIT | MSG_NOSIGNAL,
                           (const struct sockaddr *)&manager.address, manager.address_len);
     return sent == (ssize_t)strlen(lines);

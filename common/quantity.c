@@ -18,10 +18,9 @@ bool quantity_parse_digits(const char *text, int base, int64_t *out, const char 
 {
     int64_t value = 0;
     const char *at = text;
-    for (; *at >= '0' && *at < '0' + base; at++) {
+    for (; *at >= '0' && *at < '0' + base; at++)
         if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, *at - '0', &value))
             return false;
-    }
     *out = value;
     *rest = at;
     return at > text;
@@ -33,10 +32,9 @@ bool quantity_parse_duration(const char *text, int64_t *out_ms)
     const char *unit;
     if (!quantity_parse_digits(text, 10, &count, &unit))
         return false;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
         if (strcmp(unit, units[i].name) == 0)
             return !__builtin_mul_overflow(count, units[i].ms, out_ms);
-    }
     return false;
 }
 

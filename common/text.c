@@ -15,20 +15,16 @@ size_t text_utf8_len(const char *text, size_t left)
         {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
     };
     const unsigned char *s = (const unsigned char *)text;
-    if (left == 0) {
+    if (left == 0)
         return 0;
-    }
-    if (s[0] < 0x80) {
+    if (s[0] < 0x80)
         return s[0] != '\0';
-    }
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        if (s[0] < forms[i].lead_min || s[0] > forms[i].lead_max) {
+        if (s[0] < forms[i].lead_min || s[0] > forms[i].lead_max)
             continue;
-        }
         bool ok = left >= forms[i].len && s[1] >= forms[i].second_min && s[1] <= forms[i].second_max;
-        for (size_t k = 2; ok && k < forms[i].len; k++) {
+        for (size_t k = 2; ok && k < forms[i].len; k++)
             ok = (s[k] & 0xC0) == 0x80;
-        }
         return ok ? forms[i].len : 0;
     }
     return 0;
@@ -40,9 +36,8 @@ void text_clean(char *text)
     for (char *c = text; *c != '\0'; c += len) {
         len = text_utf8_len(c, strlen(c));
         bool c1 = len == 2 && (unsigned char)c[0] == 0xC2 && (unsigned char)c[1] < 0xA0;
-        if (len == 0 || iscntrl((unsigned char)*c) || c1) {
+        if (len == 0 || iscntrl((unsigned char)*c) || c1)
             *c = '?';
-        }
         len = len == 0 || c1 ? 1 : len;
     }
 }

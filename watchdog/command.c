@@ -122,10 +122,9 @@ static void append_last_line(const struct buf *text, struct error *err)
     if (start == end)
         return;
     snprintf(line, sizeof line, "%.*s", (int)(end - start), text->data + start);
-    for (char *c = line; *c != '\0'; c++) {
+    for (char *c = line; *c != '\0'; c++)
         if (!isprint((unsigned char)*c))
             *c = '?';
-    }
     snprintf(err->text + used, sizeof err->text - used, ": %s", line);
 }
 

@@ -25,11 +25,10 @@ bool evict_may(const struct rogue *rogue)
 
 static bool is_in(const struct rogue_list *list, const struct rogue *wanted)
 {
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t i = 0; i < list->count; i++)
         if (list->items[i].holder.pid == wanted->holder.pid &&
             list->items[i].holder.start_ticks == wanted->holder.start_ticks && evict_may(&list->items[i]))
             return true;
-    }
     return false;
 }
 
@@ -66,10 +65,9 @@ static void wait_gone(struct eviction *e, int64_t wait_ms)
             return;
         if (poll(e->fds, e->rogues->count, clock_poll_timeout_ms(deadline_ns, now_ns)) < 0 && errno != EINTR)
             return;
-        for (size_t i = 0; i < e->rogues->count; i++) {
+        for (size_t i = 0; i < e->rogues->count; i++)
             if (e->fds[i].revents != 0)
                 forget(&e->fds[i]);
-        }
     }
 }
 

@@ -242,10 +242,9 @@ static void describe(struct request *r, CURLcode code, long os_errno)
     else
         snprintf(r->result.detail, sizeof r->result.detail, "%.120s",
                  r->error[0] != '\0' ? r->error : curl_easy_strerror(code));
-    for (; *out != '\0'; out++) {
+    for (; *out != '\0'; out++)
         if (!isprint((unsigned char)*out))
             *out = '?';
-    }
 }
 
 static void finish(struct run *run, struct request *r, CURLcode code)
@@ -296,11 +295,10 @@ static int64_t start_waiting(struct run *run, int64_t now_ns)
         struct request *r = &run->requests[i];
         if (r->is_done || r->easy != NULL)
             continue;
-        if (r->not_before_ns > now_ns) {
+        if (r->not_before_ns > now_ns)
             next_ns = r->not_before_ns < next_ns ? r->not_before_ns : next_ns;
-        } else if (may_start(run, r) && !start(run, r, now_ns)) {
+        else if (may_start(run, r) && !start(run, r, now_ns))
             finish(run, r, CURLE_FAILED_INIT);
-        }
     }
     return next_ns;
 }
@@ -334,10 +332,9 @@ static void end_overdue(struct run *run, int64_t now_ns)
 
 static bool all_done(const struct run *run)
 {
-    for (size_t i = 0; i < run->count; i++) {
+    for (size_t i = 0; i < run->count; i++)
         if (!run->requests[i].is_done)
             return false;
-    }
     return true;
 }
 
@@ -369,10 +366,9 @@ static bool loop(struct run *run, struct error *err)
 static void line_up(struct run *run, const bool *wanted)
 {
     for (int liveness = 1; liveness >= 0; liveness--) {
-        for (size_t i = 0; i < run->watch->route_count; i++) {
+        for (size_t i = 0; i < run->watch->route_count; i++)
             if (wanted[i] && run->watch->routes[i].liveness == (liveness == 1))
                 run->requests[run->count++].route = i;
-        }
     }
 }
 

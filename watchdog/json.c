@@ -32,9 +32,8 @@ static bool find(struct json_object *document, const char *key, struct json_obje
     char *rest = NULL;
     bool found = true;
     *out = document;
-    for (char *name = strtok_r(path, ".", &rest); name != NULL && found; name = strtok_r(NULL, ".", &rest)) {
+    for (char *name = strtok_r(path, ".", &rest); name != NULL && found; name = strtok_r(NULL, ".", &rest))
         found = json_object_is_type(*out, json_type_object) && json_object_object_get_ex(*out, name, out);
-    }
     free(path);
     return found;
 }
@@ -58,10 +57,9 @@ void json_append_string(struct buf *out, const char *text)
 {
     char *clean = mem_strdup(text);
     size_t len = 0;
-    for (char *c = clean; *c != '\0'; c++) {
+    for (char *c = clean; *c != '\0'; c++)
         if ((unsigned char)*c >= 0x7f)
             *c = '?';
-    }
     struct json_object *string = json_object_new_string(clean);
     const char *quoted = json_object_to_json_string_length(
         string, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);

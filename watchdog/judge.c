@@ -137,11 +137,10 @@ size_t judge_count_dead(const struct watch *watch, const struct judge_route *rou
 
 bool judge_all_refused(const struct watch *watch, const struct judge_route *routes)
 {
-    for (size_t i = 0; i < watch->route_count; i++) {
+    for (size_t i = 0; i < watch->route_count; i++)
         if (watch->routes[i].liveness && judge_is_dead(&routes[i]) &&
             routes[i].refused_tries < routes[i].tries)
             return false;
-    }
     return judge_count_dead(watch, routes) > 0;
 }
 

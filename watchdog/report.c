@@ -97,10 +97,9 @@ void report_nagios(const struct report *report, struct buf *out)
     /* A bar would begin the performance data. */
     if (report->note_count > 0)
         buf_appendf(out, "; %s: %s", report->notes[0].about, report->notes[0].text);
-    for (size_t i = 0; i < out->len; i++) {
+    for (size_t i = 0; i < out->len; i++)
         if (out->data[i] == '|')
             out->data[i] = '/';
-    }
     buf_appendf(out, " | ok=%zu timeout=%zu rate_limited=%zu http_error=%zu unknown=%zu",
                 report->counts.of[JUDGE_OK], report->counts.of[JUDGE_TIMEOUT],
                 report->counts.of[JUDGE_LIMITED], report->counts.of[JUDGE_ERROR],
@@ -115,10 +114,9 @@ void report_nagios(const struct report *report, struct buf *out)
     }
     buf_append(out, "\n", 1);
     append_lines(report, false, &lines);
-    for (size_t i = 0; i < lines.len; i++) {
+    for (size_t i = 0; i < lines.len; i++)
         if (lines.data[i] == '|')
             lines.data[i] = '/';
-    }
     buf_append(out, lines.data != NULL ? lines.data : "", lines.len);
     buf_free(&lines);
 }

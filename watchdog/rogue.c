@@ -34,10 +34,9 @@ void rogue_home_of(const struct unit_status *unit, const char *init, struct buf 
     }
     if (init_len >= scope_len && strcmp(init + init_len - scope_len, scope) == 0)
         buf_append(out, init, init_len - scope_len);
-    for (const char *end = unit->slice; *end != '\0' && unit->slice[0] != '-'; end++) {
+    for (const char *end = unit->slice; *end != '\0' && unit->slice[0] != '-'; end++)
         if (*end == '-' || strcmp(end, ".slice") == 0)
             buf_appendf(out, "/%.*s.slice", (int)(end - unit->slice), unit->slice);
-    }
     buf_appendf(out, "/%s", unit->id);
 }
 
@@ -80,10 +79,9 @@ static enum reached ask_peer(const struct watch_listener *listener, struct holde
 
 static const struct holder *find_pid(const struct holders *list, const struct holder *wanted)
 {
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t i = 0; i < list->count; i++)
         if (list->items[i].pid == wanted->pid && list->items[i].start_ticks == wanted->start_ticks)
             return &list->items[i];
-    }
     return NULL;
 }
 
@@ -108,19 +106,17 @@ static void keep_who_answers(const struct watch_listener *listener, struct holde
     }
     uint64_t inode = known->socket_inode;
     size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t i = 0; i < list->count; i++)
         if (list->items[i].socket_inode == inode)
             list->items[kept++] = list->items[i];
-    }
     list->count = kept;
 }
 
 static const struct holder *find_by_pid(const struct holders *list, pid_t pid)
 {
-    for (size_t i = 0; i < list->count; i++) {
+    for (size_t i = 0; i < list->count; i++)
         if (list->items[i].pid == pid)
             return &list->items[i];
-    }
     return NULL;
 }
 

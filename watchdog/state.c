@@ -84,10 +84,9 @@ int64_t state_wait_ms(const struct state *state, const struct state_time *now, i
 void state_add(struct state *state, const struct state_time *now)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < state->count; i++) {
+    for (size_t i = 0; i < state->count; i++)
         if (state_age_ms(&state->recoveries[i], now) < STATE_WINDOW_MS)
             state->recoveries[kept++] = state->recoveries[i];
-    }
     if (kept == STATE_MAX) {
         kept--;
         memmove(state->recoveries, state->recoveries + 1, kept * sizeof state->recoveries[0]);

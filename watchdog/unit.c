@@ -66,10 +66,9 @@ static enum unit_state parse_state(const char *active, const char *sub)
     /* Later versions add "auto-restart-queued" and "failed-before-auto-restart". */
     if (strstr(sub, "auto-restart") != NULL)
         return UNIT_RESTARTING;
-    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) {
+    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
         if (strcmp(active, states[i].word) == 0)
             return states[i].state;
-    }
     return UNIT_ODD;
 }
 
@@ -77,10 +76,9 @@ static enum unit_state parse_state(const char *active, const char *sub)
 static bool restarts_after_kill(const char *restart)
 {
     static const char *const words[] = {"always", "on-failure", "on-abnormal", "on-abort"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(restart, words[i]) == 0)
             return true;
-    }
     return false;
 }
 

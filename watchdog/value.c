@@ -50,10 +50,9 @@ bool value_parse_codes(const char *text, struct value_codes *out)
 
 bool value_codes_contain(const struct value_codes *codes, int code)
 {
-    for (size_t i = 0; i < codes->count; i++) {
+    for (size_t i = 0; i < codes->count; i++)
         if (code >= codes->ranges[i].first && code <= codes->ranges[i].last)
             return true;
-    }
     return false;
 }
 
@@ -122,14 +121,12 @@ bool value_parse_unit(const char *text, char *out, size_t out_size)
                                         ".slice",  ".automount", ".swap",   ".device", ".scope"};
     if (*text == '\0' || *text == '-' || *text == '.')
         return false;
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (dot != NULL && strcmp(dot, kinds[i]) == 0)
             return false;
-    }
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++)
         if (!isalnum((unsigned char)text[i]) && strchr(":-_.\\@", text[i]) == NULL)
             return false;
-    }
     int written = snprintf(out, out_size, "%s%s", text, has_suffix ? "" : SUFFIX);
     return written <= UNIT_NAME_MAX && (size_t)written < out_size && strstr(out, "@" SUFFIX) == NULL;
 }

@@ -265,10 +265,9 @@ static bool take_route(struct parser *p, enum watch_class class)
     const char *path = next_word(p);
     if (path == NULL || path[0] != '/' || strchr(path, '#') != NULL)
         return fail_value(p, "path", path != NULL ? path : "", "one that begins with / and has no #");
-    for (size_t i = 0; i < watch->route_count; i++) {
+    for (size_t i = 0; i < watch->route_count; i++)
         if (strcmp(watch->routes[i].path, path) == 0)
             return fail(p, "path '%.*s' stands already in line %d", QUOTE_MAX, path, watch->routes[i].line);
-    }
     if (watch->route_count == WATCHFILE_MAX_ROUTES)
         return fail(p, "path '%.*s': expected at most %d routes", QUOTE_MAX, path, WATCHFILE_MAX_ROUTES);
     struct watch_route *route = &watch->routes[watch->route_count++];
@@ -346,10 +345,9 @@ static bool take_lines(struct parser *p, char *text, size_t len)
 
 static bool set_fallbacks(struct parser *p)
 {
-    for (size_t i = 0; i < KEY_COUNT; i++) {
+    for (size_t i = 0; i < KEY_COUNT; i++)
         if (p->seen[i] == 0 && keys[i].fallback != NULL && !set_key(p, &keys[i], keys[i].fallback))
             return false;
-    }
     return true;
 }
 

@@ -69,9 +69,8 @@ static size_t response_len(const char *text, size_t len)
 {
     const char *end = memmem(text, len, "\r\n\r\n", 4);
     const char *field = end ? memmem(text, (size_t)(end - text), "\r\nContent-Length: ", 18) : NULL;
-    if (!end) {
+    if (!end)
         return 0;
-    }
     size_t whole = (size_t)(end - text) + 4 + (field ? strtoul(field + 18, NULL, 10) : 0);
     return len >= whole ? whole : 0;
 }
@@ -80,26 +79,23 @@ static void receive(size_t i)
 {
     struct connection *c = &connections[i];
     ssize_t n = recv(fds[i].fd, c->in + c->len, sizeof c->in - c->len, MSG_DONTWAIT);
-    if (n < 0 && errno == EAGAIN) {
+    if (n < 0 && errno == EAGAIN)
         return;
-    }
     if (n <= 0) {
         failed += c->is_busy;
         reopen(i);
         return;
     }
     c->len += (size_t)n;
-    if (response_len(c->in, c->len) == 0) {
+    if (response_len(c->in, c->len) == 0)
         return;
-    }
     latencies[answered++] = now_ns() - c->due_ns;
     ok += memcmp(c->in, "HTTP/1.1 200", 12) == 0;
     bool is_last = memmem(c->in, c->len, "\r\nConnection: close", 19) != NULL;
     c->is_busy = false;
     c->len = 0;
-    if (is_last) {
+    if (is_last)
         reopen(i);
-    }
 }
 
 static bool start_request(size_t i, int64_t due_ns)
@@ -146,14 +142,11 @@ static void pace(int64_t interval_ns, size_t total, size_t count)
         /* Until the next one is due; when it is, and all are busy, until one is not. */
         int64_t wait = sent < total && due > now ? due - now : NS_PER_S / 10;
         struct timespec limit = {wait / NS_PER_S, wait % NS_PER_S};
-        if (ppoll(fds, count, &limit, NULL) <= 0) {
+        if (ppoll(fds, count, &limit, NULL) <= 0)
             continue;
-        }
-        for (size_t i = 0; i < count; i++) {
-            if (fds[i].revents) {
+        for (size_t i = 0; i < count; i++)
+            if (fds[i].revents)
                 receive(i);
-            }
-        }
     }
 }
 
@@ -165,9 +158,8 @@ static int compare(const void *a, const void *b)
 
 static double percentile_us(double fraction)
 {
-    if (answered == 0) {
+    if (answered == 0)
         return -1;
-    }
     size_t index = (size_t)(fraction * (double)answered);
     return (double)latencies[index < answered ? index : answered - 1] / 1000.0;
 }
@@ -184,13 +176,11 @@ int main(int argc, char **argv)
     port = (uint16_t)strtoul(argv[1], NULL, 10);
     snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", argv[2]);
     latencies = calloc(total, sizeof *latencies);
-    if (!latencies) {
+    if (!latencies)
         return 1;
-    }
     prctl(PR_SET_TIMERSLACK, 1UL); /* ns; the default is 50 us late */
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         open_connection(i);
-    }
     pace(NS_PER_S / (int64_t)rate, total, count);
     qsort(latencies, answered, sizeof *latencies, compare);
     printf("{\"answered\":%zu,\"ok\":%zu,\"failed\":%zu,\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f,\"p999\":%.1f,"

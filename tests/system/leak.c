@@ -8,8 +8,7 @@ int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
     int (*next)(int, struct sockaddr *, socklen_t *, int);
     *(void **)&next = dlsym(RTLD_NEXT, "accept4");
     int accepted = next(fd, address, len, flags);
-    if (accepted >= 0) {
+    if (accepted >= 0)
         (void)!socket(AF_UNIX, SOCK_STREAM, 0);
-    }
     return accepted;
 }

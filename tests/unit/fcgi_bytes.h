@@ -27,9 +27,8 @@ struct fcgi_bytes {
 
 static inline void put(struct fcgi_bytes *b, const void *bytes, size_t len)
 {
-    if (len > 0) {
+    if (len > 0)
         memcpy(b->data + b->len, bytes, len);
-    }
     b->len += len;
 }
 
@@ -85,9 +84,8 @@ static inline void put_request(struct fcgi_bytes *b, const char *method, const c
     static uint8_t body[65535];
 
     params.len = 0;
-    if (method != NULL) {
+    if (method != NULL)
         put_param(&params, "REQUEST_METHOD", method);
-    }
     put_param(&params, "SCRIPT_NAME", path);
     put_param(&params, "QUERY_STRING", "");
     put_begin(b, 1, keep);

@@ -30,9 +30,8 @@ static inline void open_pair(void)
 
 static inline void close_pair(void)
 {
-    if (server_fd >= 0) {
+    if (server_fd >= 0)
         close(server_fd);
-    }
     close(peer_fd);
 }
 
@@ -78,16 +77,13 @@ static inline bool parse_answer(const uint8_t *p, size_t len, struct answer *out
     while (len >= 8) {
         size_t content_len = (size_t)p[4] << 8 | p[5];
         size_t record_len = 8 + content_len + p[6];
-        if (p[0] != 1 || record_len > len) {
+        if (p[0] != 1 || record_len > len)
             return false;
-        }
         out->id = p[2] << 8 | p[3];
-        if (p[1] == T_END) {
+        if (p[1] == T_END)
             return stdout_ended && record_len == len && p[8 + 4] == 0;
-        }
-        if (p[1] != T_STDOUT || stdout_ended) {
+        if (p[1] != T_STDOUT || stdout_ended)
             return false;
-        }
         memcpy(out->data + out->len, p + 8, content_len);
         out->len += content_len;
         stdout_ended = content_len == 0;
@@ -101,9 +97,8 @@ static inline size_t receive(uint8_t *out, size_t out_size)
 {
     size_t len = 0;
     ssize_t n;
-    while (len < out_size && (n = recv(peer_fd, out + len, out_size - len, 0)) > 0) {
+    while (len < out_size && (n = recv(peer_fd, out + len, out_size - len, 0)) > 0)
         len += (size_t)n;
-    }
     return len;
 }
 
@@ -112,9 +107,8 @@ static inline const struct answer *read_answer(void)
     static uint8_t data[1 << 18];
     static struct answer answer;
     size_t len = receive(data, sizeof data);
-    if (!parse_answer(data, len, &answer)) {
+    if (!parse_answer(data, len, &answer))
         fail_msg("%zu bytes are not one whole answer", len);
-    }
     return &answer;
 }
 

@@ -27,9 +27,8 @@ static inline int begin_test(void **state)
 {
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/health-listen-XXXXXX");
-    if (mkdtemp(dir) == NULL) {
+    if (mkdtemp(dir) == NULL)
         return -1;
-    }
     snprintf(path, sizeof path, "%s/s.sock", dir);
     snprintf(setting, sizeof setting, "unix:%s", path);
     config = (struct config){.listen = setting, .socket_mode = 0660};
@@ -56,18 +55,16 @@ static inline enum listen_status open_it(void)
 static inline void expect_ok(void)
 {
     enum listen_status status = open_it();
-    if (status != LISTEN_OK) {
+    if (status != LISTEN_OK)
         fail_msg("status %d: %s", (int)status, err.text);
-    }
 }
 
 static inline void expect_refusal(enum listen_status expected, const char *text)
 {
     assert_int_equal(open_it(), expected);
     assert_int_equal(listener.fd, -1);
-    if (strstr(err.text, text) == NULL) {
+    if (strstr(err.text, text) == NULL)
         fail_msg("'%s' does not say '%s'", err.text, text);
-    }
 }
 
 static inline struct sockaddr_un unix_address(void)

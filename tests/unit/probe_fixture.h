@@ -138,9 +138,8 @@ static inline void start_round_until(const struct check *const *checks, size_t c
                                      int64_t round_deadline_ns)
 {
     EXPECT_CALLS(SENT(PING, NULL), SYNC_SENT);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         EXPECT_CALLS(SENT(SETTINGS, "800ms"), SENT(checks[i]->sql, NULL), SYNC_SENT);
-    }
     EXPECT_CALLS(FLUSHED);
     probe_start_round(probe, checks, count, round_deadline_ns, T0);
     expect_step(PROBE_ROUND, T0);

@@ -93,9 +93,8 @@ static struct pq_step *take(enum pq_call call)
 
 static void assert_open(const PGconn *conn)
 {
-    if (conn != &script.conn || !conn->open) {
+    if (conn != &script.conn || !conn->open)
         fail_msg("step %zu: libpq was called with a connection that is not open", script.at);
-    }
 }
 
 static void open_sockets(void)
@@ -118,9 +117,8 @@ static size_t read_all(int fd)
 {
     char bytes[CHUNK];
     size_t len = 0;
-    for (ssize_t n; (n = recv(fd, bytes, sizeof bytes, 0)) > 0;) {
+    for (ssize_t n; (n = recv(fd, bytes, sizeof bytes, 0)) > 0;)
         len += (size_t)n;
-    }
     return len;
 }
 
@@ -137,9 +135,8 @@ static PGresult *new_result(const struct pq_result *says, bool owned_by_libpq)
 
 static const struct pq_result *read_result(const PGresult *result)
 {
-    if (result == NULL || result->cleared) {
+    if (result == NULL || result->cleared)
         fail_msg("step %zu: a result is read that is NULL or was cleared", script.at);
-    }
     return &result->says;
 }
 
@@ -177,9 +174,8 @@ void script_expect(const struct pq_step *steps, size_t count)
 
 void script_expect_done(void)
 {
-    if (script.at != script.count) {
+    if (script.at != script.count)
         fail_msg("%zu of %zu steps were taken; the next is %s", script.at, script.count, names[next_call()]);
-    }
 }
 
 void script_begin(void)
@@ -269,11 +265,9 @@ PGVerbosity script_verbosity(void)
 
 const char *script_option(const char *keyword)
 {
-    for (size_t i = 0; i < OPTIONS_MAX; i++) {
-        if (strcmp(script.options[i].keyword, keyword) == 0) {
+    for (size_t i = 0; i < OPTIONS_MAX; i++)
+        if (strcmp(script.options[i].keyword, keyword) == 0)
             return script.options[i].value;
-        }
-    }
     return NULL;
 }
 
@@ -289,9 +283,8 @@ PQconninfoOption *PQconndefaults(void)
 
 void PQconninfoFree(PQconninfoOption *options)
 {
-    if (options != script.defaults) {
+    if (options != script.defaults)
         fail_msg("step %zu: PQconninfoFree of what was freed or never given", script.at);
-    }
     script.defaults = NULL;
 }
 
@@ -307,9 +300,8 @@ PGconn *PQconnectStartParams(const char *const *keywords, const char *const *val
     }
     script.conn = (struct pg_conn){.fd = CLOSED, .peer_fd = CLOSED};
     const struct pq_step *step = take(PQ_CONNECT_START);
-    if (step->returns == 0) {
+    if (step->returns == 0)
         return NULL;
-    }
     open_sockets();
     script.conn.open = true;
     return &script.conn;
@@ -333,9 +325,8 @@ PostgresPollingStatusType PQconnectPoll(PGconn *conn)
 
 void PQfinish(PGconn *conn)
 {
-    if (conn == NULL) {
+    if (conn == NULL)
         return;
-    }
     assert_open(conn);
     conn->open = false;
     close_fd(&conn->fd);
@@ -411,9 +402,8 @@ int PQsendQueryParams(PGconn *conn, const char *sql, int count, const Oid *types
     const struct pq_step *step = take(PQ_SEND_QUERY);
     assert_string_equal(sql, step->sql);
     assert_int_equal(count, step->parameter != NULL ? 1 : 0);
-    if (count > 0) {
+    if (count > 0)
         assert_string_equal(values[0], step->parameter);
-    }
     assert_true(types == NULL && lengths == NULL && formats == NULL && result_format == 0); /* all text */
     return step->returns;
 }
@@ -443,9 +433,8 @@ PGnotify *PQnotifies(PGconn *conn)
 {
     assert_open(conn);
     parse();
-    if (next_call() != PQ_NOTIFIES) {
+    if (next_call() != PQ_NOTIFIES)
         return NULL;
-    }
     take(PQ_NOTIFIES);
     assert_true(script.notify_count < TRACKED_MAX);
     PGnotify *notify = calloc(1, sizeof *notify);
@@ -478,12 +467,10 @@ PGresult *PQgetResult(PGconn *conn)
 {
     assert_open(conn);
     const struct pq_step *step = take(PQ_GET_RESULT);
-    if (step->returns == 0) {
+    if (step->returns == 0)
         return NULL;
-    }
-    if (step->result.status == PGRES_PIPELINE_SYNC) {
+    if (step->result.status == PGRES_PIPELINE_SYNC)
         conn->syncs_open--;
-    }
     return new_result(&step->result, false);
 }
 
@@ -491,12 +478,10 @@ PGresult *PQgetResult(PGconn *conn)
 
 void PQclear(PGresult *result)
 {
-    if (result == NULL) {
+    if (result == NULL)
         return;
-    }
-    if (result->cleared || result->owned_by_libpq) {
+    if (result->cleared || result->owned_by_libpq)
         fail_msg("step %zu: PQclear of what was cleared or belongs to libpq", script.at);
-    }
     result->cleared = true;
 }
 

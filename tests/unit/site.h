@@ -33,9 +33,8 @@ static inline void test_site_view(void *context, struct render_input *out)
         .connections = 3,
         .checks_error = t->checks_error,
     };
-    if (t->site != NULL) {
+    if (t->site != NULL)
         out->requests = site_request_counts(t->site, &out->request_count);
-    }
 }
 
 /* A healthy site with count checks named c0, c1, ... whose values are 100, 101, ... */

@@ -61,9 +61,8 @@ static void a_query_or_an_annotation_is_a_change(void **state)
         "-- check: a\n-- max: 1\nSELECT 1;\n",
         "-- check: a\n-- severity: warn\nSELECT 1;\n",
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_changes("-- check: a\nSELECT 1;\n", rows[i], "", "", "a");
-    }
 }
 
 int main(void)

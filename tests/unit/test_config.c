@@ -66,10 +66,9 @@ static const char *effective(const struct config *config, const char *wanted)
 {
     static char value[256];
     const char *name;
-    for (size_t i = 0; config_get(config, i, &name, value, sizeof value); i++) {
+    for (size_t i = 0; config_get(config, i, &name, value, sizeof value); i++)
         if (strcmp(name, wanted) == 0)
             return value;
-    }
     return "(no such setting)";
 }
 
@@ -339,16 +338,13 @@ static void help_has_one_aligned_line_for_each_setting(void **state)
 static void help_shows_the_defaults(void **state)
 {
     (void)state;
-    static const char *const wanted[] = {"0660 ",      "/etc/health-api/checks.sql ",
-                                         "2s ",        "800ms ",
-                                         "10s ",       "75s ",
-                                         "256 ",       "80% of the limit ",
-                                         "inherited "};
+    static const char *const wanted[] = {
+        "0660 ", "/etc/health-api/checks.sql ", "2s ",       "800ms ", "10s ", "75s ",
+        "256 ",  "80% of the limit ",           "inherited "};
     char *text = help_text();
-    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         if (strstr(text, wanted[i]) == NULL)
             fail_msg("no '%s' in:\n%s", wanted[i], text);
-    }
     free(text);
 }
 

@@ -21,9 +21,8 @@ static struct {
 
 ssize_t write(int fd, const void *data, size_t len)
 {
-    if (!script.on || fd != server_fd) {
+    if (!script.on || fd != server_fd)
         return syscall(SYS_write, fd, data, len);
-    }
     script.calls_after_failure += script.failed;
     size_t n = len < script.accepts ? len : script.accepts;
     if (n == 0) {
@@ -271,12 +270,10 @@ static void never_sends_a_byte_twice_when_a_write_falls_short(void **state)
     (void)state;
     /* Whole answers of each length from 50 bytes under libfcgi's buffer of 8 KiB to 50 over it, and some that
      * need several. */
-    for (size_t text_len = 6700; text_len < 6800; text_len++) {
+    for (size_t text_len = 6700; text_len < 6800; text_len++)
         assert_in_range(try_short_writes(text_len), 8192 - 64, 8192 + 64);
-    }
-    for (size_t text_len = 6800; text_len < 30000; text_len += 2500) {
+    for (size_t text_len = 6800; text_len < 30000; text_len += 2500)
         try_short_writes(text_len);
-    }
 }
 
 static void answers_nothing_when_the_parameters_are_cut_short(void **state)
@@ -407,9 +404,8 @@ static int init_library(void **state)
     signal(SIGTERM, SIG_DFL);
     signal(SIGUSR1, on_signal);
     signal(SIGPIPE, SIG_IGN);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         sigaction(signals[i], NULL, &actions_before[i]);
-    }
     return fcgi_init(&err) ? 0 : -1;
 }
 

@@ -15,9 +15,8 @@ static void expect_that_libfcgi_agrees(uint32_t seed, size_t *whole_count)
     struct gate_result result;
     char byte;
 
-    if (bytes.len == 0 || gate_judge(bytes.data, bytes.len, &result) != GATE_WHOLE) {
+    if (bytes.len == 0 || gate_judge(bytes.data, bytes.len, &result) != GATE_WHOLE)
         return;
-    }
     (*whole_count)++;
     bool keep = (bytes.data[8 + 2] & 1) != 0;
     int fd = server_fd;
@@ -52,9 +51,8 @@ static void put_with_padding(int type, const void *content, size_t len, uint32_t
     static const uint8_t baits[] = {0, 1, 4, 5, 8, 9, 11};
     size_t padding_len = random_next(seed) % 4 == 0 ? random_next(seed) % 32 : 0;
     put_record(&bytes, type, 1, content, len, padding_len);
-    for (size_t i = 1; i <= padding_len; i++) {
+    for (size_t i = 1; i <= padding_len; i++)
         bytes.data[bytes.len - i] = baits[random_next(seed) % sizeof baits];
-    }
 }
 
 /* Up to three records of random length, then the empty one. */

@@ -22,9 +22,8 @@ static int begin_test(void **state)
 static enum gate_verdict judge_bytes(const uint8_t *data, size_t len, struct gate_result *result)
 {
     uint8_t *copy = malloc(len + (len == 0));
-    if (len > 0) {
+    if (len > 0)
         memcpy(copy, data, len);
-    }
     enum gate_verdict verdict = gate_judge(copy, len, result);
     free(copy);
     return verdict;
@@ -122,9 +121,8 @@ static void ignores_unknown_flags_and_reserved_bytes(void **state)
     put_record(&bytes, T_BEGIN, 1, body, sizeof body, 0);
     put_end_of(T_PARAMS);
     put_end_of(T_STDIN);
-    for (size_t header = 0; header < bytes.len; header += 8U + bytes.data[header + 5]) {
+    for (size_t header = 0; header < bytes.len; header += 8U + bytes.data[header + 5])
         bytes.data[header + 7] = 0xee;
-    }
     expect_whole(false);
 }
 
@@ -221,9 +219,8 @@ static void takes_pairs_that_come_byte_by_byte(void **state)
     (void)state;
     put_param(&params, "REQUEST_METHOD", "GET");
     put_begin(&bytes, 1, true);
-    for (size_t i = 0; i < params.len; i++) {
+    for (size_t i = 0; i < params.len; i++)
         put_record(&bytes, T_PARAMS, 1, params.data + i, 1, 0);
-    }
     put_end_of(T_PARAMS);
     put_end_of(T_STDIN);
     expect_whole(false);
@@ -290,11 +287,10 @@ static void rejects_at_the_first_byte_what_is_not_fastcgi(void **state)
     for (int byte = 0; byte <= 255; byte++) {
         bytes.data[0] = (uint8_t)byte;
         bytes.len = 1;
-        if (byte == 1) {
+        if (byte == 1)
             expect_more();
-        } else {
+        else
             expect_reject("not version 1 of the protocol");
-        }
     }
 }
 
@@ -339,12 +335,10 @@ static void rejects_records_that_do_not_belong_where_they_are(void **state)
         static const int expected[] = {T_BEGIN, T_PARAMS, T_STDIN};
         for (int type = 0; type <= 255; type++) {
             bytes.len = 0;
-            if (stage > 0) {
+            if (stage > 0)
                 put_begin(&bytes, 1, true);
-            }
-            if (stage > 1) {
+            if (stage > 1)
                 put_end_of(T_PARAMS);
-            }
             put_header(&bytes, type, 1, 8, 0);
             assert_int_equal(judge(&result), type == expected[stage] ? GATE_MORE : GATE_REJECT);
         }
@@ -358,12 +352,10 @@ static void rejects_management_records_anywhere(void **state)
                                       "a record of another request"};
     for (int stage = 0; stage < 3; stage++) {
         bytes.len = 0;
-        if (stage > 0) {
+        if (stage > 0)
             put_begin(&bytes, 1, true);
-        }
-        if (stage > 1) {
+        if (stage > 1)
             put_end_of(T_PARAMS);
-        }
         put_record(&bytes, T_GET_VALUES, 0, "\x09\x00MPXS_CONN", 11, 0);
         expect_reject(why[stage]);
     }
@@ -414,9 +406,8 @@ static void waits_while_only_a_part_is_there(void **state)
     (void)state;
     struct gate_result result;
     put_request(&bytes, "POST", "/api/health", true, 300);
-    for (size_t len = 0; len < bytes.len; len++) {
+    for (size_t len = 0; len < bytes.len; len++)
         assert_int_equal(judge_bytes(bytes.data, len, &result), GATE_MORE);
-    }
     expect_whole(true);
 }
 
@@ -503,15 +494,13 @@ static void survives_random_mutations(void **state)
         mutate(&bytes, &seed);
         enum gate_verdict verdict = judge(&result);
         assert_in_range(verdict, GATE_MORE, GATE_REJECT);
-        if ((verdict == GATE_REJECT) != (result.why != NULL)) {
+        if ((verdict == GATE_REJECT) != (result.why != NULL))
             fail_msg("mutation %u: verdict %d, why %s", i, (int)verdict, result.why);
-        }
         verdicts[verdict]++;
     }
     /* Or the mutations are of no use. */
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         assert_true(verdicts[i] > 1000);
-    }
 }
 
 static void survives_random_bytes(void **state)
@@ -521,9 +510,8 @@ static void survives_random_bytes(void **state)
         uint32_t seed = i;
         struct gate_result result;
         bytes.len = random_next(&seed) % 200;
-        for (size_t k = 0; k < bytes.len; k++) {
+        for (size_t k = 0; k < bytes.len; k++)
             bytes.data[k] = (uint8_t)(random_next(&seed) % 10);
-        }
         (void)judge(&result);
     }
 }

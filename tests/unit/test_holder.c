@@ -29,9 +29,8 @@ static int begin_test(void **state)
     child = -1;
     snprintf(dir, sizeof dir, "/tmp/health-holder-XXXXXX");
     unix_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (mkdtemp(dir) == NULL) {
+    if (mkdtemp(dir) == NULL)
         return -1;
-    }
     snprintf(unix_address.sun_path, sizeof unix_address.sun_path, "%s/socket", dir);
     return 0;
 }
@@ -204,9 +203,8 @@ static bool has_ipv6(void)
     socklen_t len = make_address("::1", 0, &address);
     int fd = socket(AF_INET6, SOCK_STREAM, 0);
     bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0;
-    if (fd >= 0) {
+    if (fd >= 0)
         close(fd);
-    }
     return ok;
 }
 
@@ -231,17 +229,15 @@ static void names_who_listens_on_a_port(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct sockaddr_storage address;
         struct holder holder;
-        if (!ipv6 && (strchr(cases[i].held, ':') != NULL || strchr(cases[i].asked, ':') != NULL)) {
+        if (!ipv6 && (strchr(cases[i].held, ':') != NULL || strchr(cases[i].asked, ':') != NULL))
             continue;
-        }
         socklen_t len = make_address(cases[i].held, 0, &address);
         int fd = listen_on((struct sockaddr *)&address, len);
         len = make_address(cases[i].asked, port_of(fd), &address);
         bool found = holder_of_address((struct sockaddr *)&address, len, &holder);
         close(fd);
-        if (found != cases[i].found || (found && holder.pid != getpid())) {
+        if (found != cases[i].found || (found && holder.pid != getpid()))
             fail_msg("%s is held, %s is asked for: found %d", cases[i].held, cases[i].asked, found);
-        }
     }
 }
 
@@ -302,9 +298,8 @@ static void names_the_user_that_a_process_has_become(void **state)
     struct holder holder;
     int ready[2];
     char byte;
-    if (getuid() != 0) {
+    if (getuid() != 0)
         skip();
-    }
     int fd = listen_on(unix_sockaddr(), sizeof unix_address);
     assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
     child = fork();

@@ -35,9 +35,8 @@ static int begin_test(void **state)
 {
     (void)state;
     int fds[2];
-    if (pipe2(fds, O_NONBLOCK) != 0) {
+    if (pipe2(fds, O_NONBLOCK) != 0)
         return -1;
-    }
     log_fd = fds[0];
     saved_stderr = dup(STDERR_FILENO);
     dup2(fds[1], STDERR_FILENO);
@@ -103,9 +102,8 @@ static void run_round(size_t check, const struct probe_outcome *outcome, int64_t
 {
     const struct probe_outcome good = {.done = true, .has_value = true, .value = 7};
     ledger_begin_round(ledger);
-    for (size_t i = 0; i < CHECK_COUNT; i++) {
+    for (size_t i = 0; i < CHECK_COUNT; i++)
         (void)ledger_take_outcome(ledger, i, i == check ? outcome : &good, now_ns);
-    }
     ledger_finish_round(ledger, &facts);
 }
 
@@ -137,9 +135,8 @@ static void expect_due(int64_t now_ns, const size_t *expected, size_t count)
 {
     size_t due[CHECK_COUNT];
     assert_int_equal(ledger_select_due(ledger, now_ns, INTERVAL_NS, due), count);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         assert_int_equal(due[i], expected[i]);
-    }
 }
 
 #define EXPECT_DUE(now_ns, ...)                                                                              \
@@ -213,9 +210,8 @@ static void the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts
     (void)state;
     fail_database(REASON_ACCESS, "28P01", T0);
     EXPECT_LOG(FAILS("access", "28P01", "1"));
-    for (int s = 2; s < 60; s += 2) { /* 29 times */
+    for (int s = 2; s < 60; s += 2) /* 29 times */
         fail_database(REASON_ACCESS, "28P01", AFTER_S(s));
-    }
     fail_database(REASON_ACCESS, "28P01", AFTER_S(60) - 1);
     EXPECT_NO_LOG();
     fail_database(REASON_ACCESS, "28P01", AFTER_S(60));
@@ -259,9 +255,8 @@ static void an_answer_ends_the_outage_and_the_next_one_counts_from_one(void **st
 static void a_check_that_fails_and_one_that_passes_again_are_a_line_each(void **state)
 {
     (void)state;
-    for (int s = 0; s < 180; s += 2) {
+    for (int s = 0; s < 180; s += 2)
         fail_round(NODES, AFTER_S(s));
-    }
     EXPECT_LOG(
         LINE("warn", "check fails", "check=nodes reason=schema sqlstate=42P01 detail=\"no such table\""));
     expect_status(true, "nodes", REASON_SCHEMA);

@@ -130,15 +130,13 @@ static void a_full_backlog_is_held_too(void **state)
     int count = 0;
     int holder = bind_path(SOCK_STREAM);
     assert_int_equal(listen(holder, 0), 0);
-    while (count < 16 && (waiting[count] = connect_path()) >= 0) {
+    while (count < 16 && (waiting[count] = connect_path()) >= 0)
         count++;
-    }
     assert_in_range(count, 1, 15);
     snprintf(pid, sizeof pid, "is held by pid %d", (int)getpid());
     expect_refusal(LISTEN_HELD, pid);
-    while (count > 0) {
+    while (count > 0)
         close(waiting[--count]);
-    }
     close(holder);
 }
 
@@ -168,13 +166,11 @@ static void names_the_setting_when_the_directory_is_not_writable(void **state)
 {
     (void)state;
     assert_int_equal(chmod(dir, 0555), 0);
-    if (getuid() == 0) {
+    if (getuid() == 0)
         assert_int_equal(seteuid(NOBODY), 0); /* root may write everywhere */
-    }
     enum listen_status status = open_it();
-    if (getuid() == 0) {
+    if (getuid() == 0)
         assert_int_equal(seteuid(0), 0);
-    }
     assert_int_equal(chmod(dir, 0700), 0);
     assert_int_equal(status, LISTEN_CONFIG);
     assert_non_null(strstr(err.text, "HEALTH_LISTEN='unix:/tmp/health-listen-"));
@@ -185,11 +181,9 @@ static bool is_in_group(gid_t gid)
 {
     gid_t groups[256];
     int count = getgroups(256, groups);
-    for (int i = 0; i < count; i++) {
-        if (groups[i] == gid) {
+    for (int i = 0; i < count; i++)
+        if (groups[i] == gid)
             return true;
-        }
-    }
     return count < 0 || gid == getegid();
 }
 
@@ -217,9 +211,8 @@ static void gives_the_path_to_the_group(void **state)
     struct stat st;
     gid_t gid = 0;
     config.socket_group = another_group(&gid);
-    if (config.socket_group == NULL) {
+    if (config.socket_group == NULL)
         skip();
-    }
     expect_ok();
     assert_int_equal(lstat(path, &st), 0);
     assert_int_equal(st.st_gid, gid);
@@ -240,9 +233,8 @@ static void refuses_a_group_that_it_may_not_give(void **state)
     (void)state;
     gid_t gid;
     config.socket_group = another_group(&gid);
-    if (config.socket_group == NULL) {
+    if (config.socket_group == NULL)
         skip();
-    }
     assert_int_equal(chmod(dir, 0777), 0);
     assert_int_equal(seteuid(NOBODY), 0);
     enum listen_status status = open_it();
@@ -259,9 +251,8 @@ static void compete(int start, int report, int stop)
     char byte;
     (void)!read(start, &byte, 1);
     char status = (char)open_it();
-    if (write(report, &status, 1) == 1) {
+    if (write(report, &status, 1) == 1)
         (void)!read(stop, &byte, 1);
-    }
     _exit(0);
 }
 
@@ -295,13 +286,11 @@ static bool run_rivals(int counts[static LISTEN_FAILED + 1])
     }
     int fd = connect_path();
     close(stop[1]);
-    for (int i = 0; i < RIVALS; i++) {
+    for (int i = 0; i < RIVALS; i++)
         waitpid(rivals[i], NULL, 0);
-    }
     const int fds[] = {start[0], report[0], report[1], stop[0], fd};
-    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         close(fds[i]);
-    }
     unlink(path);
     return fd >= 0;
 }
@@ -333,9 +322,8 @@ static void a_lock_that_is_never_released_does_not_keep_it_from_starting(void **
 static void an_error_about_the_default_says_so(void **state)
 {
     (void)state;
-    if (access("/run/health-api", F_OK) == 0) {
+    if (access("/run/health-api", F_OK) == 0)
         skip();
-    }
     config.listen = NULL;
     expect_refusal(LISTEN_CONFIG,
                    "HEALTH_LISTEN (default)='unix:/run/health-api/health-api.sock': directory: No such file");

@@ -138,9 +138,8 @@ static void refuses_what_systemd_should_not_pass(void **state)
         give_back(&b);
         close(fd);
     }
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         close(cases[i].fd);
-    }
 }
 
 /* Runs open_it with stderr in a file; what it logged. */

@@ -54,9 +54,8 @@ static void listens_on_a_loopback_port(void **state)
     static const char *const hosts[] = {"127.0.0.1", "localhost", "127.0.0.53", "[::1]"};
     for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
         int port = free_port(hosts[i][0] == '[' ? AF_INET6 : AF_INET);
-        if (port < 0) {
+        if (port < 0)
             continue; /* no IPv6 here */
-        }
         use_tcp(hosts[i], port);
         expect_ok();
         expect_listening(listener.fd);

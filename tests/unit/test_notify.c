@@ -25,9 +25,8 @@ static int begin_test(void **state)
     unsetenv("WATCHDOG_USEC");
     unsetenv("WATCHDOG_PID");
     snprintf(dir, sizeof dir, "/tmp/health-notify-XXXXXX");
-    if (mkdtemp(dir) == NULL) {
+    if (mkdtemp(dir) == NULL)
         return -1;
-    }
     snprintf(path, sizeof path, "%s/notify", dir);
     manager_fd = -1;
     return 0;
@@ -37,9 +36,8 @@ static int end_test(void **state)
 {
     (void)state;
     (void)notify_init(); /* without NOTIFY_SOCKET: closes */
-    if (manager_fd >= 0) {
+    if (manager_fd >= 0)
         close(manager_fd);
-    }
     unlink(path);
     return rmdir(dir);
 }
@@ -50,9 +48,8 @@ static void start_manager(const char *name)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t len = strlen(name);
     memcpy(address.sun_path, name, len);
-    if (name[0] == '@') {
+    if (name[0] == '@')
         address.sun_path[0] = '\0';
-    }
     manager_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(manager_fd, (struct sockaddr *)&address,
                           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)),
@@ -162,9 +159,8 @@ static void does_not_wait_for_a_manager_that_does_not_read(void **state)
     int sent = 0;
     start_manager(path);
     (void)notify_init();
-    while (sent < 100000 && notify_send("WATCHDOG=1")) {
+    while (sent < 100000 && notify_send("WATCHDOG=1"))
         sent++;
-    }
     assert_in_range(sent, 1, 99999); /* net.unix.max_dgram_qlen */
     expect_message("WATCHDOG=1");
     assert_true(notify_send("STOPPING=1"));
@@ -213,16 +209,13 @@ static void reads_the_watchdog_period(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsetenv("WATCHDOG_USEC");
         unsetenv("WATCHDOG_PID");
-        if (cases[i].usec != NULL) {
+        if (cases[i].usec != NULL)
             setenv("WATCHDOG_USEC", cases[i].usec, 1);
-        }
-        if (cases[i].pid != NULL) {
+        if (cases[i].pid != NULL)
             setenv("WATCHDOG_PID", cases[i].pid, 1);
-        }
         int64_t ns = notify_init();
-        if (ns != cases[i].ns) {
+        if (ns != cases[i].ns)
             fail_msg("case %zu: %" PRId64, i, ns);
-        }
     }
 }
 

@@ -102,15 +102,13 @@ static void a_round_may_have_as_many_checks_as_a_file(void **state)
 {
     (void)state;
     static const struct check *many[CHECKS_MAX];
-    for (size_t i = 0; i < CHECKS_MAX; i++) {
+    for (size_t i = 0; i < CHECKS_MAX; i++)
         many[i] = &nodes;
-    }
     connect_probe();
     start_round(many, CHECKS_MAX);
     EXPECT_CALLS(CONSUMED, PING_ANSWER);
-    for (size_t i = 0; i < CHECKS_MAX; i++) {
+    for (size_t i = 0; i < CHECKS_MAX; i++)
         EXPECT_CALLS(COUNT_ANSWER("5"));
-    }
     expect_answered(PROBE_IDLE, T0);
     expect_count(CHECKS_MAX - 1, 5);
     flood(PROBE_BYTE_BUDGET, PROBE_IDLE);

@@ -33,9 +33,8 @@ static void counts_each_open_descriptor(void **state)
         fds[i] = open("/dev/null", O_RDONLY);
         assert_int_equal(process_count_fds(), before + 1 + (int64_t)i);
     }
-    for (size_t i = 0; i < 40; i++) {
+    for (size_t i = 0; i < 40; i++)
         close(fds[i]);
-    }
     assert_int_equal(process_count_fds(), before);
 }
 
@@ -54,9 +53,8 @@ static void counts_what_others_see(void **state)
         struct dirent *entry;
         snprintf(path, sizeof path, "/proc/%d/fd", (int)getppid());
         DIR *dir = opendir(path);
-        while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        while (dir != NULL && (entry = readdir(dir)) != NULL)
             count += entry->d_name[0] != '.';
-        }
         _exit(write(pipe_fds[1], &count, sizeof count) == (ssize_t)sizeof count ? 0 : 1);
     }
     assert_int_equal(read(pipe_fds[0], &seen, sizeof seen), sizeof seen);
@@ -79,16 +77,14 @@ static void counts_when_no_descriptor_is_left(void **state)
     getrlimit(RLIMIT_NOFILE, &before);
     const struct rlimit tight = {.rlim_cur = (rlim_t)count + 20, .rlim_max = before.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    while (opened < 64 && (fds[opened] = open("/dev/null", O_RDONLY)) >= 0) {
+    while (opened < 64 && (fds[opened] = open("/dev/null", O_RDONLY)) >= 0)
         opened++;
-    }
     int64_t full = process_count_fds();
     process_describe_fds(kinds, sizeof kinds);
     struct process_usage usage;
     process_usage_read(&usage);
-    for (int i = 0; i < opened; i++) {
+    for (int i = 0; i < opened; i++)
         close(fds[i]);
-    }
     setrlimit(RLIMIT_NOFILE, &before);
 
     assert_in_range(opened, 1, 63);
@@ -125,11 +121,9 @@ static void reads_memory_and_the_limit(void **state)
 static int kind_count(const char *text, const char *kind)
 {
     size_t len = strlen(kind);
-    for (const char *p = text; (p = strstr(p, kind)) != NULL; p += len) {
-        if ((p == text || p[-1] == ' ') && p[len] == '=') {
+    for (const char *p = text; (p = strstr(p, kind)) != NULL; p += len)
+        if ((p == text || p[-1] == ' ') && p[len] == '=')
             return atoi(p + len + 1);
-        }
-    }
     return 0;
 }
 
@@ -156,9 +150,8 @@ static void describes_descriptors_by_kind(void **state)
         assert_true(fds[i] >= 0);
         close(fds[i]);
     }
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_int_equal(kind_count(after, cases[i].kind) - kind_count(before, cases[i].kind), cases[i].more);
-    }
 }
 
 static void cuts_the_description_at_the_end_of_the_buffer(void **state)

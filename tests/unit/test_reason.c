@@ -83,10 +83,9 @@ static void neighbours_of_listed_codes_are_query_error(void **state)
     static const char *const sqlstates[] = {"42601", "42P02", "42502", "57000", "57P04",
                                             "57P05", "55006", "XX000", "22012", "25006",
                                             "0A000", "00000", "3B001", "?",     "5"};
-    for (size_t i = 0; i < sizeof sqlstates / sizeof sqlstates[0]; i++) {
+    for (size_t i = 0; i < sizeof sqlstates / sizeof sqlstates[0]; i++)
         if (reason_from_sqlstate(sqlstates[i]) != REASON_QUERY_ERROR)
             fail_msg("%s is %s", sqlstates[i], reason_name(reason_from_sqlstate(sqlstates[i])));
-    }
 }
 
 int main(void)

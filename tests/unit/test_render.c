@@ -25,11 +25,9 @@ static const char *at(struct json_object *document, const char *path)
     char copy[256];
     char *rest = copy;
     snprintf(copy, sizeof copy, "%s", path);
-    for (char *key; document != NULL && (key = strsep(&rest, "/")) != NULL;) {
-        if (!json_object_object_get_ex(document, key, &document)) {
+    for (char *key; document != NULL && (key = strsep(&rest, "/")) != NULL;)
+        if (!json_object_object_get_ex(document, key, &document))
             return "(missing)";
-        }
-    }
     return json_object_to_json_string_ext(document, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 }
 

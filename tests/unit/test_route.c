@@ -175,12 +175,10 @@ static void only_a_broken_query_string_is_400(void **state)
                                       "%7F", "a b", "\x01", "\xc3\xa9", "%2"};
     struct test_site t;
     test_site_init(&t, 0);
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         assert_int_equal(ask(&t, "GET", "/api/health", good[i]).status, 200);
-    }
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(ask(&t, "GET", "/api/health", bad[i]).status, 400);
-    }
     test_site_free(&t);
 }
 

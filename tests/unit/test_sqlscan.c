@@ -39,10 +39,9 @@ struct row {
 
 static void expect(const struct row *rows, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         if (strcmp(kinds(rows[i].text), rows[i].kinds) != 0)
             fail_msg("%s\nis '%s', expected '%s'", rows[i].text, kinds(rows[i].text), rows[i].kinds);
-    }
 }
 
 #define EXPECT(rows) expect((rows), sizeof(rows) / sizeof(rows)[0])

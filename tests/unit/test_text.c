@@ -32,9 +32,8 @@ static void the_length_of_a_character_is_by_rfc_3629(void **state)
         {"\xe2\x82", 0}, /* cut */
         {"\xe2\x82\x41", 0},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_int_equal(text_utf8_len(rows[i].bytes, strlen(rows[i].bytes)), rows[i].len);
-    }
     assert_int_equal(text_utf8_len("\xe2\x82\xac", 2), 0);
     assert_int_equal(text_utf8_len("a", 0), 0);
 }

@@ -102,9 +102,8 @@ static void transitions_keep_the_last_fifty_newest_first(void **state)
     struct verdict degraded = {.status = HEALTH_DEGRADED, .reason = REASON_SCHEMA, .check = "edges"};
 
     assert_null(transitions_get(&list, 0));
-    for (int i = 1; i <= TRANSITIONS_MAX + 7; i++) {
+    for (int i = 1; i <= TRANSITIONS_MAX + 7; i++)
         transitions_add(&list, &healthy, &degraded, i);
-    }
     assert_int_equal(transitions_get(&list, 0)->wall_ms, TRANSITIONS_MAX + 7);
     assert_int_equal(transitions_get(&list, TRANSITIONS_MAX - 1)->wall_ms, 8);
     assert_null(transitions_get(&list, TRANSITIONS_MAX));

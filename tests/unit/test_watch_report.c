@@ -106,10 +106,9 @@ static void the_document_is_json_and_complete(void **state)
     report.rogues = &rogues;
     report_note(&report, "recovery", "%s", "line\n\"two\" \xff");
     report_json(&report, &out);
-    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
         if (json_check(out.data, out.len, expected[i][0], expected[i][1]) != JSON_SAYS_SO)
             fail_msg("%s is not %s in %s", expected[i][0], expected[i][1], out.data);
-    }
     assert_non_null(strstr(out.data, "\"rogues\":[{\"pid\":7,"));
     buf_free(&out);
 }

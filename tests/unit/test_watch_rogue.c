@@ -32,10 +32,9 @@ static void a_process_belongs_by_its_control_group(void **state)
         {"/", "/system.slice/site.service", false},
         {"/anything", "/", true},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rogue_belongs(rows[i].cgroup, rows[i].control_group) != rows[i].belongs)
             fail_msg("row %zu: %s in %s", i, rows[i].cgroup, rows[i].control_group);
-    }
 }
 
 static void between_two_starts_a_unit_s_control_group_is_known_by_its_slice(void **state)

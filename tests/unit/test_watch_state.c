@@ -42,10 +42,9 @@ static void an_age_is_sensible_across_reboots_and_clock_jumps(void **state)
          2 * HOUR_MS},
         {"damaged", at(BOOT_A, 61000, 0), at(BOOT_A, 1000, 0), 0},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (state_age_ms(&rows[i].then, &rows[i].now) != rows[i].age_ms)
             fail_msg("%s: %lld", rows[i].what, (long long)state_age_ms(&rows[i].then, &rows[i].now));
-    }
 }
 
 static void the_budget_has_room_again_when_a_recovery_leaves_the_window(void **state)
@@ -127,10 +126,9 @@ static void damage_is_refused(void **state)
         "health-watch  state 1 recoveries 0\n",
     };
     struct state out;
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (state_parse(texts[i], strlen(texts[i]), &out))
             fail_msg("taken: %s", texts[i]);
-    }
 }
 
 static char dir[32];

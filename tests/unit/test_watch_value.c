@@ -146,10 +146,9 @@ static void other_units_are_refused(void **state)
                                         "a\n"};
     char unit[256];
     char huge[300];
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (value_parse_unit(texts[i], unit, sizeof unit))
             fail_msg("'%s' was taken", texts[i]);
-    }
     memset(huge, 'a', sizeof huge);
     huge[250] = '\0';
     assert_false(value_parse_unit(huge, unit, sizeof unit));
@@ -199,10 +198,9 @@ static void other_listeners_are_refused(void **state)
                                         "tcp:[]:80"};
     struct sockaddr_storage address;
     socklen_t len;
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (value_parse_listener(texts[i], &address, &len))
             fail_msg("'%s' was taken", texts[i]);
-    }
 }
 
 int main(void)

@@ -19,9 +19,8 @@ int main(void)
         counts[i] = PQgetvalue(result, 0, 0); /* freed by the end of the process */
     }
     printf("Status: 200 OK\r\nContent-Type: application/json\r\n\r\n{\"status\":\"healthy\",\"counts\":{");
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 5; i++)
         printf("%s\"%s\":%s", i ? "," : "", tables[i], counts[i]);
-    }
     printf("}}\n");
     PQfinish(connection);
     return 0;

@@ -35,9 +35,8 @@ static bool load_answer(const char *path)
     static uint8_t content[32768];
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, content, sizeof content);
-    if (n <= 0) {
+    if (n <= 0)
         return false;
-    }
     close(fd);
     add_record(STDOUT, content, (size_t)n);
     add_record(STDOUT, content, 0);
@@ -56,9 +55,8 @@ static bool serve(int fd)
         ssize_t len = in[at + 4] << 8 | in[at + 5];
         if (in[at + 1] == BEGIN_REQUEST) {
             keep = in[at + HEADER + 2] & 1;
-            for (size_t i = 0; i < 3; i++) {
+            for (size_t i = 0; i < 3; i++)
                 memcpy(answer + id_offsets[i], in + at + 2, 2);
-            }
         }
         is_whole = in[at + 1] == STDIN && len == 0;
         at += HEADER + len + in[at + 6];
@@ -83,16 +81,14 @@ int main(int argc, char **argv)
         for (int i = 0; i < n; i++) {
             int fd = events[i].data.fd;
             if (fd != 0) {
-                if (!serve(fd)) {
+                if (!serve(fd))
                     close(fd);
-                }
                 continue;
             }
             fd = accept4(0, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
             struct epoll_event connection = {.events = EPOLLIN, .data.fd = fd};
-            if (fd >= 0) {
+            if (fd >= 0)
                 epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &connection);
-            }
         }
     }
 }

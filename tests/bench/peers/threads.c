@@ -21,16 +21,13 @@ static void *serve(void *unused)
     FCGX_Request request;
     FCGX_InitRequest(&request, 0, 0);
     for (;;) {
-        if (is_serialized) {
+        if (is_serialized)
             pthread_mutex_lock(&accepting);
-        }
         int status = FCGX_Accept_r(&request);
-        if (is_serialized) {
+        if (is_serialized)
             pthread_mutex_unlock(&accepting);
-        }
-        if (status < 0) {
+        if (status < 0)
             return unused;
-        }
         FCGX_PutStr(answer, answer_len, request.out);
         FCGX_Finish_r(&request);
     }
@@ -48,9 +45,8 @@ int main(int argc, char **argv)
     is_serialized = argc < 3 || strcmp(argv[2], "keep") != 0;
     FCGX_Init();
     pthread_t threads[THREADS];
-    for (int i = 1; i < THREADS; i++) {
+    for (int i = 1; i < THREADS; i++)
         pthread_create(&threads[i], NULL, serve, NULL);
-    }
     serve(NULL);
     return 1;
 }
