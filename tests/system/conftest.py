@@ -34,10 +34,11 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def readme_commands():
-    """The README's way to a running service, for root and a database named knowledge."""
+def readme_commands(name):
+    """The README's block of this name, for root and a database named knowledge."""
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        block = re.search(r"<!-- tests/system runs this block -->\n```sh\n(.*?)```", file.read(), re.S).group(1)
+        pattern = rf"<!-- tests/system runs this block: {name} -->\n```sh\n(.*?)```"
+        block = re.search(pattern, file.read(), re.S).group(1)
     block = block.replace("sudo -u postgres", "runuser -u postgres --").replace("sudo ", "")
     return block.replace("yourdb", "knowledge")
 
@@ -156,7 +157,7 @@ def install(machine):
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
         systemctl reload nginx""".replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
-    return machine.shell(f"cd {SOURCE}\n{readme_commands()}", timeout_s=120)
+    return machine.shell(f"cd {SOURCE}\n{readme_commands('install')}", timeout_s=120)
 
 
 @pytest.fixture(scope="session")

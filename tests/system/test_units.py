@@ -1,10 +1,13 @@
 """Installation as the README has it, the units, and what systemd shows of them."""
+import json
 import os
 import re
 
 import pytest
 from harness.cluster import ROOT
 from harness.wait import wait_until
+
+from .conftest import readme_commands
 
 DROP_INS = os.path.join(ROOT, "systemd", "health-api.service.d")
 UNITS = "/usr/local/lib/systemd/system"
@@ -18,6 +21,12 @@ def test_the_commands_of_the_readme_end_in_a_running_service(machine, installati
     assert document["counts"]["edges"] == 714201
     shown = machine.show("health-api.socket", "ActiveState", "Triggers", "NConnections")
     assert shown["ActiveState"] == "active"
+
+
+def test_the_command_of_the_readme_shows_the_services_own_view(machine):
+    document = json.loads(machine.shell(readme_commands("once")))
+    assert document["status"] == "healthy"
+    assert document["counts"]["edges"] == 714201
 
 
 def test_the_units_are_clean(machine):
