@@ -67,3 +67,16 @@ def test_corrupt(start_backend, own_cluster, checks_file, fault, relation, damag
                           and backend.document(), 5, "the other checks count")
     assert {name: document["counts"][name] for name in still_good} == {name: GOOD[name] for name in still_good}
     assert {entry["reason"] for entry in document["failing"]} == {"corrupt"}
+
+
+def test_a_damaged_catalog_keeps_everybody_out(start_backend, own_cluster, fault):
+    """pg_database, which each connection reads before it is let in."""
+    backend = start_backend(**own_cluster.environment())
+    backend.wait_status("healthy")
+    ((path,),) = own_cluster.execute("SELECT pg_relation_filepath('pg_database')")
+    own_cluster.stop("fast")
+    overwrite(os.path.join(own_cluster.data, path), 4000, 2000)
+    own_cluster.start()
+    fault.injected()
+    fault.expect(backend, LATER, ("database", "corrupt"))
+    assert set(backend.document()["counts"].values()) == {None}

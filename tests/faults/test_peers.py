@@ -118,6 +118,28 @@ def test_an_answer_in_order_that_is_no_count_costs_the_check_only(start_backend,
         backend.wait_failing(("one", "malformed"))
 
 
+SAID = {"08P01": "unreachable", "28P01": "access", "3D000": "access", "42501": "access", "42P01": "schema",
+        "42703": "schema", "42883": "schema", "3F000": "schema", "53300": "saturated", "53200": "resources",
+        "57P03": "restarting", "57014": "query_timeout", "55P03": "query_timeout", "58P01": "corrupt", "XX001": "corrupt",
+        "XX002": "corrupt", "0A000": "query_error", "XX000": "query_error"}
+
+
+def refusal(severity, sqlstate):
+    severity, sqlstate = severity.encode(), sqlstate.encode()
+    return message(b"E", b"S" + severity + b"\0V" + severity + b"\0C" + sqlstate + b"\0Mno\0\0")
+
+
+@pytest.mark.parametrize("sqlstate", SAID)
+def test_the_reason_of_what_a_server_says_at_connect_and_in_a_query(start_backend, checks_file, address, sqlstate):
+    """All of the vocabulary that comes from a SQLSTATE; the other tests have the real faults."""
+    os.unlink(os.path.join(address, SOCKET))
+    with Saying(address, hello=refusal("FATAL", sqlstate)):
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=address)
+        backend.wait_failing(("database", SAID[sqlstate]))
+    with Saying(address, answer=whole_round(PARSED + refusal("ERROR", sqlstate))):
+        backend.wait_failing(("one", SAID[sqlstate]))
+
+
 def test_a_fake_that_answers_well_is_healthy(start_backend, checks_file, directory):
     """The fakes above differ from this one by their fault alone."""
     peer_directory = os.path.join(directory, "pg")
