@@ -33,7 +33,7 @@ struct ledger {
     enum reason cause;
     int64_t failed_in_a_row;
     int64_t passed_in_a_row;
-    bool round_counted; /* as failed, before its end */
+    bool round_counted; /* as failed, while it still runs */
     int64_t published_ns;
 };
 
@@ -114,6 +114,7 @@ void ledger_note_connected(struct ledger *l, const struct probe_facts *facts)
 void ledger_note_reconnect(struct ledger *l)
 {
     l->database.reconnects++;
+    l->round_counted = false;
 }
 
 void ledger_begin_round(struct ledger *l)
@@ -202,6 +203,7 @@ void ledger_finish_round(struct ledger *l, const struct probe_facts *facts)
     l->summary_failures = 0;
     if (!l->round_counted)
         count_probe(l, true);
+    l->round_counted = false;
 }
 
 static void log_database_failure(struct ledger *l, enum reason reason, const char *sqlstate,
@@ -232,7 +234,11 @@ void ledger_fail_database(struct ledger *l, enum reason reason, const char *sqls
         l->entries[i].result.reason = REASON_NONE; /* not the check's fault */
     }
     ledger_make_all_due(l);
-    count_probe(l, false);
+    if (l->round_counted)
+        set_cause(l); /* the rest of a probe that has failed already */
+    else
+        count_probe(l, false);
+    l->round_counted = false;
 }
 
 struct snapshot *ledger_snapshot(struct ledger *l, int64_t now_ns)

@@ -29,7 +29,8 @@ void ledger_make_all_due(struct ledger *ledger);
 void ledger_note_connected(struct ledger *ledger, const struct probe_facts *facts);
 void ledger_note_reconnect(struct ledger *ledger);
 
-/* A round: begin, each outcome as it comes, then finish, or ledger_fail_database instead. */
+/* A round: begin, each outcome as it comes, then finish, or instead ledger_fail_database, or
+ * ledger_note_reconnect when it is begun anew on another connection. It is one probe for HEALTH_FALL. */
 void ledger_begin_round(struct ledger *ledger);
 
 /* True: this check fails, and readers should know at once. */

@@ -333,6 +333,33 @@ static void a_round_with_two_failures_is_one_probe(void **state)
     expect_status(true, "nodes", REASON_SCHEMA);
 }
 
+static void a_round_that_the_database_ends_is_one_probe(void **state)
+{
+    (void)state;
+    const struct probe_outcome bad = {.done = true, .reason = REASON_SCHEMA, .sqlstate = "42P01"};
+    renew_ledger(2, 1);
+    pass_round(T0);
+    ledger_begin_round(ledger);
+    assert_true(ledger_take_outcome(ledger, NODES, &bad, AFTER_S(2)));
+    fail_database(REASON_QUERY_TIMEOUT, "", AFTER_S(3));
+    expect_status(false, "", REASON_NONE);
+    fail_database(REASON_CONNECT_TIMEOUT, "", AFTER_S(4)); /* the next probe gets no connection */
+    expect_status(true, "database", REASON_CONNECT_TIMEOUT);
+}
+
+static void a_round_that_is_begun_anew_and_its_successor_are_two_probes(void **state)
+{
+    (void)state;
+    const struct probe_outcome bad = {.done = true, .reason = REASON_SCHEMA, .sqlstate = "42P01"};
+    renew_ledger(2, 1);
+    pass_round(T0);
+    ledger_begin_round(ledger);
+    assert_true(ledger_take_outcome(ledger, NODES, &bad, AFTER_S(2)));
+    ledger_note_reconnect(ledger);
+    fail_database(REASON_UNREACHABLE, "", AFTER_S(3));
+    expect_status(true, "database", REASON_UNREACHABLE);
+}
+
 static void a_check_is_due_at_its_time_when_it_failed_and_after_a_failing_database(void **state)
 {
     (void)state;
@@ -394,6 +421,8 @@ int main(void)
         with_ledger(the_status_rises_with_the_second_success_in_a_row_of_two_and_keeps_its_cause_until_then),
         with_ledger(the_first_probe_decides_alone),
         with_ledger(a_round_with_two_failures_is_one_probe),
+        with_ledger(a_round_that_the_database_ends_is_one_probe),
+        with_ledger(a_round_that_is_begun_anew_and_its_successor_are_two_probes),
         with_ledger(a_check_is_due_at_its_time_when_it_failed_and_after_a_failing_database),
         with_ledger(a_check_that_broke_the_connection_comes_last),
         with_ledger(new_checks_keep_what_is_known_of_a_name),
