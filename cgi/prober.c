@@ -31,7 +31,7 @@ struct prober {
 
     struct probe *kept;  /* connected; NULL after a failure */
     struct probe *fresh; /* connecting, to replace it */
-    bool kept_is_proven; /* it has finished a round */
+    bool may_lose_one; /* a round has finished since the last connection was lost, and no probe has failed */
     int64_t next_round_ns;
     int64_t next_fresh_ns;
     int64_t reconnect_allowed_ns; /* a server that drops us after each round is not asked in a tight loop */
@@ -76,6 +76,7 @@ static void fail_database(struct prober *p, const struct probe_failure *failure,
     p->first_host += failure->reason == REASON_CONNECT_TIMEOUT ? 1 : 0;
     ledger_fail_database(p->ledger, failure->reason, failure->sqlstate, failure->detail, now_ns);
     close_connections(p);
+    p->may_lose_one = false;
     p->finished = true;
     p->backoff_ms = p->backoff_ms == 0 || is_brief ? BACKOFF_MIN_MS : p->backoff_ms * 2;
     p->backoff_ms = p->backoff_ms > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : p->backoff_ms;
@@ -112,7 +113,6 @@ static void adopt_fresh(struct prober *p, int64_t now_ns)
     probe_close(p->kept);
     p->kept = p->fresh;
     p->fresh = NULL;
-    p->kept_is_proven = false;
     ledger_note_connected(p->ledger, probe_facts(p->kept));
     start_round(p, now_ns);
 }
@@ -135,7 +135,7 @@ static void take_outcomes(struct prober *p, int64_t now_ns)
 static void finish_round(struct prober *p, int64_t now_ns)
 {
     ledger_finish_round(p->ledger, probe_facts(p->kept));
-    p->kept_is_proven = true;
+    p->may_lose_one = true;
     p->finished = true;
     p->backoff_ms = 0;
     snapshot_publish(p->slot, ledger_snapshot(p->ledger, now_ns));
@@ -161,7 +161,8 @@ static void handle_kept_failure(struct prober *p, int64_t now_ns)
         drop_kept(p); /* the fresh connection under way decides */
         return;
     }
-    if (failure->lost && p->kept_is_proven) {
+    if (failure->lost && p->may_lose_one) {
+        p->may_lose_one = false;
         log_event(LOG_LEVEL_INFO, "connection lost, trying a fresh one",
                   LOG_STR("sqlstate", failure->sqlstate), LOG_STR("detail", failure->detail));
         drop_kept(p);
@@ -201,6 +202,13 @@ static bool is_waiting(const struct prober *p)
     return p->fresh == NULL && (p->kept == NULL || probe_state(p->kept) == PROBE_IDLE);
 }
 
+/* When the next probe begins, on the kept connection or on a fresh one. Meant for one that is waiting. */
+static int64_t next_probe_ns(const struct prober *p)
+{
+    bool fresh_is_first = p->kept != NULL && p->next_fresh_ns < p->next_round_ns;
+    return fresh_is_first ? p->next_fresh_ns : p->next_round_ns;
+}
+
 /* Does all that can be done at now_ns; fills the descriptors to wait for (2) and returns the next deadline.
  */
 static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2])
@@ -208,7 +216,7 @@ static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2
     struct probe_wait fresh = {.fd = -1, .deadline_ns = CLOCK_NEVER};
     struct probe_wait kept = {.fd = -1, .deadline_ns = CLOCK_NEVER};
 
-    if (is_waiting(p) && now_ns >= p->next_round_ns) {
+    if (is_waiting(p) && now_ns >= next_probe_ns(p)) {
         if (p->kept == NULL || now_ns >= p->next_fresh_ns) {
             open_fresh(p, now_ns);
             now_ns = clock_now_ns(); /* name resolution may have taken long */
@@ -226,7 +234,7 @@ static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2
     fds[0] = (struct pollfd){.fd = p->fresh != NULL ? fresh.fd : -1, .events = fresh.events};
     fds[1] = (struct pollfd){.fd = p->kept != NULL ? kept.fd : -1, .events = kept.events};
     if (is_waiting(p))
-        return p->next_round_ns;
+        return next_probe_ns(p);
     return fresh.deadline_ns < kept.deadline_ns ? fresh.deadline_ns : kept.deadline_ns;
 }
 

@@ -45,13 +45,14 @@ def test_killed_with_kill_9(healthy, own_cluster, fault):
     fault.healed(healthy, 3)
 
 
-def test_postmaster_hung(start_backend, own_cluster, fault):
-    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="2s"))
+@pytest.mark.parametrize("period_s", [2, 3, 10])
+def test_postmaster_hung(start_backend, own_cluster, fault, period_s):
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY=f"{period_s}s"))
     backend.wait_status("healthy")
     os.kill(own_cluster.postmaster_pid, signal.SIGSTOP)
     try:
         fault.injected()
-        fault.expect(backend, 2 + 1.5, ("database", "connect_timeout"))
+        fault.expect(backend, period_s + 1.5, ("database", "connect_timeout"))
         assert speed_ms(backend) < 10
         hold_for(lambda: backend.ask().status == 503, 2, "503 while it hangs")
     finally:
@@ -77,7 +78,40 @@ def test_only_our_connection_terminated(healthy, own_cluster):
         own_cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                             "WHERE application_name = 'health-api'")
         wait_until(lambda: healthy.document("/api/status")["database"]["reconnects"] == expected, 5, "a reconnect")
+        hold_for(lambda: healthy.document("/api/status")["database"]["reconnects"] == expected, 0.5, "one, not more")
     assert [line["to"] for line in healthy.events("status changed")] == ["healthy"]
+
+
+def test_our_connection_terminated_in_its_first_round(start_backend, own_cluster, checks_file):
+    """A connection that has just taken the place of the kept one has answered nothing yet."""
+    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 4711 FROM pg_sleep(0.4);\n"),
+                            **own_cluster.environment(HEALTH_RECONNECT_EVERY="3s"))
+    backend.wait_status("healthy")
+    first_round = ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'"
+                   " AND state = 'active' AND query LIKE '%4711%' AND backend_start > now() - interval '300ms'")
+    wait_until(lambda: own_cluster.execute(first_round), 15, "the first round of a fresh connection")
+    wait_until(lambda: backend.document("/api/status")["database"]["reconnects"] == 1, 5, "a reconnect")
+    hold_for(lambda: backend.ask().status == 200, 3, "200 all the time")
+    assert [line["to"] for line in backend.events("status changed")] == ["healthy"]
+
+
+def test_a_failing_check_and_a_hung_session_in_one_round_are_one_failed_probe(start_backend, own_cluster, checks_file):
+    own_cluster.execute("CREATE TABLE gone AS SELECT 1; GRANT SELECT ON gone TO health_api")
+    backend = start_backend(HEALTH_FALL=2, HEALTH_CHECKS=checks_file(
+        "-- check: first\nSELECT count(*) FROM gone;\n-- check: second\n-- timeout: 2s\nSELECT 1 FROM pg_sleep(0.7);\n"),
+        **own_cluster.environment())
+    backend.wait_status("healthy")
+    (pid,) = own_cluster.probes()
+    own_cluster.execute("DROP TABLE gone")
+    wait_until(lambda: backend.document()["warnings"], 10, "the first has failed once")
+    own_cluster.execute("CREATE TABLE gone AS SELECT 1; GRANT SELECT ON gone TO health_api")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: backend.document("/api/status")["database"]["consecutive_failures"], 10, "the session is dropped")
+        backend.wait_status("healthy", 5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert [line["to"] for line in backend.events("status changed")] == ["healthy"]
 
 
 def test_crashed_and_recovering(healthy, nginx, own_cluster, fault):
@@ -166,6 +200,23 @@ def test_a_slow_query_is_ended_on_the_server_too(start_backend, own_cluster, che
     wait_until(lambda: own_cluster.execute(running), 5, "it runs")
     assert backend.stop(signal.SIGKILL) == -signal.SIGKILL
     wait_until(lambda: not own_cluster.execute(running), 3, "the orphan is gone")
+
+
+@pytest.mark.parametrize("statement", ["SELECT 4711 FROM pg_sleep(60)", "SELECT 4711 + count(*) FROM edges"],
+                         ids=["slow", "locked"])
+def test_an_orphan_with_a_long_timeout_is_gone_too(start_backend, own_cluster, checks_file, statement):
+    """By client_connection_check_interval: its own timeout would let it run on."""
+    connection = own_cluster.connect()
+    connection.autocommit = False
+    connection.cursor().execute("LOCK TABLE edges IN ACCESS EXCLUSIVE MODE")
+    backend = start_backend(HEALTH_CHECKS=checks_file(f"-- check: long\n-- timeout: 30s\n{statement};\n"),
+                            **own_cluster.environment(HEALTH_STALE_AFTER="60s"))
+    running = ("SELECT pid FROM pg_stat_activity WHERE query LIKE '%4711%' AND state = 'active'"
+               " AND pid <> pg_backend_pid()")
+    wait_until(lambda: own_cluster.execute(running), 5, "it runs")
+    assert backend.stop(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: not own_cluster.execute(running), 3, "the orphan is gone")
+    connection.close()
 
 
 def test_a_temporary_file_over_its_limit_is_resources(start_backend, own_cluster, checks_file, fault):
