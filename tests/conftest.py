@@ -3,12 +3,13 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from harness.backend import CHECKS, Backend  # noqa: E402
+from harness.backend import CHECKS, SANITIZED, Backend  # noqa: E402
 from harness.cluster import Cluster  # noqa: E402
 from harness.webserver import Nginx  # noqa: E402
 
@@ -98,7 +99,13 @@ def start_backend(directory, cluster):
         return backend.start(wait, **(popen or {}))
     yield start
     for backend in started:
-        backend.stop()
+        if backend.process.poll() is None:
+            began = time.monotonic()
+            assert backend.stop() == 0, backend.log()[-3000:]
+            # HEALTH_STOP_TIMEOUT; ThreadSanitizer sleeps a second at the end.
+            assert time.monotonic() - began < (5 if SANITIZED else 3)
+        else:
+            backend.stop()
 
 
 @pytest.fixture

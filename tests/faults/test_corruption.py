@@ -78,5 +78,6 @@ def test_a_damaged_catalog_keeps_everybody_out(start_backend, own_cluster, fault
     overwrite(os.path.join(own_cluster.data, path), 4000, 2000)
     own_cluster.start()
     fault.injected()
-    fault.expect(backend, LATER, ("database", "corrupt"))
+    backend.wait_failing(("database", "corrupt"), deadline_s=LATER)
+    fault.record("database corrupt", time.monotonic() - fault.began, LATER)
     assert set(backend.document()["counts"].values()) == {None}

@@ -6,9 +6,11 @@ import subprocess
 import time
 
 import pytest
+from harness import process
 from harness.backend import SANITIZED
-from harness.peers import AUTH_OK, READY, WELCOME, Proxy, Saying, message, parameter
+from harness.peers import AUTH_OK, READY, WELCOME, Proxy, Resetting, Saying, message, parameter
 from harness.wait import hold_for, wait_until
+from harness.webserver import free_port
 
 from .conftest import listen_on_tcp, speed_ms
 
@@ -161,7 +163,7 @@ def proxied(start_backend, cluster, directory):
 @pytest.mark.parametrize("mode, failing", [
     ("hold", [("database", "query_timeout"), ("database", "connect_timeout")]),
     ("drip", [("database", "query_timeout"), ("database", "connect_timeout")]),
-    ("reset", [("database", "unreachable")]),
+    ("cut", [("database", "unreachable")]),
 ])
 def test_network(proxied, fault, mode, failing):
     backend, proxy = proxied
@@ -172,6 +174,63 @@ def test_network(proxied, fault, mode, failing):
     hold_for(lambda: backend.ask().status == 503, 3, "503 while it lasts")
     proxy.mode = "pass"
     fault.healed(backend, 5)
+
+
+@pytest.mark.parametrize("after", [1, 30, 100])
+def test_a_reset_in_mid_answer(start_backend, cluster, fault, after):
+    with Resetting(cluster.directory) as peer:
+        backend = start_backend(PGHOST="127.0.0.1", PGPORT=peer.port, PGSSLMODE="disable")
+        backend.wait_status("healthy")
+        peer.after = after
+        fault.injected()
+        fault.expect(backend, LATER, ("database", "unreachable"))
+        assert speed_ms(backend) < 10
+        hold_for(lambda: backend.ask().status == 503, 2, "503 while it lasts")
+        peer.after = None
+        fault.healed(backend, LONGEST_PAUSE + 1)
+
+
+def assert_gone_in_time(backend):
+    """HEALTH_STOP_TIMEOUT, and what ThreadSanitizer takes for itself."""
+    began = time.monotonic()
+    assert backend.stop() == 0
+    assert time.monotonic() - began < (5 if SANITIZED else 3)
+
+
+@pytest.mark.parametrize("mode", ["hold", "drip", "cut"])
+def test_sigterm_while_the_network_is_bad(proxied, mode):
+    backend, proxy = proxied
+    proxy.mode = mode
+    wait_until(lambda: backend.ask().status == 503, 15, "503")
+    assert_gone_in_time(backend)
+
+
+@pytest.mark.parametrize("name", ["huge_row", "flood_of_notices_in_a_round", "flood_of_notices_while_connecting",
+                                  "copy_out", "http_server"])
+def test_sigterm_while_the_server_is_hostile(start_backend, checks_file, directory, name):
+    peer_directory = os.path.join(directory, "pg")
+    with Saying(peer_directory, **HOSTILE[name]):
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory, PGSSLMODE="disable")
+        backend.wait_failing(("database", "malformed"))
+        assert_gone_in_time(backend)
+
+
+def test_real_servers_that_are_no_postgresql(start_backend, checks_file, directory, nginx):
+    """One that speaks HTTP says so with its first bytes. One that only speaks TLS hangs up without a word."""
+    def openssl(*argv):
+        subprocess.run(["openssl", *argv], check=True, capture_output=True, cwd=directory)
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", "-subj", "/CN=x")
+    port = free_port()
+    server = process.start(["openssl", "s_server", "-quiet", "-accept", f"127.0.0.1:{port}", "-key", "key", "-cert", "crt"],
+                           log=os.path.join(directory, "s_server.log"), cwd=directory)
+    try:
+        for mode in ("prefer", "disable", "require"):
+            for place, reached, reason in ((f"http-{mode}", nginx.port, "malformed"), (f"tls-{mode}", port, "unreachable")):
+                backend = start_backend(place=place, HEALTH_CHECKS=checks_file(ONE), PGHOST="127.0.0.1", PGPORT=reached,
+                                        PGSSLMODE=mode)
+                backend.wait_failing(("database", reason))
+    finally:
+        process.end(server)
 
 
 def test_a_server_that_accepts_and_says_nothing(start_backend, cluster, address, fault):
@@ -232,7 +291,8 @@ def test_a_stuck_name_resolution_is_stale(start_backend, cluster, fault, directo
     fault.injected()
     backend = start_backend(PGHOST="db.example", LD_PRELOAD=library)
     assert backend.document()["status"] == "starting"
-    fault.expect(backend, 6.5, ("database", "stale"))
+    backend.wait_failing(("database", "stale"), deadline_s=6.5)
+    fault.record("database stale", time.monotonic() - fault.began, 6.5)
     assert backend.ask("/api/health/live").status == 200
     assert speed_ms(backend) < 10
     assert backend.stop() == 0

@@ -111,7 +111,7 @@ class Saying(Peer):
 class Proxy(Peer):
     """Passes on to target (a directory with a PostgreSQL socket) until mode says otherwise:
 
-    pass; hold: takes and keeps everything, both ways; drip: one byte each 200 ms to the client; reset: closes with
+    pass; hold: takes and keeps everything, both ways; drip: one byte each 200 ms to the client; cut: closes with
     the first byte of each answer."""
 
     def __init__(self, directory, target):
@@ -148,7 +148,7 @@ class Proxy(Peer):
                     return
 
     def _to_client(self, client, data):
-        if self.mode == "reset":
+        if self.mode == "cut":
             client.sendall(data[:1])
             return False
         if self.mode == "drip":
@@ -159,3 +159,63 @@ class Proxy(Peer):
             return True
         client.sendall(data)
         return True
+
+
+class Resetting:
+    """A port of 127.0.0.1 that leads to target (a directory with a PostgreSQL socket). From the time on when `after` is
+    set, that many bytes of each answer pass, then the client's connection is reset, as by a firewall."""
+
+    def __init__(self, target):
+        self.target = os.path.join(target, ".s.PGSQL.5432")
+        self.after = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._closing = threading.Event()
+        self._threads = []
+        self._start(self._accept)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _start(self, target, *args):
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._start(self._serve, client)
+
+    def _serve(self, client):
+        with client, socket.socket(socket.AF_UNIX) as server:
+            try:
+                server.connect(self.target)
+                self._pump(client, server)
+            except OSError:
+                pass
+
+    def _pump(self, client, server):
+        while not self._closing.is_set():
+            for source in select.select([client, server], [], [], 0.02)[0]:
+                data = source.recv(65536)
+                if not data:
+                    return
+                if source is client:
+                    server.sendall(data)
+                    continue
+                client.sendall(data[:self.after])
+                if self.after is not None:
+                    # socket(7): a close with this drops what is not sent and resets.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    return
