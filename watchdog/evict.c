@@ -10,6 +10,9 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+/* A server may have more processes than are listed at once, and fork while it is looked at. */
+#define ROUNDS_MAX 4
+
 struct eviction {
     const struct watch_listener *listener;
     const struct unit_status *unit;
@@ -71,12 +74,10 @@ static void wait_gone(struct eviction *e, int64_t wait_ms)
     }
 }
 
-bool evict_run(const struct watch_listener *listener, const struct unit_status *unit,
-               const struct rogue_list *rogues, struct error *err)
+static void evict(const struct watch_listener *listener, const struct unit_status *unit,
+                  const struct rogue_list *rogues)
 {
     struct eviction e = {.listener = listener, .unit = unit, .rogues = rogues};
-    struct rogue_list left;
-    char who[200];
     for (size_t i = 0; i < rogues->count; i++) {
         const struct rogue *rogue = &rogues->items[i];
         e.fds[i] =
@@ -88,9 +89,31 @@ bool evict_run(const struct watch_listener *listener, const struct unit_status *
     wait_gone(&e, EVICT_KILL_MS);
     for (size_t i = 0; i < rogues->count; i++)
         forget(&e.fds[i]);
-    rogue_find(listener, unit, &left);
-    if (left.count == 0)
-        return true;
+}
+
+static bool has_new(const struct rogue_list *list, const struct rogue_list *before)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (evict_may(&list->items[i]) && !is_in(before, &list->items[i]))
+            return true;
+    return false;
+}
+
+bool evict_run(const struct watch_listener *listener, const struct unit_status *unit,
+               const struct rogue_list *rogues, struct error *err)
+{
+    struct rogue_list before = *rogues;
+    struct rogue_list left;
+    char who[200];
+    for (int rounds = 0; rounds < ROUNDS_MAX; rounds++) {
+        evict(listener, unit, &before);
+        rogue_find(listener, unit, &left);
+        if (left.count == 0)
+            return true;
+        if (!has_new(&left, &before))
+            break;
+        before = left;
+    }
     rogue_describe(&left.items[0], who, sizeof who);
     error_set(err, "the listener is still held by %s", who);
     return false;

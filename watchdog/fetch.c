@@ -247,6 +247,14 @@ static void describe(struct request *r, CURLcode code, long os_errno)
             *out = '?';
 }
 
+static bool is_unconnected(const struct request *r)
+{
+    curl_off_t connected_us = 0;
+    CURLINFO when = is_over_tls(r) ? CURLINFO_APPCONNECT_TIME_T : CURLINFO_CONNECT_TIME_T;
+    return r->easy != NULL && curl_easy_getinfo(r->easy, when, &connected_us) == CURLE_OK &&
+           connected_us == 0;
+}
+
 static void finish(struct run *run, struct request *r, CURLcode code)
 {
     long status = 0;
@@ -262,6 +270,7 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     r->result.redirects = (int)redirects;
     r->result.time_us = (now_ns - r->started_ns) / NS_PER_US;
     r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
+    r->result.unconnected = r->result.outcome == FETCH_TIMEOUT && is_unconnected(r);
     describe(r, code, os_errno);
     enum fetch_next next = run->done(run->context, r->route, &r->result);
     release(run, r);

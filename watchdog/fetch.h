@@ -37,6 +37,7 @@ struct fetch_result {
     int redirects;    /* followed */
     bool from_nginx;  /* header "X-Health-Source: nginx": the proxy says so itself */
     bool body_cut;    /* the body was longer */
+    bool unconnected; /* FETCH_TIMEOUT: there was no connection yet, or TLS was not agreed upon */
     int64_t time_us;  /* of this request */
     struct buf body;  /* valid during fetch_done_fn */
     char detail[128]; /* printable words for FETCH_REFUSED and after; "" when there are none */

@@ -50,7 +50,8 @@ static enum judge_life dead_unless_redirected(const struct fetch_result *result)
     return result->redirects > 0 ? JUDGE_LIFE_OPEN : JUDGE_DEAD;
 }
 
-/* The proxy's word comes first: accepted codes do not make a dead backend a living one. */
+/* The proxy's word comes first: accepted codes do not make a dead backend a living one, and what nginx may
+ * have said by itself is no sign of life. */
 static void judge_answer(const struct watch_route *route, const struct fetch_result *result,
                          struct judgement *out)
 {
@@ -59,9 +60,11 @@ static void judge_answer(const struct watch_route *route, const struct fetch_res
         set(out, JUDGE_ERROR, dead, "%d, the proxy reaches no backend", result->code);
     else if (result->from_nginx && result->code >= 500)
         set(out, JUDGE_ERROR, dead, "%d from nginx, not from the backend", result->code);
-    else if (value_codes_contain(&route->codes, result->code))
+    else if (value_codes_contain(&route->codes, result->code)) {
         judge_body(route, result, out);
-    else if (result->code == CODE_LIMITED)
+        if (result->from_nginx || result->code == CODE_LIMITED)
+            out->life = JUDGE_LIFE_OPEN;
+    } else if (result->code == CODE_LIMITED)
         set(out, JUDGE_LIMITED, JUDGE_LIFE_OPEN, "%d, asked too often", result->code);
     else
         set(out, JUDGE_ERROR, result->from_nginx ? JUDGE_LIFE_OPEN : JUDGE_ALIVE,
@@ -74,7 +77,10 @@ static void judge_failure(const struct watch_route *route, const struct fetch_re
     enum judge_life dead = dead_unless_redirected(result);
     switch (result->outcome) {
     case FETCH_TIMEOUT:
-        set(out, JUDGE_TIMEOUT, dead, "no whole answer within %lld ms", (long long)route->timeout_ms);
+        if (result->unconnected)
+            set(out, JUDGE_TIMEOUT, dead, "no connection within %lld ms", (long long)result->time_us / 1000);
+        else
+            set(out, JUDGE_TIMEOUT, dead, "no whole answer within %lld ms", (long long)route->timeout_ms);
         return;
     case FETCH_REFUSED:
     case FETCH_FULL: set(out, JUDGE_TIMEOUT, dead, "refused: %s", result->detail); return;

@@ -96,12 +96,15 @@ static void find_rogues(struct patrol *p)
     if (!p->unit_known || p->watch->socket.len == 0)
         return;
     rogue_find(&p->watch->socket, &p->unit, &p->rogues);
-    for (size_t i = 0; i < p->rogues.count; i++) {
+    if (p->rogues.count > 0)
+        raise_level(p, JUDGE_CRITICAL);
+    for (size_t i = 0; i < p->rogues.count && i < ROGUES_TOLD; i++) {
         rogue_describe(&p->rogues.items[i], who, sizeof who);
         report_note(&p->report, "rogue", "%s is held by a process that is not of %s: %s", p->watch->listener,
                     p->watch->unit, who);
-        raise_level(p, JUDGE_CRITICAL);
     }
+    if (p->rogues.count > ROGUES_TOLD)
+        report_note(&p->report, "rogue", "and by %zu more", p->rogues.count - ROGUES_TOLD);
     if (p->rogues.count == 0 && p->rogues.unseen)
         report_note(&p->report, "rogue", "cannot tell who holds %s: this user may not see it",
                     p->watch->listener);

@@ -188,12 +188,13 @@ static enum policy_step next_restarting(struct policy_progress *p, int64_t now_m
     return POLICY_RESTART_IT;
 }
 
-/* Ended by the kill for good although systemd would have restarted it: somebody's stop came between two
- * looks. */
+/* Ended although systemd would have restarted it: somebody's stop came between two looks. One that has failed
+ * did so by the kill, else its end is its own. */
 static bool was_stopped(const struct policy_progress *p, const struct unit_status *unit)
 {
+    bool by_the_kill = !p->has_seen_new && !p->restarted && strcmp(unit->result, "signal") == 0;
     return p->old_pid != 0 && p->starts == 0 && unit->restarts_itself &&
-           strcmp(unit->result, "start-limit-hit") != 0;
+           (unit->state == UNIT_INACTIVE || by_the_kill);
 }
 
 static enum policy_step next_ended(struct policy_progress *p, const struct unit_status *unit, int64_t now_ms)
@@ -216,8 +217,10 @@ enum policy_step policy_next(struct policy_progress *progress, const struct unit
     if (unit->state == UNIT_RESTARTING && progress->last_state != UNIT_RESTARTING)
         progress->restarting_since_ms = now_ms;
     progress->last_state = unit->state;
-    if (unit->state == UNIT_RUNNING || unit->state == UNIT_STARTING)
+    if (unit->state == UNIT_RUNNING || unit->state == UNIT_STARTING) {
         progress->restart_pending = progress->foreign_stop = false;
+        progress->has_seen_new |= unit->main_pid != 0 && unit->main_pid != progress->old_pid;
+    }
     switch (unit->state) {
     case UNIT_RUNNING: return next_running(progress, unit, now_ms);
     case UNIT_STOPPING: return next_stopping(progress, unit, now_ms);

@@ -68,6 +68,7 @@ struct policy_progress {
     bool restart_pending; /* ours, not yet seen to begin */
     bool foreign_stop;    /* somebody else stops or restarts it */
     bool killed_late;
+    bool has_seen_new; /* a main process that came after the kill */
     enum unit_state last_state;
 };
 

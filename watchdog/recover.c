@@ -75,11 +75,21 @@ static bool start(struct procedure *p)
 
 static void tell_rogues(struct procedure *p)
 {
+    size_t told = 0;
+    size_t more = 0;
     for (size_t i = 0; i < p->facts->rogues->count; i++) {
         const struct rogue *rogue = &p->facts->rogues->items[i];
-        if (evict_may(rogue))
-            tell(p, "evict pid %d", (int)rogue->holder.pid);
+        if (!evict_may(rogue))
+            continue;
+        if (told == ROGUES_TOLD) {
+            more++;
+            continue;
+        }
+        tell(p, "evict pid %d", (int)rogue->holder.pid);
+        told++;
     }
+    if (more > 0)
+        tell(p, "and %zu more", more);
 }
 
 /* False: it makes no sense to go on. */

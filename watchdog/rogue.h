@@ -10,7 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define ROGUE_MAX 16
+#define ROGUE_MAX HOLDER_MAX
+
+/* So many are named one by one in a report, the rest by their number. */
+#define ROGUES_TOLD 5
 
 struct rogue {
     struct holder holder;

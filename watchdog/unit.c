@@ -8,10 +8,11 @@
 #include <string.h>
 #include <time.h>
 
-static const char properties[] = "--property=Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
-                                 "NeedDaemonReload,ControlGroup,Slice,"
-                                 "Restart,Job,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,"
-                                 "InactiveExitTimestampMonotonic";
+static const char properties[] =
+    "--property=Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
+    "NeedDaemonReload,ControlGroup,Slice,"
+    "Restart,RestartPreventExitStatus,Job,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,"
+    "InactiveExitTimestampMonotonic";
 
 /* The value of a line "NAME=value"; false when it is missing or does not fit. */
 static bool get(const char *text, const char *name, char *out, size_t out_size)
@@ -72,10 +73,13 @@ static enum unit_state parse_state(const char *active, const char *sub)
     return UNIT_ODD;
 }
 
-/* The table of Restart= in systemd.service(5), column "unclean signal". */
-static bool restarts_after_kill(const char *restart)
+/* The table of Restart= in systemd.service(5), column "unclean signal"; prevent: RestartPreventExitStatus=,
+ * in which signals have their names without SIG. */
+static bool restarts_after_kill(const char *restart, const char *prevent)
 {
     static const char *const words[] = {"always", "on-failure", "on-abnormal", "on-abort"};
+    if (strstr(prevent, "KILL") != NULL)
+        return false;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(restart, words[i]) == 0)
             return true;
@@ -104,6 +108,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
     char load[32];
     char reload[8] = "no";
     char restart[32] = "no";
+    char prevent[256] = "";
     int64_t pid = 0;
     int64_t job = 0;
     const char *bad = NULL;
@@ -136,7 +141,8 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
         out->slice[0] = '\0';
     (void)!get(text, "NeedDaemonReload", reload, sizeof reload);
     (void)!get(text, "Restart", restart, sizeof restart);
-    out->restarts_itself = restarts_after_kill(restart);
+    (void)!get(text, "RestartPreventExitStatus", prevent, sizeof prevent);
+    out->restarts_itself = restarts_after_kill(restart, prevent);
     out->load = parse_load(load);
     out->state = parse_state(out->active, out->sub);
     out->main_pid = (pid_t)pid;

@@ -41,7 +41,7 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         /* rate limits are soft; the proxy says nothing of the backend with them */
         {"200", {.code = 429}, JUDGE_LIMITED, JUDGE_LIFE_OPEN, false},
         {"200", {.code = 429, .from_nginx = true}, JUDGE_LIMITED, JUDGE_LIFE_OPEN, false},
-        {"200,429", {.code = 429}, JUDGE_OK, JUDGE_ALIVE, false},
+        {"200,429", {.code = 429}, JUDGE_OK, JUDGE_LIFE_OPEN, false},
         /* a backend that says 503 itself lives */
         {"200", {.code = 503}, JUDGE_ERROR, JUDGE_ALIVE, false},
         {"200,503", {.code = 503}, JUDGE_OK, JUDGE_ALIVE, false},
@@ -51,7 +51,7 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         {"200", {.code = 502}, JUDGE_ERROR, JUDGE_DEAD, true},
         {"200-599", {.code = 504}, JUDGE_ERROR, JUDGE_DEAD, true},
         {"200", {.code = 403, .from_nginx = true}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
-        {"200-499", {.code = 403, .from_nginx = true}, JUDGE_OK, JUDGE_ALIVE, false},
+        {"200-499", {.code = 403, .from_nginx = true}, JUDGE_OK, JUDGE_LIFE_OPEN, false},
         /* no answer */
         {"200", {.outcome = FETCH_TIMEOUT}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
         {"200", {.outcome = FETCH_TIMEOUT, .code = 200}, JUDGE_TIMEOUT, JUDGE_DEAD, true},

@@ -241,9 +241,9 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
 
 /* A recovery as a row of states: a letter for each look, and the steps that must follow.
  * r running with the old pid, n with a new one, s stopping, j stopping with a job, a auto-restart, t
- * starting, f failed, x failed although it restarts itself, l the same at its start limit, i inactive, q
- * inactive with a queued job; the looks are step_ms apart. w wait, A ask, K kill all, S start, R restart, M
- * kill main, G give up, L leave. */
+ * starting, f failed; x failed by a signal although it restarts itself, e by its own exit code, l at its
+ * start limit, o inactive; i inactive, q inactive with a queued job; the looks are step_ms apart. w wait, A
+ * ask, K kill all, S start, R restart, M kill main, G give up, L leave. */
 static void expect_steps(struct policy_progress progress, int64_t step_ms, const char *looks,
                          const char *expected)
 {
@@ -268,8 +268,25 @@ static void expect_steps(struct policy_progress progress, int64_t step_ms, const
         case 's': unit.state = UNIT_STOPPING; break;
         case 'a': unit.state = UNIT_RESTARTING; break;
         case 't': unit.state = UNIT_STARTING; break;
-        case 'l': snprintf(unit.result, sizeof unit.result, "start-limit-hit"); /* fall through */
-        case 'x': unit.restarts_itself = true;                                  /* fall through */
+        case 'l':
+            snprintf(unit.result, sizeof unit.result, "start-limit-hit");
+            unit.restarts_itself = true;
+            unit.state = UNIT_FAILED;
+            break;
+        case 'o':
+            unit.restarts_itself = true;
+            unit.state = UNIT_INACTIVE;
+            break;
+        case 'e':
+            snprintf(unit.result, sizeof unit.result, "exit-code");
+            unit.restarts_itself = true;
+            unit.state = UNIT_FAILED;
+            break;
+        case 'x':
+            snprintf(unit.result, sizeof unit.result, "signal");
+            unit.restarts_itself = true;
+            unit.state = UNIT_FAILED;
+            break;
         case 'f': unit.state = UNIT_FAILED; break;
         case 'q': unit.has_job = true; /* fall through */
         default: unit.state = UNIT_INACTIVE; break;
@@ -300,15 +317,30 @@ static void somebody_else_s_order_meanwhile_is_respected(void **state)
 {
     (void)state;
     const struct policy_progress killed = {.old_pid = 10};
-    expect_steps(killed, 600, "nji", "AwL");             /* stopped */
-    expect_steps(killed, 1000, "njjjji", "AwwwwL");      /* takes its time: not killed */
-    expect_steps(killed, 600, "njf", "AwL");             /* our kill has made it a failed one */
-    expect_steps(killed, 100, "rx", "wL");               /* between two looks */
-    expect_steps(killed, 100, "rltn", "wSwA");           /* systemd has given up, nobody has stopped it */
+    expect_steps(killed, 600, "nji", "AwL");        /* stopped */
+    expect_steps(killed, 1000, "njjjji", "AwwwwL"); /* takes its time: not killed */
+    expect_steps(killed, 600, "njf", "AwL");        /* our kill has made it a failed one */
+    expect_steps(killed, 100, "rx", "wL");          /* between two looks */
+    expect_steps(killed, 100, "rltn", "wSwA");      /* systemd has given up, nobody has stopped it */
+    expect_steps(killed, 100, "ro", "wL");          /* the same, and it has ended well */
+    expect_steps(killed, 100, "no", "AL");
     expect_steps(killed, 600, "njqtn", "AwwwA");         /* restarted */
     expect_steps(killed, 600, "njtni", "AwwAS");         /* an end after that is its own */
     expect_steps(killed, 600, "aaajjjjjn", "wwRwwwwKA"); /* the job of our own restart */
     expect_steps(killed, 600, "aaajqtjjjjji", "wwRwwwwwwwwL");
+}
+
+/* Restart=on-abnormal, on-abort: after the kill systemd starts it, after an exit code of its own it does not.
+ */
+static void what_ends_by_itself_after_the_kill_was_not_stopped_by_somebody(void **state)
+{
+    (void)state;
+    const struct policy_progress killed = {.old_pid = 10};
+    expect_steps(killed, 600, "rne", "wAS");
+    expect_steps(killed, 600, "re", "wS"); /* it came and went between two looks */
+    expect_steps(killed, 600, "rnx", "wAS");
+    expect_steps(killed, 600, "aaax", "wwRS");
+    expect_steps(killed, 600, "reeee", "wSwSw");
 }
 
 static void after_an_eviction_the_unit_gets_its_chance(void **state)
@@ -337,6 +369,7 @@ int main(void)
         cmocka_unit_test(only_a_certain_rogue_that_is_nobody_s_service_is_evicted),
         cmocka_unit_test(a_recovery_goes_step_by_step),
         cmocka_unit_test(somebody_else_s_order_meanwhile_is_respected),
+        cmocka_unit_test(what_ends_by_itself_after_the_kill_was_not_stopped_by_somebody),
         cmocka_unit_test(after_an_eviction_the_unit_gets_its_chance),
     };
     return cmocka_run_group_tests_name("watch_policy", tests, NULL, NULL);

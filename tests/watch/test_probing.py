@@ -1,5 +1,7 @@
 """Probing: real servers that answer, hang, drip, flood, redirect, reset; each costs no more than its deadline."""
+import contextlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -158,12 +160,28 @@ def test_a_refused_port(dog):
     assert done.lines[0].startswith("core /: refused: Connection refused (3 tries")
 
 
-def test_a_name_without_address_is_unknown(dog):
-    dog.write("http://no-such-host.invalid", "core /", timeout="5s", connect_timeout="5s")
+def test_a_name_without_address_is_unknown(dog, systemctl):
+    dog.write("http://no-such-host.invalid", "core /", unit="site", timeout="5s", connect_timeout="5s")
     done = dog.run()
     assert done.code == 3, done
     assert "core /: name resolution: " in done.out
+    assert systemctl.orders() == []
     assert done.summary == "0 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error, 1 unknown"
+
+
+def test_a_connection_that_is_not_made_ends_at_its_own_limit(dog):
+    """The queue of the listener is full: the kernel drops what comes."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        dog.write(f"http://127.0.0.1:{listener.getsockname()[1]}", "core /", connect_timeout="300ms", timeout="20s")
+        done = dog.run()
+    assert done.code == 2
+    assert re.match(r"core /: no connection within 3\d\d ms \(3 tries", done.lines[0]), done
+    assert done.seconds < 15
 
 
 def test_a_resolver_that_is_silent_is_unknown_and_does_not_hold_up_the_run(dog, directory):

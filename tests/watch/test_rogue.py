@@ -106,7 +106,7 @@ def test_a_rogue_is_named_and_left_alone_by_default(dog, systemctl, start_rogue,
     assert [entry["pid"] for entry in document["rogues"]] == [rogue.pid]
 
 
-@pytest.mark.parametrize("manner,workers", [("polite", 0), ("deaf", 0), ("polite", 2), ("deaf", 2)])
+@pytest.mark.parametrize("manner,workers", [("polite", 0), ("deaf", 0), ("polite", 2), ("deaf", 2), ("polite", 80)])
 def test_a_rogue_is_evicted_and_the_unit_comes_back(dog, systemctl, start_rogue, start_site, address, manner, workers):
     base_url, listener, at = address
     rogue = start_rogue(at, manner, workers)
@@ -128,6 +128,7 @@ def test_a_rogue_is_evicted_and_the_unit_comes_back(dog, systemctl, start_rogue,
     assert done.code == 1, done
     assert rogue.wait(10) == (-signal.SIGTERM if manner == "polite" else -signal.SIGKILL)
     assert f"evict pid {rogue.pid}" in done.out
+    assert (workers < 5) == ("more" not in done.out), "a few are named, the others counted"
     assert "site.service runs as pid 4243 and answers" in done.out
     assert systemctl.orders() == ["restart"]
     assert done.seconds < 10
