@@ -43,9 +43,30 @@ def test_while_draining_503_but_alive_then_gone(start_backend):
     backend = start_backend(HEALTH_DRAIN="1s")
     backend.wait_status("healthy")
     backend.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
     document = backend.wait_status("draining", 3)
     assert document["failing"] == [{"check": "process", "reason": "draining"}]
     assert backend.ask("/api/health/live").status == 200
+    assert backend.process.wait(5) == 0
+    assert 1 <= time.monotonic() - began < 1 + 1 + SLACK_S
+
+
+@pytest.mark.parametrize("drain", ["0s", "500ms"])
+def test_requests_in_hand_are_finished(start_backend, drain):
+    """One that is whole when the stop comes, and one of which half is here."""
+    backend = start_backend(HEALTH_DRAIN=drain)
+    backend.wait_status("healthy")
+    bytes_of_one = request("/api/health/live")
+    with Connection(backend.address) as whole, Connection(backend.address) as half:
+        assert whole.ask().status == half.ask().status == 200
+        backend.process.send_signal(signal.SIGSTOP)
+        whole.send(bytes_of_one)
+        half.send(bytes_of_one[:20])
+        backend.process.send_signal(signal.SIGTERM)
+        backend.process.send_signal(signal.SIGCONT)
+        assert whole.receive().status == 200
+        half.send(bytes_of_one[20:])
+        assert half.receive().status == 200
     assert backend.process.wait(5) == 0
 
 
