@@ -122,36 +122,67 @@ def test_a_backend_that_accepts_and_hangs_on_every_route(site):
     assert answers(site) and site.main_pid("site.service") not in (0, before)
 
 
-@pytest.mark.parametrize("evict", [False, True])
-def test_a_rogue_on_the_port_with_the_unit_in_a_restart_loop(site, evict):
-    site.run("systemctl", "stop", "site.service")
-    rogue = subprocess.Popen(site.command("/usr/bin/python3", f"{SOURCE}/tests/system/site.py", "8000", "/run/none"))
+def run_the_unit(machine, conf):
+    """One run of health-watch.service as installed, with another file: what systemctl says, for which a warning is a success,
+    and the journal."""
+    with open(machine.path(CONF), encoding="utf-8") as file:
+        shipped = file.read()
+    machine.write(CONF, conf)
     try:
-        wait_until(lambda: answers(site), 20, "the rogue answers")
+        done = machine.run("systemctl", "start", "health-watch.service", check=False, timeout_s=120)
+    finally:
+        machine.write(CONF, shipped)
+    return done.returncode, machine.journal("health-watch.service")
+
+
+@contextlib.contextmanager
+def rogue(machine):
+    """Another user's server on the port; its process here, and its pid in the machine."""
+    process = subprocess.Popen(machine.command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3",
+                                               f"{SOURCE}/tests/system/site.py", "8000", "/run/none"))
+    try:
+        wait_until(lambda: answers(machine), 20, "the rogue answers")
+        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+            child = int(file.read().split()[0])
+        with open(f"/proc/{child}/status", encoding="utf-8") as file:
+            inside = int(file.read().split("NSpid:")[1].splitlines()[0].split()[-1])
+        yield process, inside
+    finally:
+        if process.poll() is None:
+            os.kill(child, signal.SIGKILL)
+            process.wait(10)
+
+
+@pytest.fixture
+def in_restart_loop(site):
+    """The port is a rogue's; the site, its process and the rogue's pid as the machine sees it."""
+    site.run("systemctl", "stop", "site.service")
+    with rogue(site) as (process, pid):
         site.run("systemctl", "start", "site.service")
         wait_until(lambda: int(site.show("site.service", "NRestarts")["NRestarts"]) >= 1, 20, "the restart loop")
-        with open(f"/proc/{rogue.pid}/task/{rogue.pid}/children", encoding="ascii") as file:
-            inside = int(open(f"/proc/{file.read().split()[0]}/status", encoding="utf-8").read()
-                         .split("NSpid:")[1].splitlines()[0].split()[-1])
-        began = time.monotonic()
-        code, text = watch(site, conf=OWN_SITE + "core / liveness\n" + ("evict_rogue yes\n" if evict else ""))
-        took = time.monotonic() - began
-        assert f"pid {inside} (user root)" in text and "site.py 8000" in text
-        if evict:
-            assert code == 1, text
-            assert took < 10
-            assert rogue.wait(10) is not None
-            assert site.show("site.service", "ActiveState")["ActiveState"] == "active"
-            assert answers(site)
-        else:
-            assert code == 2, text
-            assert rogue.poll() is None
-    finally:
-        if rogue.poll() is None:
-            with open(f"/proc/{rogue.pid}/task/{rogue.pid}/children", encoding="ascii") as file:
-                for pid in file.read().split():
-                    os.kill(int(pid), signal.SIGKILL)
-            rogue.wait(10)
+        yield site, process, pid
+
+
+def test_a_rogue_on_the_port_with_the_unit_in_a_restart_loop(in_restart_loop):
+    site, process, pid = in_restart_loop
+    code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
+    assert code == 2, text
+    assert f"pid {pid} (user nobody)" in text and "site.py 8000" in text
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("run,expected", [(lambda machine, conf: watch(machine, conf=conf), 1), (run_the_unit, 0)],
+                         ids=["by hand", "by the unit as installed"])
+def test_a_rogue_on_the_port_is_evicted(in_restart_loop, run, expected):
+    site, process, pid = in_restart_loop
+    began = time.monotonic()
+    code, text = run(site, OWN_SITE + "core / liveness\nevict_rogue yes\n")
+    assert time.monotonic() - began < 10
+    assert code == expected, text
+    assert f"pid {pid} (user nobody)" in text and "site.py 8000" in text
+    assert process.wait(10) is not None
+    assert site.show("site.service", "ActiveState")["ActiveState"] == "active"
+    assert answers(site)
 
 
 def test_after_130_rapid_requests_429_is_soft(guarded):
