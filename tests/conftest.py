@@ -1,4 +1,5 @@
 """Fixtures: one PostgreSQL per session for tests that leave it as it was, one of its own for those that hurt it."""
+import fcntl
 import os
 import shutil
 import sys
@@ -20,6 +21,21 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def pytest_configure(config):
+    """A directory for what is made once and copied by every process of a parallel run."""
+    if hasattr(config, "workerinput"):
+        config.shared = config.workerinput["shared"]
+    else:
+        config.shared = tempfile.mkdtemp(prefix="health-shared-", dir="/tmp")
+        os.chmod(config.shared, 0o755)
+        config.add_cleanup(lambda: shutil.rmtree(config.shared, ignore_errors=True))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["shared"] = node.config.shared
+
+
 @pytest.fixture(scope="session")
 def base():
     """A short directory that every user may enter: a Unix socket's path has at most 107 bytes."""
@@ -30,28 +46,43 @@ def base():
 
 
 @pytest.fixture(scope="session")
-def cluster(base):
+def make_template(pytestconfig):
+    """Makes a stopped server with the schema and the role, filled by `fill`; the first that asks makes it, all copy it."""
+    def make(name, fill):
+        server = Cluster(os.path.join(pytestconfig.shared, name))
+        with open(server.directory + ".lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(server.directory):
+                try:
+                    server.create()
+                    fill(server)
+                    server.stop("fast")
+                except BaseException:
+                    server.destroy()
+                    raise
+        return server
+    return make
+
+
+@pytest.fixture(scope="session")
+def cluster(make_template, base):
     """A server with the schema, the role and the full sample; tests put back what they change."""
-    server = Cluster(os.path.join(base, "pg"))
-    server.create()
-    server.load("sample.sql")
+    server = make_template("sampled", lambda server: server.load("sample.sql")).copy_to(os.path.join(base, "pg"))
+    server.start()
     yield server
     server.destroy()
 
 
 @pytest.fixture(scope="session")
-def template(base):
+def template(make_template):
     """A stopped server with the schema, the role and a few rows, to be copied."""
-    server = Cluster(os.path.join(base, "template"))
-    server.create()
-    server.execute("INSERT INTO entities (kind, name) SELECT 'gene', n::text FROM generate_series(1, 5000) n;"
-                   "INSERT INTO edges SELECT n, n + 1, 'binds', 0.5 FROM generate_series(1, 4999) n;"
-                   "INSERT INTO hypotheses (entity_id, title) SELECT n, 'h' FROM generate_series(1, 300) n;"
-                   "INSERT INTO analyses (hypothesis_id, method) SELECT n, 'm' FROM generate_series(1, 200) n;"
-                   "INSERT INTO debates (analysis_id, position, argument)"
-                   "  SELECT n, 'for', repeat('x', 500) FROM generate_series(1, 200) n; ANALYZE")
-    server.stop("fast")
-    return server
+    return make_template("small", lambda server: server.execute(
+        "INSERT INTO entities (kind, name) SELECT 'gene', n::text FROM generate_series(1, 5000) n;"
+        "INSERT INTO edges SELECT n, n + 1, 'binds', 0.5 FROM generate_series(1, 4999) n;"
+        "INSERT INTO hypotheses (entity_id, title) SELECT n, 'h' FROM generate_series(1, 300) n;"
+        "INSERT INTO analyses (hypothesis_id, method) SELECT n, 'm' FROM generate_series(1, 200) n;"
+        "INSERT INTO debates (analysis_id, position, argument)"
+        "  SELECT n, 'for', repeat('x', 500) FROM generate_series(1, 200) n; ANALYZE"))
 
 
 @pytest.fixture
