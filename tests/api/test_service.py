@@ -49,8 +49,9 @@ def manager(directory):
 
 
 def test_the_manager_hears_ready_status_and_stopping(start_backend, manager):
-    backend = start_backend(NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="5000000")
+    backend = start_backend(wait=False, NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="5000000")
     manager.wait_for("READY=1")
+    assert backend.ask().status == 200  # at once: no retry, nothing to wait for
     manager.wait_for("STATUS=healthy")
     manager.wait_for("WATCHDOG=1")
     assert not manager.has("STOPPING=1")
