@@ -22,6 +22,7 @@ SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrl
 ALTER ROLE health_api CONNECTION LIMIT 10;
 
 \if :{?password}
+  SET password_encryption = 'scram-sha-256'; -- PostgreSQL 13 and older would keep it as md5
   ALTER ROLE health_api PASSWORD :'password';
 \endif
 

@@ -20,7 +20,8 @@ def healthy(start_backend, own_cluster):
 
 
 @pytest.mark.parametrize("change, back", [
-    ("ALTER ROLE health_api PASSWORD 'other'", "ALTER ROLE health_api PASSWORD 'a secret that no answer may show'"),
+    ("ALTER ROLE health_api PASSWORD 'other'",
+     "SET password_encryption = 'scram-sha-256'; ALTER ROLE health_api PASSWORD 'a secret that no answer may show'"),
     ("ALTER ROLE health_api NOLOGIN", "ALTER ROLE health_api LOGIN"),
     ("REVOKE CONNECT ON DATABASE knowledge FROM PUBLIC, health_api",
      "GRANT CONNECT ON DATABASE knowledge TO health_api"),

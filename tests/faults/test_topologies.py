@@ -107,7 +107,7 @@ def settings_in(**where):
                                   **where)
     connection.autocommit = True
     cursor = connection.cursor()
-    cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in SETTINGS) + ", pg_backend_pid()")
+    cursor.execute("SELECT " + ", ".join(f"current_setting('{name}', true)" for name in SETTINGS) + ", pg_backend_pid()")
     *values, pid = cursor.fetchone()
     connection.close()
     return dict(zip(SETTINGS, values)), pid

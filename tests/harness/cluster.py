@@ -25,7 +25,7 @@ log_line_prefix = '%t [%p] %a '
 
 
 def _bin(name):
-    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"))
+    found = sorted(glob.glob(f"/usr/lib/postgresql/{os.environ.get('TEST_POSTGRES', '*')}/bin/{name}"))
     return found[-1] if found else shutil.which(name)
 
 
@@ -62,6 +62,10 @@ class Cluster:
         with open(os.path.join(other.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
             conf.write(f"unix_socket_directories = '{directory}'\n")
         return other
+
+    @property
+    def major_version(self):
+        return self.execute("SELECT current_setting('server_version_num')::int / 10000", "postgres")[0][0]
 
     def load(self, name, *options):
         """Runs a file of sql/ in psql as the superuser."""
