@@ -26,7 +26,6 @@ struct patrol {
     struct survey second; /* after a recovery */
     struct unit_status unit;
     bool unit_known;
-    bool cannot_guard; /* no such unit, or no systemd: a configuration error whatever the routes say */
     struct rogue_list rogues;
     struct recovery recovery;
     struct report report;
@@ -79,10 +78,10 @@ static void ask_systemd(struct patrol *p)
         return;
     enum unit_answer answer = unit_show(p->watch->unit, &p->unit, &err);
     p->unit_known = answer == UNIT_OK && (p->unit.load == UNIT_LOADED || p->unit.load == UNIT_MASKED);
-    p->cannot_guard = answer == UNIT_NO_SYSTEMD || (answer == UNIT_OK && !p->unit_known);
+    if (!p->unit_known)
+        raise_level(p, JUDGE_NO_IDEA);
     if (answer != UNIT_OK) {
         report_note(&p->report, "unit", "cannot ask systemd for %s: %s", p->watch->unit, err.text);
-        raise_level(p, JUDGE_NO_IDEA);
     } else if (!p->unit_known) {
         report_note(&p->report, "unit", "%s %s", p->watch->unit,
                     p->unit.load == UNIT_NOT_FOUND ? "does not exist: no such unit"
@@ -207,8 +206,6 @@ static void finish_report(struct patrol *p, struct buf *out)
     if (p->recovery.action == POLICY_EVICT && p->recovery.ok)
         report->level =
             judge_worse(JUDGE_WARNING, judge_all(p->watch, report->survey->routes, &report->counts));
-    if (p->cannot_guard)
-        report->level = JUDGE_NO_IDEA;
     switch (p->options->format) {
     case PATROL_JSON: report_json(report, out); break;
     case PATROL_NAGIOS: report_nagios(report, out); break;

@@ -155,7 +155,7 @@ static enum unit_answer run(const char *const argv[], struct buf *out, struct er
 {
     switch (command_run(argv, UNIT_TIMEOUT_MS, out, err)) {
     case COMMAND_OK: return UNIT_OK;
-    case COMMAND_MISSING: return UNIT_NO_SYSTEMD;
+    case COMMAND_MISSING:
     case COMMAND_TIMEOUT: return UNIT_SILENT;
     case COMMAND_FAILED: break;
     }

@@ -50,9 +50,8 @@ struct unit_status {
 
 enum unit_answer {
     UNIT_OK,
-    UNIT_REFUSED,    /* systemd or systemctl said no, or said something strange */
-    UNIT_NO_SYSTEMD, /* there is no systemctl */
-    UNIT_SILENT,     /* no answer in time */
+    UNIT_REFUSED, /* systemd or systemctl said no, or said something strange */
+    UNIT_SILENT,  /* no answer in time, or there is no systemctl */
 };
 
 /* Text that "systemctl show" has printed, at a time of CLOCK_MONOTONIC in us -> status. Pure. False: a
