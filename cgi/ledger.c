@@ -15,12 +15,13 @@ struct entry {
     struct check_result result;
     int64_t every_ns;
     int64_t due_ns;
-    bool breaks_connection;
+    int64_t broke; /* which break of the connection it was; 0: its last answer was none */
 };
 
 struct ledger {
     int64_t fall;
     int64_t rise;
+    int64_t breaks; /* of the connection, so far */
     struct entry *entries;
     size_t count;
     struct database_result database;
@@ -44,7 +45,7 @@ struct ledger *ledger_new(int64_t fall, int64_t rise, const struct checks *check
     l->rise = rise;
     l->database.connect_us = -1;
     l->database.round_trip_us = -1;
-    ledger_set_checks(l, checks);
+    ledger_set_checks(l, &(struct checks){0}, checks);
     return l;
 }
 
@@ -56,20 +57,26 @@ void ledger_free(struct ledger *l)
     }
 }
 
-static const struct entry *find(const struct ledger *l, const char *name)
+/* What is known of a check that counts the same. */
+static const struct entry *find(const struct ledger *l, const struct checks *before,
+                                const struct check *check)
 {
-    for (size_t i = 0; i < l->count; i++)
-        if (strcmp(l->entries[i].result.name, name) == 0)
-            return &l->entries[i];
+    for (size_t i = 0; i < before->count; i++) {
+        const struct check *old = &before->items[i];
+        if (strcmp(old->name, check->name) == 0)
+            return strcmp(old->sql, check->sql) == 0 && old->min == check->min && old->max == check->max
+                       ? &l->entries[i]
+                       : NULL;
+    }
     return NULL;
 }
 
-void ledger_set_checks(struct ledger *l, const struct checks *checks)
+void ledger_set_checks(struct ledger *l, const struct checks *before, const struct checks *checks)
 {
     struct entry *entries = mem_calloc(checks->count, sizeof *entries);
     for (size_t i = 0; i < checks->count; i++) {
         const struct check *check = &checks->items[i];
-        const struct entry *known = find(l, check->name);
+        const struct entry *known = find(l, before, check);
         if (known != NULL)
             entries[i].result = known->result;
         snprintf(entries[i].result.name, sizeof entries[i].result.name, "%s", check->name);
@@ -89,13 +96,20 @@ static bool is_due(const struct entry *e, int64_t now_ns, int64_t interval_ns)
 size_t ledger_select_due(const struct ledger *l, int64_t now_ns, int64_t interval_ns, size_t *out)
 {
     size_t n = 0;
-    for (int breakers = 0; breakers <= 1; breakers++) {
-        for (size_t i = 0; i < l->count; i++)
-            if (l->entries[i].breaks_connection == (breakers == 1) &&
-                is_due(&l->entries[i], now_ns, interval_ns))
-                out[n++] = i;
+    for (size_t i = 0; i < l->count; i++) {
+        if (!is_due(&l->entries[i], now_ns, interval_ns))
+            continue;
+        size_t at = n++;
+        for (; at > 0 && l->entries[out[at - 1]].broke > l->entries[i].broke; at--)
+            out[at] = out[at - 1];
+        out[at] = i;
     }
     return n;
+}
+
+bool ledger_is_breaker(const struct ledger *l, size_t check)
+{
+    return l->entries[check].broke != 0;
 }
 
 void ledger_make_all_due(struct ledger *l)
@@ -114,25 +128,31 @@ void ledger_note_connected(struct ledger *l, const struct probe_facts *facts)
 void ledger_note_reconnect(struct ledger *l)
 {
     l->database.reconnects++;
-    l->round_counted = false;
 }
 
-void ledger_begin_round(struct ledger *l)
+void ledger_abandon_round(struct ledger *l)
 {
     l->round_counted = false;
+    ledger_make_all_due(l);
+}
+
+/* NULL: none does. */
+static const struct check_result *first_failing(const struct ledger *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        const struct check_result *r = &l->entries[i].result;
+        if (r->reason != REASON_NONE && r->severity == CHECK_FAIL)
+            return r;
+    }
+    return NULL;
 }
 
 static void set_cause(struct ledger *l)
 {
-    l->cause = l->database.reason;
-    snprintf(l->cause_check, sizeof l->cause_check, "%s", SNAPSHOT_DATABASE);
-    for (size_t i = 0; l->cause == REASON_NONE && i < l->count; i++) {
-        const struct check_result *r = &l->entries[i].result;
-        if (r->reason != REASON_NONE && r->severity == CHECK_FAIL) {
-            l->cause = r->reason;
-            snprintf(l->cause_check, sizeof l->cause_check, "%s", r->name);
-        }
-    }
+    const struct check_result *failing = first_failing(l);
+    bool is_check = l->database.reason == REASON_NONE && failing != NULL;
+    l->cause = is_check ? failing->reason : l->database.reason;
+    snprintf(l->cause_check, sizeof l->cause_check, "%s", is_check ? failing->name : SNAPSHOT_DATABASE);
 }
 
 /* Counts one probe. The first ever decides alone: there is no status yet that it could flip. */
@@ -180,7 +200,7 @@ bool ledger_take_outcome(struct ledger *l, size_t check, const struct probe_outc
         r->last_ok_wall_ms = r->checked_wall_ms;
     }
     e->due_ns = now_ns + e->every_ns;
-    e->breaks_connection = outcome->broke_connection;
+    e->broke = outcome->broke_connection ? ++l->breaks : 0;
     l->database.reason = REASON_NONE; /* it answers */
     if (!passed && r->severity == CHECK_FAIL && !l->round_counted) {
         l->round_counted = true;
@@ -202,7 +222,9 @@ void ledger_finish_round(struct ledger *l, const struct probe_facts *facts)
     l->database.in_recovery = facts->in_recovery;
     l->summary_failures = 0;
     if (!l->round_counted)
-        count_probe(l, true);
+        count_probe(l, first_failing(l) == NULL);
+    else if (first_failing(l) != NULL)
+        set_cause(l);
     l->round_counted = false;
 }
 

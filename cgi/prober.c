@@ -45,6 +45,7 @@ struct prober {
     size_t due_index[CHECKS_MAX];
     size_t due_count;
     size_t taken; /* outcomes that the ledger has */
+    bool is_cut;  /* a check broke the connection: the rest of them is asked on the next one */
 
     pthread_t thread;
     int wake_fd;
@@ -77,6 +78,7 @@ static void fail_database(struct prober *p, const struct probe_failure *failure,
     ledger_fail_database(p->ledger, failure->reason, failure->sqlstate, failure->detail, now_ns);
     close_connections(p);
     p->may_lose_one = false;
+    p->is_cut = false;
     p->finished = true;
     p->backoff_ms = p->backoff_ms == 0 || is_brief ? BACKOFF_MIN_MS : p->backoff_ms * 2;
     p->backoff_ms = p->backoff_ms > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : p->backoff_ms;
@@ -86,12 +88,17 @@ static void fail_database(struct prober *p, const struct probe_failure *failure,
 
 static void start_round(struct prober *p, int64_t now_ns)
 {
-    p->due_count = ledger_select_due(p->ledger, now_ns, p->config->interval_ms * NS_PER_MS, p->due_index);
+    if (p->is_cut) {
+        p->due_count -= p->taken;
+        memmove(p->due_index, p->due_index + p->taken, p->due_count * sizeof p->due_index[0]);
+    } else {
+        p->due_count = ledger_select_due(p->ledger, now_ns, p->config->interval_ms * NS_PER_MS, p->due_index);
+    }
+    p->is_cut = false;
     for (size_t i = 0; i < p->due_count; i++)
         p->due[i] = &p->checks.items[p->due_index[i]];
     p->taken = 0;
     p->next_round_ns = now_ns + p->config->interval_ms * NS_PER_MS;
-    ledger_begin_round(p->ledger);
     probe_start_round(p->kept, p->due, p->due_count, p->round_deadline_ns, now_ns);
 }
 
@@ -148,10 +155,33 @@ static void drop_kept(struct prober *p)
     ledger_note_reconnect(p->ledger);
 }
 
+/* At once, and once more only after the shortest time. */
+static void reconnect_soon(struct prober *p, int64_t now_ns)
+{
+    drop_kept(p);
+    p->next_round_ns = now_ns > p->reconnect_allowed_ns ? now_ns : p->reconnect_allowed_ns;
+    p->reconnect_allowed_ns = p->next_round_ns + BACKOFF_MIN_MS * NS_PER_MS;
+}
+
+/* Of the checks behind the one that broke the connection, is there one that did not do so itself? Those that
+ * did wait for their turn in the next round. */
+static bool has_more_to_ask(const struct prober *p)
+{
+    for (size_t i = p->taken; i < p->due_count; i++)
+        if (!ledger_is_breaker(p->ledger, p->due_index[i]))
+            return true;
+    return false;
+}
+
 static void handle_kept_failure(struct prober *p, int64_t now_ns)
 {
     const struct probe_failure *failure = probe_failure(p->kept);
 
+    if (failure->checks_only && has_more_to_ask(p)) {
+        p->is_cut = true;
+        reconnect_soon(p, now_ns);
+        return;
+    }
     if (failure->checks_only) {
         finish_round(p, now_ns);
         drop_kept(p);
@@ -159,16 +189,15 @@ static void handle_kept_failure(struct prober *p, int64_t now_ns)
     }
     if (failure->lost && p->fresh != NULL) {
         drop_kept(p); /* the fresh connection under way decides */
+        ledger_abandon_round(p->ledger);
         return;
     }
     if (failure->lost && p->may_lose_one) {
         p->may_lose_one = false;
         log_event(LOG_LEVEL_INFO, "connection lost, trying a fresh one",
                   LOG_STR("sqlstate", failure->sqlstate), LOG_STR("detail", failure->detail));
-        drop_kept(p);
-        ledger_make_all_due(p->ledger);
-        p->next_round_ns = now_ns > p->reconnect_allowed_ns ? now_ns : p->reconnect_allowed_ns;
-        p->reconnect_allowed_ns = p->next_round_ns + BACKOFF_MIN_MS * NS_PER_MS;
+        reconnect_soon(p, now_ns);
+        ledger_abandon_round(p->ledger);
         return;
     }
     fail_database(p, failure, now_ns);
@@ -252,8 +281,11 @@ static void apply_new_checks(struct prober *p)
     p->checks = p->new_checks;
     p->new_checks = (struct checks){0};
     p->has_new_checks = false;
-    ledger_set_checks(p->ledger, &p->checks);
+    p->is_cut = false;
+    ledger_set_checks(p->ledger, &old, &p->checks);
     checks_free(&old);
+    if (p->kept != NULL)
+        p->next_round_ns = clock_now_ns(); /* what has no count yet gets one */
 }
 
 /* False: stop. */

@@ -31,11 +31,12 @@ struct database_result {
     int server_version; /* as libpq has it, 150004 for 15.4; 0 unknown */
     bool has_in_recovery;
     bool in_recovery;
-    int64_t connected_wall_ms; /* 0: not connected */
+    int64_t connected_wall_ms; /* of the connection that the last probe used; 0: the database fails */
     int64_t connect_us;        /* duration of the last successful connect; -1 none yet */
     int64_t round_trip_us;     /* duration of the last successful round trip; -1 none yet */
     int64_t consecutive_failures;
-    int64_t reconnects; /* connections opened after the first that was not the periodic fresh one */
+    int64_t
+        reconnects; /* established connections that were lost or broken, where the database did not fail */
 };
 
 struct snapshot {

@@ -1,8 +1,10 @@
 """What a check finds, each as a real query on a real PostgreSQL."""
+import json
 import os
 import signal
 
 import pytest
+from harness import backend as program
 from harness.backend import SANITIZED
 from harness.wait import hold_for, wait_until
 
@@ -157,6 +159,40 @@ def test_the_first_check_to_break_the_connection_does_not_starve_the_others(star
     hold_for(lambda: backend.document()["failing"] == [{"check": "breaks", "reason": "malformed"}], 1, "malformed")
 
 
+WARNS_AND_BREAKS = "-- check: exported\n-- severity: warn\nCOPY (SELECT 1) TO STDOUT;\n"
+
+
+def test_a_warning_that_breaks_the_connection_hides_no_failure(start_backend, checks_file, cluster):
+    path = checks_file(WARNS_AND_BREAKS + "-- check: gone\nSELECT count(*) FROM no_such_table;\n" + GOOD)
+    backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
+    first = wait_until(lambda: backend.document()["status"] != "starting" and backend.document(), 10, "a status")
+    assert first["failing"] == [{"check": "gone", "reason": "schema"}]
+    hold_for(lambda: backend.ask().status == 503, 2, "503")
+    assert backend.document()["counts"]["good"] == 607
+    once = program.run("--once", HEALTH_CHECKS=path, **cluster.environment())
+    assert once.returncode == 1 and json.loads(once.stdout)["failing"] == [{"check": "gone", "reason": "schema"}]
+
+
+def test_checks_that_break_the_connection_take_turns(start_backend, checks_file):
+    path = checks_file(WARNS_AND_BREAKS + "-- check: big\nCOPY (SELECT 2) TO STDOUT;\n" + GOOD)
+    backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
+    backend.wait_failing(("big", "malformed"))
+    hold_for(lambda: backend.ask().status == 503, 2, "503")
+    checks_file(WARNS_AND_BREAKS + "-- check: big\nSELECT 2;\n" + GOOD)
+    backend.process.send_signal(signal.SIGHUP)
+    assert backend.wait_status("healthy")["warnings"] == [{"check": "exported", "reason": "malformed"}]
+
+
+def test_a_reload_forgets_what_another_query_counted(start_backend, checks_file):
+    bad = "-- check: bad\nSELECT count(*) FROM {};\n"
+    backend = start_backend(HEALTH_CHECKS=checks_file(bad.format("debates") + "-- check: n\nSELECT 111;\n"))
+    backend.wait_status("healthy")
+    checks_file(bad.format("nowhere") + "-- check: n\n-- timeout: 2s\nSELECT 222 FROM pg_sleep(1);\n")
+    backend.process.send_signal(signal.SIGHUP)
+    assert backend.wait_failing(("bad", "schema"))["counts"]["n"] is None
+    wait_until(lambda: backend.document()["counts"]["n"] == 222, 10, "the new count")
+
+
 def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, cluster):
     backend = start_backend(HEALTH_INTERVAL="300ms", HEALTH_FALL=3, HEALTH_RISE=3, HEALTH_CHECKS=checks_file(GOOD))
     backend.wait_status("healthy")
@@ -182,7 +218,6 @@ def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, clus
     ("", "", "check"),
 ])
 def test_a_wrong_checks_file_stops_the_start_with_file_and_line(checks_file, cluster, text, where, expected):
-    from harness import backend as program
     path = checks_file(text)
     for arguments in ((), ("--check-config",), ("--once",)):
         done = program.run(*arguments, HEALTH_CHECKS=path, HEALTH_LISTEN=f"unix:{os.path.dirname(path)}/s",

@@ -18,9 +18,9 @@
 enum { NODES, EDGES, RARE, CHECK_COUNT };
 
 static struct check items[CHECK_COUNT] = {
-    [NODES] = {.name = "nodes"},
-    [EDGES] = {.name = "edges", .severity = CHECK_WARN},
-    [RARE] = {.name = "rare", .every_ms = 60000},
+    [NODES] = {.name = "nodes", .sql = "SELECT 1"},
+    [EDGES] = {.name = "edges", .sql = "SELECT 2", .severity = CHECK_WARN},
+    [RARE] = {.name = "rare", .sql = "SELECT 3", .every_ms = 60000},
 };
 static const struct checks checks = {.items = items, .count = CHECK_COUNT};
 
@@ -101,7 +101,6 @@ static void fail_database(enum reason reason, const char *sqlstate, int64_t now_
 static void run_round(size_t check, const struct probe_outcome *outcome, int64_t now_ns)
 {
     const struct probe_outcome good = {.done = true, .has_value = true, .value = 7};
-    ledger_begin_round(ledger);
     for (size_t i = 0; i < CHECK_COUNT; i++)
         (void)ledger_take_outcome(ledger, i, i == check ? outcome : &good, now_ns);
     ledger_finish_round(ledger, &facts);
@@ -324,7 +323,6 @@ static void a_round_with_two_failures_is_one_probe(void **state)
     const struct probe_outcome bad = {.done = true, .reason = REASON_SCHEMA, .sqlstate = "42P01"};
     renew_ledger(2, 1);
     pass_round(T0);
-    ledger_begin_round(ledger);
     assert_true(ledger_take_outcome(ledger, NODES, &bad, AFTER_S(2)));
     assert_true(ledger_take_outcome(ledger, RARE, &bad, AFTER_S(2)));
     ledger_finish_round(ledger, &facts);
@@ -339,7 +337,6 @@ static void a_round_that_the_database_ends_is_one_probe(void **state)
     const struct probe_outcome bad = {.done = true, .reason = REASON_SCHEMA, .sqlstate = "42P01"};
     renew_ledger(2, 1);
     pass_round(T0);
-    ledger_begin_round(ledger);
     assert_true(ledger_take_outcome(ledger, NODES, &bad, AFTER_S(2)));
     fail_database(REASON_QUERY_TIMEOUT, "", AFTER_S(3));
     expect_status(false, "", REASON_NONE);
@@ -353,9 +350,8 @@ static void a_round_that_is_begun_anew_and_its_successor_are_two_probes(void **s
     const struct probe_outcome bad = {.done = true, .reason = REASON_SCHEMA, .sqlstate = "42P01"};
     renew_ledger(2, 1);
     pass_round(T0);
-    ledger_begin_round(ledger);
     assert_true(ledger_take_outcome(ledger, NODES, &bad, AFTER_S(2)));
-    ledger_note_reconnect(ledger);
+    ledger_abandon_round(ledger);
     fail_database(REASON_UNREACHABLE, "", AFTER_S(3));
     expect_status(true, "database", REASON_UNREACHABLE);
 }
@@ -389,21 +385,61 @@ static void a_check_that_broke_the_connection_comes_last(void **state)
     EXPECT_DUE(AFTER_S(120), NODES, EDGES, RARE);
 }
 
-static void new_checks_keep_what_is_known_of_a_name(void **state)
+static void checks_that_break_the_connection_take_turns(void **state)
 {
     (void)state;
-    static struct check others[] = {{.name = "new"}, {.name = "nodes", .severity = CHECK_WARN}};
+    const struct probe_outcome breaks = {.done = true, .reason = REASON_MALFORMED, .broke_connection = true};
+    (void)ledger_take_outcome(ledger, EDGES, &breaks, T0);
+    (void)ledger_take_outcome(ledger, NODES, &breaks, T0);
+    EXPECT_DUE(T0, RARE, EDGES, NODES);
+    assert_true(ledger_is_breaker(ledger, EDGES));
+    assert_false(ledger_is_breaker(ledger, RARE));
+    (void)ledger_take_outcome(ledger, EDGES, &breaks, AFTER_S(2));
+    EXPECT_DUE(AFTER_S(4), RARE, NODES, EDGES);
+}
+
+static void a_round_that_did_not_get_to_a_failing_check_has_not_passed(void **state)
+{
+    (void)state;
+    const struct probe_outcome breaks = {.done = true, .reason = REASON_MALFORMED, .broke_connection = true};
     pass_round(T0);
-    ledger_set_checks(ledger, &(const struct checks){.items = others, .count = 2});
+    fail_round(NODES, AFTER_S(2));
+    (void)ledger_take_outcome(ledger, EDGES, &breaks, AFTER_S(4)); /* it only warns */
+    ledger_finish_round(ledger, &facts);
+    expect_status(true, "nodes", REASON_SCHEMA);
+}
+
+static void the_cause_is_a_check_that_fails_when_the_round_ends(void **state)
+{
+    (void)state;
+    const struct probe_outcome bad = {.done = true, .reason = REASON_SCHEMA, .sqlstate = "42P01"};
+    const struct probe_outcome good = {.done = true, .has_value = true, .value = 7};
+    fail_round(NODES, T0);
+    (void)ledger_take_outcome(ledger, RARE, &bad, AFTER_S(2)); /* first, and nodes is not known to pass yet */
+    (void)ledger_take_outcome(ledger, NODES, &good, AFTER_S(2));
+    ledger_finish_round(ledger, &facts);
+    expect_status(true, "rare", REASON_SCHEMA);
+}
+
+static void new_checks_keep_what_is_known_of_a_name_and_query(void **state)
+{
+    (void)state;
+    static struct check others[] = {{.name = "new", .sql = "SELECT 4"},
+                                    {.name = "nodes", .sql = "SELECT 1", .severity = CHECK_WARN},
+                                    {.name = "rare", .sql = "SELECT 33"}};
+    pass_round(T0);
+    ledger_set_checks(ledger, &checks, &(const struct checks){.items = others, .count = 3});
     const struct snapshot *s = ledger_snapshot(ledger, T0);
-    assert_int_equal(s->check_count, 2);
+    assert_int_equal(s->check_count, 3);
+    assert_false(s->checks[2].has_value);
+    assert_false(s->checks[2].has_last_ok);
     assert_string_equal(s->checks[0].name, "new");
     assert_false(s->checks[0].has_value);
     assert_string_equal(s->checks[1].name, "nodes");
     assert_int_equal(s->checks[1].value, 7);
     assert_int_equal(s->checks[1].severity, CHECK_WARN);
     snapshot_release(s);
-    EXPECT_DUE(T0, 0, 1);
+    EXPECT_DUE(T0, 0, 1, 2);
 }
 
 int main(void)
@@ -425,7 +461,10 @@ int main(void)
         with_ledger(a_round_that_is_begun_anew_and_its_successor_are_two_probes),
         with_ledger(a_check_is_due_at_its_time_when_it_failed_and_after_a_failing_database),
         with_ledger(a_check_that_broke_the_connection_comes_last),
-        with_ledger(new_checks_keep_what_is_known_of_a_name),
+        with_ledger(checks_that_break_the_connection_take_turns),
+        with_ledger(a_round_that_did_not_get_to_a_failing_check_has_not_passed),
+        with_ledger(the_cause_is_a_check_that_fails_when_the_round_ends),
+        with_ledger(new_checks_keep_what_is_known_of_a_name_and_query),
     };
     return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);
 }
