@@ -142,6 +142,20 @@ static void add_rotated_hosts(struct parameters *params, size_t first_host, stru
     PQconninfoFree(defaults);
 }
 
+/* By the environment or the service file, where "prefer" cannot be told from libpq's default. */
+static bool has_chosen_gssencmode(void)
+{
+    bool chosen = getenv("PGGSSENCMODE") != NULL;
+    if (chosen || getenv("PGSERVICE") == NULL)
+        return chosen;
+    PQconninfoOption *defaults = PQconndefaults();
+    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++)
+        if (strcmp(option->keyword, "gssencmode") == 0 && option->val != NULL)
+            chosen = strcmp(option->val, "prefer") != 0;
+    PQconninfoFree(defaults);
+    return chosen;
+}
+
 static PGconn *start_connecting(size_t first_host)
 {
     struct parameters params = {0};
@@ -149,7 +163,7 @@ static PGconn *start_connecting(size_t first_host)
 
     add_parameter(&params, "fallback_application_name", "health-api");
     /* GSS encryption is tried first by default and may block in Kerberos; the user's own choice stands. */
-    if (getenv("PGGSSENCMODE") == NULL)
+    if (!has_chosen_gssencmode())
         add_parameter(&params, "gssencmode", "disable");
     if (first_host > 0)
         add_rotated_hosts(&params, first_host, rotated);
@@ -185,7 +199,10 @@ struct probe *probe_open(const struct probe_options *options, int64_t now_ns)
 void probe_close(struct probe *p)
 {
     if (p != NULL) {
+        intake_begin(
+            0); /* it says goodbye, and would read whatever comes while the peer does not take that */
         PQfinish(p->conn);
+        (void)intake_end();
         free(p);
     }
 }
@@ -301,9 +318,11 @@ void probe_start_round(struct probe *p, const struct check *const *checks, size_
     p->round_deadline_ns = round_deadline_ns;
     memset(p->outcomes, 0, count * sizeof p->outcomes[0]);
 
+    intake_begin(p->bytes_left); /* libpq also reads where a peer does not take what it sends */
     bool sent = send_query(p->conn, "SELECT pg_is_in_recovery()", NULL) && PQpipelineSync(p->conn) == 1;
     for (size_t i = 0; sent && i < count; i++)
         sent = send_check(p, checks[i]);
+    p->bytes_left = intake_end();
     begin_segment(p, now_ns);
     if (!sent)
         fail_connection(p);
@@ -458,7 +477,9 @@ static void expire_round(struct probe *p, int64_t now_ns)
 static void step_round(struct probe *p, int64_t now_ns)
 {
     if (p->unflushed) {
+        intake_begin(p->bytes_left);
         int flushed = PQflush(p->conn);
+        p->bytes_left = intake_end();
         p->unflushed = flushed != 0;
         if (flushed < 0) {
             fail_connection(p);

@@ -13,8 +13,9 @@
 bool protocol_judge_first_bytes(const unsigned char *bytes, size_t len, enum protocol_stage *stage)
 {
     switch (bytes[0]) {
-    case 'S': /* yes to an SSLRequest */ *stage = PROTOCOL_SETTLED; return true;
-    case 'N': /* no to it; the server's real first message follows */ return true;
+    case 'S': /* yes to an SSLRequest */
+    case 'G': /* yes to a GSSENCRequest */ *stage = PROTOCOL_SETTLED; return true;
+    case 'N': /* no to one; the server's real first message follows */ return true;
     case 'R': /* Authentication */
     case 'E': /* ErrorResponse */
     case 'v': /* NegotiateProtocolVersion */ break;
@@ -30,19 +31,13 @@ bool protocol_judge_first_bytes(const unsigned char *bytes, size_t len, enum pro
 
 void protocol_find_sqlstate(const char *message, char sqlstate[static 6])
 {
-    static const char *const severities[] = {"FATAL:  ", "ERROR:  ", "PANIC:  "};
+    static const char behind_severity[] = ":  "; /* the word before it is in the server's language */
 
     sqlstate[0] = '\0';
-    for (const char *p = message; *p != '\0'; p++) {
-        for (size_t i = 0; i < sizeof severities / sizeof severities[0]; i++) {
-            size_t skip = strlen(severities[i]);
-            if (strncmp(p, severities[i], skip) != 0 ||
-                strspn(p + skip, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5)
-                continue;
-            char after = p[skip + 5];
-            if (after == '\0' || after == '\n')
-                snprintf(sqlstate, 6, "%.5s", p + skip);
-        }
+    for (const char *p = message; (p = strstr(p, behind_severity)) != NULL;) {
+        p += strlen(behind_severity);
+        if (strspn(p, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && (p[5] == '\0' || p[5] == '\n'))
+            snprintf(sqlstate, 6, "%.5s", p);
     }
 }
 

@@ -1,5 +1,8 @@
 """What is no database, or one behind a bad network."""
+import contextlib
 import os
+import signal
+import socket
 import statistics
 import struct
 import subprocess
@@ -107,6 +110,57 @@ def test_malformed(start_backend, checks_file, cluster, address, name, fault):
     fault.healed(backend, LONGEST_PAUSE + 1, counts={"debates": 607})
     if not SANITIZED:
         assert backend.peak_rss_kib() - before_kib < 4096
+
+
+SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
+
+
+class Deaf(Saying):
+    """Takes nothing after the start-up packet, and says more than there is room for: 32 MiB wait before the client, which
+    is stopped meanwhile, reads the first of it."""
+
+    client_pid = None
+
+    def handle(self, client):
+        client.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 32 << 20)
+        client.recv(8192)
+        os.kill(self.client_pid, signal.SIGSTOP)
+        try:
+            client.sendall(WELCOME + b"N" + struct.pack(">I", 800 << 20))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client.send(b"x" * 65536)
+        finally:
+            os.kill(self.client_pid, signal.SIGCONT)
+        self.closing.wait()
+
+
+@pytest.mark.skipif(SANITIZED or os.geteuid() != 0, reason="measures memory, and needs root for a long queue")
+def test_a_server_that_talks_and_does_not_listen(start_backend, checks_file, cluster, address):
+    """libpq reads also where it cannot write: a round of much SQL must cost no memory there."""
+    long = f"-- check: debates\nSELECT count(*) FROM debates /* {'x' * 900_000} */;\n"
+    backend = start_backend(HEALTH_CHECKS=checks_file(long), PGHOST=address, PGSSLMODE="disable")
+    backend.wait_status("healthy")
+    before_kib = backend.rss_kib()
+    os.unlink(os.path.join(address, SOCKET))
+    with Deaf(address) as peer:
+        peer.client_pid = backend.pid
+        cluster.terminate_probes()
+        backend.wait_failing(("database", "malformed"))
+        wait_until(lambda: peer.connections >= 3, 20, "it is tried again")
+    lead_to(cluster, address)
+    backend.wait_status("healthy")
+    assert backend.peak_rss_kib() - before_kib < 4096
+
+
+@pytest.mark.parametrize("severity", ["\u0412\u0410\u0416\u041d\u041e", "\u81f4\u547d\u9519\u8bef", "FATALE"])
+def test_a_server_that_speaks_another_language(start_backend, checks_file, directory, severity):
+    peer_directory = os.path.join(directory, "pg")
+    said = message(b"E", b"S" + severity.encode() + b"\0VFATAL\0C53300\0Mno\0\0")
+    with Saying(peer_directory, hello=said, waits=False):
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
+        backend.wait_failing(("database", "saturated"))
 
 
 @pytest.mark.parametrize("check", [

@@ -239,6 +239,18 @@ def test_a_service_file_and_a_password_file(start_backend, checks_file, own_clus
     assert backend.wait_status("healthy")["counts"] == {"debates": 200}
 
 
+def test_the_encryption_that_a_service_file_asks_for_is_kept(start_backend, checks_file, own_cluster, directory):
+    """There is no Kerberos here: a connection would be one in clear."""
+    service = os.path.join(directory, "service.conf")
+    with open(service, "w", encoding="utf-8") as file:
+        file.write(f"[probe]\nhost={own_cluster.directory}\ngssencmode=require\n")
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **own_cluster.environment(
+        PGHOST=None, PGSERVICE="probe", PGSERVICEFILE=service))
+    backend.wait_status("degraded")
+    assert own_cluster.probes() == []
+    assert "GSSAPI" in backend.log()
+
+
 def test_a_password_that_is_needed_and_missing_is_access(start_backend, checks_file, own_cluster):
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE),
                             **own_cluster.environment(PGPASSWORD=None, PGPASSFILE="/dev/null"))

@@ -46,6 +46,10 @@ static void the_last_sqlstate_of_a_connect_error_is_found(void **state)
     expect_sqlstate("connection to server on socket \"/x\" failed: FATAL:  53300\n", "53300");
     expect_sqlstate("a failed: FATAL:  57P03\nb failed: FATAL:  28P01\n", "28P01");
     expect_sqlstate("a failed: FATAL:  57P03\nb failed: Connection refused\n", "57P03");
+    /* Severities as the catalogues of PostgreSQL 15 have them. */
+    expect_sqlstate("a failed: \u0412\u0410\u0416\u041d\u041e:  28P01\n", "28P01");
+    expect_sqlstate("a failed: \u81f4\u547d\u9519\u8bef:  53300\n", "53300");
+    expect_sqlstate("a failed: FATALE:  57P03", "57P03");
     expect_sqlstate("connection refused", "");
     expect_sqlstate("FATAL:  password authentication failed", "");
     expect_sqlstate("FATAL:  533001\n", "");
