@@ -28,7 +28,9 @@
 /* How long requests may wait in the backlog for the first probe, so that a restart is no 503 `starting`. */
 #define START_HOLD_NS NS_PER_S
 /* How long, at the end, connections that were just accepted may take to send their request. */
-#define FINISH_NS          (250 * NS_PER_MS)
+#define FINISH_NS (250 * NS_PER_MS)
+/* With each tick until the first probe has finished: longer than a tick is late on a busy machine. */
+#define EXTEND_START       "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT    64
 #define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
 
@@ -39,6 +41,7 @@ struct server {
     int timer_fd;
     bool is_accepting; /* the listener is in the epoll set */
     bool is_ready;     /* READY=1 is sent */
+    bool is_untold;    /* the manager did not take the last STATUS */
     bool is_done;
     int exit_code;
     int64_t accept_from_ns;  /* the first probe may take until then; CLOCK_NEVER afterwards */
@@ -78,20 +81,27 @@ static void set_accepting(struct server *s, bool accepting)
     }
 }
 
-/* STATUS with each change; READY=1 once, when the first probe has finished and the listener accepts. */
+static bool is_stopping(const struct server *s)
+{
+    return s->drain_until_ns != CLOCK_NEVER;
+}
+
+/* STATUS with each change; READY=1 once, when the first probe has finished and the listener accepts. What the
+ * manager has no room for is told again with the next tick. */
 static void notify_status(struct server *s)
 {
     char status[160];
     char lines[200];
-    bool is_first = !s->is_ready && s->health.verdict.status != HEALTH_STARTING;
+    bool is_first = !s->is_ready && s->health.verdict.status != HEALTH_STARTING && !is_stopping(s);
 
     if (is_first) {
-        s->is_ready = true;
+        s->accept_from_ns = CLOCK_NEVER;
         set_accepting(s, true);
     }
     health_describe(&s->health, status, sizeof status);
     snprintf(lines, sizeof lines, "%sSTATUS=%s", is_first ? "READY=1\n" : "", status);
-    (void)notify_send(lines);
+    s->is_untold = !notify_send(lines);
+    s->is_ready |= is_first && !s->is_untold;
 }
 
 static void judge(struct server *s, int64_t now_ns)
@@ -114,22 +124,38 @@ static void close_connection(struct server *s, struct connection *c, const char 
     connections_close(&s->connections, c);
 }
 
-static bool is_exhausted(int error)
+/* Nobody waits any more, or one peer is lost, accept(2): epoll tells of the next. */
+static bool is_of_one_peer(int error)
 {
-    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+    switch (error) {
+    case EAGAIN:
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET: return true;
+    default: return false;
+    }
 }
 
-/* No descriptor or memory is left: a connection makes room, or the listener rests until the next tick; with
- * neither, the level-triggered listener would spin. */
-static void make_room(struct server *s, const char *why)
+/* accept4 failed. Where this process has no descriptor left a connection makes room; else the listener rests
+ * until the next tick, for it is level-triggered and would spin. */
+static void handle_accept_error(struct server *s, int error)
 {
     struct connection *oldest = connections_oldest(&s->connections);
-    if (oldest != NULL) {
-        close_connection(s, oldest, why);
+    if (error == EMFILE && oldest != NULL) {
+        close_connection(s, oldest, strerror(error));
         return;
     }
-    if (s->refused_accepts++ == 0)
-        log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at each tick", LOG_STR("error", why));
+    if (s->refused_accepts++ == 0) {
+        log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at each tick",
+                  LOG_STR("error", strerror(error)));
+    }
     set_accepting(s, false);
 }
 
@@ -137,12 +163,12 @@ static void accept_connections(struct server *s, int64_t now_ns)
 {
     for (int i = 0; i < ACCEPTS_PER_WAKEUP && s->is_accepting; i++) {
         int fd = accept4(s->options->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && is_exhausted(errno)) {
-            make_room(s, strerror(errno));
+        if (fd < 0 && is_of_one_peer(errno))
+            return;
+        if (fd < 0) {
+            handle_accept_error(s, errno);
             continue;
         }
-        if (fd < 0)
-            return; /* EAGAIN; or a peer that is gone already, and epoll tells of the next */
         if (s->refused_accepts > 0) {
             log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", s->refused_accepts));
             s->refused_accepts = 0;
@@ -213,7 +239,7 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     const struct config *config = s->options->config;
     char lines[64];
 
-    if (s->drain_until_ns != CLOCK_NEVER) {
+    if (is_stopping(s)) {
         s->is_done = true; /* the second signal: the rest of the drain is off */
         deadman_arm_final(config->stop_timeout_ms);
         return;
@@ -254,7 +280,8 @@ static void read_signals(struct server *s, int64_t now_ns)
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP) {
-            reload(s);
+            if (!is_stopping(s))
+                reload(s);
         } else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
             log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options->config->drain_ms));
@@ -281,14 +308,17 @@ static void tick(struct server *s, int64_t now_ns)
     uint64_t ignored;
     (void)!read(s->timer_fd, &ignored, sizeof ignored);
     deadman_arm();
-    (void)notify_send("WATCHDOG=1");
+    /* A first probe may take longer than TimeoutStartSec=, sd_notify(3). */
+    (void)notify_send(s->is_ready || is_stopping(s) ? "WATCHDOG=1" : "WATCHDOG=1\n" EXTEND_START);
     process_usage_read(&s->health.usage);
     s->health.connections = (int64_t)s->connections.open;
     check_fd_limit(s, now_ns);
     expire(s, CONNECTION_IDLE, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
     expire(s, CONNECTION_NEW, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
-    if (s->drain_until_ns > now_ns)
+    if (s->drain_until_ns > now_ns && s->accept_from_ns == CLOCK_NEVER)
         set_accepting(s, true);
+    if (s->is_untold)
+        notify_status(s);
     judge(s, now_ns);
     health_refresh(&s->health); /* the uptime in the documents */
 }

@@ -66,10 +66,35 @@ def test_ready_waits_for_the_first_probe_and_a_failing_database_is_ready_too(sta
         # Longer than the second for which a start may hold its first requests.
         backend = start_backend(NOTIFY_SOCKET=manager.path, PGHOST=directory, HEALTH_CONNECT_TIMEOUT="2500ms")
         assert backend.document()["status"] == "starting"
+        manager.wait_for("EXTEND_TIMEOUT_USEC=")
         assert not manager.has("READY=1")
         backend.wait_failing(("database", "connect_timeout"))
         manager.wait_for("READY=1")
         manager.wait_for("STATUS=degraded: database: connect_timeout")
+
+
+def test_a_stop_before_the_first_probe_is_not_ready(start_backend, manager, directory):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{directory}/.s.PGSQL.5432")
+        silent.listen(50)
+        backend = start_backend(NOTIFY_SOCKET=manager.path, PGHOST=directory, HEALTH_CONNECT_TIMEOUT="1500ms",
+                                HEALTH_DRAIN="2s")
+        backend.process.send_signal(signal.SIGTERM)
+        manager.wait_for("STOPPING=1")
+        assert backend.process.wait(10) == 0
+    assert not manager.has("READY=1")
+
+
+def test_ready_is_said_again_to_a_manager_that_had_no_room(start_backend, manager):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+        filler.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                filler.sendto(b"x", manager.path)
+    backend = start_backend(NOTIFY_SOCKET=manager.path)
+    backend.wait_status("healthy")
+    assert not manager.has("READY=1")
+    manager.wait_for("READY=1\nSTATUS=healthy")
 
 
 def test_the_manager_hears_of_a_reload(start_backend, manager, checks_file):
@@ -252,8 +277,8 @@ def lines_of(path):
 
 
 @pytest.mark.skipif(program.SANITIZED, reason="a leak checker does not work under strace")
-@pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOMEM"])
-def test_an_accept_that_fails_for_want_of_descriptors_neither_spins_nor_kills(start_backend, directory, error):
+@pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOMEM", "EPERM", "EINVAL"])
+def test_an_accept_that_fails_neither_spins_nor_kills(start_backend, directory, error):
     backend = start_backend()
     backend.wait_status("healthy")
     trace = os.path.join(directory, "trace")
