@@ -71,7 +71,7 @@ static const struct option options[] = {
      "good probes in a row before the status is healthy again"},
     {"HEALTH_DRAIN", KIND_DURATION, FIELD(drain_ms), "0s", NULL, 0, 5 * MINUTE_MS,
      "how long after SIGTERM to answer 503 draining before closing"},
-    {"HEALTH_STOP_TIMEOUT", KIND_DURATION, FIELD(stop_timeout_ms), "3s", NULL, 100, 5 * MINUTE_MS,
+    {"HEALTH_STOP_TIMEOUT", KIND_DURATION, FIELD(stop_timeout_ms), "3s", NULL, 500, 5 * MINUTE_MS,
      "the process is gone this long after draining, whatever hangs"},
     {"HEALTH_FD_LIMIT", KIND_FD_LIMIT, FIELD(fd_limit), NULL, "80% of the limit", FD_LIMIT_MIN, 0,
      "open descriptors (of RLIMIT_NOFILE) past which to answer 503 and stop"},

@@ -203,20 +203,29 @@ static enum listen_status clear_path(const struct config *config, const struct s
     return status;
 }
 
-static bool set_group(const struct config *config, const char *path, struct error *err)
+/* No other thread is there yet. -1, which lchown(2) takes for no change, when none is set. */
+static bool find_group(const struct config *config, gid_t *out, struct error *err)
 {
-    char memory[4096];
-    struct group entry;
-    struct group *found = NULL;
-
+    *out = (gid_t)-1;
     if (config->socket_group == NULL)
         return true;
-    if (getgrnam_r(config->socket_group, &entry, memory, sizeof memory, &found) != 0 || found == NULL) {
-        error_set(err, "HEALTH_SOCKET_GROUP='%.64s': unknown, expected the name of a group",
-                  config->socket_group);
+    errno = 0;
+    const struct group *found = getgrnam(config->socket_group);
+    if (found == NULL) {
+        error_set(err, "HEALTH_SOCKET_GROUP='%.64s': %s, expected the name of a group", config->socket_group,
+                  errno != 0 ? strerror(errno) : "unknown");
         return false;
     }
-    if (lchown(path, (uid_t)-1, entry.gr_gid) != 0) {
+    *out = found->gr_gid;
+    return true;
+}
+
+static bool set_group(const struct config *config, const char *path, struct error *err)
+{
+    gid_t group;
+    if (!find_group(config, &group, err))
+        return false;
+    if (lchown(path, (uid_t)-1, group) != 0) {
         error_set(err, "HEALTH_SOCKET_GROUP='%.64s': chown: %s, expected a group that this user is in",
                   config->socket_group, strerror(errno));
         return false;
@@ -271,26 +280,18 @@ undo:
     return LISTEN_CONFIG;
 }
 
-static enum listen_status open_unix(const struct config *config, const char *path, struct listener *out,
-                                    struct error *err)
+static enum listen_status open_unix(const struct config *config, const struct sockaddr_un *address,
+                                    struct listener *out, struct error *err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    if (path[0] != '/' || strlen(path) >= sizeof address.sun_path) {
-        setting_error(config, err, "expected an absolute path of at most %zu bytes",
-                      sizeof address.sun_path - 1);
-        return LISTEN_CONFIG;
-    }
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    int lock = lock_directory(path);
+    int lock = lock_directory(address->sun_path);
     if (lock < 0) {
         setting_error(config, err, "directory: %s, expected one where this user may create files",
                       strerror(errno));
         return LISTEN_CONFIG;
     }
-    enum listen_status status = clear_path(config, &address, err);
+    enum listen_status status = clear_path(config, address, err);
     if (status == LISTEN_OK)
-        status = bind_unix(config, &address, out, err);
+        status = bind_unix(config, address, out, err);
     close(lock);
     return status;
 }
@@ -325,41 +326,28 @@ static bool parse_tcp(const char *text, struct sockaddr_storage *out, socklen_t 
     return inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &in->sin_addr) == 1;
 }
 
-static enum listen_status open_tcp(const struct config *config, const char *text, struct listener *out,
-                                   struct error *err)
+static enum listen_status open_tcp(const struct config *config, const struct sockaddr_storage *address,
+                                   socklen_t len, struct listener *out, struct error *err)
 {
-    struct sockaddr_storage address;
     struct holder holder;
-    socklen_t len = 0;
     int on = 1;
-
-    if (!parse_tcp(text, &address, &len)) {
-        setting_error(config, err,
-                      "expected tcp:ADDR:PORT with a numeric address, such as tcp:127.0.0.1:9000");
-        return LISTEN_CONFIG;
-    }
-    if (!is_loopback(&address)) {
-        setting_error(config, err,
-                      "expected a loopback address (127.0.0.0/8, [::1]): FastCGI has no authentication");
-        return LISTEN_CONFIG;
-    }
-    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         enum listen_status status = errno == EAFNOSUPPORT ? LISTEN_CONFIG : LISTEN_FAILED; /* no IPv6 */
         setting_error(config, err, "socket: %s", strerror(errno));
         return status;
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    send_at_once(fd, address.ss_family);
-    if (bind(fd, (struct sockaddr *)&address, len) == 0 && listen(fd, BACKLOG) == 0) {
+    send_at_once(fd, address->ss_family);
+    if (bind(fd, (const struct sockaddr *)address, len) == 0 && listen(fd, BACKLOG) == 0) {
         out->fd = fd;
-        snprintf(out->name, sizeof out->name, "tcp:%s", text);
+        snprintf(out->name, sizeof out->name, "%s", setting_value(config));
         return LISTEN_OK;
     }
     int error = errno;
     close(fd);
     if (error == EADDRINUSE) {
-        bool known = holder_of_address((struct sockaddr *)&address, len, &holder);
+        bool known = holder_of_address((const struct sockaddr *)address, len, &holder);
         held_error(config, err, known, &holder);
         return LISTEN_HELD;
     }
@@ -367,15 +355,52 @@ static enum listen_status open_tcp(const struct config *config, const char *text
     return error == EACCES || error == EADDRNOTAVAIL ? LISTEN_CONFIG : LISTEN_FAILED;
 }
 
-static enum listen_status open_own(const struct config *config, struct listener *out, struct error *err)
+/* The address that HEALTH_LISTEN, or its default, names. */
+static bool parse_setting(const struct config *config, struct sockaddr_storage *out, socklen_t *len,
+                          struct error *err)
 {
     const char *value = setting_value(config);
-    if (strncmp(value, "unix:", 5) == 0)
-        return open_unix(config, value + 5, out, err);
-    if (strncmp(value, "tcp:", 4) == 0)
-        return open_tcp(config, value + 4, out, err);
-    setting_error(config, err, "expected unix:PATH or tcp:ADDR:PORT");
-    return LISTEN_CONFIG;
+    if (strncmp(value, "unix:", 5) == 0) {
+        struct sockaddr_un *un = (struct sockaddr_un *)out;
+        const char *path = value + 5;
+        *out = (struct sockaddr_storage){.ss_family = AF_UNIX};
+        *len = sizeof *un;
+        if (path[0] == '/' && strlen(path) < sizeof un->sun_path) {
+            snprintf(un->sun_path, sizeof un->sun_path, "%s", path);
+            return true;
+        }
+        setting_error(config, err, "expected an absolute path of at most %zu bytes", sizeof un->sun_path - 1);
+    } else if (strncmp(value, "tcp:", 4) != 0) {
+        setting_error(config, err, "expected unix:PATH or tcp:ADDR:PORT");
+    } else if (!parse_tcp(value + 4, out, len)) {
+        setting_error(config, err,
+                      "expected tcp:ADDR:PORT with a numeric address, such as tcp:127.0.0.1:9000");
+    } else if (!is_loopback(out)) {
+        setting_error(config, err,
+                      "expected a loopback address (127.0.0.0/8, [::1]): FastCGI has no authentication");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static enum listen_status open_own(const struct config *config, struct listener *out, struct error *err)
+{
+    struct sockaddr_storage address;
+    socklen_t len = 0;
+    if (!parse_setting(config, &address, &len, err))
+        return LISTEN_CONFIG;
+    if (address.ss_family == AF_UNIX)
+        return open_unix(config, (const struct sockaddr_un *)&address, out, err);
+    return open_tcp(config, &address, len, out, err);
+}
+
+bool listen_check(const struct config *config, struct error *err)
+{
+    struct sockaddr_storage address;
+    socklen_t len = 0;
+    gid_t group;
+    return parse_setting(config, &address, &len, err) && find_group(config, &group, err);
 }
 
 static enum listen_status open_systemd(int fds, struct listener *out, struct error *err)

@@ -233,7 +233,8 @@ static int run(enum mode mode, int64_t started_ns)
     getrlimit(RLIMIT_NOFILE, &fds);
     log_init(LOG_LEVEL_INFO);
     if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, &app.config, &err) ||
-        (log_init((enum log_level)app.config.log_level), !load_checks(&app.config, &checks, &err))) {
+        (log_init((enum log_level)app.config.log_level), !load_checks(&app.config, &checks, &err)) ||
+        (mode == MODE_CHECK_CONFIG && !listen_check(&app.config, &err))) {
         log_event(LOG_LEVEL_ERROR, "configuration", LOG_STR("error", err.text));
         if (mode == MODE_CGI)
             oneshot_cgi_unconfigured();

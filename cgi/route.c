@@ -217,12 +217,12 @@ struct response route_answer(struct site *site, const struct request *request)
     if (is_empty(method))
         return answer_problem(site, i, 400, "The request has no method.", true);
     if (i == ROUTE_OTHER)
-        return answer_problem(site, i, 404, "There is no such route.", !is_head);
+        return answer_problem(site, i, 404, "There is no such route.", !is_head && !is_options);
     if (!is_head && !is_options && strcmp(method, "GET") != 0)
         return answer_problem(site, i, 405, "This route answers " ALLOWED_METHODS ".", true);
     if (!query_is_well_formed(or_empty(request->query))) {
         return answer_problem(site, i, 400, "The query string is not well-formed (RFC 3986, section 3.4).",
-                              !is_head);
+                              !is_head && !is_options);
     }
     if (routes[i].on_demand)
         refresh_page(site, i);

@@ -108,6 +108,9 @@ def test_any_other_path_is_404_problem_json(either, path):
         assert answer.status == 404
         assert set(answer.headers) == COMMON
         assert_is_problem(answer, 404)
+    for method in ("HEAD", "OPTIONS"):
+        answer = either.ask(path, method=method)
+        assert (answer.status, answer.body) == (404, b"")
 
 
 @pytest.mark.parametrize("query", [

@@ -54,6 +54,19 @@ def test_a_bad_setting_is_exit_78_and_one_line_with_name_value_and_expectation(n
         assert name in lines[0] and value[:60] in lines[0] and expected in lines[0], lines[0]
 
 
+@pytest.mark.parametrize("name, value, expected", [
+    ("HEALTH_LISTEN", "tcp:0.0.0.0:9000", "loopback"),
+    ("HEALTH_LISTEN", "tcp:127.0.0.1:99999", "tcp:ADDR:PORT"),
+    ("HEALTH_LISTEN", "tcp:example.org:9000", "numeric address"),
+    ("HEALTH_SOCKET_GROUP", "no-such-group", "name of a group"),
+])
+def test_check_config_refuses_what_the_start_refuses(directory, name, value, expected):
+    for arguments in (("--check-config",), ()):
+        done = program.run(*arguments, **{"HEALTH_CHECKS": CHECKS, "HEALTH_LISTEN": f"unix:{directory}/s", name: value})
+        assert done.returncode == 78
+        assert name in done.stderr and value in done.stderr and expected in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("value", ["2s\nlevel=error event=\"forged\"", "\x1b[31mred", "\r", "\u202e", "x" * 5000])
 def test_a_strange_value_cannot_forge_a_line_or_steer_a_terminal(value):
     done = program.run("--check-config", HEALTH_CHECKS=CHECKS, HEALTH_INTERVAL=value)
