@@ -89,11 +89,6 @@ static struct check *current(struct parser *p)
     return &p->checks->items[p->checks->count - 1];
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
-}
-
 /* Also skips a byte order mark, which editors on Windows write. */
 static bool check_encoding(struct parser *p)
 {
@@ -130,9 +125,9 @@ struct annotation {
 /* Takes [at, end), what stands behind "--". False: an ordinary comment. */
 static bool read_annotation(const char *at, const char *end, struct annotation *out)
 {
-    while (at < end && is_space(*at))
+    while (at < end && sqlscan_is_space(*at))
         at++;
-    while (end > at && is_space(end[-1]))
+    while (end > at && sqlscan_is_space(end[-1]))
         end--;
     out->key = at;
     while (at < end && (islower((unsigned char)*at) || (*at == '_' && at > out->key)))
@@ -141,18 +136,18 @@ static bool read_annotation(const char *at, const char *end, struct annotation *
     if (out->key_len == 0 || at == end || *at != ':')
         return false;
     at++;
-    out->is_glued = at < end && !is_space(*at);
-    while (at < end && is_space(*at))
+    out->is_glued = at < end && !sqlscan_is_space(*at);
+    while (at < end && sqlscan_is_space(*at))
         at++;
     const char *word = at;
-    while (at < end && !is_space(*at))
+    while (at < end && !sqlscan_is_space(*at))
         at++;
     size_t word_len = (size_t)(at - word);
     out->shown = quote(word, (size_t)(end - word));
     out->value[0] = '\0';
     if (word_len < WORD_SIZE)
         snprintf(out->value, sizeof out->value, "%.*s", (int)word_len, word);
-    out->has_more = at < end && *at == ' ' && !is_space(at[1]);
+    out->has_more = at < end && *at == ' ' && !sqlscan_is_space(at[1]);
     return true;
 }
 
@@ -233,13 +228,8 @@ static bool parse_duration(const char *text, int64_t min_ms, int64_t max_ms, int
 
 static bool parse_count(const char *text, int64_t *out)
 {
-    int64_t value = 0;
-    for (const char *c = text; *c != '\0'; c++)
-        if (!isdigit((unsigned char)*c) || __builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, *c - '0', &value))
-            return false;
-    *out = value;
-    return *text != '\0';
+    const char *rest;
+    return quantity_parse_digits(text, 10, out, &rest) && *rest == '\0';
 }
 
 static bool parse_severity(const char *text, enum check_severity *out)

@@ -222,22 +222,30 @@ out:
     return exit_code;
 }
 
+static bool configure(enum mode mode, struct config *config, struct checks *checks, struct error *err)
+{
+    struct rlimit fds = {0};
+
+    getrlimit(RLIMIT_NOFILE, &fds);
+    if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, config, err))
+        return false;
+    log_init((enum log_level)config->log_level);
+    return load_checks(config, checks, err) && (mode != MODE_CHECK_CONFIG || listen_check(config, err));
+}
+
 static int run(enum mode mode, int64_t started_ns)
 {
     struct app app = {0};
     struct checks checks = {0};
-    struct rlimit fds = {0};
     struct error err = {0};
     int exit_code = 0;
 
-    getrlimit(RLIMIT_NOFILE, &fds);
     log_init(LOG_LEVEL_INFO);
-    if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, &app.config, &err) ||
-        (log_init((enum log_level)app.config.log_level), !load_checks(&app.config, &checks, &err)) ||
-        (mode == MODE_CHECK_CONFIG && !listen_check(&app.config, &err))) {
+    if (!configure(mode, &app.config, &checks, &err)) {
         log_event(LOG_LEVEL_ERROR, "configuration", LOG_STR("error", err.text));
         if (mode == MODE_CGI)
             oneshot_cgi_unconfigured();
+        checks_free(&checks);
         return EX_CONFIG;
     }
     switch (mode) {

@@ -61,7 +61,7 @@ int oneshot_cgi(const struct config *config, const struct checks *checks)
 
 void oneshot_cgi_unconfigured(void)
 {
-    static const struct config config = {0};
+    static const struct config config = {.interval_ms = MS_PER_S}; /* for Retry-After */
     const struct request request = request_of_environment();
     struct health h;
 

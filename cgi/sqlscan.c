@@ -17,7 +17,7 @@ static bool starts_with(const struct sqlscan *s, const char *text)
     return (size_t)(s->end - s->at) >= len && memcmp(s->at, text, len) == 0;
 }
 
-static bool is_space(char c)
+bool sqlscan_is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
 }
@@ -140,7 +140,7 @@ static enum sqlscan_kind take_token(struct sqlscan *s)
 
 enum sqlscan_kind sqlscan_next(struct sqlscan *s)
 {
-    while (s->at < s->end && is_space(*s->at))
+    while (s->at < s->end && sqlscan_is_space(*s->at))
         advance(s, 1);
     s->token = s->at;
     s->token_line = s->line;

@@ -30,4 +30,7 @@ struct sqlscan {
 /* Skips white space and takes the next token. Not to be called again after SQLSCAN_BAD. */
 enum sqlscan_kind sqlscan_next(struct sqlscan *scan);
 
+/* White space as the scanner of PostgreSQL 15 has it (scan.l), whatever the locale says. */
+bool sqlscan_is_space(char c);
+
 #endif

@@ -182,5 +182,6 @@ def test_as_a_cgi_program_with_a_wrong_setting_it_answers_json_and_no_success(cl
                        **settings(cluster, HEALTH_INTERVAL="never"))
     head, _, body = done.stdout.partition("\n\n")  # the text mode of Python's pipes turns CR LF into LF
     assert head.splitlines()[0] == "Status: 503 Service Unavailable"
+    assert "Retry-After: 1" in head.splitlines()
     assert json.loads(body)["failing"] == [{"check": "process", "reason": "internal"}]
     assert done.returncode == 78 and "HEALTH_INTERVAL" in done.stderr
