@@ -254,6 +254,7 @@ void ledger_fail_database(struct ledger *l, enum reason reason, const char *sqls
     for (size_t i = 0; i < l->count; i++) {
         l->entries[i].result.has_value = false;
         l->entries[i].result.reason = REASON_NONE; /* not the check's fault */
+        l->entries[i].broke = 0;                   /* a round must not leave out what is not known to fail */
     }
     ledger_make_all_due(l);
     if (l->round_counted)

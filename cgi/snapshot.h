@@ -35,8 +35,7 @@ struct database_result {
     int64_t connect_us;        /* duration of the last successful connect; -1 none yet */
     int64_t round_trip_us;     /* duration of the last successful round trip; -1 none yet */
     int64_t consecutive_failures;
-    int64_t
-        reconnects; /* established connections that were lost or broken, where the database did not fail */
+    int64_t reconnects; /* connections that were lost or broken while the database did not fail */
 };
 
 struct snapshot {

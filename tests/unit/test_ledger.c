@@ -396,6 +396,10 @@ static void checks_that_break_the_connection_take_turns(void **state)
     assert_false(ledger_is_breaker(ledger, RARE));
     (void)ledger_take_outcome(ledger, EDGES, &breaks, AFTER_S(2));
     EXPECT_DUE(AFTER_S(4), RARE, NODES, EDGES);
+    /* What they do is no longer known: a round that leaves one of them out would not have asked it. */
+    fail_database(REASON_UNREACHABLE, "", AFTER_S(5));
+    assert_false(ledger_is_breaker(ledger, EDGES));
+    assert_false(ledger_is_breaker(ledger, NODES));
 }
 
 static void a_round_that_did_not_get_to_a_failing_check_has_not_passed(void **state)
