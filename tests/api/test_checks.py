@@ -193,6 +193,15 @@ def test_a_reload_forgets_what_another_query_counted(start_backend, checks_file)
     wait_until(lambda: backend.document()["counts"]["n"] == 222, 10, "the new count")
 
 
+def test_a_reload_asks_the_new_checks_at_once(start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file(GOOD), HEALTH_INTERVAL="60s", HEALTH_STALE_AFTER="120s",
+                            HEALTH_RECONNECT_EVERY="60s")
+    backend.wait_status("healthy")
+    checks_file(GOOD + "-- check: n\nSELECT 222;\n")
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: backend.document()["counts"].get("n") == 222, 15, "the new count")
+
+
 def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, cluster):
     backend = start_backend(HEALTH_INTERVAL="300ms", HEALTH_FALL=3, HEALTH_RISE=3, HEALTH_CHECKS=checks_file(GOOD))
     backend.wait_status("healthy")

@@ -28,6 +28,7 @@ BAD = [
     ("HEALTH_RISE", "-1", "number"),
     ("HEALTH_DRAIN", "301s", "5m"),
     ("HEALTH_STOP_TIMEOUT", "0s", "duration"),
+    ("HEALTH_STOP_TIMEOUT", "499ms", "500ms"),
     ("HEALTH_FD_LIMIT", "1", "number"),
     ("HEALTH_FD_LIMIT", "99999999", "RLIMIT_NOFILE"),
     ("HEALTH_MAX_CONNECTIONS", "0", "number"),
@@ -65,6 +66,18 @@ def test_check_config_refuses_what_the_start_refuses(directory, name, value, exp
         done = program.run(*arguments, **{"HEALTH_CHECKS": CHECKS, "HEALTH_LISTEN": f"unix:{directory}/s", name: value})
         assert done.returncode == 78
         assert name in done.stderr and value in done.stderr and expected in done.stderr, done.stderr
+
+
+def test_a_group_of_many_members_is_known(directory):
+    """In a mount namespace with such a /etc/group."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with open(f"{directory}/group", "w", encoding="ascii") as file:
+        file.write("many:x:4711:" + ",".join(f"member{n}" for n in range(500)) + "\n")
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", f'mount --bind {directory}/group /etc/group && exec "$@"', "sh",
+                           program.PROGRAM, "--check-config"], text=True, capture_output=True, timeout=30, check=False,
+                          env=program.environment(HEALTH_CHECKS=CHECKS, HEALTH_SOCKET_GROUP="many"))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("value", ["2s\nlevel=error event=\"forged\"", "\x1b[31mred", "\r", "\u202e", "x" * 5000])

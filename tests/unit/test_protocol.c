@@ -13,6 +13,7 @@ static void first_bytes_tell_a_postgresql_from_anything_else(void **state)
         enum protocol_stage stage;
     } cases[] = {
         {"S", 1, true, PROTOCOL_SETTLED},
+        {"G", 1, true, PROTOCOL_SETTLED},
         {"N", 1, true, PROTOCOL_UNKNOWN},
         {"R\0\0\0\x08", 5, true, PROTOCOL_SETTLED},
         {"R\0\0", 3, true, PROTOCOL_SETTLED},
