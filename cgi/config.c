@@ -2,6 +2,7 @@
  * the strings stay in the environment. */
 #include "cgi/config.h"
 
+#include "cgi/address.h"
 #include "common/quantity.h"
 #include "common/text.h"
 
@@ -9,7 +10,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/un.h>
+#include <sys/socket.h>
 
 #define PREFIX "HEALTH_"
 
@@ -48,7 +49,7 @@ struct option {
 
 static const struct option options[] = {
     {"HEALTH_LISTEN", KIND_LISTEN, FIELD(listen), NULL, "inherited", 0, 0,
-     "unix:PATH or tcp:ADDR:PORT, TCP on loopback only; else see above"},
+     "unix:/PATH or tcp:ADDR:PORT, TCP on loopback only; else see above"},
     {"HEALTH_SOCKET_MODE", KIND_MODE, FIELD(socket_mode), "0660", NULL, 0, 0777,
      "permissions of the socket that HEALTH_LISTEN creates, octal"},
     {"HEALTH_SOCKET_GROUP", KIND_TEXT, FIELD(socket_group), NULL, "none", 0, 0,
@@ -114,13 +115,12 @@ static bool kind_is_text(enum kind kind)
     return kind == KIND_TEXT || kind == KIND_LISTEN;
 }
 
-/* listen.c judges the address; this only tells a typing error early and with the setting's name. */
-static bool is_listen_address(const char *text)
+/* NULL: it is one. */
+static const char *expected_address(const char *text)
 {
-    const char *unix_path = strncmp(text, "unix:", 5) == 0 ? text + 5 : NULL;
-    if (unix_path != NULL)
-        return unix_path[0] == '/' && strlen(unix_path) < sizeof((struct sockaddr_un){0}.sun_path);
-    return strncmp(text, "tcp:", 4) == 0 && strchr(text + 4, ':') != NULL;
+    struct sockaddr_storage address;
+    socklen_t len;
+    return address_parse(text, &address, &len);
 }
 
 static bool parse_number(const struct option *option, const char *text, int64_t *out)
@@ -148,8 +148,9 @@ static bool in_range(const struct option *option, int64_t value, int64_t max)
     return option->kind == KIND_LEVEL || (value >= option->min && value <= max);
 }
 
-/* What a value of this option must look like, for an error. */
-static void describe_expected(const struct option *option, int64_t max, char *out, size_t out_size)
+/* What a value of this option must look like, for the error of the one that does not. */
+static void describe_expected(const struct option *option, const char *value, int64_t max, char *out,
+                              size_t out_size)
 {
     char low[32];
     char high[32];
@@ -168,7 +169,7 @@ static void describe_expected(const struct option *option, int64_t max, char *ou
         break;
     case KIND_MODE: snprintf(out, out_size, "an octal mode from 0 to %04" PRIo64, (uint64_t)max); break;
     case KIND_LEVEL: snprintf(out, out_size, "%s", option->meaning); break;
-    case KIND_LISTEN: snprintf(out, out_size, "unix:/PATH (below 108 bytes) or tcp:ADDR:PORT"); break;
+    case KIND_LISTEN: snprintf(out, out_size, "%s", expected_address(value)); break;
     case KIND_TEXT: out[0] = '\0'; break;
     }
 }
@@ -178,7 +179,7 @@ static bool set_option(struct config *config, const struct option *option, const
                        struct error *err)
 {
     int64_t number;
-    if (option->kind == KIND_TEXT || (option->kind == KIND_LISTEN && is_listen_address(value))) {
+    if (option->kind == KIND_TEXT || (option->kind == KIND_LISTEN && expected_address(value) == NULL)) {
         set_text(config, option, value);
         return true;
     }
@@ -188,7 +189,7 @@ static bool set_option(struct config *config, const struct option *option, const
         return true;
     }
     char expected[128];
-    describe_expected(option, max, expected, sizeof expected);
+    describe_expected(option, value, max, expected, sizeof expected);
     error_set(err, "%s='%.60s%s': expected %s", option->name, value, strlen(value) > 60 ? "..." : "",
               expected);
     text_clean(err->text);

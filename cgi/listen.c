@@ -1,11 +1,11 @@
 /* Opens or inherits the listening socket. Main thread, at start and exit. */
 #include "cgi/listen.h"
 
+#include "cgi/address.h"
 #include "common/clock.h"
 #include "common/holder.h"
 #include "common/log.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -26,22 +26,6 @@
 #define BACKLOG       511 /* nginx's and Redis's; the kernel cuts it to net.core.somaxconn */
 #define LOCK_WAIT_NS  (2 * NS_PER_S)
 #define LOCK_RETRY_MS 20
-
-/* An address on which FastCGI may be spoken: it has no authentication of its own. */
-static bool is_loopback(const struct sockaddr_storage *address)
-{
-    if (address->ss_family == AF_UNIX)
-        return true;
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        return ntohl(in->sin_addr.s_addr) >> 24 == 127;
-    }
-    if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-        return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
-    }
-    return false;
-}
 
 static bool get_int_option(int fd, int option, int *value)
 {
@@ -90,7 +74,7 @@ static enum listen_status inherit(int fd, const char *name, struct listener *out
         error_set(err, "%s is no listening stream socket", name);
         return LISTEN_CONFIG;
     }
-    if (!is_loopback(&address)) {
+    if (!address_is_loopback(&address)) {
         error_set(err,
                   "%s listens beyond loopback, expected a Unix socket or a loopback address: FastCGI has no "
                   "authentication",
@@ -296,36 +280,6 @@ static enum listen_status open_unix(const struct config *config, const struct so
     return status;
 }
 
-/* "127.0.0.1:9000", "[::1]:9000", "localhost:9000" */
-static bool parse_tcp(const char *text, struct sockaddr_storage *out, socklen_t *len)
-{
-    char host[64];
-    const char *colon = strrchr(text, ':');
-    char *end = NULL;
-
-    *out = (struct sockaddr_storage){0};
-    if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof host)
-        return false;
-    long port = strtol(colon + 1, &end, 10);
-    if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || port < 1 || port > 65535)
-        return false;
-    snprintf(host, sizeof host, "%.*s", (int)(colon - text), text);
-    struct sockaddr_in *in = (struct sockaddr_in *)out;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
-    size_t host_len = strlen(host);
-    if (host[0] == '[' && host[host_len - 1] == ']') {
-        host[host_len - 1] = '\0';
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons((in_port_t)port);
-        *len = sizeof *in6;
-        return inet_pton(AF_INET6, host + 1, &in6->sin6_addr) == 1;
-    }
-    in->sin_family = AF_INET;
-    in->sin_port = htons((in_port_t)port);
-    *len = sizeof *in;
-    return inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &in->sin_addr) == 1;
-}
-
 static enum listen_status open_tcp(const struct config *config, const struct sockaddr_storage *address,
                                    socklen_t len, struct listener *out, struct error *err)
 {
@@ -359,29 +313,10 @@ static enum listen_status open_tcp(const struct config *config, const struct soc
 static bool parse_setting(const struct config *config, struct sockaddr_storage *out, socklen_t *len,
                           struct error *err)
 {
-    const char *value = setting_value(config);
-    if (strncmp(value, "unix:", 5) == 0) {
-        struct sockaddr_un *un = (struct sockaddr_un *)out;
-        const char *path = value + 5;
-        *out = (struct sockaddr_storage){.ss_family = AF_UNIX};
-        *len = sizeof *un;
-        if (path[0] == '/' && strlen(path) < sizeof un->sun_path) {
-            snprintf(un->sun_path, sizeof un->sun_path, "%s", path);
-            return true;
-        }
-        setting_error(config, err, "expected an absolute path of at most %zu bytes", sizeof un->sun_path - 1);
-    } else if (strncmp(value, "tcp:", 4) != 0) {
-        setting_error(config, err, "expected unix:PATH or tcp:ADDR:PORT");
-    } else if (!parse_tcp(value + 4, out, len)) {
-        setting_error(config, err,
-                      "expected tcp:ADDR:PORT with a numeric address, such as tcp:127.0.0.1:9000");
-    } else if (!is_loopback(out)) {
-        setting_error(config, err,
-                      "expected a loopback address (127.0.0.0/8, [::1]): FastCGI has no authentication");
-    } else {
-        return true;
-    }
-    return false;
+    const char *expected = address_parse(setting_value(config), out, len);
+    if (expected != NULL)
+        setting_error(config, err, "expected %s", expected);
+    return expected == NULL;
 }
 
 static enum listen_status open_own(const struct config *config, struct listener *out, struct error *err)
@@ -395,12 +330,10 @@ static enum listen_status open_own(const struct config *config, struct listener 
     return open_tcp(config, &address, len, out, err);
 }
 
-bool listen_check(const struct config *config, struct error *err)
+bool listen_check_group(const struct config *config, struct error *err)
 {
-    struct sockaddr_storage address;
-    socklen_t len = 0;
     gid_t group;
-    return parse_setting(config, &address, &len, err) && find_group(config, &group, err);
+    return find_group(config, &group, err);
 }
 
 static enum listen_status open_systemd(int fds, struct listener *out, struct error *err)

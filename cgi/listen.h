@@ -33,9 +33,9 @@ enum listen_status {
 __attribute__((warn_unused_result)) enum listen_status listen_open(const struct config *config,
                                                                    struct listener *out, struct error *err);
 
-/* Whether HEALTH_LISTEN and HEALTH_SOCKET_GROUP make sense, as far as can be told without opening anything.
- * False: err names the setting and what was expected. */
-__attribute__((warn_unused_result)) bool listen_check(const struct config *config, struct error *err);
+/* Whether there is such a group as HEALTH_SOCKET_GROUP, if it is set: what config cannot tell. False: err
+ * names it. */
+__attribute__((warn_unused_result)) bool listen_check_group(const struct config *config, struct error *err);
 
 /* Whether fd 0 is a listening socket, or systemd passed one to this process. */
 bool listen_is_inherited(void);

@@ -230,7 +230,7 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
     if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, config, err))
         return false;
     log_init((enum log_level)config->log_level);
-    return load_checks(config, checks, err) && (mode != MODE_CHECK_CONFIG || listen_check(config, err));
+    return load_checks(config, checks, err) && (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
 }
 
 static int run(enum mode mode, int64_t started_ns)

@@ -4,7 +4,7 @@
 # programs share common/ alone. Run from the root of the tree.
 set -eu
 
-cgi_order="config sqlscan checks changes reason snapshot protocol hosts intake probe ledger prober process verdict render route
+cgi_order="address config sqlscan checks changes reason snapshot protocol hosts intake probe ledger prober process verdict render route
            health gate fcgi listen connection deadman server oneshot main"
 watchdog_order="value watchfile json fetch judge survey state command unit rogue evict policy recover report patrol main"
 # The wall: these may not include the second line's headers.
