@@ -139,6 +139,7 @@ def test_a_hung_backend_is_503_json_from_nginx(backend, nginx):
         answer = nginx.ask()
         assert answer.status == 503
         assert answer.headers["X-Health-Source"] == "nginx"
+        assert json.loads(answer.body)["failing"] == [{"check": "backend", "reason": "hung"}]
     finally:
         backend.process.send_signal(signal.SIGCONT)
     wait_until(lambda: nginx.ask().status == 200, 10, "200 again")

@@ -4,16 +4,73 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness.cluster import ROOT
 from harness.wait import wait_until
+from harness.webserver import Nginx
 
 SNIPPETS = ["health-api-http.conf", "health-api.conf", "health-api-strict.conf", "health-api.params",
             "health-api.headers"]
-DOWN = {"status": "degraded", "failing": [{"check": "backend", "reason": "unreachable"}]}
+ROUTES = ("/api/health", "/api/health/live", "/api/status")
+
+
+def down(reason):
+    return {"status": "degraded", "failing": [{"check": "backend", "reason": reason}]}
+
+
+def assert_nginx_says(nginx, reason, routes=ROUTES, at_once=9):
+    """In place of the backend, on each route and for each method that it has."""
+    requests = [(path, method) for path in routes for method in ("GET", "HEAD", "OPTIONS")]
+    with ThreadPoolExecutor(at_once) as pool:
+        answers = pool.map(lambda request: nginx.ask(*request), requests)
+    for (path, method), answer in zip(requests, answers):
+        assert (answer.status, answer.headers["X-Health-Source"]) == (503, "nginx"), (path, method)
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert re.fullmatch(r"\d+", answer.headers["Retry-After"])
+        assert int(answer.headers["Content-Length"]) == len(json.dumps(down(reason), separators=(",", ":"))) + 1
+        assert answer.body == b"" if method == "HEAD" else json.loads(answer.body) == down(reason), (path, method)
+
+
+@pytest.fixture
+def start_nginx(directory):
+    """Starts an nginx that is configured as it is shipped, but for some text of nginx.conf."""
+    servers = []
+
+    def start(*changes, trusting=True):
+        servers.append(Nginx(directory))
+        if trusting:
+            servers[-1].configure()
+        else:
+            servers[-1].configure_untrusting()
+        for old, new in changes:
+            servers[-1].change("nginx.conf", old, new)
+        return servers[-1].start_configured()
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def silent(directory):
+    """A backend that lets nginx connect and never answers."""
+    path = os.path.join(directory, "health-api.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        os.chmod(path, 0o666)
+        listener.listen(64)
+        listener.settimeout(10)
+        yield listener
+
+
+def error_log(directory):
+    with open(os.path.join(directory, "nginx-error.log"), encoding="utf-8") as log:
+        return log.read()
 
 
 def check_configuration(directory, http, server):
@@ -71,17 +128,44 @@ def test_no_header_comes_twice_from_either_source(backend, nginx):
         backend.process.wait()
 
 
-def test_a_missing_socket_is_503_json_at_once(nginx):
-    for path in ("/api/health", "/api/status", "/api/health/live", "/api/health?x=1"):
-        began = time.monotonic()
-        answer = nginx.ask(path)
-        assert time.monotonic() - began < 1
-        assert (answer.status, json.loads(answer.body)) == (503, DOWN)
-        assert answer.headers["X-Health-Source"] == "nginx"
-        assert answer.headers["Content-Type"] == "application/json"
-        assert re.fullmatch(r"\d+", answer.headers["Retry-After"])
-    head = nginx.ask(method="HEAD")
-    assert (head.status, head.body) == (503, b"")
+def test_a_missing_socket_is_unreachable_at_once(nginx):
+    began = time.monotonic()
+    assert_nginx_says(nginx, "unreachable", routes=(*ROUTES, "/api/health?x=1"))
+    assert time.monotonic() - began < 1
+
+
+def test_a_socket_that_nobody_listens_on_is_unreachable(nginx, directory):
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.path.join(directory, "health-api.sock"))
+        os.chmod(os.path.join(directory, "health-api.sock"), 0o666)
+        assert_nginx_says(nginx, "unreachable")
+
+
+def test_a_socket_that_nginx_may_not_open_is_unreachable(silent, nginx, directory):
+    os.chmod(os.path.join(directory, "health-api.sock"), 0)  # its owner is no exception, the workers are not root
+    assert_nginx_says(nginx, "unreachable")
+    assert "failed (13: Permission denied)" in error_log(directory)
+
+
+def test_a_program_that_accepts_and_never_answers_is_hung_after_the_timeout(silent, nginx):
+    began = time.monotonic()
+    assert_nginx_says(nginx, "hung")
+    assert 2 <= time.monotonic() - began < 4
+
+
+def test_nginx_without_a_connection_left_says_so_of_itself(silent, start_nginx, directory):
+    """Its worker has three: one listens, one is the master's, one is the client's."""
+    nginx = start_nginx(("worker_connections 1024;", "worker_connections 3;"))
+    assert_nginx_says(nginx, "nginx", at_once=1)
+    assert "3 worker_connections are not enough while connecting to upstream" in error_log(directory)
+
+
+def test_nginx_with_a_dead_auth_request_says_so_of_itself(silent, start_nginx, directory):
+    nginx = start_nginx(("    server {\n", "    server {\n"
+                         "        auth_request /auth;\n"
+                         "        location = /auth { internal; proxy_pass http://127.0.0.1:1; }\n"))
+    assert_nginx_says(nginx, "nginx")
+    assert "auth request unexpected status: 502" in error_log(directory)
 
 
 def test_an_unlinked_socket_is_503_on_new_connections_and_healed_by_a_restart(start_backend, nginx):
@@ -105,6 +189,7 @@ def test_a_stopped_program_is_503_within_the_timeouts_for_each_of_many(backend, 
             connection.request("GET", "/api/health")
         answers = [connection.getresponse() for connection in connections]
         assert {(answer.status, answer.headers["X-Health-Source"]) for answer in answers} == {(503, "nginx")}
+        assert all(json.loads(answer.read()) == down("hung") for answer in answers)
         assert time.monotonic() - began < 4
         for connection in connections:
             connection.close()

@@ -88,16 +88,19 @@ class Nginx(WebServer):
         return [shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"), "-e",
                 os.path.join(self.directory, "nginx-error.log"), "-c", os.path.join(self.directory, "nginx.conf"), *more]
 
+    def change(self, name, old, new):
+        """Replaces text in one of the files that configure() has written."""
+        path = os.path.join(self.directory, name)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        assert text.count(old) == 1, f"{name} has changed: expected one {old!r}"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace(old, new))
+
     def configure_untrusting(self):
         """As configure(), but 127.0.0.1 is a stranger: limited, and kept from /api/status."""
         self.configure()
-        path = os.path.join(self.directory, "health-api-http.conf")
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-        old, new = "127.0.0.0/8    1;", "127.0.0.0/8    0;"
-        assert old in text
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text.replace(old, new))
+        self.change("health-api-http.conf", "127.0.0.0/8    1;", "127.0.0.0/8    0;")
 
     def start(self):
         self.configure()

@@ -105,7 +105,7 @@ def test_incident_2_a_hung_backend_accepts_connections_and_is_no_200(machine):
     began = time.monotonic()
     status, source, document = machine.ask()
     assert (status, source) == (503, "nginx") and time.monotonic() - began < 2 + 1
-    assert document["failing"] == [{"check": "backend", "reason": "unreachable"}]
+    assert document["failing"] == [{"check": "backend", "reason": "hung"}]
     machine.wait_status("healthy", 30)
     # By the unit's WatchdogSec= as shipped, without anybody's help; its last ping was up to a second before.
     assert 10 - 1.5 < time.monotonic() - began < 10 + 5
