@@ -94,6 +94,7 @@ def check_configuration(directory, http, server):
     ("access_log off; add_header X-Site site always;",
      "root /srv; location / { return 404; } error_page 404 /404.html;"),
     ("", "error_page 400 /400.html; include health-api-strict.conf;"),
+    ("limit_conn_zone $binary_remote_addr zone=site:1m; limit_conn site 1;", "limit_conn site 1;"),
     ("gzip on; charset utf-8; limit_req_zone $binary_remote_addr zone=site:1m rate=1r/s;", "limit_req zone=site;"),
     ("fastcgi_intercept_errors on; fastcgi_read_timeout 60s; fastcgi_buffering off;",
      r"location ~ \.php$ { fastcgi_pass unix:/run/php.sock; }"),
@@ -196,6 +197,23 @@ def test_a_stopped_program_is_503_within_the_timeouts_for_each_of_many(backend, 
     finally:
         backend.process.send_signal(signal.SIGCONT)
     wait_until(lambda: nginx.ask().status == 200, 3, "200 as soon as it runs again")
+
+
+@pytest.mark.parametrize("trusting", [True, False], ids=["near", "stranger"])
+def test_a_limit_of_connections_of_the_site_is_no_429_while_the_program_hangs(silent, start_nginx, trusting):
+    """A server's limit_conn counts all hanging requests of an address, and the load balancer's are from one."""
+    nginx = start_nginx(("    server {\n", "    limit_conn_zone $binary_remote_addr zone=site:1m;\n    server {\n"
+                         "        limit_conn site 1;\n"
+                         "        location = /slow { fastcgi_pass health_api; }\n"), trusting=trusting)
+    slow = nginx.connect()
+    slow.request("GET", "/slow")
+    hanging, _ = silent.accept()
+    with hanging:
+        assert nginx.ask("/slow").status == 503  # the site's limit works
+        assert_nginx_says(nginx, "hung", routes=ROUTES if trusting else ROUTES[:2])
+        os.unlink(silent.getsockname())
+        assert_nginx_says(nginx, "unreachable", routes=ROUTES if trusting else ROUTES[:2])
+    slow.close()
 
 
 def test_a_restart_of_the_program_loses_no_request_after_it(start_backend, nginx):
