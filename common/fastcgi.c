@@ -1,0 +1,181 @@
+/* One request and its answer on a non-blocking socket. Each step returns 0 or an errno, from which the
+ * outcome follows in one place. No state. */
+#include "common/fastcgi.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+/* FastCGI Specification 1.0, section 8. */
+enum { VERSION_1 = 1, HEADER_LEN = 8, MANAGEMENT_ID = 0, REQUEST_ID = 1, RESPONDER = 1 };
+enum { BEGIN_REQUEST = 1, END_REQUEST = 3, PARAMS = 4, STDIN = 5, STDOUT = 6, STDERR = 7 };
+
+#define RETRY_MS 10 /* a full queue gives no event to wait for */
+
+/* Section 3.3. */
+static void append_record(struct buf *b, uint8_t type, const void *content, size_t len)
+{
+    const uint8_t header[HEADER_LEN] = {VERSION_1, type, 0, REQUEST_ID, (uint8_t)(len >> 8), (uint8_t)len};
+    buf_append(b, header, sizeof header);
+    buf_append(b, content, len);
+}
+
+/* Section 3.4: one byte, or four with the highest bit set. */
+static void append_length(struct buf *b, size_t len)
+{
+    const uint8_t four[4] = {(uint8_t)(len >> 24 | 0x80), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
+                             (uint8_t)len};
+    buf_append(b, len < 0x80 ? four + 3 : four, len < 0x80 ? 1 : 4);
+}
+
+static void append_request(struct buf *b, const char *path, const char *query)
+{
+    static const uint8_t begin[8] = {0, RESPONDER}; /* section 5.1; no FCGI_KEEP_CONN */
+    struct buf uri = {0}, params = {0};
+    buf_appendf(&uri, "%s%s%s", path, query[0] != '\0' ? "?" : "", query);
+    const char *const pairs[][2] = {
+        {"REQUEST_METHOD", "GET"},        {"SCRIPT_NAME", path},   {"SCRIPT_FILENAME", path},
+        {"REQUEST_URI", uri.data},        {"QUERY_STRING", query}, {"SERVER_PROTOCOL", "HTTP/1.1"},
+        {"GATEWAY_INTERFACE", "CGI/1.1"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        append_length(&params, strlen(pairs[i][0]));
+        append_length(&params, strlen(pairs[i][1]));
+        buf_append_str(&params, pairs[i][0]);
+        buf_append_str(&params, pairs[i][1]);
+    }
+    append_record(b, BEGIN_REQUEST, begin, sizeof begin);
+    append_record(b, PARAMS, params.data, params.len);
+    append_record(b, PARAMS, "", 0);
+    append_record(b, STDIN, "", 0);
+    buf_free(&uri);
+    buf_free(&params);
+}
+
+/* A TCP connection may be under way afterwards: send(2) reports what became of it. */
+static int connect_by(int fd, const struct sockaddr *address, socklen_t len, int64_t deadline_ns)
+{
+    while (connect(fd, address, len) != 0 && errno != EINPROGRESS) {
+        if (errno != EAGAIN || address->sa_family != AF_UNIX)
+            return errno;
+        if (clock_now_ns() + RETRY_MS * NS_PER_MS > deadline_ns)
+            return ETIMEDOUT;
+        poll(NULL, 0, RETRY_MS);
+    }
+    return 0;
+}
+
+/* Sends (POLLOUT) or receives (POLLIN) all of len bytes. The deadline counts even when fd is always ready. */
+static int transfer(int fd, short events, void *bytes, size_t len, int64_t deadline_ns)
+{
+    struct pollfd wanted = {.fd = fd, .events = events};
+    for (size_t done = 0; done < len;) {
+        int64_t now_ns = clock_now_ns();
+        if (now_ns >= deadline_ns)
+            return ETIMEDOUT;
+        if (poll(&wanted, 1, clock_poll_timeout_ms(deadline_ns, now_ns)) < 0 && errno != EINTR)
+            return errno;
+        char *rest = (char *)bytes + done;
+        ssize_t n =
+            events == POLLIN ? recv(fd, rest, len - done, 0) : send(fd, rest, len - done, MSG_NOSIGNAL);
+        if (n == 0)
+            return ECONNRESET;
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return errno;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+/* Appends what STDOUT brings until END_REQUEST. Management records (section 4) are skipped like STDERR. The
+ * protocolStatus (section 5.5) is not needed: a request that was turned down has no headers. */
+static int read_output(int fd, int64_t deadline_ns, struct buf *output)
+{
+    for (;;) {
+        uint8_t header[HEADER_LEN] = {0}, content[UINT16_MAX + UINT8_MAX];
+        int failure = transfer(fd, POLLIN, header, sizeof header, deadline_ns);
+        if (failure != 0)
+            return failure;
+        int id = header[2] << 8 | header[3];
+        int type = id == MANAGEMENT_ID ? STDERR : header[1];
+        size_t len = (size_t)header[4] << 8 | header[5];
+        if (header[0] != VERSION_1 || (id != MANAGEMENT_ID && id != REQUEST_ID) ||
+            (type != STDOUT && type != STDERR && type != END_REQUEST))
+            return EPROTO;
+        if (type == STDOUT && len > FASTCGI_MAX_BYTES - output->len)
+            return EMSGSIZE;
+        failure = transfer(fd, POLLIN, content, len + header[6], deadline_ns);
+        if (failure != 0 || type == END_REQUEST)
+            return failure;
+        if (type == STDOUT)
+            buf_append(output, content, len);
+    }
+}
+
+/* Cuts the headers off (RFC 3875, 6.2 and 6.3) and returns the status. */
+static int take_headers(struct buf *output)
+{
+    long status = 200;
+    buf_append(output, "", 0); /* there may have been none */
+    char *line = output->data, *end = line + output->len, *newline;
+    while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
+        if (newline == line || (newline == line + 1 && *line == '\r')) {
+            output->len = (size_t)(end - newline - 1);
+            memmove(output->data, newline + 1, output->len + 1);
+            return status >= 100 && status <= 999 ? (int)status : 503;
+        }
+        if (strncasecmp(line, "Status:", strlen("Status:")) == 0)
+            status = strtol(line + strlen("Status:"), NULL, 10);
+        line = newline + 1;
+    }
+    return 503;
+}
+
+static enum fastcgi_outcome explain(int failure, struct error *err)
+{
+    enum fastcgi_outcome outcome = FASTCGI_LOCAL;
+    const char *why = strerror(failure);
+    switch (failure) {
+    case 0: return FASTCGI_ANSWER;
+    case ECONNREFUSED:
+    case ENOENT: outcome = FASTCGI_REFUSED; break;
+    case ETIMEDOUT: outcome = FASTCGI_SILENT, why = "no whole answer in time"; break;
+    case EPIPE:
+    case ECONNRESET: outcome = FASTCGI_CLOSED, why = "closed before the answer was whole"; break;
+    case EPROTO: outcome = FASTCGI_MALFORMED, why = "the answer is not FastCGI"; break;
+    case EMSGSIZE: outcome = FASTCGI_MALFORMED, why = "the answer is too long"; break;
+    }
+    error_set(err, "%s", why);
+    return outcome;
+}
+
+enum fastcgi_outcome fastcgi_ask(const struct sockaddr *address, socklen_t len, const char *path,
+                                 const char *query, int64_t deadline_ns, struct fastcgi_answer *out,
+                                 struct error *err)
+{
+    *out = (struct fastcgi_answer){0};
+    if (strlen(path) + strlen(query) > FASTCGI_MAX_TARGET)
+        return explain(ENAMETOOLONG, err);
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return explain(errno, err);
+    struct buf request = {0};
+    append_request(&request, path, query);
+    int failure = connect_by(fd, address, len, deadline_ns);
+    if (failure == 0)
+        failure = transfer(fd, POLLOUT, request.data, request.len, deadline_ns);
+    if (failure == 0)
+        failure = read_output(fd, deadline_ns, &out->body);
+    if (failure == 0)
+        out->status = take_headers(&out->body);
+    else
+        buf_free(&out->body);
+    buf_free(&request);
+    close(fd);
+    return explain(failure, err);
+}

@@ -1,0 +1,40 @@
+/* Asks a FastCGI responder one question, as a web server would (FastCGI Specification 1.0). Any thread. */
+#ifndef COMMON_FASTCGI_H
+#define COMMON_FASTCGI_H
+
+#include "common/buf.h"
+#include "common/error.h"
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* The most that an answer may have, headers included. */
+#define FASTCGI_MAX_BYTES 65536
+
+/* The most that path and query may have together: the parameters repeat them and fit into one record. */
+#define FASTCGI_MAX_TARGET 16384
+
+enum fastcgi_outcome {
+    FASTCGI_ANSWER,    /* a whole answer: END_REQUEST came */
+    FASTCGI_SILENT,    /* connected, or its queue was full, and no whole answer by the deadline */
+    FASTCGI_REFUSED,   /* nobody listens there: ECONNREFUSED, ENOENT */
+    FASTCGI_CLOSED,    /* closed or reset before the answer was whole */
+    FASTCGI_MALFORMED, /* what came is no FastCGI, or an answer of more than FASTCGI_MAX_BYTES */
+    FASTCGI_LOCAL,     /* our own side failed: no permission, no descriptor, no route */
+};
+
+struct fastcgi_answer {
+    /* Of its Status header, 200 without one (CGI, RFC 3875, 6.3.3). 503 when a whole answer has no CGI
+     * headers: an overloaded peer sends none. 0: no whole answer. */
+    int status;
+    struct buf body; /* the caller frees; without the headers */
+};
+
+/* Asks GET path?query once over a connection of its own, like nginx does; "" is no query. Never blocks past
+ * deadline_ns (clock_now_ns()) and causes no SIGPIPE. Unless FASTCGI_ANSWER err says why and the body is
+ * empty. The address is an AF_UNIX, AF_INET or AF_INET6 one. */
+__attribute__((warn_unused_result)) enum fastcgi_outcome
+fastcgi_ask(const struct sockaddr *address, socklen_t len, const char *path, const char *query,
+            int64_t deadline_ns, struct fastcgi_answer *out, struct error *err);
+
+#endif
