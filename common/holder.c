@@ -1,28 +1,20 @@
-/* Finds the process behind a listening socket in /proc. Any thread; start-up and error paths. */
+/* Finds the processes that have a listening socket open, in /proc. Any thread; start-up and error paths. */
 #include "common/holder.h"
 
 #include "common/clock.h"
+#include "common/listening.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <pwd.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-/* linux/net.h: the flag of a listening Unix socket in /proc/net/unix. */
-#define UNIX_ACCEPTING 0x10000
-/* include/net/tcp_states.h: TCP_LISTEN in /proc/net/tcp. */
-#define TCP_LISTENING 0x0A
 
 static void describe_user(uid_t uid, char *out, size_t out_size)
 {
@@ -135,105 +127,6 @@ bool holder_of_peer(int connected_fd, struct holder *out)
     return true;
 }
 
-/* Whether one line of /proc/net/unix is the listening socket of path; its inode if so. */
-static bool match_unix(const char *line, const void *path, uint64_t *inode)
-{
-    unsigned int flags;
-    int path_at = 0;
-    /* Num RefCount Protocol Flags Type St Inode Path */
-    if (sscanf(line, "%*s %*x %*x %x %*x %*x %" SCNu64 " %n", &flags, inode, &path_at) != 2 || path_at == 0)
-        return false;
-    size_t len = strcspn(line + path_at, "\n");
-    return (flags & UNIX_ACCEPTING) != 0 && len == strlen(path) && memcmp(line + path_at, path, len) == 0;
-}
-
-struct tcp_address {
-    char any[64];   /* the wildcard, in the file's notation */
-    char exact[64]; /* "0100007F:1F90" */
-    bool is_any;    /* any address with this port */
-};
-
-/* The part of ADDRESS:PORT that begins with the colon. */
-static const char *port_in(const char *local)
-{
-    return local + strcspn(local, ":");
-}
-
-static bool match_tcp(const char *line, const void *context, uint64_t *inode)
-{
-    const struct tcp_address *address = context;
-    char local[64];
-    unsigned int state;
-    /* sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode */
-    if (sscanf(line, " %*[^:]: %63s %*s %x %*s %*s %*s %*s %*s %" SCNu64, local, &state, inode) != 3 ||
-        state != TCP_LISTENING)
-        return false;
-    if (address->is_any)
-        return strcmp(port_in(local), port_in(address->any)) == 0;
-    return strcmp(local, address->exact) == 0 || strcmp(local, address->any) == 0;
-}
-
-struct inodes {
-    uint64_t items[HOLDER_MAX];
-    size_t count;
-};
-
-static void find_inodes(const char *file, bool (*match)(const char *, const void *, uint64_t *),
-                        const void *context, struct inodes *out)
-{
-    char line[512];
-    FILE *table = fopen(file, "re");
-    if (table == NULL)
-        return;
-    while (out->count < HOLDER_MAX && fgets(line, sizeof line, table) != NULL)
-        if (match(line, context, &out->items[out->count]))
-            out->count++;
-    fclose(table);
-}
-
-/* The kernel prints each 32-bit word of an address as a number of the host's byte order. */
-static void format_words(char *out, size_t out_size, const uint32_t *words, int count, in_port_t port)
-{
-    size_t len = 0;
-    for (int i = 0; i < count; i++)
-        len += (size_t)snprintf(out + len, out_size - len, "%08X", words[i]);
-    snprintf(out + len, out_size - len, ":%04X", ntohs(port));
-}
-
-static void find_tcp_inodes(const struct sockaddr *address, struct inodes *out)
-{
-    struct tcp_address wanted = {.is_any = false};
-    uint32_t words[4] = {0};
-    in_port_t port;
-
-    if (address->sa_family == AF_INET) {
-        struct sockaddr_in in;
-        memcpy(&in, address, sizeof in);
-        port = in.sin_port;
-        wanted.is_any = in.sin_addr.s_addr == htonl(INADDR_ANY);
-        format_words(wanted.any, sizeof wanted.any, words, 1, port);
-        words[0] = in.sin_addr.s_addr;
-        format_words(wanted.exact, sizeof wanted.exact, words, 1, port);
-        find_inodes("/proc/net/tcp", match_tcp, &wanted, out);
-        /* A socket of IPv6 takes IPv4 as well: its wildcard, or the mapped address (RFC 4291, 2.5.5.2). */
-        words[2] = htonl(0xffff);
-        words[3] = words[0];
-        words[0] = 0;
-    } else {
-        struct sockaddr_in6 in6;
-        memcpy(&in6, address, sizeof in6);
-        port = in6.sin6_port;
-        wanted.is_any = IN6_IS_ADDR_UNSPECIFIED(&in6.sin6_addr);
-        memcpy(words, &in6.sin6_addr, sizeof words);
-    }
-    format_words(wanted.exact, sizeof wanted.exact, words, 4, port);
-    memset(words, 0, sizeof words);
-    format_words(wanted.any, sizeof wanted.any, words, 4, port);
-    find_inodes("/proc/net/tcp6", match_tcp, &wanted, out);
-    if (wanted.is_any && address->sa_family == AF_INET6)
-        find_inodes("/proc/net/tcp", match_tcp, &wanted, out); /* only the port is compared */
-}
-
 /* The owner of /proc/PID is no answer: for a process that has changed its user it is root (proc(5)). */
 static bool read_uid(pid_t pid, uid_t *uid)
 {
@@ -248,24 +141,24 @@ static bool read_uid(pid_t pid, uid_t *uid)
     return true;
 }
 
-static bool is_link_to(const char *target, const struct inodes *inodes, size_t *which)
+/* Which of the sockets a link in /proc/PID/fd is, their number for none. */
+static size_t find_link(const char *target, const struct listening *sockets)
 {
     uint64_t inode;
+    size_t which = 0;
     if (sscanf(target, "socket:[%" SCNu64 "]", &inode) != 1)
-        return false;
-    for (*which = 0; *which < inodes->count; ++*which)
-        if (inodes->items[*which] == inode)
-            return true;
-    return false;
+        return sockets->count;
+    while (which < sockets->count && sockets->items[which].inode != inode)
+        which++;
+    return which;
 }
 
 /* Which of the sockets the process has open, the first that is found; 0: none. Marks all of them in seen. */
-static uint64_t socket_of_process(const char *pid, const struct inodes *inodes, bool *seen)
+static uint64_t socket_of_process(const char *pid, const struct listening *sockets, bool *seen)
 {
     char path[64];
     char target[64];
     uint64_t found = 0;
-    size_t which;
     struct dirent *entry;
 
     snprintf(path, sizeof path, "/proc/%.20s/fd", pid);
@@ -275,33 +168,52 @@ static uint64_t socket_of_process(const char *pid, const struct inodes *inodes, 
     while ((entry = readdir(dir)) != NULL) {
         ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
         target[n > 0 ? n : 0] = '\0';
-        if (is_link_to(target, inodes, &which)) {
-            seen[which] = true;
-            found = found != 0 ? found : inodes->items[which];
-        }
+        size_t which = find_link(target, sockets);
+        if (which == sockets->count)
+            continue;
+        seen[which] = true;
+        found = found != 0 ? found : sockets->items[which].inode;
     }
     closedir(dir);
     return found;
 }
 
-static size_t find_processes(const struct inodes *inodes, struct holder *out, size_t max, bool *seen)
+bool holder_belongs(const char *cgroup, const char *control_group)
 {
-    size_t count = 0;
-    struct dirent *entry;
-    DIR *proc = inodes->count > 0 ? opendir("/proc") : NULL;
+    size_t len = strlen(control_group);
+    if (strcmp(control_group, "/") == 0)
+        return true; /* everything is below */
+    return strncmp(cgroup, control_group, len) == 0 && (cgroup[len] == '/' || cgroup[len] == '\0');
+}
 
-    while (proc != NULL && count < max && (entry = readdir(proc)) != NULL) {
+static bool is_own(pid_t pid, const char *home)
+{
+    char cgroup[512];
+    return home != NULL && holder_read_cgroup(pid, cgroup, sizeof cgroup) && holder_belongs(cgroup, home);
+}
+
+static void find_processes(const struct listening *sockets, const char *home, struct holders *out, bool *seen)
+{
+    struct dirent *entry;
+    DIR *proc = sockets->count > 0 ? opendir("/proc") : NULL;
+
+    while (proc != NULL && (entry = readdir(proc)) != NULL) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        uint64_t inode = pid > 0 ? socket_of_process(entry->d_name, inodes, seen) : 0;
+        uint64_t inode = pid > 0 ? socket_of_process(entry->d_name, sockets, seen) : 0;
         uid_t uid;
-        if (inode != 0 && read_uid(pid, &uid)) {
-            describe(pid, uid, &out[count]);
-            out[count++].socket_inode = inode;
+        if (inode == 0 || !read_uid(pid, &uid))
+            continue;
+        if (is_own(pid, home)) {
+            out->own = true;
+        } else if (out->count == HOLDER_MAX) {
+            out->more = true;
+        } else {
+            describe(pid, uid, &out->items[out->count]);
+            out->items[out->count++].socket_inode = inode;
         }
     }
     if (proc != NULL)
         closedir(proc);
-    return count;
 }
 
 static int compare_age(const void *left, const void *right)
@@ -313,31 +225,26 @@ static int compare_age(const void *left, const void *right)
     return (a->pid > b->pid) - (a->pid < b->pid);
 }
 
-size_t holder_list(const struct sockaddr *address, socklen_t len, struct holder *out, size_t max,
-                   bool *unseen)
+void holder_list(const struct sockaddr *address, socklen_t len, const char *home, struct holders *out)
 {
-    struct inodes inodes = {.count = 0};
-    bool seen[HOLDER_MAX] = {false};
+    struct listening sockets;
+    bool seen[LISTENING_MAX] = {false};
 
-    if (address->sa_family == AF_UNIX && len > offsetof(struct sockaddr_un, sun_path)) {
-        struct sockaddr_un un = {0};
-        memcpy(&un, address, len < sizeof un ? len : sizeof un - 1);
-        find_inodes("/proc/net/unix", match_unix, un.sun_path, &inodes);
-    } else if (address->sa_family == AF_INET || address->sa_family == AF_INET6) {
-        find_tcp_inodes(address, &inodes);
-    }
-    size_t count = find_processes(&inodes, out, max, seen);
-    qsort(out, count, sizeof *out, compare_age);
-    *unseen = count == max;
-    for (size_t i = 0; i < inodes.count; i++)
-        *unseen = *unseen || !seen[i];
-    return count;
+    *out = (struct holders){.count = 0};
+    out->unseen = !listening_find(address, len, &sockets);
+    find_processes(&sockets, home, out, seen);
+    qsort(out->items, out->count, sizeof out->items[0], compare_age);
+    for (size_t i = 0; i < sockets.count; i++)
+        out->unseen = out->unseen || !seen[i];
 }
 
 bool holder_of_address(const struct sockaddr *address, socklen_t len, struct holder *out)
 {
-    bool unseen;
-    return holder_list(address, len, out, 1, &unseen) == 1;
+    struct holders list;
+    holder_list(address, len, NULL, &list);
+    if (list.count > 0)
+        *out = list.items[0];
+    return list.count > 0;
 }
 
 void holder_describe(const struct holder *h, char *out, int out_size)

@@ -9,8 +9,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* Sockets that share one address (SO_REUSEPORT, IPv4 beside IPv6), and processes that share them: more are
- * not looked at. */
+/* So many are described. */
 #define HOLDER_MAX 64
 
 struct holder {
@@ -25,17 +24,25 @@ struct holder {
 /* The process that answers on a connected AF_UNIX socket (SO_PEERCRED, unix(7)). */
 bool holder_of_peer(int connected_fd, struct holder *out);
 
-/* The process that listens on a TCP address, or on a Unix path, by the socket's inode in /proc/net and
- * /proc/PID/fd. False when none is found or /proc does not show it to this user. */
+/* The oldest process that holds a socket listening on the address, as below. False when none is found or
+ * /proc does not show it to this user. */
 bool holder_of_address(const struct sockaddr *address, socklen_t len, struct holder *out);
 
-/* All the processes that hold a socket listening on the address, each once, the oldest first: a TCP address
- * as above, where a wildcard address is held by whoever holds its port, or a Unix path by the name it was
- * bound to (of sockets that other ones have displaced too: see holder_of_peer for who answers). Fills
- * out[0..max) and returns their number. *unseen is set when a socket's processes cannot be seen: /proc hides
- * them from this user, or they live outside its PID namespace. */
-size_t holder_list(const struct sockaddr *address, socklen_t len, struct holder *out, size_t max,
-                   bool *unseen);
+struct holders {
+    struct holder items[HOLDER_MAX]; /* those outside of home, the oldest first */
+    size_t count;
+    bool own;    /* there are some in home */
+    bool more;   /* there are more outside of it than HOLDER_MAX */
+    bool unseen; /* a socket's processes cannot be seen: /proc hides them from this user, they live outside
+                    its PID namespace, or the kernel cannot be asked */
+};
+
+/* All the processes that hold a socket listening on the address (common/listening.h says which those are).
+ * home: the control group whose processes are expected there; NULL: none are. */
+void holder_list(const struct sockaddr *address, socklen_t len, const char *home, struct holders *out);
+
+/* Whether a process in cgroup is one of those in control_group or below. Pure. */
+bool holder_belongs(const char *cgroup, const char *control_group);
 
 /* When a process began, as in struct holder. False when it is gone. */
 __attribute__((warn_unused_result)) bool holder_read_start(pid_t pid, uint64_t *start_ticks);

@@ -1,12 +1,12 @@
 #!/bin/sh
 # The one-way house, enforced: in cgi/ and in watchdog/ a file includes only what stands before it in the orders below,
-# only one file of each program knows each library, nothing right of the snapshot knows the prober's side, and the two
+# each library is known to one file of a program (json-c to its reader and its writer), nothing right of the snapshot knows the prober's side, and the two
 # programs share common/ alone. Run from the root of the tree.
 set -eu
 
 cgi_order="address config sqlscan checks changes reason snapshot protocol hosts intake probe ledger prober process verdict render route
            health gate fcgi listen connection deadman server oneshot main"
-watchdog_order="value watchfile json fetch judge survey state command unit rogue evict policy recover report patrol main"
+watchdog_order="value watchfile json fetch judge survey state command unit rogue evict listener policy recover report check patrol main"
 # The wall: these may not include the second line's headers.
 right="verdict render route health gate fcgi listen connection deadman server"
 left="protocol hosts intake probe ledger prober"
@@ -62,7 +62,7 @@ check_wall() {
     done
 }
 
-only() { # header, the files that may include it: at most one of each program
+only() { # header, the files that may include it
     for file in $(grep -lE "^#include <$1>" cgi/*.[ch] common/*.[ch] watchdog/*.[ch] || true); do
         case " $2 " in
         *" $file "*) ;;
@@ -84,7 +84,7 @@ for file in common/*.[ch]; do
 done
 check_wall
 only libpq-fe.h cgi/probe.c
-only json-c/json.h "cgi/render.c watchdog/json.c"
+only json-c/json.h "cgi/render.c watchdog/json.c watchdog/report.c"
 only fcgiapp.h cgi/fcgi.c
 only curl/curl.h watchdog/fetch.c
 

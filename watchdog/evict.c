@@ -22,7 +22,7 @@ struct eviction {
 
 bool evict_may(const struct rogue *rogue)
 {
-    return rogue->is_holder && rogue->service[0] == '\0' && rogue->holder.pid > 1 &&
+    return rogue->is_holder && rogue->owner[0] == '\0' && rogue->holder.pid > 1 &&
            rogue->holder.pid != getpid() && rogue->holder.start_ticks != 0;
 }
 

@@ -11,8 +11,8 @@
 #define EVICT_TERM_MS 3000
 #define EVICT_KILL_MS 2000
 
-/* Whether rogue_find's answer is one that may be ended: it has the socket open, is no other service, not pid
- * 1 and not this process. Pure. */
+/* Whether rogue_find's answer is one that may be ended: it has the socket open, belongs to nobody,
+ * and is neither pid 1 nor this process. Pure. */
 bool evict_may(const struct rogue *rogue);
 
 /* Sends SIGTERM to each of the list that may be evicted, then SIGKILL to those that still hold the listener.

@@ -3,6 +3,7 @@
 #include "watchdog/fetch.h"
 
 #include "common/clock.h"
+#include "common/listening.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
@@ -11,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* libcurl keeps the deadlines; one that it overran by this much is ended from here. */
 #define OVERRUN_NS (NS_PER_S / 2)
 
-/* The least time between two looks at the queue while libcurl waits. */
-#define IDLE_MS 500
+/* The longest wait at a time: how late it ends tells whether we are kept from running. */
+#define IDLE_MS 100
 
 struct request {
     size_t route;
@@ -184,6 +186,16 @@ static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
     }
 }
 
+/* Somebody listens at the path, which does not exist for us: PrivateTmp=, ProtectHome=, another mount
+ * namespace. */
+static bool is_hidden(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct listening sockets;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    return listening_find((const struct sockaddr *)&address, sizeof address, &sockets) && sockets.count > 0;
+}
+
 static bool is_over_tls(const struct request *r)
 {
     const char *scheme = NULL;
@@ -272,6 +284,11 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
     r->result.unconnected = r->result.outcome == FETCH_TIMEOUT && is_unconnected(r);
     describe(r, code, os_errno);
+    if (r->result.outcome == FETCH_REFUSED && os_errno == ENOENT && is_hidden(run->watch->unix_path)) {
+        r->result.outcome = FETCH_LOCAL;
+        snprintf(r->result.detail, sizeof r->result.detail,
+                 "the socket's path cannot be seen from here, and somebody listens there");
+    }
     enum fetch_next next = run->done(run->context, r->route, &r->result);
     release(run, r);
     r->is_done = next != FETCH_AGAIN;
@@ -347,6 +364,13 @@ static bool all_done(const struct run *run)
     return true;
 }
 
+static void note_late(struct run *run, int64_t late_ms)
+{
+    for (size_t i = 0; i < run->count && late_ms > 0; i++)
+        if (run->requests[i].easy != NULL)
+            run->requests[i].result.late_ms += late_ms;
+}
+
 static bool loop(struct run *run, struct error *err)
 {
     while (!run->enough && !all_done(run)) {
@@ -360,9 +384,10 @@ static bool loop(struct run *run, struct error *err)
         if (run->enough || all_done(run))
             break;
         int wait_ms = clock_poll_timeout_ms(next_ns, now_ns);
+        wait_ms = wait_ms < 0 || wait_ms > IDLE_MS ? IDLE_MS : wait_ms;
         if (code == CURLM_OK)
-            code = curl_multi_poll(run->multi, NULL, 0, wait_ms < 0 || wait_ms > IDLE_MS ? IDLE_MS : wait_ms,
-                                   NULL);
+            code = curl_multi_poll(run->multi, NULL, 0, wait_ms, NULL);
+        note_late(run, (clock_now_ns() - now_ns) / NS_PER_MS - wait_ms);
         if (code != CURLM_OK) {
             error_set(err, "libcurl: %s", curl_multi_strerror(code));
             return false;

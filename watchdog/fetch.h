@@ -28,7 +28,8 @@ enum fetch_outcome {
     FETCH_REDIRECTS,  /* more than FETCH_MAX_REDIRECTS */
     FETCH_UNRESOLVED, /* the host's name has no address, or the resolver did not answer in time */
     FETCH_TLS,        /* no trust, or no common protocol */
-    FETCH_LOCAL,      /* our own side failed: no route, no permission, no descriptor */
+    FETCH_LOCAL, /* our own side failed: no route, no permission, no descriptor, a path that is hidden from
+                    us */
 };
 
 struct fetch_result {
@@ -39,6 +40,7 @@ struct fetch_result {
     bool body_cut;    /* the body was longer */
     bool unconnected; /* FETCH_TIMEOUT: there was no connection yet, or TLS was not agreed upon */
     int64_t time_us;  /* of this request */
+    int64_t late_ms;  /* how much too late, in all, this process was woken meanwhile */
     struct buf body;  /* valid during fetch_done_fn */
     char detail[128]; /* printable words for FETCH_REFUSED and after; "" when there are none */
 };

@@ -1,6 +1,9 @@
 /* JSON by json-c. Any thread; no state. */
 #include "watchdog/json.h"
 
+#include "common/buf.h"
+#include "common/quantity.h"
+
 #include <json-c/json.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -25,6 +28,26 @@ static struct json_object *parse(const char *body, size_t len)
     return document;
 }
 
+/* A NUL, as it is or as an escape, ends a string early for whoever compares it: "healthy\u0000 not". */
+static bool has_nul(const char *body, size_t len)
+{
+    return memchr(body, '\0', len) != NULL || memmem(body, len, "\\u0000", 6) != NULL;
+}
+
+/* The member of an object, or the item of an array by its number. */
+static bool descend(struct json_object *in, const char *name, struct json_object **out)
+{
+    int64_t index;
+    const char *rest;
+    if (json_object_is_type(in, json_type_object))
+        return json_object_object_get_ex(in, name, out);
+    if (!json_object_is_type(in, json_type_array) || !quantity_parse_digits(name, 10, &index, &rest) ||
+        *rest != '\0' || (size_t)index >= json_object_array_length(in))
+        return false;
+    *out = json_object_array_get_idx(in, (size_t)index);
+    return true;
+}
+
 /* The value under "a.b.c"; false when there is none. JSON's null is NULL in json-c. */
 static bool find(struct json_object *document, const char *key, struct json_object **out)
 {
@@ -33,7 +56,7 @@ static bool find(struct json_object *document, const char *key, struct json_obje
     bool found = true;
     *out = document;
     for (char *name = strtok_r(path, ".", &rest); name != NULL && found; name = strtok_r(NULL, ".", &rest))
-        found = json_object_is_type(*out, json_type_object) && json_object_object_get_ex(*out, name, out);
+        found = descend(*out, name, out);
     free(path);
     return found;
 }
@@ -41,7 +64,7 @@ static bool find(struct json_object *document, const char *key, struct json_obje
 enum json_answer json_check(const char *body, size_t len, const char *key, const char *value)
 {
     struct json_object *found;
-    struct json_object *document = parse(body, len);
+    struct json_object *document = has_nul(body, len) ? NULL : parse(body, len);
     enum json_answer answer = JSON_DIFFERS;
     if (document == NULL)
         return JSON_MALFORMED;
@@ -51,19 +74,4 @@ enum json_answer json_check(const char *body, size_t len, const char *key, const
         answer = JSON_SAYS_SO;
     json_object_put(document);
     return answer;
-}
-
-void json_append_string(struct buf *out, const char *text)
-{
-    char *clean = mem_strdup(text);
-    size_t len = 0;
-    for (char *c = clean; *c != '\0'; c++)
-        if ((unsigned char)*c >= 0x7f)
-            *c = '?';
-    struct json_object *string = json_object_new_string(clean);
-    const char *quoted = json_object_to_json_string_length(
-        string, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-    buf_append(out, quoted, len);
-    json_object_put(string);
-    free(clean);
 }

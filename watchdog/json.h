@@ -2,23 +2,17 @@
 #ifndef WATCHDOG_JSON_H
 #define WATCHDOG_JSON_H
 
-#include "common/buf.h"
-
-#include <stdbool.h>
 #include <stddef.h>
 
 enum json_answer {
     JSON_SAYS_SO,   /* the value is there and as expected */
     JSON_DIFFERS,   /* it has another value */
     JSON_HAS_NONE,  /* no such key */
-    JSON_MALFORMED, /* no JSON document, or nested too deep */
+    JSON_MALFORMED, /* no JSON document, nested too deep, or with a NUL in it */
 };
 
-/* Whether body[0..len), untrusted bytes, has value under key: "a.b" is b in the object a. A string is
- * compared without its quotes, numbers, true, false and null as they are written. */
+/* Whether body[0..len), untrusted bytes, has value under key: "a.b" is b in the object a, "a.0" the first of
+ * the array a. A string is compared without its quotes, numbers, true, false and null as they are written. */
 enum json_answer json_check(const char *body, size_t len, const char *key, const char *value);
-
-/* Appends text as a JSON string with its quotes; bytes that are no ASCII text become '?'. */
-void json_append_string(struct buf *out, const char *text);
 
 #endif

@@ -7,17 +7,22 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of the time that a try waited, so much too late is too late, and less than this is nothing: 1 in
+ * LATE_SHARE. */
+#define LATE_SHARE 4
+#define LATE_MS    50
+
 #define CODE_LIMITED         429
 #define CODE_BAD_GATEWAY     502
 #define CODE_GATEWAY_TIMEOUT 504
 
 __attribute__((format(printf, 4, 5))) static void set(struct judgement *out, enum judge_verdict verdict,
-                                                      enum judge_life life, const char *format, ...)
+                                                      enum judge_sign sign, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     out->verdict = verdict;
-    out->life = life;
+    out->sign = sign;
     vsnprintf(out->why, sizeof out->why, format, args);
     va_end(args);
 }
@@ -44,10 +49,16 @@ static void judge_body(const struct watch_route *route, const struct fetch_resul
             route->json_value, words[answer]);
 }
 
-/* What a silent or unreachable backend is to us: behind a redirect it may be another server's. */
-static enum judge_life dead_unless_redirected(const struct fetch_result *result)
+/* What a word of nginx by itself is about: its document says why (nginx/health-api.conf). */
+static enum judge_sign sign_of_nginx(const struct fetch_result *result)
 {
-    return result->redirects > 0 ? JUDGE_LIFE_OPEN : JUDGE_DEAD;
+    const char *body = result->body.data != NULL ? result->body.data : "";
+    static const char key[] = "failing.0.reason";
+    if (json_check(body, result->body.len, key, "hung") == JSON_SAYS_SO)
+        return JUDGE_HUNG;
+    if (json_check(body, result->body.len, key, "unreachable") == JSON_SAYS_SO)
+        return JUDGE_UNREACHED;
+    return JUDGE_OPEN;
 }
 
 /* The proxy's word comes first: accepted codes do not make a dead backend a living one, and what nginx may
@@ -55,112 +66,146 @@ static enum judge_life dead_unless_redirected(const struct fetch_result *result)
 static void judge_answer(const struct watch_route *route, const struct fetch_result *result,
                          struct judgement *out)
 {
-    enum judge_life dead = dead_unless_redirected(result);
-    if (result->code == CODE_BAD_GATEWAY || result->code == CODE_GATEWAY_TIMEOUT)
-        set(out, JUDGE_ERROR, dead, "%d, the proxy reaches no backend", result->code);
-    else if (result->from_nginx && result->code >= 500)
-        set(out, JUDGE_ERROR, dead, "%d from nginx, not from the backend", result->code);
-    else if (value_codes_contain(&route->codes, result->code)) {
+    enum judge_sign sign = result->code == CODE_BAD_GATEWAY       ? JUDGE_UNREACHED
+                           : result->code == CODE_GATEWAY_TIMEOUT ? JUDGE_HUNG
+                           : result->from_nginx                   ? sign_of_nginx(result)
+                                                                  : JUDGE_ALIVE;
+    const char *source = result->from_nginx ? " from nginx" : "";
+    if (sign == JUDGE_UNREACHED) {
+        set(out, JUDGE_ERROR, sign, "%d%s, the proxy reaches no backend", result->code, source);
+    } else if (sign == JUDGE_HUNG) {
+        set(out, JUDGE_ERROR, sign, "%d%s, the backend gave the proxy no answer in time", result->code,
+            source);
+    } else if (result->from_nginx && result->code >= 500) {
+        set(out, JUDGE_ERROR, JUDGE_OPEN, "%d, a fault of nginx itself", result->code);
+        out->again = true;
+    } else if (value_codes_contain(&route->codes, result->code)) {
         judge_body(route, result, out);
         if (result->from_nginx || result->code == CODE_LIMITED)
-            out->life = JUDGE_LIFE_OPEN;
-    } else if (result->code == CODE_LIMITED)
-        set(out, JUDGE_LIMITED, JUDGE_LIFE_OPEN, "%d, asked too often", result->code);
-    else
-        set(out, JUDGE_ERROR, result->from_nginx ? JUDGE_LIFE_OPEN : JUDGE_ALIVE,
-            "%d, not an accepted code%s", result->code, result->from_nginx ? ", from nginx" : "");
+            out->sign = JUDGE_OPEN;
+    } else if (result->code == CODE_LIMITED) {
+        set(out, JUDGE_LIMITED, JUDGE_OPEN, "%d, asked too often", result->code);
+    } else {
+        set(out, JUDGE_ERROR, sign, "%d, not an accepted code%s%s", result->code,
+            result->from_nginx ? "," : "", source);
+    }
 }
 
 static void judge_failure(const struct watch_route *route, const struct fetch_result *result,
                           struct judgement *out)
 {
-    enum judge_life dead = dead_unless_redirected(result);
     switch (result->outcome) {
     case FETCH_TIMEOUT:
         if (result->unconnected)
-            set(out, JUDGE_TIMEOUT, dead, "no connection within %lld ms", (long long)result->time_us / 1000);
+            set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "no connection within %lld ms",
+                (long long)result->time_us / 1000);
         else
-            set(out, JUDGE_TIMEOUT, dead, "no whole answer within %lld ms", (long long)route->timeout_ms);
+            set(out, JUDGE_TIMEOUT, JUDGE_SILENT, "no whole answer within %lld ms",
+                (long long)route->timeout_ms);
         return;
     case FETCH_REFUSED:
-    case FETCH_FULL: set(out, JUDGE_TIMEOUT, dead, "refused: %s", result->detail); return;
-    case FETCH_RESET: set(out, JUDGE_TIMEOUT, dead, "closed without an answer: %s", result->detail); return;
-    case FETCH_MALFORMED:
-        set(out, JUDGE_ERROR, JUDGE_LIFE_OPEN, "malformed answer: %s", result->detail);
+    case FETCH_FULL: set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "refused: %s", result->detail); return;
+    case FETCH_RESET:
+        set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "closed without an answer: %s", result->detail);
         return;
+    case FETCH_MALFORMED: set(out, JUDGE_ERROR, JUDGE_OPEN, "malformed answer: %s", result->detail); return;
     case FETCH_REDIRECTS:
         set(out, JUDGE_ERROR, JUDGE_ALIVE, "more than %d redirects", FETCH_MAX_REDIRECTS);
         return;
     case FETCH_UNRESOLVED:
-        set(out, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, "name resolution: %s", result->detail);
+        set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "name resolution: %s", result->detail);
+        out->again = true;
         return;
-    case FETCH_TLS: set(out, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, "TLS: %s", result->detail); return;
+    case FETCH_TLS: set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "TLS: %s", result->detail); return;
     case FETCH_LOCAL:
     case FETCH_ANSWER: break;
     }
-    set(out, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, "our own side: %s", result->detail);
+    set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "our own side: %s", result->detail);
+    out->again = true;
+}
+
+static bool is_dead_sign(enum judge_sign sign)
+{
+    return sign == JUDGE_SILENT || sign == JUDGE_HUNG || sign == JUDGE_UNREACHED || sign == JUDGE_NO_CONTACT;
+}
+
+/* A machine that keeps us from running keeps the service from answering as well. */
+static bool is_starved(const struct fetch_result *result)
+{
+    return result->late_ms >= LATE_MS && result->late_ms >= result->time_us / 1000 / LATE_SHARE;
 }
 
 void judge_try(const struct watch_route *route, const struct fetch_result *result, struct judgement *out)
 {
+    out->again = false;
     if (result->outcome == FETCH_ANSWER)
         judge_answer(route, result, out);
     else
         judge_failure(route, result, out);
-    out->again = out->life == JUDGE_DEAD || out->verdict == JUDGE_TIMEOUT ||
-                 result->outcome == FETCH_UNRESOLVED || result->outcome == FETCH_LOCAL;
+    if (is_dead_sign(out->sign) && is_starved(result))
+        set(out, JUDGE_UNKNOWN, JUDGE_STARVED,
+            "this machine is starved: a try of %lld ms does not count, for it ran %lld ms late",
+            (long long)result->time_us / 1000, (long long)result->late_ms);
+    out->again = out->again || is_dead_sign(out->sign) || out->sign == JUDGE_STARVED;
+    if (is_dead_sign(out->sign) && result->redirects > 0)
+        out->sign = JUDGE_OPEN; /* behind a redirect it may be another server */
 }
 
 void judge_add(struct judge_route *to, const struct watch_route *route, const struct fetch_result *result,
                int64_t max_tries)
 {
     judge_try(route, result, &to->last);
-    to->tries++;
-    to->dead_tries += to->last.life == JUDGE_DEAD;
-    to->refused_tries += to->last.life == JUDGE_DEAD && result->outcome == FETCH_REFUSED;
+    enum judge_sign sign = to->last.sign;
+    to->tries += sign != JUDGE_STARVED;
+    to->starved_tries += sign == JUDGE_STARVED;
+    to->dead_tries += is_dead_sign(sign);
+    to->hung_tries += sign == JUDGE_HUNG;
+    to->told_tries += sign == JUDGE_HUNG || sign == JUDGE_UNREACHED;
+    to->reached_tries += is_dead_sign(sign) && sign != JUDGE_NO_CONTACT;
     to->code = result->code;
     to->time_us = result->time_us;
-    to->is_final = !to->last.again || to->tries >= max_tries;
-}
-
-bool judge_is_dead(const struct judge_route *route)
-{
-    return route->is_final && route->tries > 0 && route->dead_tries == route->tries;
+    to->is_final = !to->last.again || to->tries >= max_tries || to->starved_tries >= max_tries;
+    to->is_dead = to->tries >= max_tries && to->dead_tries == to->tries;
 }
 
 bool judge_answers(const struct judge_route *route)
 {
-    return route->tries > 0 && route->last.life == JUDGE_ALIVE;
+    return route->tries > 0 && route->last.sign == JUDGE_ALIVE;
 }
 
-size_t judge_count_dead(const struct watch *watch, const struct judge_route *routes)
+struct judge_evidence judge_evidence(const struct watch *watch, const struct judge_route *routes)
 {
-    size_t dead = 0;
-    for (size_t i = 0; i < watch->route_count; i++)
-        dead += watch->routes[i].liveness && judge_is_dead(&routes[i]);
-    return dead;
+    struct judge_evidence sum = {.dead = 0};
+    for (size_t i = 0; i < watch->route_count; i++) {
+        const struct judge_route *route = &routes[i];
+        if (!watch->routes[i].liveness)
+            continue;
+        bool reached = route->is_dead && route->reached_tries > 0 && route->last.sign != JUDGE_NO_CONTACT;
+        sum.dead += route->is_dead;
+        sum.silent += route->is_dead && route->told_tries < route->tries;
+        sum.reached += reached;
+        sum.hung += reached && route->hung_tries > 0;
+        sum.starved += route->is_final && route->last.sign == JUDGE_STARVED;
+    }
+    return sum;
 }
 
-bool judge_all_refused(const struct watch *watch, const struct judge_route *routes)
-{
-    for (size_t i = 0; i < watch->route_count; i++)
-        if (watch->routes[i].liveness && judge_is_dead(&routes[i]) &&
-            routes[i].refused_tries < routes[i].tries)
-            return false;
-    return judge_count_dead(watch, routes) > 0;
-}
-
-static enum judge_level level_of(enum watch_class class, enum judge_verdict verdict)
+static enum judge_level level_of(const struct watch_route *route, enum judge_verdict verdict)
 {
     switch (verdict) {
-    case JUDGE_OK:
-    case JUDGE_LIMITED: return JUDGE_FINE;
-    case JUDGE_UNKNOWN: return class == WATCH_CORE ? JUDGE_NO_IDEA : JUDGE_WARNING;
+    case JUDGE_OK: return JUDGE_FINE;
+    case JUDGE_LIMITED: return route->liveness ? JUDGE_WARNING : JUDGE_FINE; /* it is not being looked at */
+    case JUDGE_UNKNOWN: return route->class == WATCH_CORE ? JUDGE_NO_IDEA : JUDGE_WARNING;
     case JUDGE_TIMEOUT:
     case JUDGE_ERROR:
     case JUDGE_VERDICTS: break;
     }
-    return class == WATCH_CORE ? JUDGE_CRITICAL : JUDGE_WARNING;
+    return route->class == WATCH_CORE ? JUDGE_CRITICAL : JUDGE_WARNING;
+}
+
+bool judge_was_asked(const struct judge_route *route)
+{
+    return route->tries + route->starved_tries > 0;
 }
 
 enum judge_level judge_all(const struct watch *watch, const struct judge_route *routes,
@@ -169,9 +214,9 @@ enum judge_level judge_all(const struct watch *watch, const struct judge_route *
     enum judge_level level = JUDGE_FINE;
     *counts = (struct judge_counts){0};
     for (size_t i = 0; i < watch->route_count; i++) {
-        enum judge_verdict verdict = routes[i].tries > 0 ? routes[i].last.verdict : JUDGE_UNKNOWN;
+        enum judge_verdict verdict = judge_was_asked(&routes[i]) ? routes[i].last.verdict : JUDGE_UNKNOWN;
         counts->of[verdict]++;
-        level = judge_worse(level, level_of(watch->routes[i].class, verdict));
+        level = judge_worse(level, level_of(&watch->routes[i], verdict));
     }
     return level;
 }

@@ -13,43 +13,60 @@
 enum judge_verdict {
     JUDGE_OK,
     JUDGE_TIMEOUT, /* timed out, refused or reset */
-    JUDGE_LIMITED, /* 429: soft, never a failure */
+    JUDGE_LIMITED, /* 429: soft, no failure */
     JUDGE_ERROR,   /* an answer, but not the one that was expected */
     JUDGE_UNKNOWN, /* cannot be told: our own name resolution, TLS, permissions; or not asked */
     JUDGE_VERDICTS,
 };
 
-/* What a request says about the process behind the route; only JUDGE_DEAD is ever a reason to act. */
-enum judge_life {
-    JUDGE_ALIVE,
-    JUDGE_DEAD,      /* no answer, or the proxy's word that there is none */
-    JUDGE_LIFE_OPEN, /* cannot be told */
+/* What one request says about the process behind the route. */
+enum judge_sign {
+    JUDGE_ALIVE,      /* an answer of its own */
+    JUDGE_SILENT,     /* somebody took the connection, and no whole answer came in time */
+    JUDGE_HUNG,       /* the proxy's word: the backend gave no answer in time (504, reason hung) */
+    JUDGE_UNREACHED,  /* the proxy's word: it reaches no backend (502, reason unreachable) */
+    JUDGE_NO_CONTACT, /* refused, not connected in time, or closed without a byte: so much for base_url */
+    JUDGE_STARVED,    /* failed while this very process was kept from running: does not count */
+    JUDGE_OPEN,       /* cannot be told: a proxy's own answer, or our own side failed */
 };
 
 /* The numbers are the program's exit codes and those of monitoring plugins. */
 enum judge_level {
     JUDGE_FINE = 0,
-    JUDGE_WARNING = 1,  /* an aux route fails */
+    JUDGE_WARNING = 1,  /* an aux route fails, or a liveness route is rate-limited */
     JUDGE_CRITICAL = 2, /* a core route fails */
     JUDGE_NO_IDEA = 3,  /* a core route cannot be told, and none fails */
 };
 
 struct judgement {
     enum judge_verdict verdict;
-    enum judge_life life;
+    enum judge_sign sign;
     bool again;    /* worth another try */
     char why[192]; /* printable; "" for JUDGE_OK */
 };
 
 /* One route so far; zeroed before its first request. */
 struct judge_route {
-    int tries;
-    int dead_tries;
-    int refused_tries; /* of the dead ones: nobody listens at the address that was asked */
+    int tries;         /* that count */
+    int starved_tries; /* that do not */
+    int dead_tries;    /* from JUDGE_SILENT to JUDGE_NO_CONTACT */
+    int hung_tries;    /* of the dead ones: JUDGE_HUNG */
+    int told_tries;    /* of the dead ones: JUDGE_HUNG or JUDGE_UNREACHED, an answer that somebody gave */
+    int reached_tries; /* of the dead ones: all but JUDGE_NO_CONTACT */
     bool is_final;     /* asked as often as it is going to be */
+    bool is_dead;      /* as often as is allowed, and each time in vain */
     int code;          /* of the last try; 0: none */
     int64_t time_us;
     struct judgement last;
+};
+
+/* The liveness routes together. */
+struct judge_evidence {
+    size_t dead;
+    size_t silent;  /* of the dead: some try got no answer from anybody */
+    size_t reached; /* of the dead: some try got somebody at base_url, and so did the last */
+    size_t hung;    /* of the reached: some try brought the proxy's word that the backend was silent */
+    size_t starved; /* cannot be told, for too many tries did not count */
 };
 
 struct judge_counts {
@@ -62,18 +79,12 @@ void judge_try(const struct watch_route *route, const struct fetch_result *resul
 void judge_add(struct judge_route *to, const struct watch_route *route, const struct fetch_result *result,
                int64_t max_tries);
 
-/* Every one of its tries says dead, and there are no more. */
-bool judge_is_dead(const struct judge_route *route);
+bool judge_was_asked(const struct judge_route *route);
 
 /* Its last try was answered by the backend: a proxy's 429 says nothing of it. */
 bool judge_answers(const struct judge_route *route);
 
-/* The dead liveness routes decide that the backend hangs: their number. */
-size_t judge_count_dead(const struct watch *watch, const struct judge_route *routes);
-
-/* Each of them was refused each time: whoever should listen at base_url, the backend or a proxy, is not
- * there. */
-bool judge_all_refused(const struct watch *watch, const struct judge_route *routes);
+struct judge_evidence judge_evidence(const struct watch *watch, const struct judge_route *routes);
 
 enum judge_level judge_all(const struct watch *watch, const struct judge_route *routes,
                            struct judge_counts *counts);

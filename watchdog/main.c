@@ -2,8 +2,8 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "common/version.h"
+#include "watchdog/check.h"
 #include "watchdog/patrol.h"
-#include "watchdog/unit.h"
 #include "watchdog/watchfile.h"
 
 #include <fcntl.h>
@@ -35,7 +35,6 @@ static void print_help(void)
          "  --dry-run       say what would be done, do nothing; takes no lock\n"
          "  --verbose       a line for each route\n"
          "  --json          one JSON document\n"
-         "  --nagios        as a monitoring plugin prints it, with performance data\n"
          "  --check-config  read FILE, compare loaded units with their files on disk\n"
          "  --version       print the version\n"
          "  --help          print this\n"
@@ -45,7 +44,8 @@ static void print_help(void)
          "\n"
          "  codes LIST      accepted status codes, such as 200-299,304\n"
          "  timeout T       limit for a whole request to it\n"
-         "  json KEY=VALUE  the body, at most 64 KiB, is JSON that has this; a.b is b within a\n"
+         "  json KEY=VALUE  the body, at most 64 KiB, is JSON that has this; a.b is b within a,\n"
+         "                  a.0 the first in the array a\n"
          "  liveness        core only: its silence means that the service hangs; without any such\n"
          "                  route all core routes count\n"
          "  follow          follow redirects, at most 5\n"
@@ -53,10 +53,10 @@ static void print_help(void)
          "Keys with their defaults; durations take a unit: ms, s, m, h:\n");
     watchfile_print_keys(stdout);
     puts("\n"
-         "Exit codes: 0 fine (rate-limited routes included); 1 warning: an aux route fails, or a\n"
-         "recovery went well; 2 critical: a core route fails, a rogue holds the listener, a recovery\n"
-         "failed or the budget is spent; 3 cannot tell, bad configuration or usage. --check-config:\n"
-         "0; 1 a unit differs from its file on disk or does not exist; 3 FILE is bad.");
+         "Exit codes, as monitoring plugins have them: 0 fine; 1 warning: an aux route fails, a liveness\n"
+         "route is rate-limited, a recovery went well; 2 critical: a core route fails, a rogue holds\n"
+         "the listener, a recovery failed or the budget is spent; 3 cannot tell, bad configuration or\n"
+         "usage. The first line says what is wrong. --check-config: 0; 1 with warnings; 3 FILE is bad.");
 }
 
 static bool parse_arguments(int argc, char **argv, struct arguments *out)
@@ -75,7 +75,11 @@ static bool parse_arguments(int argc, char **argv, struct arguments *out)
         case DRY_RUN: out->options.dry_run = true; break;
         case VERBOSE: out->options.format = PATROL_VERBOSE; break;
         case JSON: out->options.format = PATROL_JSON; break;
-        case NAGIOS: out->options.format = PATROL_NAGIOS; break;
+        case NAGIOS:
+            fputs(
+                "health-watch: --nagios is gone: the exit code and the first line are what a plugin needs\n",
+                stderr);
+            break;
         case CHECK: out->check_config = true; break;
         case VERSION: out->version = true; break;
         case HELP: out->help = true; break;
@@ -98,45 +102,6 @@ static bool load(const char *file, struct watch *out, struct error *err)
               watchfile_parse(text.data, text.len, file, out, err);
     buf_free(&text);
     return ok;
-}
-
-/* How many warnings it printed: 0 or 1. */
-static int check_unit(const char *unit, bool must_exist)
-{
-    struct unit_status status;
-    struct error err = {0};
-    enum unit_answer answer = unit_show(unit, &status, &err);
-    if (answer != UNIT_OK) {
-        printf("note: cannot ask systemd for %s: %s\n", unit, err.text);
-        return 0;
-    }
-    if (must_exist && status.load != UNIT_LOADED) {
-        printf("warning: %s %s\n", unit,
-               status.load == UNIT_MASKED      ? "is masked: it will never be recovered"
-               : status.load == UNIT_NOT_FOUND ? "does not exist"
-                                               : "cannot be loaded");
-        return 1;
-    }
-    if (status.needs_reload) {
-        printf("warning: %s has changed on disk since systemd read it: run systemctl daemon-reload\n", unit);
-        return 1;
-    }
-    return 0;
-}
-
-static enum judge_level check_config(const char *file, const struct watch *watch)
-{
-    int warnings = 0;
-    size_t core = 0;
-    for (size_t i = 0; i < watch->route_count; i++)
-        core += watch->routes[i].class == WATCH_CORE;
-    printf("%s: ok, %zu routes, %zu of them core, recovers %s\n", file, watch->route_count, core,
-           watch->unit != NULL ? watch->unit : "nothing");
-    if (watch->unit != NULL)
-        warnings += check_unit(watch->unit, true);
-    warnings += check_unit("health-watch.timer", false);
-    warnings += check_unit("health-watch.service", false);
-    return warnings > 0 ? JUDGE_WARNING : JUDGE_FINE;
 }
 
 static enum judge_level run(const struct arguments *arguments)
@@ -177,6 +142,8 @@ int main(int argc, char **argv)
     enum judge_level level = JUDGE_FINE;
     open_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD,
+           SIG_DFL); /* inherited as ignored it would keep the ends of our children from us (wait(2)) */
     log_init(LOG_LEVEL_NOTICE);
     if (!parse_arguments(argc, argv, &arguments))
         return JUDGE_NO_IDEA;

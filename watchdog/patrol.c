@@ -2,6 +2,7 @@
 #include "watchdog/patrol.h"
 
 #include "common/log.h"
+#include "watchdog/check.h"
 #include "watchdog/policy.h"
 #include "watchdog/state.h"
 
@@ -10,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define STATE_DIRECTORY "/var/lib/health-watch"
 
 /* A run takes some seconds at most unless it recovers; whoever starts a second one by hand waits so long. */
 #define LOCK_WAIT_MS 10000
@@ -31,35 +30,29 @@ struct patrol {
     struct report report;
 };
 
-void patrol_state_path(const struct watch *watch, char *out, size_t out_size)
-{
-    const char *directory = getenv("STATE_DIRECTORY");
-    if (watch->state_file != NULL) {
-        snprintf(out, out_size, "%s", watch->state_file);
-        return;
-    }
-    if (directory == NULL || directory[0] != '/')
-        directory = STATE_DIRECTORY;
-    /* Several directories are separated by colons; ours is the first. */
-    snprintf(out, out_size, "%.*s/%s.state", (int)strcspn(directory, ":"), directory, watch->unit);
-}
-
 static void raise_level(struct patrol *p, enum judge_level level)
 {
     p->report.level = judge_worse(p->report.level, level);
 }
 
-/* False: another run is at work, or the lock cannot be had; out says so. */
+/* False: another run is at work, out says so. One that cannot lock looks, and does not act. */
 static bool take_lock(struct patrol *p, struct buf *out)
 {
     struct error err = {0};
     if (p->watch->unit == NULL || p->options->dry_run)
         return true;
-    p->lock = state_lock(p->state_path, LOCK_WAIT_MS, &err);
-    if (p->lock >= 0)
-        return true;
-    buf_appendf(out, "health-watch: %s; without it nothing is done (--dry-run needs none)\n", err.text);
-    return false;
+    switch (state_lock(p->state_path, LOCK_WAIT_MS, &p->lock, &err)) {
+    case STATE_LOCKED: break;
+    case STATE_TAKEN:
+        buf_appendf(out, "health-watch: %s; without it nothing is done (--dry-run needs none)\n", err.text);
+        return false;
+    case STATE_NO_LOCK:
+        report_note(&p->report, "state", "%s: without it nothing is recovered", err.text);
+        log_event(LOG_LEVEL_ERROR, "no lock", LOG_STR("error", err.text));
+        raise_level(p, JUDGE_NO_IDEA);
+        break;
+    }
+    return true;
 }
 
 static void load_state(struct patrol *p)
@@ -103,10 +96,37 @@ static void find_rogues(struct patrol *p)
                     p->watch->unit, who);
     }
     if (p->rogues.count > ROGUES_TOLD)
-        report_note(&p->report, "rogue", "and by %zu more", p->rogues.count - ROGUES_TOLD);
+        report_note(&p->report, "rogue", "and by %zu more%s", p->rogues.count - ROGUES_TOLD,
+                    p->rogues.more ? ", and by others that were not counted" : "");
     if (p->rogues.count == 0 && p->rogues.unseen)
         report_note(&p->report, "rogue", "cannot tell who holds %s: this user may not see it",
                     p->watch->listener);
+    if (p->rogues.hidden)
+        report_note(&p->report, "rogue", "somebody listens at %s, and the path cannot be seen from here",
+                    p->watch->listener);
+}
+
+/* A dry run guards nothing: something else has to. */
+static void look_for_timer(struct patrol *p)
+{
+    char why[200];
+    if (!p->unit_known || !p->options->dry_run || check_timer(why, sizeof why))
+        return;
+    report_note(&p->report, "timer", "%s", why);
+    raise_level(p, JUDGE_WARNING);
+}
+
+/* By the configuration or, where that does not say it, by who holds the address of base_url. */
+static bool is_direct(const struct patrol *p)
+{
+    struct rogue_list *held = mem_calloc(1, sizeof *held);
+    bool direct = watchfile_is_direct(p->watch);
+    if (!direct && p->watch->base.len != 0) {
+        rogue_find(&p->watch->base, &p->unit, held);
+        direct = held->listening && held->count == 0 && !held->unseen && !held->hidden;
+    }
+    free(held);
+    return direct;
 }
 
 /* Before it is done: a run that is killed on the way, or a disk that is full, must not make the budget
@@ -123,9 +143,25 @@ static bool remember(struct patrol *p, const struct state_time *now)
     return false;
 }
 
+/* The file says so far that it was made and did not help. */
+static void remember_end(struct patrol *p)
+{
+    struct error err = {0};
+    if (p->recovery.action == POLICY_NOTHING)
+        state_drop_last(&p->state);
+    else
+        state_set_helped(&p->state, p->recovery.ok);
+    if (!state_save(p->state_path, &p->state, &err))
+        log_event(LOG_LEVEL_ERROR, "state not written", LOG_STR("error", err.text));
+}
+
 static void tell_recovery(struct patrol *p)
 {
     const struct recovery *r = &p->recovery;
+    if (r->action == POLICY_NOTHING) {
+        report_note(&p->report, "recovery", "%s", r->text);
+        return;
+    }
     report_note(&p->report, "recovery", "%s after %" PRId64 ".%" PRId64 " s: %s", r->ok ? "done" : "FAILED",
                 r->took_ms / 1000, r->took_ms % 1000 / 100, r->text);
     /* Even a good end is worth a look. */
@@ -136,16 +172,21 @@ static void decide_and_act(struct patrol *p)
 {
     struct state_time now;
     struct policy_decision decision;
-    state_now(&now);
     struct policy_facts facts = {
         .watch = p->watch,
-        .dead = judge_count_dead(p->watch, p->first.routes),
-        .refused = judge_all_refused(p->watch, p->first.routes),
+        .evidence = judge_evidence(p->watch, p->first.routes),
+        .took_ms = p->first.took_ms,
         .unit = &p->unit,
         .rogues = &p->rogues,
         .state = &p->state,
         .now = &now,
     };
+    if (facts.evidence.dead > 0 && p->unit.state == UNIT_RUNNING && p->rogues.count == 0) {
+        facts.direct = is_direct(p);
+        facts.listener = listener_ask(p->watch, &p->first, &p->rogues);
+        facts.cpu_pressure = unit_cpu_pressure(&p->unit);
+    }
+    state_now(&now);
     policy_decide(&facts, &decision);
     if (decision.why[0] == '\0')
         return;
@@ -154,8 +195,9 @@ static void decide_and_act(struct patrol *p)
         log_event(LOG_LEVEL_ERROR, "no recovery", LOG_STR("why", decision.why));
     } else if (p->options->dry_run) {
         report_note(&p->report, "recovery", "dry run, would now: %s", decision.why);
-    } else if (remember(p, &now)) {
+    } else if (p->lock >= 0 && remember(p, &now)) {
         recover_run(&facts, decision.action, &p->first, &p->recovery);
+        remember_end(p);
         tell_recovery(p);
     }
 }
@@ -183,6 +225,7 @@ static bool look_and_act(struct patrol *p, struct error *err)
         return false;
     ask_systemd(p);
     find_rogues(p);
+    look_for_timer(p);
     if (p->unit_known)
         decide_and_act(p);
     compare_unit_with_routes(p);
@@ -208,7 +251,6 @@ static void finish_report(struct patrol *p, struct buf *out)
             judge_worse(JUDGE_WARNING, judge_all(p->watch, report->survey->routes, &report->counts));
     switch (p->options->format) {
     case PATROL_JSON: report_json(report, out); break;
-    case PATROL_NAGIOS: report_nagios(report, out); break;
     case PATROL_VERBOSE: report_text(report, true, out); break;
     case PATROL_TEXT: report_text(report, false, out); break;
     }
@@ -224,7 +266,7 @@ enum judge_level patrol_run(const struct watch *watch, const struct patrol_optio
     p->lock = -1;
     survey_init(&p->first, watch);
     if (watch->unit != NULL)
-        patrol_state_path(watch, p->state_path, sizeof p->state_path);
+        state_path(watch->state_file, watch->unit, p->state_path, sizeof p->state_path);
     if (!take_lock(p, out))
         goto out;
     load_state(p);

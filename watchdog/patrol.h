@@ -8,16 +8,12 @@
 
 #include <stdbool.h>
 
-enum patrol_format { PATROL_TEXT, PATROL_VERBOSE, PATROL_JSON, PATROL_NAGIOS };
+enum patrol_format { PATROL_TEXT, PATROL_VERBOSE, PATROL_JSON };
 
 struct patrol_options {
     bool dry_run; /* takes no lock, writes no state, touches no unit and no process */
     enum patrol_format format;
 };
-
-/* Where the memory of recoveries is when the file does not say: in the directory that systemd has made for us
- * (STATE_DIRECTORY, systemd.exec(5)), else in /var/lib/health-watch. watch has a unit. */
-void patrol_state_path(const struct watch *watch, char *out, size_t out_size);
 
 /* Appends the report to out. Returns the exit code. */
 enum judge_level patrol_run(const struct watch *watch, const struct patrol_options *options, struct buf *out);

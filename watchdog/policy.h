@@ -1,8 +1,10 @@
-/* Whether to act, and how: a pure function of all that is known, and the steps of a recovery as another one.
+/* Whether to act, and how: a pure function of all that is known, and the phases of a recovery as another one.
  */
 #ifndef WATCHDOG_POLICY_H
 #define WATCHDOG_POLICY_H
 
+#include "watchdog/judge.h"
+#include "watchdog/listener.h"
 #include "watchdog/rogue.h"
 #include "watchdog/state.h"
 #include "watchdog/unit.h"
@@ -21,8 +23,11 @@ enum policy_action {
 
 struct policy_facts {
     const struct watch *watch;
-    size_t dead;  /* liveness routes, judge_count_dead */
-    bool refused; /* judge_all_refused */
+    struct judge_evidence evidence;
+    int64_t took_ms;               /* since the first try */
+    bool direct;                   /* base_url is the unit's own socket: no proxy is in between */
+    enum listener_answer listener; /* asked after the last try */
+    int cpu_pressure;              /* unit_cpu_pressure */
     const struct unit_status *unit;
     const struct rogue_list *rogues;
     const struct state *state;
@@ -31,45 +36,54 @@ struct policy_facts {
 
 struct policy_decision {
     enum policy_action action;
-    char why[320]; /* for the report; "" when nothing is wrong */
+    char why[400]; /* for the report; "" when nothing is wrong */
 };
 
-/* One decision for everything that is wrong, so that several dead routes mean one recovery. A unit that
- * somebody has stopped (inactive), is stopping, or has masked is left as it is; so is one that systemd is
- * restarting or starting itself. While the unit's own listener is there, refusals come from a proxy that is
- * not: the unit is left alone then, too. */
+/* One decision for everything that is wrong, so that several dead routes mean one recovery.
+ *
+ * A kill needs the backend's own silence: where base_url is its own socket, that nobody answered there;
+ * behind a proxy, the proxy's word that the backend gave it no answer, or the listener's own silence. Whoever
+ * answers at the listener is never killed. What only speaks of the proxy (refused, not connected, closed
+ * without a byte), or was seen while this machine or the unit itself was kept from running, is no reason.
+ *
+ * A unit that somebody has stopped (inactive), is stopping, or has masked is left as it is; so is one that
+ * systemd is restarting or starting itself. */
 void policy_decide(const struct policy_facts *facts, struct policy_decision *out);
+
+/* Whether unit, looked at right before the order, is still what the decision was made about. */
+bool policy_still_holds(enum policy_action action, const struct unit_status *judged,
+                        const struct unit_status *unit);
 
 /* What a recovery does next, once the first order was given. */
 enum policy_step {
     POLICY_WAIT,
-    POLICY_ASK,       /* the unit runs: does it answer? */
-    POLICY_KILL_MAIN, /* it did run before its rogue went, and does not answer still */
-    POLICY_KILL_ALL,  /* it does not stop: the rest of its processes */
+    POLICY_ASK,      /* the unit runs: does it answer? */
+    POLICY_KILL_ALL, /* it does not stop: the rest of its processes */
     POLICY_START_IT,
     POLICY_RESTART_IT,
     POLICY_GIVE_UP, /* it ends each time */
     POLICY_LEAVE,   /* somebody has stopped it meanwhile: it is to stay so */
 };
 
-/* Times are ms since the recovery began. Zeroed at its beginning, with the first three set. */
+/* What has happened last. ARCHITECTURE.md draws it. */
+enum policy_phase {
+    PHASE_KILLED,  /* its main process got SIGKILL; what systemd makes of it is to be seen */
+    PHASE_EVICTED, /* its rogue is gone: its restart need not wait */
+    PHASE_ORDERED, /* it was told to start or restart, and this is to be seen */
+    PHASE_CAME,    /* it has begun to start, or runs */
+    PHASE_FOREIGN, /* somebody else has ordered a stop or restart */
+};
+
+/* Times are ms since the recovery began. Zeroed at its beginning, with the first two set. */
 struct policy_progress {
-    pid_t old_pid;          /* the process that was killed; 0: none */
-    bool evicted;           /* what made it fail is gone: its restart need not wait */
-    int64_t start_grace_ms; /* of the watch file */
-    int64_t stopping_since_ms;
-    int64_t restarting_since_ms;
-    int asked; /* without an answer */
-    int64_t asked_at_ms;
-    int starts;
-    int64_t started_at_ms; /* the last of them */
-    bool killed_all;
-    bool restarted;
-    bool restart_pending; /* ours, not yet seen to begin */
-    bool foreign_stop;    /* somebody else stops or restarts it */
-    bool killed_late;
-    bool has_seen_new; /* a main process that came after the kill */
+    enum policy_phase phase;
+    pid_t old_pid; /* the process that was killed; 0: none */
     enum unit_state last_state;
+    int64_t since_ms; /* of last_state */
+    int64_t ordered_at_ms;
+    int orders; /* to start or restart */
+    int asked;  /* without an answer */
+    int64_t asked_at_ms;
 };
 
 /* unit: as systemd describes it now. Takes note of the step that it returns. */

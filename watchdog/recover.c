@@ -35,7 +35,7 @@ __attribute__((format(printf, 2, 3))) static void tell(struct procedure *p, cons
     va_start(args, format);
     vsnprintf(text + used, sizeof p->out->text - used, format, args);
     va_end(args);
-    log_event(LOG_LEVEL_NOTICE, "recovery", LOG_STR("unit", p->facts->watch->unit),
+    log_event(LOG_LEVEL_WARN, "recovery", LOG_STR("unit", p->facts->watch->unit),
               LOG_STR("step", text + used));
 }
 
@@ -98,15 +98,19 @@ static bool begin(struct procedure *p, enum policy_action action)
     struct error err = {0};
     const struct unit_status *unit = p->facts->unit;
     switch (action) {
-    case POLICY_KILL: p->progress.old_pid = unit->main_pid; return kill_main(p, unit->main_pid);
-    case POLICY_START: p->progress.starts = 1; return start(p);
+    case POLICY_KILL:
+        p->progress = (struct policy_progress){.phase = PHASE_KILLED, .old_pid = unit->main_pid};
+        return kill_main(p, unit->main_pid);
+    case POLICY_START:
+        p->progress = (struct policy_progress){.phase = PHASE_ORDERED, .orders = 1};
+        return start(p);
     case POLICY_EVICT:
         tell_rogues(p);
         if (!evict_run(&p->facts->watch->socket, unit, p->facts->rogues, &err)) {
             tell(p, "%s", err.text);
             return false;
         }
-        p->progress.evicted = true;
+        p->progress = (struct policy_progress){.phase = PHASE_EVICTED};
         return true;
     case POLICY_NOTHING: break;
     }
@@ -137,14 +141,13 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
             break;
         tell(p, "%s runs as pid %d and answers", name, (int)unit->main_pid);
         return RECOVERED;
-    case POLICY_KILL_MAIN: ok = kill_main(p, unit->main_pid); break;
     case POLICY_KILL_ALL:
         tell(p, "it does not stop: kill all its processes");
         ok = obeyed(p, unit_kill_all(name, &err), &err);
         break;
     case POLICY_START_IT: ok = start(p); break;
     case POLICY_RESTART_IT:
-        tell(p, "%s", p->progress.evicted ? "restart it" : "systemd waits with its restart: restart it now");
+        tell(p, "systemd waits with its restart: restart it now");
         ok = obeyed(p, unit_restart(name, &err), &err);
         break;
     case POLICY_GIVE_UP: tell(p, "%s ends each time (%s)", name, unit->result); return FAILED;
@@ -180,18 +183,34 @@ static enum end follow(struct procedure *p)
     return end;
 }
 
+/* Between the look and the order an operator may have restarted it, or it has ended by itself. */
+static bool still_holds(struct procedure *p, enum policy_action action)
+{
+    const struct unit_status *judged = p->facts->unit;
+    struct unit_status now;
+    struct error err = {0};
+    enum unit_answer answer = unit_show(p->facts->watch->unit, &now, &err);
+    if (answer == UNIT_OK && policy_still_holds(action, judged, &now))
+        return true;
+    if (answer != UNIT_OK)
+        tell(p, "not begun, for systemd does not say what %s is now: %s", judged->id, err.text);
+    else
+        tell(p, "not begun: %s is not what was judged any more, it was %s as pid %d and is %s (%s) as pid %d",
+             judged->id, judged->active, (int)judged->main_pid, now.active, now.sub, (int)now.main_pid);
+    p->out->action = POLICY_NOTHING;
+    return false;
+}
+
 void recover_run(const struct policy_facts *facts, enum policy_action action, const struct survey *before,
                  struct recovery *out)
 {
-    struct procedure p = {.facts = facts,
-                          .before = before,
-                          .progress = {.start_grace_ms = facts->watch->start_grace_ms},
-                          .out = out,
-                          .began_ns = clock_now_ns()};
+    struct procedure p = {.facts = facts, .before = before, .out = out, .began_ns = clock_now_ns()};
     *out = (struct recovery){.action = action};
+    if (!still_holds(&p, action))
+        return;
     out->ok = begin(&p, action) && follow(&p) == RECOVERED;
     out->took_ms = elapsed_ms(&p);
-    log_event(out->ok ? LOG_LEVEL_NOTICE : LOG_LEVEL_ERROR, out->ok ? "recovered" : "recovery failed",
+    log_event(out->ok ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, out->ok ? "recovered" : "recovery failed",
               LOG_STR("unit", facts->watch->unit), LOG_INT("took_ms", out->took_ms));
 }
 

@@ -10,13 +10,14 @@
 #include <stdint.h>
 
 struct recovery {
-    enum policy_action action; /* POLICY_NOTHING: nothing was done */
+    enum policy_action action; /* POLICY_NOTHING: nothing was done, text says why */
     bool ok;                   /* the unit runs and its liveness routes answer */
     int64_t took_ms;
     char text[512]; /* what was done, and how it ended */
 };
 
-/* action: not POLICY_NOTHING. The caller has written the recovery into the state file before. */
+/* action: not POLICY_NOTHING. Looks at the unit once more first: what has changed since it was judged is left
+ * alone. The caller has written the recovery into the state file before. */
 void recover_run(const struct policy_facts *facts, enum policy_action action, const struct survey *before,
                  struct recovery *out);
 

@@ -1,4 +1,4 @@
-/* What is printed: lines for people, one JSON document, or what a monitoring plugin prints. Main thread. */
+/* What is printed: lines for people, or one JSON document. Main thread. */
 #ifndef WATCHDOG_REPORT_H
 #define WATCHDOG_REPORT_H
 
@@ -36,12 +36,9 @@ __attribute__((format(printf, 3, 4))) void report_note(struct report *report, co
  */
 void report_summary(const struct judge_counts *counts, struct buf *out);
 
-/* A line for each route that is not fine (verbose: for each), the notes, the summary. */
+/* A line for each route that is not fine (verbose: for each), the notes, the summary: the first line says
+ * what is wrong, which is what a monitoring plugin shows. */
 void report_text(const struct report *report, bool verbose, struct buf *out);
-
-/* One line with performance data, then the lines of report_text without the summary (Monitoring Plugins
- * Development Guidelines, 2.6). */
-void report_nagios(const struct report *report, struct buf *out);
 
 /* One document, described in README. */
 void report_json(const struct report *report, struct buf *out);

@@ -9,20 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-struct holders {
-    struct holder items[HOLDER_MAX];
-    size_t count;
-    bool unseen;
-};
-
-bool rogue_belongs(const char *cgroup, const char *control_group)
-{
-    size_t len = strlen(control_group);
-    if (strcmp(control_group, "/") == 0)
-        return true; /* everything is below */
-    return strncmp(cgroup, control_group, len) == 0 && (cgroup[len] == '/' || cgroup[len] == '\0');
-}
-
 void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out)
 {
     static const char scope[] = "/init.scope";
@@ -40,26 +26,55 @@ void rogue_home_of(const struct unit_status *unit, const char *init, struct buf 
     buf_appendf(out, "/%s", unit->id);
 }
 
-bool rogue_service_of(const char *cgroup, char *out, size_t out_size)
+static bool ends_with(const char *text, size_t len, const char *suffix)
 {
-    static const char suffix[] = ".service";
-    for (const char *part = cgroup; *part != '\0';) {
+    size_t suffix_len = strlen(suffix);
+    return len > suffix_len && memcmp(text + len - suffix_len, suffix, suffix_len) == 0;
+}
+
+bool rogue_owner_of(const char *cgroup, char *out, size_t out_size)
+{
+    size_t len;
+    for (const char *part = cgroup; *part != '\0'; part += len) {
         part += *part == '/';
-        size_t len = strcspn(part, "/");
-        if (len >= sizeof suffix && len < out_size &&
-            memcmp(part + len - (sizeof suffix - 1), suffix, sizeof suffix - 1) == 0) {
-            snprintf(out, out_size, "%.*s", (int)len, part);
-            return true;
-        }
-        part += len;
+        len = strcspn(part, "/");
+        if (len == 0 || ends_with(part, len, ".slice"))
+            continue;
+        if (strncmp(part, "session-", 8) == 0 && ends_with(part, len, ".scope"))
+            return false; /* of systemd-logind(8) */
+        bool is_unit = ends_with(part, len, ".service") || ends_with(part, len, ".scope");
+        snprintf(out, out_size, "%.*s", is_unit ? (int)len : (int)strlen(cgroup), is_unit ? part : cgroup);
+        return true;
     }
     return false;
+}
+
+/* Whether systemd says that nobody looks after the processes of that unit any more: what is left of one that
+ * is down. No answer means no. */
+static bool is_down(const char *unit, struct error *err)
+{
+    struct unit_status status;
+    if (*unit == '/' || unit_show(unit, &status, err) != UNIT_OK)
+        return false;
+    return status.state == UNIT_INACTIVE || status.state == UNIT_FAILED;
+}
+
+static void find_owner(struct rogue *rogue)
+{
+    struct error err = {0};
+    char name[256];
+    if (!rogue_owner_of(rogue->cgroup, name, sizeof name) || is_down(name, &err))
+        rogue->owner[0] = '\0';
+    else
+        snprintf(rogue->owner, sizeof rogue->owner, "%s%s%.60s%s", name, err.text[0] != '\0' ? " (" : "",
+                 err.text, err.text[0] != '\0' ? ")" : "");
 }
 
 enum reached {
     REACHED,         /* *peer is who called listen(2) */
     REACHED_UNNAMED, /* connected, but that one is gone */
-    NOBODY,          /* nothing listens at the path */
+    NOT_THERE,       /* no socket is at the path, as far as we see */
+    NOBODY,          /* there is one, and nobody listens */
     NO_ANSWER,       /* its backlog is full, or we may not */
 };
 
@@ -71,45 +86,12 @@ static enum reached ask_peer(const struct watch_listener *listener, struct holde
         return NO_ANSWER;
     if (connect(fd, (const struct sockaddr *)&listener->address, listener->len) == 0)
         reached = holder_of_peer(fd, peer) ? REACHED : REACHED_UNNAMED;
-    else if (errno == ECONNREFUSED || errno == ENOENT || errno == ENOTDIR)
+    else if (errno == ENOENT || errno == ENOTDIR)
+        reached = NOT_THERE;
+    else if (errno == ECONNREFUSED)
         reached = NOBODY;
     close(fd);
     return reached;
-}
-
-static const struct holder *find_pid(const struct holders *list, const struct holder *wanted)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (list->items[i].pid == wanted->pid && list->items[i].start_ticks == wanted->start_ticks)
-            return &list->items[i];
-    return NULL;
-}
-
-/* Sockets that were displaced at the path keep its name in /proc/net/unix: only the one that answers counts.
- */
-static void keep_who_answers(const struct watch_listener *listener, struct holders *list)
-{
-    struct holder peer;
-    enum reached reached = ask_peer(listener, &peer);
-    if (reached == NOBODY) {
-        *list = (struct holders){.count = 0};
-        return;
-    }
-    if (reached != REACHED)
-        return;
-    const struct holder *known = find_pid(list, &peer);
-    if (known == NULL && list->count > 0)
-        return; /* who called listen(2) is gone, its number is somebody else's; the heirs have the socket */
-    if (known == NULL) {
-        list->items[list->count++] = peer;
-        return;
-    }
-    uint64_t inode = known->socket_inode;
-    size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++)
-        if (list->items[i].socket_inode == inode)
-            list->items[kept++] = list->items[i];
-    list->count = kept;
 }
 
 static const struct holder *find_by_pid(const struct holders *list, pid_t pid)
@@ -120,15 +102,37 @@ static const struct holder *find_by_pid(const struct holders *list, pid_t pid)
     return NULL;
 }
 
-/* A holder below a service whose main process is a holder as well. */
-static void find_service(const struct holders *list, struct rogue *rogue)
+static void keep_socket(struct holders *list, uint64_t inode)
 {
-    struct unit_status status;
-    struct error err = {0};
-    char name[sizeof rogue->service];
-    if (rogue_service_of(rogue->cgroup, name, sizeof name) && unit_show(name, &status, &err) == UNIT_OK &&
-        status.main_pid > 0 && find_by_pid(list, status.main_pid) != NULL)
-        snprintf(rogue->service, sizeof rogue->service, "%s", name);
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i].socket_inode == inode)
+            list->items[kept++] = list->items[i];
+    list->count = kept;
+}
+
+/* Sockets that were displaced at the path, or are at the same path of another mount namespace, have its name
+ * as well: only the one that answers counts. Returns whether somebody listens there whom we cannot reach. */
+static bool keep_who_answers(const struct watch_listener *listener, const char *home, struct holders *list)
+{
+    struct holder peer;
+    char cgroup[512];
+    enum reached reached = ask_peer(listener, &peer);
+    bool is_hidden = reached == NOT_THERE && (list->count > 0 || list->own || list->unseen);
+    if (reached == NOT_THERE || reached == NOBODY) {
+        *list = (struct holders){.count = 0};
+    } else if (reached == REACHED) {
+        const struct holder *known = find_by_pid(list, peer.pid);
+        bool is_own = holder_read_cgroup(peer.pid, cgroup, sizeof cgroup) && holder_belongs(cgroup, home);
+        if (known != NULL) {
+            keep_socket(list, known->socket_inode);
+        } else if (is_own) {
+            *list = (struct holders){.own = true};
+        } else if (list->count == 0 && !list->own) {
+            list->items[list->count++] = peer;
+        } /* else who called listen(2) is gone, its number is somebody else's; the heirs have the socket */
+    }
+    return is_hidden;
 }
 
 /* A fork of systemd has its sockets until it becomes the program of its unit, and is in that unit's control
@@ -153,20 +157,20 @@ static bool is_fork_of_systemd(const struct holders *list, const struct holder *
 
 void rogue_find(const struct watch_listener *listener, const struct unit_status *unit, struct rogue_list *out)
 {
-    struct holders list = {.count = 0};
+    struct holders list;
     char init[512];
     struct buf home = {0};
     *out = (struct rogue_list){.count = 0};
-    list.count = holder_list((const struct sockaddr *)&listener->address, listener->len, list.items,
-                             HOLDER_MAX, &list.unseen);
-    if (listener->address.ss_family == AF_UNIX)
-        keep_who_answers(listener, &list);
     if (!holder_read_cgroup(1, init, sizeof init))
         snprintf(init, sizeof init, "/init.scope");
     rogue_home_of(unit, init, &home);
+    holder_list((const struct sockaddr *)&listener->address, listener->len, home.data, &list);
+    if (listener->address.ss_family == AF_UNIX)
+        out->hidden = keep_who_answers(listener, home.data, &list);
     out->unseen = list.unseen;
-    out->listening = list.unseen;
-    for (size_t i = 0; i < list.count && out->count < ROGUE_MAX; i++) {
+    out->more = list.more;
+    out->listening = list.own || list.unseen || out->hidden;
+    for (size_t i = 0; i < list.count; i++) {
         const struct holder *holder = &list.items[i];
         struct rogue *rogue = &out->items[out->count];
         if (holder->pid == getpid())
@@ -174,13 +178,16 @@ void rogue_find(const struct watch_listener *listener, const struct unit_status 
         *rogue = (struct rogue){.holder = *holder, .is_holder = holder->socket_inode != 0};
         if (!holder_read_cgroup(holder->pid, rogue->cgroup, sizeof rogue->cgroup))
             continue; /* gone meanwhile */
-        if (holder->pid == 1 || rogue_belongs(rogue->cgroup, home.data) ||
-            is_fork_of_systemd(&list, holder)) {
+        if (holder->pid == 1 || is_fork_of_systemd(&list, holder)) {
             out->listening = true;
             continue;
         }
         text_clean(rogue->cgroup);
-        find_service(&list, rogue);
+        const struct rogue *before = out->count > 0 ? rogue - 1 : NULL;
+        if (before != NULL && strcmp(before->cgroup, rogue->cgroup) == 0)
+            memcpy(rogue->owner, before->owner, sizeof rogue->owner); /* workers: systemd is asked once */
+        else
+            find_owner(rogue);
         out->count++;
     }
     buf_free(&home);
@@ -193,5 +200,5 @@ void rogue_describe(const struct rogue *rogue, char *out, size_t out_size)
     if (h->start_ticks != 0)
         clock_format_iso(holder_start_wall_ms(h->start_ticks), since);
     snprintf(out, out_size, "pid %d (user %s) since %s: %s, in %s", (int)h->pid, h->user, since,
-             h->command_line, rogue->service[0] != '\0' ? rogue->service : rogue->cgroup);
+             h->command_line, rogue->cgroup);
 }

@@ -20,19 +20,19 @@ struct rogue {
     char cgroup[512];
     bool
         is_holder; /* it has the very socket open; false: SO_PEERCRED names it, the socket has another name */
-    char service[256]; /* the other service whose main process it or its parent is, "" for none: that one
-                          would be started again, so it is named and never evicted */
+    char owner[320]; /* to whom it belongs, who may start it again, so that it is named and never evicted:
+                        "nginx.service", a container; "": to nobody, as far as systemd says */
 };
 
 struct rogue_list {
     struct rogue items[ROGUE_MAX]; /* the oldest first */
     size_t count;
+    bool more;      /* there are more than ROGUE_MAX */
     bool listening; /* somebody else than these listens: the unit, systemd for it, or who is not seen */
     bool unseen;    /* the listener is held by somebody whom /proc does not show to us */
+    bool hidden; /* somebody listens at the path, which cannot be reached from here: our own sandbox or mount
+                    namespace hides it, or it was removed */
 };
-
-/* Whether a process in cgroup is one of those in control_group or below. Pure. */
-bool rogue_belongs(const char *cgroup, const char *control_group);
 
 /* Appends where systemd keeps the processes of a unit that runs: its control group or, while it has none, the
  * one that it gets in its slice (systemd.slice(5): each dash in a slice's name is a level). init: the control
@@ -40,14 +40,17 @@ bool rogue_belongs(const char *cgroup, const char *control_group);
  * "/init.scope", in some containers below another one. Pure. */
 void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out);
 
-/* The first part of a control group that names a service: "user@0.service" of "/user.slice/user@0.service/a".
- * Pure. False: none. */
-__attribute__((warn_unused_result)) bool rogue_service_of(const char *cgroup, char *out, size_t out_size);
+/* To whom the processes of a control group belong: the first service or scope in it, such as "docker.service"
+ * of "/system.slice/docker.service/x", "user@0.service" of all below a user's manager; the group itself when
+ * it is nothing of systemd's, such as "/docker/0123". Pure. False: to nobody: a slice, or the session of
+ * somebody who is logged in, whose commands nobody starts again. */
+__attribute__((warn_unused_result)) bool rogue_owner_of(const char *cgroup, char *out, size_t out_size);
 
 /* All processes that have the listener open, without those of the unit, without pid 1 (systemd holds the
  * sockets of socket units), its children that are not yet what they are going to be, and without this
  * process. Of a Unix path only who answers there counts: connect(2) tells, and when nobody accepts the names
- * in /proc/net/unix. */
+ * that sockets were bound to. A process that belongs to another unit has an owner unless systemd says that
+ * this unit is down. */
 void rogue_find(const struct watch_listener *listener, const struct unit_status *unit,
                 struct rogue_list *out);
 

@@ -3,6 +3,7 @@
 #include "watchdog/state.h"
 
 #include "common/clock.h"
+#include "common/holder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,38 +16,45 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HEADER        "health-watch state 1 recoveries %zu\n"
-#define FILE_MAX      16384
-#define LOCK_POLL_NS  (50 * NS_PER_MS)
-#define BOOT_ID_FILE  "/proc/sys/kernel/random/boot_id"
-#define BOOT_ID_CHARS "0123456789abcdef-"
+#define HEADER            "health-watch state %d recoveries %zu\n"
+#define VERSION           2 /* 1 had no last word in a line */
+#define DEFAULT_DIRECTORY "/var/lib/health-watch"
+#define FILE_MAX          16384
+#define LOCK_POLL_NS      (50 * NS_PER_MS)
+#define BOOT_ID_FILE      "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_CHARS     "0123456789abcdef-"
 
 void state_now(struct state_time *out)
 {
     struct buf text = {0};
     struct error err = {0};
+    uint64_t start_ticks;
     *out = (struct state_time){.boot_ms = clock_now_ns() / NS_PER_MS, .wall_ms = clock_wall_ms()};
     snprintf(out->boot_id, sizeof out->boot_id, "unknown");
     if (buf_read_file(&text, BOOT_ID_FILE, 256, &err) && text.len >= STATE_BOOT_ID_SIZE - 1)
         snprintf(out->boot_id, sizeof out->boot_id, "%.*s", STATE_BOOT_ID_SIZE - 1, text.data);
     buf_free(&text);
+    out->up_ms = out->boot_ms;
+    if (holder_read_start(1, &start_ticks))
+        out->up_ms = clock_wall_ms() - holder_start_wall_ms(start_ticks);
 }
 
 int64_t state_age_ms(const struct state_time *then, const struct state_time *now)
 {
     int64_t age_ms = now->boot_ms - then->boot_ms;
-    if (strcmp(then->boot_id, now->boot_id) != 0) {
+    if (strcmp(then->boot_id, now->boot_id) != 0 || age_ms < 0) {
         age_ms = now->wall_ms - then->wall_ms;
-        age_ms = age_ms < now->boot_ms ? now->boot_ms : age_ms;
+        age_ms = age_ms < now->up_ms ? now->up_ms : age_ms;
     }
     return age_ms < 0 ? 0 : age_ms;
 }
 
-size_t state_count_recent(const struct state *state, const struct state_time *now)
+size_t state_count_recent(const struct state *state, const struct state_time *now, bool in_vain)
 {
     size_t recent = 0;
     for (size_t i = 0; i < state->count; i++)
-        recent += state_age_ms(&state->recoveries[i], now) < STATE_WINDOW_MS;
+        recent += state_age_ms(&state->recoveries[i].when, now) < STATE_WINDOW_MS &&
+                  !(in_vain && state->recoveries[i].helped);
     return recent;
 }
 
@@ -54,7 +62,7 @@ int64_t state_last_age_ms(const struct state *state, const struct state_time *no
 {
     int64_t least_ms = INT64_MAX;
     for (size_t i = 0; i < state->count; i++) {
-        int64_t age_ms = state_age_ms(&state->recoveries[i], now);
+        int64_t age_ms = state_age_ms(&state->recoveries[i].when, now);
         least_ms = age_ms < least_ms ? age_ms : least_ms;
     }
     return least_ms;
@@ -71,7 +79,7 @@ int64_t state_wait_ms(const struct state *state, const struct state_time *now, i
 {
     int64_t ages_ms[STATE_MAX];
     for (size_t i = 0; i < state->count; i++)
-        ages_ms[i] = state_age_ms(&state->recoveries[i], now);
+        ages_ms[i] = state_age_ms(&state->recoveries[i].when, now);
     if (budget <= 0)
         return INT64_MAX;
     if ((size_t)budget > state->count)
@@ -85,34 +93,53 @@ void state_add(struct state *state, const struct state_time *now)
 {
     size_t kept = 0;
     for (size_t i = 0; i < state->count; i++)
-        if (state_age_ms(&state->recoveries[i], now) < STATE_WINDOW_MS)
+        if (state_age_ms(&state->recoveries[i].when, now) < STATE_WINDOW_MS)
             state->recoveries[kept++] = state->recoveries[i];
     if (kept == STATE_MAX) {
         kept--;
         memmove(state->recoveries, state->recoveries + 1, kept * sizeof state->recoveries[0]);
     }
-    state->recoveries[kept] = *now;
+    state->recoveries[kept] = (struct state_recovery){.when = *now};
     state->count = kept + 1;
+}
+
+void state_set_helped(struct state *state, bool helped)
+{
+    state->recoveries[state->count - 1].helped = helped;
+}
+
+void state_drop_last(struct state *state)
+{
+    state->count--;
 }
 
 void state_format(const struct state *state, struct buf *out)
 {
-    buf_appendf(out, HEADER, state->count);
+    buf_appendf(out, HEADER, VERSION, state->count);
     for (size_t i = 0; i < state->count; i++) {
-        const struct state_time *t = &state->recoveries[i];
-        buf_appendf(out, "%s %" PRId64 " %" PRId64 "\n", t->boot_id, t->boot_ms, t->wall_ms);
+        const struct state_time *t = &state->recoveries[i].when;
+        buf_appendf(out, "%s %" PRId64 " %" PRId64 " %s\n", t->boot_id, t->boot_ms, t->wall_ms,
+                    state->recoveries[i].helped ? "helped" : "failed");
     }
 }
 
 /* One line from *at; moves it behind. */
-static bool parse_time(const char **at, struct state_time *out)
+static bool parse_recovery(const char **at, int version, struct state_recovery *out)
 {
-    char id[STATE_BOOT_ID_SIZE];
+    struct state_time *t = &out->when;
+    char helped[8] = "failed";
     int used = 0;
-    if (sscanf(*at, "%36[0-9a-z-] %" SCNd64 " %" SCNd64 "%n", id, &out->boot_ms, &out->wall_ms, &used) != 3 ||
-        used == 0 || (*at)[used] != '\n' || out->boot_ms < 0)
+    if (sscanf(*at, "%36[0-9a-z-] %" SCNd64 " %" SCNd64 "%n", t->boot_id, &t->boot_ms, &t->wall_ms, &used) !=
+            3 ||
+        used == 0 || t->boot_ms < 0)
         return false;
-    memcpy(out->boot_id, id, sizeof id);
+    *at += used;
+    used = 0;
+    if (version > 1 && (sscanf(*at, " %7[a-z]%n", helped, &used) != 1 || used == 0))
+        return false;
+    out->helped = strcmp(helped, "helped") == 0;
+    if ((*at)[used] != '\n' || (!out->helped && strcmp(helped, "failed") != 0))
+        return false;
     *at += used + 1;
     return true;
 }
@@ -121,19 +148,21 @@ bool state_parse(const char *text, size_t len, struct state *out)
 {
     struct buf copy = {0};
     size_t count = 0;
+    int version = 0;
     bool ok = false;
     *out = (struct state){0};
     buf_append(&copy, text, len);
     const char *at = copy.data;
     const char *newline = strchr(at, '\n');
     char header[64];
-    if (strlen(at) != len || newline == NULL || sscanf(at, HEADER, &count) != 1 || count > STATE_MAX)
+    if (strlen(at) != len || newline == NULL || sscanf(at, HEADER, &version, &count) != 2 || version < 1 ||
+        version > VERSION || count > STATE_MAX)
         goto out;
-    snprintf(header, sizeof header, HEADER, count);
+    snprintf(header, sizeof header, HEADER, version, count);
     if (strncmp(at, header, strlen(header)) != 0)
         goto out;
     at = newline + 1;
-    while (out->count < count && parse_time(&at, &out->recoveries[out->count]))
+    while (out->count < count && parse_recovery(&at, version, &out->recoveries[out->count]))
         out->count++;
     ok = out->count == count && *at == '\0';
 out:
@@ -221,6 +250,18 @@ bool state_save(const char *path, const struct state *state, struct error *err)
     return ok;
 }
 
+void state_path(const char *state_file, const char *unit, char *out, size_t out_size)
+{
+    const char *directory = getenv("STATE_DIRECTORY");
+    if (directory == NULL || directory[0] != '/')
+        directory = DEFAULT_DIRECTORY;
+    /* Several directories are separated by colons; ours is the first. */
+    if (state_file != NULL)
+        snprintf(out, out_size, "%s", state_file);
+    else
+        snprintf(out, out_size, "%.*s/%s.state", (int)strcspn(directory, ":"), directory, unit);
+}
+
 static bool lock_within(int fd, int64_t wait_ms)
 {
     int64_t deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS;
@@ -233,24 +274,23 @@ static bool lock_within(int fd, int64_t wait_ms)
     return true;
 }
 
-int state_lock(const char *path, int64_t wait_ms, struct error *err)
+enum state_lock state_lock(const char *path, int64_t wait_ms, int *out, struct error *err)
 {
     struct buf name = {0};
     char parent[4096];
+    enum state_lock result = STATE_LOCKED;
     buf_appendf(&name, "%s.lock", path);
     parent_of(path, parent, sizeof parent);
     (void)mkdir(parent, 0755); /* it is there, or the next call says what is wrong */
-    int fd = open(name.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        error_set(err, "%s: %s", name.data, strerror(errno));
-    } else if (!lock_within(fd, wait_ms)) {
-        if (errno == EWOULDBLOCK)
-            error_set(err, "%s: another run is at work", name.data);
-        else
-            error_set(err, "%s: %s", name.data, strerror(errno));
-        close(fd);
-        fd = -1;
+    *out = open(name.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (*out < 0 || !lock_within(*out, wait_ms)) {
+        bool is_taken = *out >= 0 && errno == EWOULDBLOCK;
+        error_set(err, "%s: %s", name.data, is_taken ? "another run is at work" : strerror(errno));
+        result = is_taken ? STATE_TAKEN : STATE_NO_LOCK;
+        if (*out >= 0)
+            close(*out);
+        *out = -1;
     }
     buf_free(&name);
-    return fd;
+    return result;
 }

@@ -19,8 +19,7 @@ static enum fetch_next take_result(void *context, size_t i, const struct fetch_r
     const struct watch_route *route = &look->watch->routes[i];
     struct judge_route *judged = &look->survey->routes[i];
     judge_add(judged, route, result, look->max_tries);
-    look->survey->asked++;
-    if (look->stop_when_dead && route->liveness && judge_is_dead(judged))
+    if (look->stop_when_dead && route->liveness && judged->is_dead)
         return FETCH_ENOUGH;
     return judged->is_final ? FETCH_DONE : FETCH_AGAIN;
 }
@@ -54,11 +53,11 @@ bool survey_ask_dead(const struct survey *before, const struct watch *watch, boo
 {
     struct survey now;
     struct look look = {.survey = &now, .watch = watch, .max_tries = 1};
-    bool all = judge_count_dead(watch, before->routes) == 0;
+    bool all = judge_evidence(watch, before->routes).dead == 0;
     bool *wanted = mem_calloc(watch->route_count, sizeof *wanted);
     survey_init(&now, watch);
     for (size_t i = 0; i < watch->route_count; i++)
-        wanted[i] = watch->routes[i].liveness && (all || judge_is_dead(&before->routes[i]));
+        wanted[i] = watch->routes[i].liveness && (all || before->routes[i].is_dead);
     bool ok = fetch_run(watch, wanted, take_result, &look, err);
     *answers = ok;
     for (size_t i = 0; i < watch->route_count; i++)

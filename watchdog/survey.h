@@ -9,7 +9,6 @@
 
 struct survey {
     struct judge_route *routes; /* one for each of the file */
-    size_t asked;               /* requests sent and finished */
     int64_t took_ms;
 };
 

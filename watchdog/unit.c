@@ -10,7 +10,7 @@
 
 static const char properties[] =
     "--property=Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
-    "NeedDaemonReload,ControlGroup,Slice,"
+    "NeedDaemonReload,ControlGroup,Slice,UnitFileState,"
     "Restart,RestartPreventExitStatus,Job,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,"
     "InactiveExitTimestampMonotonic";
 
@@ -88,7 +88,7 @@ static bool restarts_after_kill(const char *restart, const char *prevent)
 
 /* When the latest of its starts was: of the process; of the unit, for one that is starting and has no process
  * yet. */
-static bool get_started(const char *text, int64_t now_us, int64_t *out_ms)
+static bool get_started(const char *text, int64_t now_us, struct unit_status *out)
 {
     static const char *const names[] = {"ActiveEnterTimestampMonotonic", "ExecMainStartTimestampMonotonic",
                                         "InactiveExitTimestampMonotonic"};
@@ -99,7 +99,8 @@ static bool get_started(const char *text, int64_t now_us, int64_t *out_ms)
             return false;
         latest_us = us > latest_us ? us : latest_us;
     }
-    *out_ms = latest_us == 0 ? INT64_MAX : latest_us > now_us ? 0 : (now_us - latest_us) / 1000;
+    out->start_us = latest_us;
+    out->started_ms = latest_us == 0 ? INT64_MAX : latest_us > now_us ? 0 : (now_us - latest_us) / 1000;
     return true;
 }
 
@@ -109,6 +110,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
     char reload[8] = "no";
     char restart[32] = "no";
     char prevent[256] = "";
+    char file_state[32] = "";
     int64_t pid = 0;
     int64_t job = 0;
     const char *bad = NULL;
@@ -127,7 +129,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
         bad = "NRestarts";
     else if (!get_number(text, "Job", &job))
         bad = "Job";
-    else if (!get_started(text, now_us, &out->started_ms))
+    else if (!get_started(text, now_us, out))
         bad = "a timestamp";
     if (bad != NULL) {
         error_set(err, "systemctl show: %s is missing or strange", bad);
@@ -142,6 +144,8 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
     (void)!get(text, "NeedDaemonReload", reload, sizeof reload);
     (void)!get(text, "Restart", restart, sizeof restart);
     (void)!get(text, "RestartPreventExitStatus", prevent, sizeof prevent);
+    (void)!get(text, "UnitFileState", file_state, sizeof file_state);
+    out->is_disabled = strcmp(file_state, "disabled") == 0;
     out->restarts_itself = restarts_after_kill(restart, prevent);
     out->load = parse_load(load);
     out->state = parse_state(out->active, out->sub);
@@ -187,6 +191,34 @@ enum unit_answer unit_show(const char *unit, struct unit_status *out, struct err
         answer = UNIT_REFUSED;
     buf_free(&text);
     return answer;
+}
+
+enum unit_answer unit_property(const char *unit, const char *name, struct buf *out, struct error *err)
+{
+    const char *const argv[] = {"systemctl", "show", "--no-pager", "--value", "--property",
+                                name,        "--",   unit,         NULL};
+    enum unit_answer answer = run(argv, out, err);
+    buf_append(out, "", 0);
+    return answer;
+}
+
+int unit_parse_pressure(const char *text)
+{
+    int per_cent = 0;
+    const char *full = strstr(text, "full avg10=");
+    return full != NULL && sscanf(full, "full avg10=%d", &per_cent) == 1 ? per_cent : 0;
+}
+
+int unit_cpu_pressure(const struct unit_status *unit)
+{
+    struct buf text = {0};
+    struct error err = {0};
+    char path[600];
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.pressure", unit->control_group);
+    int per_cent =
+        buf_read_file(&text, path, 4096, &err) && text.data != NULL ? unit_parse_pressure(text.data) : 0;
+    buf_free(&text);
+    return per_cent;
 }
 
 enum unit_answer unit_kill_main(const char *unit, struct error *err)

@@ -3,6 +3,7 @@
 #ifndef WATCHDOG_UNIT_H
 #define WATCHDOG_UNIT_H
 
+#include "common/buf.h"
 #include "common/error.h"
 
 #include <stdbool.h>
@@ -40,10 +41,12 @@ struct unit_status {
     char result[32];         /* why it ended last: "success", "exit-code", "signal", ... */
     pid_t main_pid;          /* 0: none, or not known to systemd */
     int64_t started_ms;      /* how long ago its main process was started; INT64_MAX: never */
+    int64_t start_us;        /* when, on CLOCK_MONOTONIC: with main_pid it names one process; 0: never */
     int64_t restarts;        /* by systemd itself, since the last start by hand */
     bool has_job;            /* a start or stop is queued */
     bool restarts_itself;    /* Restart= of its file: after a SIGKILL systemd starts it again */
     bool needs_reload;       /* its file on disk is newer than what systemd has loaded */
+    bool is_disabled;        /* the next boot does not start it */
     char control_group[512]; /* as in /proc/PID/cgroup; "" when it has none now */
     char slice[256];         /* in which it has one when it runs; "" for a unit that never has */
 };
@@ -63,6 +66,19 @@ __attribute__((warn_unused_result)) bool unit_parse(const char *text, int64_t no
  * below. */
 __attribute__((warn_unused_result)) enum unit_answer unit_show(const char *unit, struct unit_status *out,
                                                                struct error *err);
+
+/* Appends one property of a unit as systemd prints it, a newline at its end; unless UNIT_OK err says why. */
+__attribute__((warn_unused_result)) enum unit_answer unit_property(const char *unit, const char *name,
+                                                                   struct buf *out, struct error *err);
+
+/* How much of the last 10 s all its processes that wanted to run waited for a processor, in per cent
+ * (https://docs.kernel.org/accounting/psi.html, "full" of its control group); 0 where the kernel does not
+ * tell.
+ */
+int unit_cpu_pressure(const struct unit_status *unit);
+
+/* The number that unit_cpu_pressure returns, of the text of cpu.pressure. Pure. */
+int unit_parse_pressure(const char *text);
 
 /* SIGKILL to the main process, chosen by systemd itself so that no pid is read first. */
 __attribute__((warn_unused_result)) enum unit_answer unit_kill_main(const char *unit, struct error *err);

@@ -168,3 +168,24 @@ bool value_parse_listener(const char *text, struct sockaddr_storage *out, sockle
     *len = sizeof un;
     return true;
 }
+
+socklen_t value_parse_base(const char *url, const char *unix_path, struct sockaddr_storage *out)
+{
+    struct buf text = {0};
+    socklen_t len = 0;
+    const char *host = strstr(url, "://") + 3;
+    int host_len = (int)strcspn(host, "/");
+    bool has_port = memchr(host, ':', (size_t)host_len) != NULL && host[host_len - 1] != ']';
+    if (unix_path != NULL)
+        buf_appendf(&text, "unix:%s", unix_path);
+    else if (strncmp(host, "localhost", 9) == 0 && (host_len == 9 || host[9] == ':'))
+        buf_appendf(&text, "tcp:127.0.0.1%.*s", host_len - 9, host + 9);
+    else
+        buf_appendf(&text, "tcp:%.*s", host_len, host);
+    if (unix_path == NULL && !has_port)
+        buf_append_str(&text, strncmp(url, "https:", 6) == 0 ? ":443" : ":80");
+    if (!value_parse_listener(text.data, out, &len))
+        len = 0;
+    buf_free(&text);
+    return len;
+}

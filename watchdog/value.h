@@ -34,4 +34,10 @@ __attribute__((warn_unused_result)) bool value_parse_unit(const char *text, char
 __attribute__((warn_unused_result)) bool value_parse_listener(const char *text, struct sockaddr_storage *out,
                                                               socklen_t *len);
 
+/* The address of what value_parse_url has returned, as value_parse_listener has it. Returns its length; 0
+ * where the host is a name: whose it is cannot be told without asking a resolver. "localhost" is 127.0.0.1.
+ */
+__attribute__((warn_unused_result)) socklen_t value_parse_base(const char *url, const char *unix_path,
+                                                               struct sockaddr_storage *out);
+
 #endif

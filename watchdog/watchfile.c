@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ enum kind {
     KIND_URL,  /* fills unix_path too */
     KIND_UNIT,
     KIND_LISTENER,
+    KIND_PROTOCOL,
     KIND_CODES,
     KIND_DURATION,
     KIND_COUNT,
@@ -51,6 +53,8 @@ static const struct key keys[] = {
     {"unit", KIND_UNIT, FIELD(unit), NULL, 0, 0, "service to recover; unset: only look and report"},
     {"listener", KIND_LISTENER, FIELD(listener), NULL, 0, 0,
      "socket that must be the unit's: unix:/PATH or tcp:ADDRESS:PORT"},
+    {"listener_protocol", KIND_PROTOCOL, FIELD(protocol), NULL, 0, 0,
+     "fastcgi or http: who answers there in it is never killed; unset: not asked"},
     {"state_file", KIND_PATH, FIELD(state_file), NULL, 0, 0,
      "memory of recoveries; unset: /var/lib/health-watch/UNIT.state"},
     {"codes", KIND_CODES, FIELD(codes), "200-299", 0, 0, "accepted status codes of routes that name none"},
@@ -192,6 +196,15 @@ static bool set_listener(struct parser *p, const struct key *key, const char *va
     return true;
 }
 
+static bool set_protocol(struct parser *p, const struct key *key, const char *value)
+{
+    enum watch_protocol protocol = strcmp(value, "fastcgi") == 0 ? WATCH_FASTCGI
+                                   : strcmp(value, "http") == 0  ? WATCH_HTTP
+                                                                 : WATCH_NOT_ASKED;
+    memcpy(field_of(p->watch, key), &protocol, sizeof protocol);
+    return protocol != WATCH_NOT_ASKED || fail_value(p, key->name, value, "fastcgi or http");
+}
+
 static bool set_key(struct parser *p, const struct key *key, const char *value)
 {
     switch (key->kind) {
@@ -204,6 +217,7 @@ static bool set_key(struct parser *p, const struct key *key, const char *value)
     case KIND_URL: return set_url(p, key, value);
     case KIND_UNIT: return set_unit(p, key, value);
     case KIND_LISTENER: return set_listener(p, key, value);
+    case KIND_PROTOCOL: return set_protocol(p, key, value);
     case KIND_CODES:
         return value_parse_codes(value, &p->watch->codes) ||
                fail_value(p, key->name, value, "status codes such as 200, 200-399 or 200,302,503");
@@ -376,6 +390,9 @@ static bool finish(struct parser *p)
         return fail(p, "no core route, expected at least one");
     if (watch->socket.len != 0 && watch->unit == NULL)
         return fail(p, "a listener without a unit, expected the unit that it must belong to");
+    if (watch->protocol != WATCH_NOT_ASKED && watch->socket.len == 0)
+        return fail(p, "a listener_protocol without a listener, expected the listener that speaks it");
+    watch->base.len = value_parse_base(watch->base_url, watch->unix_path, &watch->base.address);
     return true;
 }
 
@@ -410,6 +427,33 @@ void watchfile_free(struct watch *watch)
     free(watch->listener);
     free(watch->state_file);
     *watch = (struct watch){0};
+}
+
+/* Whether the wildcard address any, of the same family and port, takes what is sent to the loopback address.
+ */
+static bool takes_loopback(const struct watch_listener *any, const struct watch_listener *loopback)
+{
+    struct sockaddr_in in[2];
+    struct sockaddr_in6 in6[2];
+    memcpy(&in[0], &any->address, sizeof in[0]);
+    memcpy(&in[1], &loopback->address, sizeof in[1]);
+    memcpy(&in6[0], &any->address, sizeof in6[0]);
+    memcpy(&in6[1], &loopback->address, sizeof in6[1]);
+    if (in[0].sin_family != in[1].sin_family || in[0].sin_port != in[1].sin_port)
+        return false;
+    if (in[0].sin_family == AF_INET)
+        return in[0].sin_addr.s_addr == htonl(INADDR_ANY) &&
+               *(const uint8_t *)&in[1].sin_addr.s_addr == IN_LOOPBACKNET;
+    return in[0].sin_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6[0].sin6_addr) &&
+           IN6_IS_ADDR_LOOPBACK(&in6[1].sin6_addr);
+}
+
+bool watchfile_is_direct(const struct watch *watch)
+{
+    const struct watch_listener *base = &watch->base;
+    return base->len != 0 && watch->socket.len != 0 &&
+           (memcmp(&base->address, &watch->socket.address, sizeof base->address) == 0 ||
+            takes_loopback(&watch->socket, base));
 }
 
 const char *watchfile_class_name(enum watch_class class)

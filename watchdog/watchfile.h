@@ -32,10 +32,13 @@ struct watch_route {
     int line;
 };
 
-/* A socket that must be the unit's own. */
+/* How a listener is asked whether it answers. */
+enum watch_protocol { WATCH_NOT_ASKED, WATCH_FASTCGI, WATCH_HTTP };
+
+/* A socket that somebody listens at. */
 struct watch_listener {
     struct sockaddr_storage address;
-    socklen_t len; /* 0: none to verify */
+    socklen_t len; /* 0: none is known */
 };
 
 struct watch {
@@ -45,10 +48,12 @@ struct watch {
     char *host;      /* Host header; NULL: from base_url */
     char *ca_file;   /* NULL: the system's certificates */
     char *user_agent;
-    char *unit;       /* with its suffix .service; NULL: nothing to recover */
-    char *listener;   /* as written; NULL: none */
-    char *state_file; /* NULL: the default */
-    struct watch_listener socket;
+    char *unit;                   /* with its suffix .service; NULL: nothing to recover */
+    char *listener;               /* as written; NULL: none */
+    char *state_file;             /* NULL: the default */
+    struct watch_listener socket; /* the listener: must be the unit's own */
+    struct watch_listener base;   /* of base_url, where that names an address of this machine by its number */
+    enum watch_protocol protocol; /* of the listener */
     struct value_codes codes;
     int64_t tries;
     int64_t retry_wait_ms;
@@ -74,6 +79,9 @@ void watchfile_free(struct watch *watch);
 
 /* The keys for --help, one per line: name, default, meaning. */
 void watchfile_print_keys(FILE *out);
+
+/* Whether base_url is the listener itself: no proxy is in between. */
+bool watchfile_is_direct(const struct watch *watch);
 
 const char *watchfile_class_name(enum watch_class class);
 

@@ -19,6 +19,11 @@ QUICK = {"tries": 3, "retry_wait": "50ms", "timeout": "700ms", "connect_timeout"
          "start_grace": "10s", "restart_wait": "15s"}
 
 
+# What nginx/health-api.conf has nginx say by itself, by its reason.
+DOWN = {reason: b'{"status":"degraded","failing":[{"check":"backend","reason":"%s"}]}\n' % reason.encode()
+        for reason in ("unreachable", "hung", "nginx")}
+
+
 class Result:
     def __init__(self, done, seconds):
         self.code, self.out, self.err, self.seconds = done.returncode, done.stdout, done.stderr, seconds
@@ -241,11 +246,12 @@ exit 0
 
     @staticmethod
     def status(unit="site.service", load="loaded", active="active", sub="running", result="success", pid=4242,
-               started_s_ago=3600, restarts=0, reload="no", cgroup="/system.slice/site.service", job="", restart="no"):
+               started_s_ago=3600, restarts=0, reload="no", cgroup="/", job="", restart="no", file_state="enabled"):
+        """cgroup: "/" has every process, the tests' own servers too."""
         started = int((time.clock_gettime(time.CLOCK_MONOTONIC) - started_s_ago) * 1e6)
         started = max(started, 1) if active not in ("inactive", "failed") else 0
         return (f"Id={unit}\nLoadState={load}\nActiveState={active}\nSubState={sub}\nResult={result}\nMainPID={pid}\n"
-                f"NRestarts={restarts}\nNeedDaemonReload={reload}\nControlGroup={cgroup}\nSlice=system.slice\nRestart={restart}\nJob={job}\n"
+                f"NRestarts={restarts}\nNeedDaemonReload={reload}\nUnitFileState={file_state}\nControlGroup={cgroup}\nSlice=system.slice\nRestart={restart}\nJob={job}\n"
                 f"ExecMainStartTimestampMonotonic={started}\nActiveEnterTimestampMonotonic={started}\n"
                 f"InactiveExitTimestampMonotonic={started}\n")
 

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/holder.h"
+#include "common/listening.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -321,11 +322,64 @@ static void names_the_user_that_a_process_has_become(void **state)
     assert_string_equal(holder.user, "54321"); /* it has no name */
 }
 
+/* A listening TCP socket; only: IPV6_V6ONLY as it is to be set, -1 as it is. */
+static int listen_on_port(const char *text, in_port_t port, int only)
+{
+    struct sockaddr_storage address;
+    int on = 1;
+    socklen_t len = make_address(text, port, &address);
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    if (only >= 0)
+        assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(fd, 5), 0);
+    return fd;
+}
+
+/* nginx's "listen [::]:80" beside somebody's 127.0.0.1:80: it never sees a packet of IPv4. */
+static void an_ipv6_only_socket_does_not_hold_the_port_of_ipv4(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *held;
+        int only;
+        const char *asked;
+        bool found;
+    } cases[] = {
+        {"::", 1, "127.0.0.1", false},
+        {"::", 0, "127.0.0.1", true},
+        {"::", 1, "0.0.0.0", false},
+        {"::", 0, "0.0.0.0", true},
+        {"::", 1, "::1", true},
+        {"::", 1, "::", true},
+        {"::1", 1, "::", true},
+        {"::1", 1, "0.0.0.0", false},
+        {"0.0.0.0", -1, "::", false},
+        {"0.0.0.0", -1, "::1", false},
+        {"127.0.0.1", -1, "0.0.0.0", true},
+    };
+    if (!has_ipv6())
+        skip();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sockaddr_storage address;
+        struct holder holder;
+        int fd = listen_on_port(cases[i].held, 0, cases[i].only);
+        socklen_t len = make_address(cases[i].asked, port_of(fd), &address);
+        bool found = holder_of_address((struct sockaddr *)&address, len, &holder);
+        close(fd);
+        if (found != cases[i].found)
+            fail_msg("%s (v6only %d) is held, %s is asked for: found %d", cases[i].held, cases[i].only,
+                     cases[i].asked, found);
+    }
+}
+
+static struct holders list;
+
 static void lists_every_process_that_shares_a_socket_the_oldest_first(void **state)
 {
     (void)state;
-    struct holder holders[4];
-    bool unseen;
     int fd = listen_on(unix_sockaddr(), sizeof unix_address);
     child = fork();
     assert_true(child >= 0);
@@ -334,41 +388,65 @@ static void lists_every_process_that_shares_a_socket_the_oldest_first(void **sta
         pause();
         _exit(0);
     }
-    assert_int_equal(holder_list(unix_sockaddr(), sizeof unix_address, holders, 4, &unseen), 2);
-    assert_false(unseen);
-    assert_int_equal(holders[0].pid, getpid());
-    assert_int_equal(holders[1].pid, child);
-    assert_true(holders[0].start_ticks <= holders[1].start_ticks);
-    assert_int_equal(holder_list(unix_sockaddr(), sizeof unix_address, holders, 1, &unseen), 1);
+    holder_list(unix_sockaddr(), sizeof unix_address, NULL, &list);
+    assert_int_equal(list.count, 2);
+    assert_false(list.unseen || list.own || list.more);
+    assert_int_equal(list.items[0].pid, getpid());
+    assert_int_equal(list.items[1].pid, child);
+    assert_true(list.items[0].start_ticks <= list.items[1].start_ticks);
+    close(fd);
+}
+
+/* A server of many processes; in the expected control group each of them is just one of its own. */
+static void more_processes_than_are_described_are_told_apart_from_unseen_ones(void **state)
+{
+    (void)state;
+    enum { WORKERS = HOLDER_MAX + 8 };
+    pid_t workers[WORKERS];
+    int fd = listen_on(unix_sockaddr(), sizeof unix_address);
+    for (int i = 0; i < WORKERS; i++) {
+        workers[i] = fork();
+        assert_true(workers[i] >= 0);
+        if (workers[i] == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            pause();
+            _exit(0);
+        }
+    }
+    holder_list(unix_sockaddr(), sizeof unix_address, "/no/such/group", &list);
+    assert_int_equal(list.count, HOLDER_MAX);
+    assert_true(list.more);
+    assert_false(list.unseen || list.own);
+    holder_list(unix_sockaddr(), sizeof unix_address, "/", &list);
+    assert_int_equal(list.count, 0);
+    assert_true(list.own);
+    assert_false(list.unseen || list.more);
+    for (int i = 0; i < WORKERS; i++) {
+        kill(workers[i], SIGKILL);
+        waitpid(workers[i], NULL, 0);
+    }
     close(fd);
 }
 
 static void a_port_on_any_address_is_held_by_who_holds_one(void **state)
 {
     (void)state;
-    static const char *const any[] = {"0.0.0.0", "::"};
     struct sockaddr_storage address;
-    struct holder holder;
-    bool unseen;
-    socklen_t len = make_address("127.0.0.2", 0, &address);
-    int fd = listen_on((struct sockaddr *)&address, len);
-    in_port_t port = port_of(fd);
-    for (size_t i = 0; i < sizeof any / sizeof any[0]; i++) {
-        len = make_address(any[i], port, &address);
-        assert_int_equal(holder_list((struct sockaddr *)&address, len, &holder, 1, &unseen), 1);
-        assert_int_equal(holder.pid, getpid());
-    }
+    int fd = listen_on_port("127.0.0.2", 0, -1);
+    socklen_t len = make_address("0.0.0.0", port_of(fd), &address);
+    holder_list((struct sockaddr *)&address, len, NULL, &list);
+    assert_int_equal(list.count, 1);
+    assert_int_equal(list.items[0].pid, getpid());
     close(fd);
-    assert_int_equal(holder_list((struct sockaddr *)&address, len, &holder, 1, &unseen), 0);
-    assert_false(unseen);
+    holder_list((struct sockaddr *)&address, len, NULL, &list);
+    assert_int_equal(list.count, 0);
+    assert_false(list.unseen);
 }
 
 static void lists_all_sockets_that_share_a_port(void **state)
 {
     (void)state;
     struct sockaddr_storage address;
-    struct holder holders[4];
-    bool unseen;
     int on = 1;
     int fds[2];
     socklen_t len = make_address("127.0.0.1", 0, &address);
@@ -380,10 +458,64 @@ static void lists_all_sockets_that_share_a_port(void **state)
         len = make_address("127.0.0.1", port_of(fds[i]), &address);
     }
     give_to_child(fds[1], (char *const[]){(char[]){"rogue"}, NULL});
-    assert_int_equal(holder_list((struct sockaddr *)&address, len, holders, 4, &unseen), 2);
-    assert_int_equal(holders[0].pid, getpid());
-    assert_int_equal(holders[1].pid, child);
+    holder_list((struct sockaddr *)&address, len, NULL, &list);
+    assert_int_equal(list.count, 2);
+    assert_int_equal(list.items[0].pid, getpid());
+    assert_int_equal(list.items[1].pid, child);
     close(fds[0]);
+}
+
+/* One connection that nobody accepts: the kernel counts it. */
+static void tells_how_many_connections_wait(void **state)
+{
+    (void)state;
+    struct sockaddr_storage address;
+    struct listening found;
+    int tcp = listen_on_port("127.0.0.1", 0, -1);
+    int local = listen_on(unix_sockaddr(), sizeof unix_address);
+    socklen_t len = make_address("127.0.0.1", port_of(tcp), &address);
+    assert_true(listening_find((struct sockaddr *)&address, len, &found));
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.items[0].waiting, 0);
+    int a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int b = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(a, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(connect(b, unix_sockaddr(), sizeof unix_address), 0);
+    assert_true(listening_find((struct sockaddr *)&address, len, &found));
+    assert_int_equal(found.items[0].waiting, 1);
+    assert_true(listening_find(unix_sockaddr(), sizeof unix_address, &found));
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.items[0].waiting, 1);
+    close(accept4(local, NULL, NULL, SOCK_CLOEXEC));
+    assert_true(listening_find(unix_sockaddr(), sizeof unix_address, &found));
+    assert_int_equal(found.items[0].waiting, 0);
+    close(a);
+    close(b);
+    close(tcp);
+    close(local);
+}
+
+static void a_process_belongs_by_its_control_group(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cgroup, *control_group;
+        bool belongs;
+    } rows[] = {
+        {"/system.slice/site.service", "/system.slice/site.service", true},
+        {"/system.slice/site.service/worker", "/system.slice/site.service", true},
+        {"/system.slice/site.service2", "/system.slice/site.service", false},
+        {"/system.slice/site", "/system.slice/site.service", false},
+        {"/user.slice/x/site.service", "/system.slice/site.service", false},
+        {"/user.slice/user-0.slice/user@0.service/app.slice/site.service", "/system.slice/site.service",
+         false},
+        {"/machine.slice/web.service/system.slice/site.service", "/system.slice/site.service", false},
+        {"/", "/system.slice/site.service", false},
+        {"/anything", "/", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (holder_belongs(rows[i].cgroup, rows[i].control_group) != rows[i].belongs)
+            fail_msg("row %zu: %s in %s", i, rows[i].cgroup, rows[i].control_group);
 }
 
 static void the_start_tells_two_processes_apart_and_is_a_time(void **state)
@@ -439,6 +571,10 @@ int main(void)
         test(cuts_a_long_command_line),
         test(a_process_without_command_line_is_named_by_its_program),
         test(names_the_user_that_a_process_has_become),
+        test(an_ipv6_only_socket_does_not_hold_the_port_of_ipv4),
+        test(more_processes_than_are_described_are_told_apart_from_unseen_ones),
+        test(tells_how_many_connections_wait),
+        test(a_process_belongs_by_its_control_group),
         test(lists_every_process_that_shares_a_socket_the_oldest_first),
         test(a_port_on_any_address_is_held_by_who_holds_one),
         test(lists_all_sockets_that_share_a_port),

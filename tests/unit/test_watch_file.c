@@ -241,9 +241,75 @@ static void the_shipped_files_are_read(void **state)
     }
 }
 
+static void base_url_is_the_listener_or_a_proxy_in_front_of_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *base_url, *listener;
+        bool is_direct;
+    } rows[] = {
+        {"http://127.0.0.1:8000", "tcp:127.0.0.1:8000", true},
+        {"http://127.0.0.1:8000/app", "tcp:127.0.0.1:8000", true},
+        {"http://localhost:8000", "tcp:127.0.0.1:8000", true},
+        {"http://localhost", "tcp:127.0.0.1:80", true},
+        {"https://127.0.0.1", "tcp:127.0.0.1:443", true},
+        {"http://127.0.0.1:8000", "tcp:*:8000", true},
+        {"http://[::1]:8000", "tcp:[::]:8000", true},
+        {"http://[::1]:8000", "tcp:[::1]:8000", true},
+        {"http://[::1]", "tcp:[::1]:80", true},
+        {"unix:/run/a.sock", "unix:/run/a.sock", true},
+        {"http://127.0.0.1", "tcp:127.0.0.1:8000", false},
+        {"http://127.0.0.2:8000", "tcp:127.0.0.1:8000", false},
+        {"http://10.0.0.1:8000", "tcp:*:8000", false},
+        {"http://10.0.0.1:8000", "tcp:10.0.0.1:8000", true},
+        {"http://127.0.0.1:8000", "tcp:[::]:8000", false},
+        {"http://www.example.org:8000", "tcp:127.0.0.1:8000", false},
+        {"http://localhost.example.org:8000", "tcp:127.0.0.1:8000", false},
+        {"http://127.0.0.1:80", "unix:/run/a.sock", false},
+        {"unix:/run/b.sock", "unix:/run/a.sock", false},
+        {"unix:/run/a.sock", "tcp:127.0.0.1:80", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct buf text = {0};
+        buf_appendf(&text, "base_url %s\nunit a\nlistener %s\ncore /\n", rows[i].base_url, rows[i].listener);
+        struct watch w = parse_good(text.data);
+        if (watchfile_is_direct(&w) != rows[i].is_direct)
+            fail_msg("%s and %s: not %d", rows[i].base_url, rows[i].listener, rows[i].is_direct);
+        watchfile_free(&w);
+        buf_free(&text);
+    }
+    struct watch w = parse_good("base_url http://127.0.0.1:8000\nunit a\ncore /\n");
+    assert_false(watchfile_is_direct(&w));
+    assert_int_not_equal(w.base.len, 0);
+    watchfile_free(&w);
+    w = parse_good("base_url http://www.example.org\nunit a\ncore /\n");
+    assert_int_equal(w.base.len, 0);
+    watchfile_free(&w);
+}
+
+static void the_listener_s_protocol_is_one_of_two(void **state)
+{
+    (void)state;
+    struct watch w = parse_good(HEAD "unit a\nlistener unix:/a\nlistener_protocol fastcgi\ncore /\n");
+    assert_int_equal(w.protocol, WATCH_FASTCGI);
+    watchfile_free(&w);
+    w = parse_good(HEAD "unit a\nlistener unix:/a\nlistener_protocol http\ncore /\n");
+    assert_int_equal(w.protocol, WATCH_HTTP);
+    watchfile_free(&w);
+    w = parse_good(HEAD "unit a\nlistener unix:/a\ncore /\n");
+    assert_int_equal(w.protocol, WATCH_NOT_ASKED);
+    watchfile_free(&w);
+    expect_error(HEAD "unit a\nlistener unix:/a\nlistener_protocol smtp\ncore /\n",
+                 "w.conf:4: listener_protocol 'smtp': expected fastcgi or http");
+    expect_error(HEAD "unit a\nlistener_protocol http\ncore /\n",
+                 "w.conf:5: a listener_protocol without a listener, expected the listener that speaks it");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(base_url_is_the_listener_or_a_proxy_in_front_of_it),
+        cmocka_unit_test(the_listener_s_protocol_is_one_of_two),
         cmocka_unit_test(a_short_file_has_the_defaults),
         cmocka_unit_test(each_key_and_option_is_read),
         cmocka_unit_test(marked_routes_alone_decide_on_liveness),

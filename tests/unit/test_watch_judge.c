@@ -30,7 +30,7 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         const char *codes;
         struct fetch_result result;
         enum judge_verdict verdict;
-        enum judge_life life;
+        enum judge_sign sign;
         bool again;
     } rows[] = {
         {"200-299", {.code = 200}, JUDGE_OK, JUDGE_ALIVE, false},
@@ -39,43 +39,95 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         {"200", {.code = 404}, JUDGE_ERROR, JUDGE_ALIVE, false},
         {"200", {.code = 500}, JUDGE_ERROR, JUDGE_ALIVE, false},
         /* rate limits are soft; the proxy says nothing of the backend with them */
-        {"200", {.code = 429}, JUDGE_LIMITED, JUDGE_LIFE_OPEN, false},
-        {"200", {.code = 429, .from_nginx = true}, JUDGE_LIMITED, JUDGE_LIFE_OPEN, false},
-        {"200,429", {.code = 429}, JUDGE_OK, JUDGE_LIFE_OPEN, false},
+        {"200", {.code = 429}, JUDGE_LIMITED, JUDGE_OPEN, false},
+        {"200", {.code = 429, .from_nginx = true}, JUDGE_LIMITED, JUDGE_OPEN, false},
+        {"200,429", {.code = 429}, JUDGE_OK, JUDGE_OPEN, false},
         /* a backend that says 503 itself lives */
         {"200", {.code = 503}, JUDGE_ERROR, JUDGE_ALIVE, false},
         {"200,503", {.code = 503}, JUDGE_OK, JUDGE_ALIVE, false},
         /* the proxy's word that there is none, whatever codes are accepted */
-        {"200", {.code = 503, .from_nginx = true}, JUDGE_ERROR, JUDGE_DEAD, true},
-        {"200-599", {.code = 503, .from_nginx = true}, JUDGE_ERROR, JUDGE_DEAD, true},
-        {"200", {.code = 502}, JUDGE_ERROR, JUDGE_DEAD, true},
-        {"200-599", {.code = 504}, JUDGE_ERROR, JUDGE_DEAD, true},
-        {"200", {.code = 403, .from_nginx = true}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
-        {"200-499", {.code = 403, .from_nginx = true}, JUDGE_OK, JUDGE_LIFE_OPEN, false},
+        {"200", {.code = 502}, JUDGE_ERROR, JUDGE_UNREACHED, true},
+        {"200-599", {.code = 504}, JUDGE_ERROR, JUDGE_HUNG, true},
+        {"200", {.code = 502, .from_nginx = true}, JUDGE_ERROR, JUDGE_UNREACHED, true},
+        /* a 5xx of nginx without its document is a fault of its own */
+        {"200", {.code = 503, .from_nginx = true}, JUDGE_ERROR, JUDGE_OPEN, true},
+        {"200-599", {.code = 500, .from_nginx = true}, JUDGE_ERROR, JUDGE_OPEN, true},
+        {"200", {.code = 403, .from_nginx = true}, JUDGE_ERROR, JUDGE_OPEN, false},
+        {"200-499", {.code = 403, .from_nginx = true}, JUDGE_OK, JUDGE_OPEN, false},
         /* no answer */
-        {"200", {.outcome = FETCH_TIMEOUT}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
-        {"200", {.outcome = FETCH_TIMEOUT, .code = 200}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
-        {"200", {.outcome = FETCH_REFUSED}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
-        {"200", {.outcome = FETCH_FULL}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
-        {"200", {.outcome = FETCH_RESET}, JUDGE_TIMEOUT, JUDGE_DEAD, true},
+        {"200", {.outcome = FETCH_TIMEOUT}, JUDGE_TIMEOUT, JUDGE_SILENT, true},
+        {"200", {.outcome = FETCH_TIMEOUT, .code = 200}, JUDGE_TIMEOUT, JUDGE_SILENT, true},
+        {"200", {.outcome = FETCH_TIMEOUT, .unconnected = true}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
+        {"200", {.outcome = FETCH_REFUSED}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
+        {"200", {.outcome = FETCH_FULL}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
+        {"200", {.outcome = FETCH_RESET}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
         /* behind a redirect it may be somebody else who is silent */
-        {"200", {.outcome = FETCH_TIMEOUT, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_LIFE_OPEN, true},
-        {"200", {.outcome = FETCH_REFUSED, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_LIFE_OPEN, true},
-        {"200", {.code = 502, .redirects = 1}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
-        {"200", {.code = 503, .from_nginx = true, .redirects = 1}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
-        {"200", {.outcome = FETCH_MALFORMED}, JUDGE_ERROR, JUDGE_LIFE_OPEN, false},
+        {"200", {.outcome = FETCH_TIMEOUT, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_OPEN, true},
+        {"200", {.outcome = FETCH_REFUSED, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_OPEN, true},
+        {"200", {.code = 502, .redirects = 1}, JUDGE_ERROR, JUDGE_OPEN, true},
+        {"200", {.outcome = FETCH_MALFORMED}, JUDGE_ERROR, JUDGE_OPEN, false},
         {"200", {.outcome = FETCH_REDIRECTS}, JUDGE_ERROR, JUDGE_ALIVE, false},
         /* what is wrong with us is no word about them */
-        {"200", {.outcome = FETCH_UNRESOLVED}, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, true},
-        {"200", {.outcome = FETCH_TLS}, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, false},
-        {"200", {.outcome = FETCH_LOCAL}, JUDGE_UNKNOWN, JUDGE_LIFE_OPEN, true},
+        {"200", {.outcome = FETCH_UNRESOLVED}, JUDGE_UNKNOWN, JUDGE_OPEN, true},
+        {"200", {.outcome = FETCH_TLS}, JUDGE_UNKNOWN, JUDGE_OPEN, false},
+        {"200", {.outcome = FETCH_LOCAL}, JUDGE_UNKNOWN, JUDGE_OPEN, true},
+        /* we were kept from running: a quarter of the time, and 50 ms at least */
+        {"200",
+         {.outcome = FETCH_TIMEOUT, .time_us = 2000000, .late_ms = 499},
+         JUDGE_TIMEOUT,
+         JUDGE_SILENT,
+         true},
+        {"200",
+         {.outcome = FETCH_TIMEOUT, .time_us = 2000000, .late_ms = 500},
+         JUDGE_UNKNOWN,
+         JUDGE_STARVED,
+         true},
+        {"200", {.code = 504, .time_us = 2000000, .late_ms = 500}, JUDGE_UNKNOWN, JUDGE_STARVED, true},
+        {"200",
+         {.outcome = FETCH_REFUSED, .time_us = 10000, .late_ms = 49},
+         JUDGE_TIMEOUT,
+         JUDGE_NO_CONTACT,
+         true},
+        {"200",
+         {.outcome = FETCH_REFUSED, .time_us = 60000, .late_ms = 50},
+         JUDGE_UNKNOWN,
+         JUDGE_STARVED,
+         true},
+        {"200", {.code = 200, .time_us = 2000000, .late_ms = 1900}, JUDGE_OK, JUDGE_ALIVE, false},
+        {"200", {.code = 503, .time_us = 2000000, .late_ms = 1900}, JUDGE_ERROR, JUDGE_ALIVE, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct judgement j = judge(rows[i].codes, rows[i].result);
-        if (j.verdict != rows[i].verdict || j.life != rows[i].life || j.again != rows[i].again)
-            fail_msg("row %zu: verdict %d life %d again %d (%s)", i, (int)j.verdict, (int)j.life, j.again,
+        if (j.verdict != rows[i].verdict || j.sign != rows[i].sign || j.again != rows[i].again)
+            fail_msg("row %zu: verdict %d sign %d again %d (%s)", i, (int)j.verdict, (int)j.sign, j.again,
                      j.why);
         assert_true((j.why[0] == '\0') == (j.verdict == JUDGE_OK));
+    }
+}
+
+/* What nginx/health-api.conf has nginx say by itself. */
+static void the_reason_in_nginx_s_document_says_what_it_is_about(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        enum judge_sign sign;
+    } rows[] = {
+        {"{\"status\":\"degraded\",\"failing\":[{\"check\":\"backend\",\"reason\":\"hung\"}]}\n", JUDGE_HUNG},
+        {"{\"status\":\"degraded\",\"failing\":[{\"check\":\"backend\",\"reason\":\"unreachable\"}]}\n",
+         JUDGE_UNREACHED},
+        {"{\"status\":\"degraded\",\"failing\":[{\"check\":\"backend\",\"reason\":\"nginx\"}]}\n",
+         JUDGE_OPEN},
+        {"{\"failing\":[]}", JUDGE_OPEN},
+        {"<html>", JUDGE_OPEN},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fetch_result result = {.code = 503, .from_nginx = true};
+        buf_append_str(&result.body, rows[i].body);
+        struct judgement j = judge("200-599", result);
+        if (j.sign != rows[i].sign || j.verdict != JUDGE_ERROR || !j.again)
+            fail_msg("%s: sign %d", rows[i].body, (int)j.sign);
+        buf_free(&result.body);
     }
 }
 
@@ -103,7 +155,7 @@ static void a_body_must_say_what_is_expected(void **state)
         buf_append_str(&result.body, rows[i].body);
         judge_try(&route, &result, &j);
         assert_int_equal(j.verdict, rows[i].verdict);
-        assert_int_equal(j.life, JUDGE_ALIVE);
+        assert_int_equal(j.sign, JUDGE_ALIVE);
         buf_free(&result.body);
     }
 }
@@ -130,6 +182,13 @@ static void json_values_are_found_and_compared_as_text(void **state)
         {" {\"a\":1} \r\n", "a", "1", JSON_SAYS_SO},
         {"{\"a\":1,\"a\":2}", "a", "2", JSON_SAYS_SO},
         {"", "a", "1", JSON_MALFORMED},
+        {"{\"a\":[{\"b\":1},{\"b\":2}]}", "a.1.b", "2", JSON_SAYS_SO},
+        {"{\"a\":[{\"b\":1},{\"b\":2}]}", "a.2.b", "2", JSON_HAS_NONE},
+        {"{\"a\":[1]}", "a.0x", "1", JSON_HAS_NONE},
+        {"{\"a\":[1]}", "a.99999999999999999999", "1", JSON_HAS_NONE},
+        /* a NUL ends a string for who compares it, in a value and in a key */
+        {"{\"a\":\"healthy\\u0000x\"}", "a", "healthy", JSON_MALFORMED},
+        {"{\"a\\u0000x\":\"healthy\"}", "a", "healthy", JSON_MALFORMED},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         enum json_answer answer = json_check(rows[i].body, strlen(rows[i].body), rows[i].key, rows[i].value);
@@ -144,19 +203,12 @@ static void deep_json_is_malformed(void **state)
     char body[2000];
     memset(body, '[', sizeof body);
     assert_int_equal(json_check(body, sizeof body, "a", "b"), JSON_MALFORMED);
-}
-
-static void json_strings_are_quoted_and_clean(void **state)
-{
-    (void)state;
-    struct buf out = {0};
-    json_append_string(&out, "a\"b\\c\n\xff/");
-    assert_string_equal(out.data, "\"a\\\"b\\\\c\\n?/\"");
-    buf_free(&out);
+    assert_int_equal(json_check("{\"a\":\"b\0c\"}", 11, "a", "b"), JSON_MALFORMED);
 }
 
 /* The tries of one route, by a letter each: o answers, t times out, e 503 of its own, d name resolution, r
- * refused, f a full queue, l 429. */
+ * refused, f a full queue, u no connection, c closed without a byte, l 429, b 502, h 504, n nginx's own 500,
+ * s silent while we were starved. */
 static struct judge_route after(const char *tries, int64_t max_tries)
 {
     struct watch_route route = route_of("200");
@@ -170,6 +222,12 @@ static struct judge_route after(const char *tries, int64_t max_tries)
             ['d'] = {.outcome = FETCH_UNRESOLVED},
             ['r'] = {.outcome = FETCH_REFUSED},
             ['f'] = {.outcome = FETCH_FULL},
+            ['u'] = {.outcome = FETCH_TIMEOUT, .unconnected = true},
+            ['c'] = {.outcome = FETCH_RESET},
+            ['b'] = {.code = 502},
+            ['h'] = {.code = 504},
+            ['n'] = {.code = 500, .from_nginx = true},
+            ['s'] = {.outcome = FETCH_TIMEOUT, .time_us = 1000000, .late_ms = 900},
         };
         assert_false(judged.is_final);
         judge_add(&judged, &route, &results[(unsigned char)*tries], max_tries);
@@ -184,19 +242,20 @@ static void only_when_every_try_is_silent_a_route_is_dead(void **state)
         const char *tries;
         bool final, dead;
     } rows[] = {
-        {"o", true, false},   {"t", false, false},  {"tt", false, false}, {"ttt", true, true},
-        {"to", true, false},  {"tto", true, false}, {"tte", true, false}, {"e", true, false},
-        {"tdt", true, false}, {"ddd", true, false},
+        {"o", true, false},     {"t", false, false},   {"tt", false, false}, {"ttt", true, true},
+        {"to", true, false},    {"tto", true, false},  {"tte", true, false}, {"e", true, false},
+        {"tdt", true, false},   {"ddd", true, false},  {"st", false, false}, {"stt", false, false},
+        {"sttt", true, true},   {"sts", false, false}, {"sss", true, false}, {"tsst", false, false},
+        {"ttsss", true, false}, {"nnn", true, false},  {"bhb", true, true},  {"ttn", true, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct judge_route judged = after(rows[i].tries, 3);
-        if (judged.is_final != rows[i].final || judge_is_dead(&judged) != rows[i].dead)
-            fail_msg("%s: final %d dead %d", rows[i].tries, judged.is_final, judge_is_dead(&judged));
+        if (judged.is_final != rows[i].final || judged.is_dead != rows[i].dead)
+            fail_msg("%s: final %d dead %d", rows[i].tries, judged.is_final, judged.is_dead);
     }
     struct judge_route once = after("t", 1);
-    assert_true(judge_is_dead(&once));
+    assert_true(once.is_dead);
     struct judge_route none = {.is_final = true};
-    assert_false(judge_is_dead(&none));
     assert_false(judge_answers(&none));
 }
 
@@ -209,22 +268,39 @@ static void a_rate_limit_is_no_word_of_the_backend(void **state)
     assert_true(judge_answers(&alive));
 }
 
-static void refusals_alone_are_told_from_silence(void **state)
+static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(void **state)
 {
     (void)state;
     static const struct {
         const char *routes[2];
-        bool refused;
+        struct judge_evidence expected;
     } rows[] = {
-        {{"rrr", "rrr"}, true}, {{"rrr", "o"}, true},  {{"rrr", "ttt"}, false}, {{"rrt", "o"}, false},
-        {{"ttt", "o"}, false},  {{"fff", "o"}, false}, {{"o", "o"}, false},     {{"rro", "o"}, false},
+        {{"o", "o"}, {.dead = 0}},
+        {{"ttt", "o"}, {.dead = 1, .silent = 1, .reached = 1}},
+        {{"rrr", "ttt"}, {.dead = 2, .silent = 2, .reached = 1}},
+        {{"hhh", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
+        {{"bbb", "o"}, {.dead = 1, .reached = 1}},
+        {{"bhb", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
+        /* the proxy dies in the first try, or after it; its queue is full; it has no connection left */
+        {{"crr", "o"}, {.dead = 1, .silent = 1}},
+        {{"trr", "o"}, {.dead = 1, .silent = 1}},
+        {{"hhr", "o"}, {.dead = 1, .silent = 1}},
+        {{"uuu", "o"}, {.dead = 1, .silent = 1}},
+        {{"fff", "o"}, {.dead = 1, .silent = 1}},
+        {{"ccc", "o"}, {.dead = 1, .silent = 1}},
+        {{"ttu", "o"}, {.dead = 1, .silent = 1}},
+        {{"rrt", "o"}, {.dead = 1, .silent = 1, .reached = 1}},
+        {{"sss", "o"}, {.starved = 1}},
+        {{"ttsss", "ttt"}, {.dead = 1, .silent = 1, .reached = 1, .starved = 1}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct watch_route routes[2] = {route_of("200"), route_of("200")};
         struct watch watch = {.routes = routes, .route_count = 2};
         struct judge_route judged[2] = {after(rows[i].routes[0], 3), after(rows[i].routes[1], 3)};
-        if (judge_all_refused(&watch, judged) != rows[i].refused)
-            fail_msg("%s %s: not %d", rows[i].routes[0], rows[i].routes[1], rows[i].refused);
+        struct judge_evidence e = judge_evidence(&watch, judged);
+        if (memcmp(&e, &rows[i].expected, sizeof e) != 0)
+            fail_msg("%s %s: dead %zu silent %zu reached %zu hung %zu starved %zu", rows[i].routes[0],
+                     rows[i].routes[1], e.dead, e.silent, e.reached, e.hung, e.starved);
     }
 }
 
@@ -238,7 +314,8 @@ static void levels_follow_from_classes(void **state)
         {"o", "o", JUDGE_FINE},       {"o", "ttt", JUDGE_WARNING}, {"o", "e", JUDGE_WARNING},
         {"o", "ddd", JUDGE_WARNING},  {"e", "o", JUDGE_CRITICAL},  {"ttt", "o", JUDGE_CRITICAL},
         {"ttt", "e", JUDGE_CRITICAL}, {"ddd", "o", JUDGE_NO_IDEA}, {"ddd", "ttt", JUDGE_NO_IDEA},
-        {"", "o", JUDGE_NO_IDEA},
+        {"", "o", JUDGE_NO_IDEA},     {"l", "o", JUDGE_WARNING},   {"o", "l", JUDGE_FINE},
+        {"l", "ttt", JUDGE_WARNING},  {"sss", "o", JUDGE_NO_IDEA}, {"o", "sss", JUDGE_WARNING},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct watch_route routes[2] = {route_of("200"), route_of("200")};
@@ -250,7 +327,7 @@ static void levels_follow_from_classes(void **state)
         enum judge_level level = judge_all(&watch, judged, &counts);
         if (level != rows[i].level)
             fail_msg("core %s aux %s: level %d", rows[i].core, rows[i].aux, (int)level);
-        assert_int_equal(judge_count_dead(&watch, judged), strcmp(rows[i].core, "ttt") == 0);
+        assert_int_equal(judge_evidence(&watch, judged).dead, strcmp(rows[i].core, "ttt") == 0);
     }
     assert_int_equal(judge_worse(JUDGE_NO_IDEA, JUDGE_CRITICAL), JUDGE_CRITICAL);
     assert_int_equal(judge_worse(JUDGE_NO_IDEA, JUDGE_WARNING), JUDGE_NO_IDEA);
@@ -263,10 +340,10 @@ int main(void)
         cmocka_unit_test(a_body_must_say_what_is_expected),
         cmocka_unit_test(json_values_are_found_and_compared_as_text),
         cmocka_unit_test(deep_json_is_malformed),
-        cmocka_unit_test(json_strings_are_quoted_and_clean),
+        cmocka_unit_test(the_reason_in_nginx_s_document_says_what_it_is_about),
         cmocka_unit_test(only_when_every_try_is_silent_a_route_is_dead),
         cmocka_unit_test(a_rate_limit_is_no_word_of_the_backend),
-        cmocka_unit_test(refusals_alone_are_told_from_silence),
+        cmocka_unit_test(what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend),
         cmocka_unit_test(levels_follow_from_classes),
     };
     return cmocka_run_group_tests_name("watch_judge", tests, NULL, NULL);

@@ -16,13 +16,17 @@ struct scene {
     struct rogue_list rogues;
     struct state state;
     struct state_time now;
-    size_t dead;
-    bool refused;
+    struct judge_evidence evidence;
+    int64_t took_ms;
+    bool direct;
+    enum listener_answer listener;
+    int cpu_pressure;
 };
 
 static char base_url[] = "http://127.0.0.1";
+static char listener[] = "unix:/run/site.sock";
 
-/* A unit that runs for an hour, hangs, and was never recovered. */
+/* A unit that runs for an hour, hangs when it is asked directly, and was never recovered. */
 static struct scene hanging(void)
 {
     struct scene s = {
@@ -37,7 +41,9 @@ static struct scene hanging(void)
                  .main_pid = 4242,
                  .started_ms = 60 * MINUTE_MS},
         .now = {.boot_id = "a", .boot_ms = 600 * MINUTE_MS},
-        .dead = 1,
+        .evidence = {.dead = 1, .silent = 1, .reached = 1},
+        .took_ms = 6500,
+        .direct = true,
     };
     return s;
 }
@@ -64,8 +70,11 @@ static void recovered_before(struct scene *s, int64_t age_ms)
 static void expect(const char *what, const struct scene *s, enum policy_action action, const char *words)
 {
     struct policy_facts facts = {.watch = &s->watch,
-                                 .dead = s->dead,
-                                 .refused = s->refused,
+                                 .evidence = s->evidence,
+                                 .took_ms = s->took_ms,
+                                 .direct = s->direct,
+                                 .listener = s->listener,
+                                 .cpu_pressure = s->cpu_pressure,
                                  .unit = &s->unit,
                                  .rogues = &s->rogues,
                                  .state = &s->state,
@@ -83,51 +92,136 @@ static void a_hung_unit_is_killed_once_however_many_routes_are_dead(void **state
     (void)state;
     struct scene s = hanging();
     expect("hangs", &s, POLICY_KILL, "main process 4242");
-    s.dead = 5;
+    s.evidence = (struct judge_evidence){.dead = 5, .silent = 5, .reached = 5};
     expect("five routes", &s, POLICY_KILL, "main process 4242");
-    s.dead = 0;
+    s.evidence = (struct judge_evidence){.dead = 0};
     expect("answers", &s, POLICY_NOTHING, "");
     s = hanging();
     s.unit.main_pid = 0;
     expect("no main pid", &s, POLICY_KILL, "the processes of site.service");
-    s = hanging();
-    s.unit.state = UNIT_STARTING;
-    expect("starts for too long", &s, POLICY_KILL, "4242");
 }
 
-/* A long ExecStartPre=: what runs is no main process, and how long ago the last one was started says nothing.
- */
-static void a_unit_whose_main_process_is_yet_to_come_is_left_alone(void **state)
+/* A long ExecStartPre=, or a Type=notify service that migrates for minutes. */
+static void a_unit_that_is_being_started_is_left_to_systemd(void **state)
 {
     (void)state;
     struct scene s = hanging();
     s.unit.state = UNIT_STARTING;
+    snprintf(s.unit.sub, sizeof s.unit.sub, "start");
+    expect("with a main process", &s, POLICY_NOTHING, "being started (start): its TimeoutStartSec=");
     s.unit.main_pid = 0;
     snprintf(s.unit.sub, sizeof s.unit.sub, "start-pre");
-    expect("start-pre", &s, POLICY_NOTHING, "no main process yet (start-pre)");
+    expect("start-pre", &s, POLICY_NOTHING, "being started (start-pre)");
     add_rogue(&s);
     expect("start-pre beside a rogue", &s, POLICY_EVICT, "evict");
 }
 
-/* nginx is down, the backend is not: refusals at base_url are no word about who listens at the listener. */
-static void a_proxy_that_is_down_is_no_reason_to_kill_who_is_behind_it(void **state)
+/* All that is known of silence behind a proxy. NOT, GONE, SIL, ACC, ANS: what the listener says. */
+static void behind_a_proxy_only_the_backend_s_own_silence_counts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        struct judge_evidence evidence;
+        enum policy_action expected[5];
+    } rows[] = {
+#define NO   POLICY_NOTHING
+#define KILL POLICY_KILL
+        /*                                                                    NOT  GONE  SIL  ACC ANS */
+        {"refused each time", {.dead = 1, .silent = 1}, {NO, NO, NO, NO, NO}},
+        {"silent each time", {.dead = 1, .silent = 1, .reached = 1}, {NO, KILL, KILL, NO, NO}},
+        {"nginx says unreachable", {.dead = 1, .reached = 1}, {NO, KILL, KILL, NO, NO}},
+        {"nginx says hung", {.dead = 1, .reached = 1, .hung = 1}, {KILL, KILL, KILL, KILL, NO}},
+        {"hung, then nginx dies", {.dead = 1, .silent = 1}, {NO, NO, NO, NO, NO}},
+        {"one hung, one refused",
+         {.dead = 2, .silent = 1, .reached = 1, .hung = 1},
+         {KILL, KILL, KILL, KILL, NO}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int answer = LISTENER_NOT_ASKED; answer <= LISTENER_ANSWERS; answer++) {
+            struct scene s = hanging();
+            s.direct = false;
+            s.evidence = rows[i].evidence;
+            s.listener = (enum listener_answer)answer;
+            if (answer != LISTENER_NOT_ASKED) {
+                s.watch.listener = listener;
+                s.watch.socket.len = 1;
+            }
+            expect(rows[i].what, &s, rows[i].expected[answer],
+                   rows[i].expected[answer] == KILL ? "kill" : "not touched");
+        }
+    }
+#undef NO
+#undef KILL
+}
+
+/* No proxy is in between. */
+static void asked_directly_silence_and_refusals_are_the_unit_s_own(void **state)
 {
     (void)state;
     struct scene s = hanging();
-    s.refused = s.rogues.listening = true;
-    expect("proxy down", &s, POLICY_NOTHING,
-           "nobody listens at http://127.0.0.1, but the listener of site.service");
-    s.unit.state = UNIT_FAILED;
-    expect("proxy down, systemd listens", &s, POLICY_NOTHING, "the proxy between them is down");
+    s.evidence.reached = 0;
+    expect("refused", &s, POLICY_KILL, "kill");
+    s.listener = LISTENER_ACCEPTS;
+    expect("its workers hang", &s, POLICY_KILL, "kill");
+    s.watch.listener = listener;
+    s.listener = LISTENER_ANSWERS;
+    expect("it answers now", &s, POLICY_NOTHING, "answers at unix:/run/site.sock: not touched");
     s = hanging();
-    s.refused = true;
-    expect("no listener either", &s, POLICY_KILL, "kill");
-    s = hanging();
-    s.rogues.listening = true;
-    expect("silent, not refused", &s, POLICY_KILL, "kill");
-    s.refused = true;
-    add_rogue(&s);
-    expect("a rogue beside it", &s, POLICY_EVICT, "evict");
+    s.evidence.silent = 0;
+    expect("504 of its own", &s, POLICY_NOTHING, "answers at http://127.0.0.1: not touched");
+}
+
+static void what_was_kept_from_running_is_not_killed(void **state)
+{
+    (void)state;
+    struct scene s = hanging();
+    s.cpu_pressure = 39;
+    expect("a busy machine", &s, POLICY_KILL, "kill");
+    s.cpu_pressure = 40;
+    expect("a starved one", &s, POLICY_NOTHING, "waited for a processor 40 %");
+}
+
+static void what_was_started_after_the_first_try_is_not_what_was_judged(void **state)
+{
+    (void)state;
+    struct scene s = hanging();
+    s.watch.start_grace_ms = 0;
+    s.unit.started_ms = 6499;
+    expect("restarted by hand meanwhile", &s, POLICY_NOTHING, "was started 6499 ms ago, after the first try");
+    s.unit.started_ms = 6500;
+    expect("just before", &s, POLICY_KILL, "kill");
+}
+
+static void what_somebody_orders_at_the_moment_is_not_disturbed(void **state)
+{
+    (void)state;
+    struct scene s = hanging();
+    s.unit.has_job = true;
+    expect("a queued restart", &s, POLICY_NOTHING, "an order for site.service: not touched");
+}
+
+/* Right before the order: what was looked at, and what there is now. */
+static void a_decision_holds_only_for_the_process_it_was_made_about(void **state)
+{
+    (void)state;
+    const struct unit_status judged = {.state = UNIT_RUNNING, .main_pid = 10, .start_us = 1000};
+    const struct unit_status failed = {.state = UNIT_FAILED};
+    struct unit_status now = judged;
+    assert_true(policy_still_holds(POLICY_KILL, &judged, &now));
+    now.main_pid = 11;
+    assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
+    now = judged;
+    now.start_us = 2000; /* the number came again */
+    assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
+    now = judged;
+    now.has_job = true;
+    assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
+    now = judged;
+    now.state = UNIT_STOPPING;
+    assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
+    assert_true(policy_still_holds(POLICY_START, &failed, &failed));
+    assert_false(policy_still_holds(POLICY_START, &failed, &judged));
 }
 
 static void a_failed_unit_is_started(void **state)
@@ -136,6 +230,7 @@ static void a_failed_unit_is_started(void **state)
     struct scene s = hanging();
     s.unit.state = UNIT_FAILED;
     s.unit.started_ms = 1000;
+    s.direct = false; /* whoever answers: what has failed serves nobody */
     expect("failed just after its start", &s, POLICY_START, "start site.service");
 }
 
@@ -186,9 +281,11 @@ static void cooldown_and_budget_hold_back(void **state)
     s = hanging();
     recovered_before(&s, 60000);
     expect("after it", &s, POLICY_KILL, "kill");
+    state_set_helped(&s.state, true);
     recovered_before(&s, 50000);
     recovered_before(&s, 40000);
-    expect("spent", &s, POLICY_NOTHING, "BUDGET SPENT: 3 recoveries");
+    expect("spent", &s, POLICY_NOTHING,
+           "BUDGET SPENT: 3 recoveries in the last hour, of which 2 did not help");
     s.unit.started_ms = 0;
     expect("spent, in grace too", &s, POLICY_NOTHING, "BUDGET SPENT");
     s.unit.state = UNIT_FAILED;
@@ -208,7 +305,7 @@ static void a_rogue_is_evicted_even_while_the_unit_is_in_its_restart_loop(void *
     struct scene s = hanging();
     s.unit.state = UNIT_RESTARTING;
     s.unit.started_ms = 0;
-    s.dead = 0;
+    s.evidence = (struct judge_evidence){.dead = 0};
     add_rogue(&s);
     expect("restart loop", &s, POLICY_EVICT, "evict");
     s.watch.evict_rogue = false;
@@ -223,7 +320,7 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
     (void)state;
     struct scene s = hanging();
     add_rogue(&s);
-    snprintf(s.rogues.items[0].service, sizeof s.rogues.items[0].service, "nginx.service");
+    snprintf(s.rogues.items[0].owner, sizeof s.rogues.items[0].owner, "nginx.service");
     expect("another service", &s, POLICY_NOTHING, "belongs to nginx.service");
     s.rogues.items[0] = a_rogue();
     s.rogues.items[0].is_holder = false;
@@ -243,13 +340,13 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
  * r running with the old pid, n with a new one, s stopping, j stopping with a job, a auto-restart, t
  * starting, f failed; x failed by a signal although it restarts itself, e by its own exit code, l at its
  * start limit, o inactive; i inactive, q inactive with a queued job; the looks are step_ms apart. w wait, A
- * ask, K kill all, S start, R restart, M kill main, G give up, L leave. */
+ * ask, K kill all, S start, R restart, G give up, L leave. */
 static void expect_steps(struct policy_progress progress, int64_t step_ms, const char *looks,
                          const char *expected)
 {
     static const char letters[] = {
-        [POLICY_WAIT] = 'w',     [POLICY_ASK] = 'A',        [POLICY_KILL_MAIN] = 'M', [POLICY_KILL_ALL] = 'K',
-        [POLICY_START_IT] = 'S', [POLICY_RESTART_IT] = 'R', [POLICY_GIVE_UP] = 'G',   [POLICY_LEAVE] = 'L'};
+        [POLICY_WAIT] = 'w',       [POLICY_ASK] = 'A',     [POLICY_KILL_ALL] = 'K', [POLICY_START_IT] = 'S',
+        [POLICY_RESTART_IT] = 'R', [POLICY_GIVE_UP] = 'G', [POLICY_LEAVE] = 'L'};
     char steps[64] = "";
     for (size_t i = 0; looks[i] != '\0'; i++) {
         struct unit_status unit = {.started_ms = INT64_MAX};
@@ -339,28 +436,31 @@ static void what_ends_by_itself_after_the_kill_was_not_stopped_by_somebody(void 
     expect_steps(killed, 600, "rne", "wAS");
     expect_steps(killed, 600, "re", "wS"); /* it came and went between two looks */
     expect_steps(killed, 600, "rnx", "wAS");
-    expect_steps(killed, 600, "aaax", "wwRS");
+    expect_steps(killed, 600, "aaaxx", "wwRwS");
     expect_steps(killed, 600, "reeee", "wSwSw");
 }
 
 static void after_an_eviction_the_unit_gets_its_chance(void **state)
 {
     (void)state;
-    const struct policy_progress evicted = {.evicted = true, .start_grace_ms = 10000};
-    const struct policy_progress long_grace = {.evicted = true, .start_grace_ms = 20000};
-    expect_steps(evicted, 100, "aan", "RwA");      /* at once */
-    expect_steps(evicted, 100, "tn", "wA");        /* systemd was faster: it is not restarted again */
-    expect_steps(evicted, 500, "rrrrr", "AAMww");  /* it ran beside the rogue and still hangs: once */
-    expect_steps(long_grace, 500, "rrrr", "AAAA"); /* it has just been started */
-    expect_steps(evicted, 500, "nnnn", "AAAA");    /* it is new, so it has its time */
+    const struct policy_progress evicted = {.phase = PHASE_EVICTED};
+    expect_steps(evicted, 100, "aan", "RwA");     /* at once */
+    expect_steps(evicted, 100, "tn", "wA");       /* systemd was faster: it is not restarted again */
+    expect_steps(evicted, 500, "rrrrr", "AAAAA"); /* it ran beside the rogue: the next run judges it */
+    expect_steps(evicted, 500, "nnnn", "AAAA");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hung_unit_is_killed_once_however_many_routes_are_dead),
-        cmocka_unit_test(a_unit_whose_main_process_is_yet_to_come_is_left_alone),
-        cmocka_unit_test(a_proxy_that_is_down_is_no_reason_to_kill_who_is_behind_it),
+        cmocka_unit_test(a_unit_that_is_being_started_is_left_to_systemd),
+        cmocka_unit_test(behind_a_proxy_only_the_backend_s_own_silence_counts),
+        cmocka_unit_test(asked_directly_silence_and_refusals_are_the_unit_s_own),
+        cmocka_unit_test(what_was_kept_from_running_is_not_killed),
+        cmocka_unit_test(what_was_started_after_the_first_try_is_not_what_was_judged),
+        cmocka_unit_test(what_somebody_orders_at_the_moment_is_not_disturbed),
+        cmocka_unit_test(a_decision_holds_only_for_the_process_it_was_made_about),
         cmocka_unit_test(a_failed_unit_is_started),
         cmocka_unit_test(somebody_s_will_and_systemd_s_own_work_are_respected),
         cmocka_unit_test(a_start_has_its_grace),

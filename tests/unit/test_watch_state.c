@@ -19,8 +19,15 @@
 
 static struct state_time at(const char *boot, int64_t boot_ms, int64_t wall_ms)
 {
-    struct state_time t = {.boot_ms = boot_ms, .wall_ms = wall_ms};
+    struct state_time t = {.boot_ms = boot_ms, .wall_ms = wall_ms, .up_ms = boot_ms};
     snprintf(t.boot_id, sizeof t.boot_id, "%s", boot);
+    return t;
+}
+
+/* boot_id and the clock of boot are the host's. */
+static struct state_time in_container(struct state_time t, int64_t up_ms)
+{
+    t.up_ms = up_ms;
     return t;
 }
 
@@ -40,7 +47,13 @@ static void an_age_is_sensible_across_reboots_and_clock_jumps(void **state)
         {"rebooted, clock set back", at(BOOT_A, 900000, HOUR_MS), at(BOOT_B, 30000, 0), 30000},
         {"rebooted, clock set back, up for 2 h", at(BOOT_A, 9000, HOUR_MS), at(BOOT_B, 2 * HOUR_MS, 0),
          2 * HOUR_MS},
-        {"damaged", at(BOOT_A, 61000, 0), at(BOOT_A, 1000, 0), 0},
+        {"the boot clock of another container", at(BOOT_A, 61000, 0), at(BOOT_A, 1000, 50 * MINUTE_MS),
+         50 * MINUTE_MS},
+        {"the same, clock set back", at(BOOT_A, 61000, HOUR_MS), at(BOOT_A, 1000, 0), 1000},
+        {"a container on a host that is up for a month", at(BOOT_A, 9000, 0),
+         in_container(at(BOOT_B, 720 * HOUR_MS, 10 * MINUTE_MS), 5 * MINUTE_MS), 10 * MINUTE_MS},
+        {"a container that was started anew", at(BOOT_A, 700 * HOUR_MS, 0),
+         in_container(at(BOOT_A, 700 * HOUR_MS + 50 * MINUTE_MS, 50 * MINUTE_MS), MINUTE_MS), 50 * MINUTE_MS},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (state_age_ms(&rows[i].then, &rows[i].now) != rows[i].age_ms)
@@ -61,7 +74,7 @@ static void the_budget_has_room_again_when_a_recovery_leaves_the_window(void **s
         state_add(&s, &now);
     }
     now = at(BOOT_A, 25 * MINUTE_MS, 0);
-    assert_int_equal(state_count_recent(&s, &now), 3);
+    assert_int_equal(state_count_recent(&s, &now, false), 3);
     assert_int_equal(state_last_age_ms(&s, &now), 5 * MINUTE_MS);
     assert_int_equal(state_wait_ms(&s, &now, 3), 35 * MINUTE_MS);
     assert_int_equal(state_wait_ms(&s, &now, 1), 55 * MINUTE_MS); /* the file was changed since */
@@ -81,7 +94,7 @@ static void the_oldest_makes_room_in_a_full_memory(void **state)
         state_add(&s, &now);
     }
     assert_int_equal(s.count, STATE_MAX);
-    assert_int_equal(s.recoveries[0].boot_ms, 5);
+    assert_int_equal(s.recoveries[0].when.boot_ms, 5);
 }
 
 static void text_and_back(void **state)
@@ -94,11 +107,14 @@ static void text_and_back(void **state)
     struct state_time second = at("unknown", 1000, -5);
     state_add(&in, &first);
     state_add(&in, &second);
+    state_set_helped(&in, true);
     state_format(&in, &text);
     assert_true(state_parse(text.data, text.len, &out));
     assert_int_equal(out.count, 2);
-    assert_string_equal(out.recoveries[0].boot_id, BOOT_A);
-    assert_int_equal(out.recoveries[1].wall_ms, -5);
+    assert_string_equal(out.recoveries[0].when.boot_id, BOOT_A);
+    assert_int_equal(out.recoveries[1].when.wall_ms, -5);
+    assert_false(out.recoveries[0].helped);
+    assert_true(out.recoveries[1].helped);
     /* any cut is damage */
     for (size_t len = 0; len < text.len; len++) {
         if (state_parse(text.data, len, &out))
@@ -115,7 +131,11 @@ static void damage_is_refused(void **state)
     (void)state;
     static const char *const texts[] = {
         "garbage\n",
-        "health-watch state 2 recoveries 0\n",
+        "health-watch state 3 recoveries 0\n",
+        "health-watch state 0 recoveries 0\n",
+        "health-watch state 2 recoveries 1\n" BOOT_A " 1 5\n",
+        "health-watch state 2 recoveries 1\n" BOOT_A " 1 5 other\n",
+        "health-watch state 1 recoveries 1\n" BOOT_A " 1 5 helped\n",
         "health-watch state 1 recoveries 65\n",
         "health-watch state 1 recoveries 99999999999999999999\n",
         "health-watch state 1 recoveries -1\n",
@@ -129,6 +149,34 @@ static void damage_is_refused(void **state)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (state_parse(texts[i], strlen(texts[i]), &out))
             fail_msg("taken: %s", texts[i]);
+}
+
+static void the_file_of_0_1_0_is_read(void **state)
+{
+    (void)state;
+    static const char text[] = "health-watch state 1 recoveries 2\n" BOOT_A " 1 5\n" BOOT_B " 7 -1\n";
+    struct state out;
+    assert_true(state_parse(text, strlen(text), &out));
+    assert_int_equal(out.count, 2);
+    assert_false(out.recoveries[1].helped);
+    assert_int_equal(out.recoveries[1].when.boot_ms, 7);
+}
+
+static void what_helped_is_told_from_what_did_not_and_one_can_be_taken_back(void **state)
+{
+    (void)state;
+    struct state s = {0};
+    for (int i = 0; i < 3; i++) {
+        struct state_time now = at(BOOT_A, i * MINUTE_MS, 0);
+        state_add(&s, &now);
+        state_set_helped(&s, i != 1);
+    }
+    struct state_time now = at(BOOT_A, 60 * MINUTE_MS, 0);
+    assert_int_equal(state_count_recent(&s, &now, false), 2); /* the first has left the window */
+    assert_int_equal(state_count_recent(&s, &now, true), 1);
+    state_drop_last(&s);
+    assert_int_equal(state_count_recent(&s, &now, false), 1);
+    assert_int_equal(state_last_age_ms(&s, &now), 59 * MINUTE_MS);
 }
 
 static char dir[32];
@@ -168,8 +216,8 @@ static void the_file_survives_a_run_and_a_leftover_of_a_killed_one(void **state)
     assert_true(state_load(path, &s, &err));
     assert_int_equal(s.count, 0);
     assert_false(state_save(path, &s, &err)); /* no directory */
-    int lock = state_lock(path, 0, &err);     /* makes it */
-    assert_true(lock >= 0);
+    int lock;
+    assert_int_equal(state_lock(path, 0, &lock, &err), STATE_LOCKED); /* makes it */
     snprintf(leftover, sizeof leftover, "%s.new", path);
     int fd = open(leftover, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
@@ -190,7 +238,9 @@ static void a_damaged_file_is_an_empty_memory_with_a_word(void **state)
     (void)state;
     struct state s = {.count = 3};
     struct error err;
-    close(state_lock(path, 0, &err));
+    int lock;
+    assert_int_equal(state_lock(path, 0, &lock, &err), STATE_LOCKED);
+    close(lock);
     FILE *file = fopen(path, "we");
     assert_non_null(file);
     fputs("health-watch state 1 recoveries 3\nxx", file);
@@ -208,9 +258,11 @@ static void only_one_run_at_a_time(void **state)
 {
     (void)state;
     struct error err;
-    int first = state_lock(path, 0, &err);
-    assert_true(first >= 0);
-    assert_int_equal(state_lock(path, 0, &err), -1);
+    int first;
+    int second;
+    assert_int_equal(state_lock(path, 0, &first, &err), STATE_LOCKED);
+    assert_int_equal(state_lock(path, 0, &second, &err), STATE_TAKEN);
+    assert_int_equal(second, -1);
     assert_non_null(strstr(err.text, "another run"));
     int release[2];
     assert_int_equal(pipe2(release, O_CLOEXEC), 0);
@@ -223,12 +275,21 @@ static void only_one_run_at_a_time(void **state)
     }
     close(first);
     close(release[0]);
-    assert_int_equal(state_lock(path, 60, &err), -1);
+    assert_int_equal(state_lock(path, 60, &second, &err), STATE_TAKEN);
     close(release[1]);
-    int second = state_lock(path, 10000, &err); /* waits for its end */
-    assert_true(second >= 0);
+    assert_int_equal(state_lock(path, 10000, &second, &err), STATE_LOCKED); /* waits for its end */
     close(second);
     waitpid(child, NULL, 0);
+}
+
+static void where_no_lock_can_be_made_this_is_told_from_another_run(void **state)
+{
+    (void)state;
+    struct error err;
+    int lock;
+    assert_int_equal(state_lock("/proc/none/state", 0, &lock, &err), STATE_NO_LOCK);
+    assert_int_equal(lock, -1);
+    assert_non_null(strstr(err.text, "/proc/none/state.lock: "));
 }
 
 #define with_directory(function) cmocka_unit_test_setup_teardown(function, begin_test, end_test)
@@ -244,6 +305,9 @@ int main(void)
         with_directory(the_file_survives_a_run_and_a_leftover_of_a_killed_one),
         with_directory(a_damaged_file_is_an_empty_memory_with_a_word),
         with_directory(only_one_run_at_a_time),
+        cmocka_unit_test(the_file_of_0_1_0_is_read),
+        cmocka_unit_test(what_helped_is_told_from_what_did_not_and_one_can_be_taken_back),
+        cmocka_unit_test(where_no_lock_can_be_made_this_is_told_from_another_run),
     };
     return cmocka_run_group_tests_name("watch_state", tests, NULL, NULL);
 }

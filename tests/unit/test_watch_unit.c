@@ -16,7 +16,8 @@ static const char running[] =
     "Id=site.service\nLoadState=loaded\nActiveState=active\nSubState=running\nResult=success\n"
     "MainPID=4242\nNRestarts=7\nNeedDaemonReload=yes\n"
     "ControlGroup=/system.slice/site.service\nSlice=system.slice\nRestart=on-failure\nJob=12\n"
-    "InactiveExitTimestampMonotonic=900000000\nActiveEnterTimestampMonotonic=940000000\n"
+    "UnitFileState=disabled\nInactiveExitTimestampMonotonic=900000000\nActiveEnterTimestampMonotonic="
+    "940000000\n"
     "ExecMainStartTimestampMonotonic=900000100\n";
 
 static void reads_a_running_unit(void **state)
@@ -37,6 +38,19 @@ static void reads_a_running_unit(void **state)
     assert_string_equal(s.control_group, "/system.slice/site.service");
     assert_string_equal(s.slice, "system.slice");
     assert_int_equal(s.started_ms, 60000);
+    assert_int_equal(s.start_us, 940000000);
+    assert_true(s.is_disabled);
+}
+
+static void reads_how_long_all_its_processes_waited_for_a_processor(void **state)
+{
+    (void)state;
+    assert_int_equal(unit_parse_pressure("some avg10=99.00 avg60=2.00 avg300=0.45 total=5069314\n"
+                                         "full avg10=47.31 avg60=0.00 avg300=0.00 total=0\n"),
+                     47);
+    assert_int_equal(unit_parse_pressure("some avg10=99.00 avg60=2.00 avg300=0.45 total=5069314\n"), 0);
+    assert_int_equal(unit_parse_pressure(""), 0);
+    assert_int_equal(unit_parse_pressure("full avg10=x"), 0);
 }
 
 static void without_a_job_the_property_is_empty(void **state)
@@ -216,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_a_running_unit),
+        cmocka_unit_test(reads_how_long_all_its_processes_waited_for_a_processor),
         cmocka_unit_test(without_a_job_the_property_is_empty),
         cmocka_unit_test(reads_every_state),
         cmocka_unit_test(strange_answers_are_errors),

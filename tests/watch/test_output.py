@@ -16,7 +16,7 @@ def run(*arguments, **kwargs):
 def test_version_and_help():
     assert re.fullmatch(r"health-watch \d+\.\d+\.\d+\n", run("--version").stdout)
     text = run("--help").stdout
-    for word in ("--dry-run", "--json", "--nagios", "--check-config", "base_url", "evict_rogue", "Exit codes: 0 fine"):
+    for word in ("--dry-run", "--json", "--check-config", "listener_protocol", "base_url", "evict_rogue", "Exit codes, as monitoring plugins have them: 0 fine"):
         assert word in text
 
 
@@ -59,21 +59,19 @@ def test_the_json_document(dog, site):
     assert document["summary"] == {"ok": 1, "timeout": 0, "rate_limited": 0, "http_error": 1, "unknown": 0}
     assert document["routes"][1] == {"path": "/a", "class": "aux", "liveness": False, "verdict": "http_error",
                                      "why": "500, not an accepted code", "code": 500, "tries": 1, "dead_tries": 0,
+                                     "starved_tries": 0,
                                      "time_us": document["routes"][1]["time_us"]}
     assert document["recovery"] is None and document["rogues"] == [] and document["notes"] == []
 
 
-def test_the_plugin_line(dog, site):
+def test_the_first_line_and_the_exit_code_are_what_a_plugin_needs(dog, site):
     site.behaviours["/a"] = w.answers("500 Oops")
-    dog.write(site.url, "core /", "aux /a?x=1")
-    site.behaviours["/a?x=1"] = site.behaviours["/a"]
-    done = dog.run("--nagios")
-    assert done.code == 1
-    text, data = done.lines[0].split(" | ")
-    assert text == "HEALTH WARNING - 1 OK, 0 timeout/unreachable, 0 rate-limited, 1 HTTP error"
-    assert data.startswith("ok=1 timeout=0 rate_limited=0 http_error=1 unknown=0 '/'=0.")
-    assert re.search(r" '/a\?x_1'=\d+\.\d{6}s;;;0$", data)
-    assert done.lines[1].startswith("aux /a?x=1: 500")
+    dog.write(site.url, "core /", "aux /a")
+    done = dog.run()
+    assert (done.code, done.lines[0]) == (1, done.lines[0]) and done.lines[0].startswith("aux /a: 500, not an accepted code")
+    old = dog.run("--nagios")  # of 0.1.0: says so, and goes on
+    assert (old.code, old.lines) == (done.code, old.lines) and old.lines[0].startswith("aux /a: 500")
+    assert old.err.startswith("health-watch: --nagios is gone: ")
 
 
 def test_a_report_that_cannot_be_written_is_no_success(dog, site):

@@ -59,11 +59,13 @@ def test_slow_answers_end_at_the_deadline_and_are_tried_again(dog, site, behavio
     (w.answers("500 Oops"), 1, "500, not an accepted code"),
     (w.answers("302 Found", headers=["Location: /"]), 1, "302, not an accepted code"),
     (w.answers("502 Bad Gateway"), 1, "502, the proxy reaches no backend"),
-    (w.answers("504 Gateway Timeout"), 1, "504, the proxy reaches no backend"),
-    (w.answers("503 No", headers=["x-health-source:  NGINX "]), 1, "503 from nginx"),
+    (w.answers("504 Gateway Timeout"), 1, "504, the backend gave the proxy no answer in time"),
+    (w.answers("503 No", headers=["x-health-source:  NGINX "]), 1, "503, a fault of nginx itself"),
+    (w.answers("503 No", w.DOWN["hung"], ["X-Health-Source: nginx"]), 1, "503 from nginx, the backend gave the proxy no answer"),
+    (w.answers("503 No", w.DOWN["unreachable"], ["X-Health-Source: nginx"]), 1, "503 from nginx, the proxy reaches no backend"),
     (w.answers("503 No", headers=["X-Health-Source: backend"]), 1, "503, not an accepted code"),
     (w.answers("429 Slow down"), 0, "429, asked too often"),
-], ids=range(13))
+], ids=range(15))
 def test_strange_answers_are_told(dog, site, behaviour, code, words):
     site.behaviours["/x"] = behaviour
     dog.write(site.url, "core /", "aux /x")

@@ -189,6 +189,7 @@ def test_a_fork_of_systemd_on_its_way_to_a_unit_is_no_rogue(dog, directory):
     if os.geteuid() != 0:
         pytest.skip("needs root to be the first process somewhere")
     path = os.path.join(directory, "service.sock")
+    dog.systemctl.says(cgroup="/system.slice/site.service")
     dog.write("http://127.0.0.1:9", "core /", unit="site", listener=f"unix:{path}", tries=1)
     done = subprocess.run(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c", FIRST, path,
                            w.PROGRAM, "--dry-run", dog.file], env=dog.environment(), text=True, stdout=subprocess.PIPE,
@@ -253,6 +254,7 @@ def test_a_dead_unit_behind_a_rogue_is_not_killed_instead(dog, systemctl, start_
     base_url, listener, at = address
     rogue = start_rogue(at)
     rogue.send_signal(signal.SIGSTOP)
+    systemctl.says(cgroup="/system.slice/site.service")
     dog.write(base_url, "core /", unit="site", listener=listener)
     done = dog.run()
     assert done.code == 2

@@ -1,0 +1,201 @@
+/* Asks the listener in its own protocol. Main thread; owns its socket while it asks. */
+#include "watchdog/listener.h"
+
+#include "common/clock.h"
+#include "common/fastcgi.h"
+#include "common/listening.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Between two looks at a queue. */
+#define LOOK_MS 10
+
+/* A wait that ends this much after its deadline was none of the listener's. */
+#define LATE_NS (200 * NS_PER_MS)
+
+static enum listener_answer refusal(int error)
+{
+    return error == ECONNREFUSED || error == ENOENT ? LISTENER_GONE : LISTENER_NOT_ASKED;
+}
+
+/* Connects, or says why not. EAGAIN: the queue of a Unix socket is full (connect(2)). */
+static bool join_queue(int fd, const struct watch_listener *to, int64_t deadline_ns,
+                       enum listener_answer *out)
+{
+    struct pollfd connected = {.fd = fd, .events = POLLOUT};
+    int error = 0;
+    socklen_t len = sizeof error;
+    *out = LISTENER_SILENT;
+    while (connect(fd, (const struct sockaddr *)&to->address, to->len) != 0) {
+        if (errno == EINPROGRESS) {
+            int wait_ms = clock_poll_timeout_ms(deadline_ns, clock_now_ns());
+            if (poll(&connected, 1, wait_ms) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+                return false;
+            *out = refusal(error);
+            return error == 0;
+        }
+        if (errno != EAGAIN) {
+            *out = refusal(errno);
+            return false;
+        }
+        if (clock_now_ns() >= deadline_ns)
+            return false;
+        (void)poll(NULL, 0, LOOK_MS);
+    }
+    return true;
+}
+
+/* How many wait at the fullest of its sockets; -1: not known. */
+static int64_t count_waiting(const struct watch_listener *at)
+{
+    struct listening sockets;
+    int64_t most = -1;
+    if (!listening_find((const struct sockaddr *)&at->address, at->len, &sockets))
+        return -1;
+    for (size_t i = 0; i < sockets.count; i++)
+        most = sockets.items[i].waiting > most ? sockets.items[i].waiting : most;
+    return most;
+}
+
+static enum listener_answer watch_queue(const struct watch_listener *at, int64_t deadline_ns)
+{
+    enum listener_answer answer = LISTENER_SILENT;
+    int64_t before = -1;
+    int fd = socket(at->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return LISTENER_NOT_ASKED;
+    bool has_joined = join_queue(fd, at, deadline_ns, &answer);
+    while (has_joined) {
+        int64_t waiting = count_waiting(at);
+        if (waiting < 0)
+            answer = LISTENER_NOT_ASKED;
+        else if (waiting == 0 || waiting < before)
+            answer = LISTENER_ACCEPTS;
+        if (answer != LISTENER_SILENT || clock_now_ns() >= deadline_ns)
+            break;
+        before = waiting;
+        (void)poll(NULL, 0, LOOK_MS);
+    }
+    close(fd);
+    return answer;
+}
+
+static enum listener_answer ask_fastcgi(const struct watch_listener *at, const char *path,
+                                        int64_t deadline_ns)
+{
+    struct fastcgi_answer answer;
+    struct error err = {0};
+    char script[256];
+    size_t len = strcspn(path, "?");
+    snprintf(script, sizeof script, "%.*s", (int)len, path);
+    enum fastcgi_outcome outcome =
+        fastcgi_ask((const struct sockaddr *)&at->address, at->len, script,
+                    path[len] == '?' ? path + len + 1 : "", deadline_ns, &answer, &err);
+    buf_free(&answer.body);
+    switch (outcome) {
+    case FASTCGI_ANSWER:
+    case FASTCGI_MALFORMED: return LISTENER_ANSWERS; /* not what was expected, but somebody lives there */
+    case FASTCGI_CLOSED: return LISTENER_ACCEPTS;
+    case FASTCGI_SILENT: return LISTENER_SILENT;
+    case FASTCGI_REFUSED: return LISTENER_GONE;
+    case FASTCGI_LOCAL: break;
+    }
+    return LISTENER_NOT_ASKED;
+}
+
+static enum fetch_next keep_outcome(void *context, size_t route, const struct fetch_result *result)
+{
+    enum fetch_outcome *outcome = context;
+    (void)route;
+    *outcome = result->outcome;
+    return FETCH_DONE;
+}
+
+/* base_url of a listener; the caller frees. */
+static char *url_of(const struct watch_listener *at)
+{
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    char host[INET6_ADDRSTRLEN] = "";
+    struct buf url = {0};
+    memcpy(&in, &at->address, sizeof in);
+    memcpy(&in6, &at->address, sizeof in6);
+    if (in.sin_family == AF_INET && in.sin_addr.s_addr == htonl(INADDR_ANY))
+        in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (in.sin_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6.sin6_addr))
+        in6.sin6_addr = in6addr_loopback;
+    if (in.sin_family == AF_UNIX)
+        buf_append_str(&url, "http://localhost");
+    else if (in.sin_family == AF_INET)
+        buf_appendf(&url, "http://%s:%d", inet_ntop(AF_INET, &in.sin_addr, host, sizeof host),
+                    ntohs(in.sin_port));
+    else
+        buf_appendf(&url, "http://[%s]:%d", inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof host),
+                    ntohs(in6.sin6_port));
+    return url.data;
+}
+
+static enum listener_answer ask_http(const struct watch *watch, size_t route)
+{
+    struct watch asked = *watch;
+    struct sockaddr_un un;
+    struct error err = {0};
+    enum fetch_outcome outcome = FETCH_LOCAL;
+    bool *wanted = mem_calloc(watch->route_count, sizeof *wanted);
+    const char *authority = strstr(watch->base_url, "://") + 3;
+    char *host = mem_strdup(watch->host != NULL ? watch->host : authority);
+    if (watch->host == NULL)
+        host[strcspn(host, "/")] = '\0';
+    memcpy(&un, &watch->socket.address, sizeof un);
+    asked.base_url = url_of(&watch->socket);
+    asked.unix_path = un.sun_family == AF_UNIX ? un.sun_path : NULL;
+    asked.host = host; /* a virtual host is the one that the proxy asks for */
+    wanted[route] = true;
+    if (!fetch_run(&asked, wanted, keep_outcome, &outcome, &err))
+        outcome = FETCH_LOCAL;
+    free(asked.base_url);
+    free(host);
+    free(wanted);
+    switch (outcome) {
+    case FETCH_ANSWER:
+    case FETCH_REDIRECTS:
+    case FETCH_MALFORMED: return LISTENER_ANSWERS;
+    case FETCH_RESET: return LISTENER_ACCEPTS;
+    case FETCH_TIMEOUT:
+    case FETCH_FULL: return LISTENER_SILENT;
+    case FETCH_REFUSED: return LISTENER_GONE;
+    case FETCH_UNRESOLVED:
+    case FETCH_TLS:
+    case FETCH_LOCAL: break;
+    }
+    return LISTENER_NOT_ASKED;
+}
+
+enum listener_answer listener_ask(const struct watch *watch, const struct survey *look,
+                                  const struct rogue_list *rogues)
+{
+    enum listener_answer answer = LISTENER_NOT_ASKED;
+    size_t route = 0;
+    while (route < watch->route_count && !(watch->routes[route].liveness && look->routes[route].is_dead))
+        route++;
+    if (watch->socket.len == 0 || rogues->hidden || route == watch->route_count)
+        return LISTENER_NOT_ASKED;
+    int64_t limit_ms =
+        watch->protocol == WATCH_NOT_ASKED ? watch->connect_timeout_ms : watch->routes[route].timeout_ms;
+    int64_t deadline_ns = clock_now_ns() + limit_ms * NS_PER_MS;
+    switch (watch->protocol) {
+    case WATCH_NOT_ASKED: answer = watch_queue(&watch->socket, deadline_ns); break;
+    case WATCH_FASTCGI: answer = ask_fastcgi(&watch->socket, watch->routes[route].path, deadline_ns); break;
+    case WATCH_HTTP: answer = ask_http(watch, route); break;
+    }
+    /* Kept from running ourselves: its silence tells nothing. */
+    bool is_late = clock_now_ns() > deadline_ns + LATE_NS;
+    return answer == LISTENER_SILENT && is_late ? LISTENER_NOT_ASKED : answer;
+}
