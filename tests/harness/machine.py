@@ -171,6 +171,7 @@ class Machine:
         options = [f"--after-cursor={since}"] if since else []
         return self.run("journalctl", "--unit", unit, "--output=cat", "--quiet", *options).stdout
 
-    def journal_end(self):
-        text = self.run("journalctl", "--lines=1", "--show-cursor", "--output=cat", "--quiet").stdout
-        return text.rsplit("-- cursor: ", 1)[1].strip()
+    def journal_end(self, unit="health-api.service"):
+        """A cursor at the unit's last line: journalctl shows not all that comes after another unit's. None without a line."""
+        text = self.run("journalctl", "--unit", unit, "--lines=1", "--show-cursor", "--output=cat", "--quiet", check=False).stdout
+        return text.rsplit("-- cursor: ", 1)[1].strip() if text else None
