@@ -59,11 +59,11 @@ const char *log_level_name(enum log_level level)
     return "unknown";
 }
 
-static bool journal_reads_stderr(void)
+bool log_journal_reads(int fd)
 {
     const char *stream = getenv("JOURNAL_STREAM");
     struct stat st;
-    if (stream == NULL || fstat(STDERR_FILENO, &st) != 0)
+    if (stream == NULL || fstat(fd, &st) != 0)
         return false;
     char expected[64];
     snprintf(expected, sizeof expected, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
@@ -73,7 +73,7 @@ static bool journal_reads_stderr(void)
 void log_init(enum log_level max_level)
 {
     log_max_level = max_level;
-    log_to_journal = journal_reads_stderr();
+    log_to_journal = log_journal_reads(STDERR_FILENO);
 }
 
 /* Appends all of the bytes or, when they do not fit, dots; after that nothing. */

@@ -20,8 +20,11 @@ enum log_level {
 __attribute__((warn_unused_result)) bool log_level_parse(const char *word, enum log_level *out);
 const char *log_level_name(enum log_level level);
 
-/* Lines above this level are dropped. Also finds out whether the journal reads stderr (JOURNAL_STREAM names
- * its device and inode, systemd.exec(5)): then lines begin with "<N>" and carry no time of their own. */
+/* Whether the journal reads from fd: JOURNAL_STREAM names its device and inode, systemd.exec(5). */
+bool log_journal_reads(int fd);
+
+/* Lines above this level are dropped. When the journal reads stderr, lines begin with "<N>" and carry no time
+ * of their own. */
 void log_init(enum log_level max_level);
 
 /* A key with its value; build with the helpers below. Keys are literals: [a-z_]+. */

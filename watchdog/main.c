@@ -1,6 +1,8 @@
 /* health-watch: reads the watch file and makes one run, or checks the file. Owns the exit codes. */
 #include "common/buf.h"
 #include "common/log.h"
+#include "common/notify.h"
+#include "common/text.h"
 #include "common/version.h"
 #include "watchdog/check.h"
 #include "watchdog/patrol.h"
@@ -14,6 +16,9 @@
 #include <unistd.h>
 
 #define DEFAULT_FILE "/etc/health-watch/watch.conf"
+
+/* The status of the unit: two or three lines of a terminal. */
+#define STATUS_MAX_BYTES 200
 
 struct arguments {
     const char *file;
@@ -104,21 +109,48 @@ static bool load(const char *file, struct watch *out, struct error *err)
     return ok;
 }
 
+/* Prints a report, with its level before each line if the journal reads it, sd-daemon(3), and shows it in
+ * systemctl status as far as it fits. */
+static void publish(enum judge_level level, const char *report, FILE *to)
+{
+    static const enum log_level levels[] = {[JUDGE_FINE] = LOG_LEVEL_INFO,
+                                            [JUDGE_WARNING] = LOG_LEVEL_WARN,
+                                            [JUDGE_CRITICAL] = LOG_LEVEL_ERROR,
+                                            [JUDGE_NO_IDEA] = LOG_LEVEL_WARN};
+    bool to_journal = log_journal_reads(fileno(to));
+    const char *separator = ": ";
+    struct buf status = {0};
+    buf_appendf(&status, "STATUS=%s", judge_level_name(level));
+    while (*report != '\0') {
+        int len = (int)strcspn(report, "\n");
+        if (to_journal)
+            fprintf(to, "<%d>", (int)levels[level]);
+        fprintf(to, "%.*s\n", len, report);
+        buf_appendf(&status, "%s%.*s", separator, len, report);
+        separator = "; ";
+        report += report[len] == '\n' ? len + 1 : len;
+    }
+    if (status.len > STATUS_MAX_BYTES)
+        status.data[STATUS_MAX_BYTES] = '\0';
+    text_clean(status.data); /* what was cut within a UTF-8 character, which systemd would refuse */
+    (void)notify_send(status.data);
+    buf_free(&status);
+}
+
 static enum judge_level run(const struct arguments *arguments)
 {
-    struct watch watch;
+    struct watch watch = {0};
     struct error err = {0};
     struct buf out = {0};
-    enum judge_level level;
+    enum judge_level level = JUDGE_NO_IDEA;
     if (!load(arguments->file, &watch, &err)) {
-        fprintf(stderr, "health-watch: %s\n", err.text);
-        return JUDGE_NO_IDEA;
-    }
-    if (arguments->check_config) {
+        buf_appendf(&out, "health-watch: %s\n", err.text);
+        publish(level, out.data, stderr);
+    } else if (arguments->check_config) {
         level = check_config(arguments->file, &watch);
     } else {
         level = patrol_run(&watch, &arguments->options, &out);
-        fwrite(out.data, 1, out.len, stdout);
+        publish(level, out.data, stdout);
     }
     buf_free(&out);
     watchfile_free(&watch);
@@ -142,9 +174,10 @@ int main(int argc, char **argv)
     enum judge_level level = JUDGE_FINE;
     open_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD,
-           SIG_DFL); /* inherited as ignored it would keep the ends of our children from us (wait(2)) */
+    /* Inherited as ignored it would keep the ends of our children from us (wait(2)). */
+    signal(SIGCHLD, SIG_DFL);
     log_init(LOG_LEVEL_NOTICE);
+    (void)notify_init();
     if (!parse_arguments(argc, argv, &arguments))
         return JUDGE_NO_IDEA;
     if (arguments.help)

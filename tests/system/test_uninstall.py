@@ -27,7 +27,7 @@ def files(machine):
 def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine):
     installed = files(other_machine)
     assert "/usr/local/bin/health-api" in installed
-    other_machine.shell("systemctl enable --now health-watch.timer && systemctl start health-watch.service", check=False)
+    other_machine.shell("systemctl enable --now health-watch.timer && systemctl start --wait health-watch.service", check=False)
     assert {"/var/lib/health-watch/health-api.service.state.lock", "/var/lib/systemd/timers/stamp-health-watch.timer"} \
         <= files(other_machine)
     pid = other_machine.main_pid()

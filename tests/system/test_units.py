@@ -42,7 +42,8 @@ def test_the_units_are_clean(machine):
     ("health-api.service", {"Type": "notify", "WatchdogUSec": "10s", "Restart": "always", "RestartUSec": "500ms",
                             "StartLimitIntervalUSec": "0", "TimeoutStopUSec": "10s", "MemoryMax": str(64 << 20),
                             "TasksMax": "16", "LimitNOFILE": "1024", "User": "health-api"}),
-    ("health-watch.service", {"Type": "oneshot", "SuccessExitStatus": "1", "StartLimitIntervalUSec": "0", "TasksMax": "64"}),
+    ("health-watch.service", {"Type": "exec", "SuccessExitStatus": "1", "StartLimitIntervalUSec": "0", "TasksMax": "64",
+                              "RuntimeMaxUSec": "5min"}),
     ("health-watch.timer", {"AccuracyUSec": "1s", "Persistent": "yes"}),
 ])
 def test_what_is_promised_of_the_units_is_shipped(machine, unit, shipped):

@@ -25,6 +25,7 @@ ExecStart=/usr/bin/python3 {SOURCE}/tests/system/site.py 8000 /run/hang
 Restart=always
 RestartSec=2s
 """
+UNIT = "health-watch.service"
 CONF = "/etc/health-watch/watch.conf"
 STATE = "/var/lib/health-watch"
 
@@ -66,16 +67,25 @@ def answers(machine, path="/"):
                        check=False).returncode == 0
 
 
-@contextlib.contextmanager
-def grace(machine, seconds):
-    """The shipped file with another start grace, for a service that the tests have just started."""
+def shipped_file(machine):
     with open(machine.path(CONF), encoding="utf-8") as file:
-        text = file.read()
-    machine.write(CONF, text + f"\nstart_grace {seconds}s\n")
+        return file.read()
+
+
+@contextlib.contextmanager
+def installed_file(machine, text):
+    """Another file for health-watch.service as installed."""
+    shipped = shipped_file(machine)
+    machine.write(CONF, text)
     try:
         yield
     finally:
-        machine.write(CONF, text)
+        machine.write(CONF, shipped)
+
+
+def grace(machine, seconds):
+    """The shipped file with another start grace, for a service that the tests have just started."""
+    return installed_file(machine, shipped_file(machine) + f"\nstart_grace {seconds}s\n")
 
 
 def test_all_is_fine(guarded):
@@ -101,10 +111,10 @@ def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarde
         guarded.wait_status("healthy", 60)
         assert time.monotonic() - began < 30 + 10
         assert guarded.main_pid() not in (0, before)
-        wait_until(lambda: "recovered" in guarded.journal("health-watch.service"), 20, "the report")
-        journal = guarded.journal("health-watch.service")
+        wait_until(lambda: "recovered" in guarded.journal(UNIT), 20, "the report")
+        journal = guarded.journal(UNIT)
         assert f"kill main process {before} of health-api.service" in journal
-        wait_until(lambda: guarded.show("health-watch.service", "ActiveState")["ActiveState"] == "inactive", 20,
+        wait_until(lambda: guarded.show(UNIT, "ActiveState")["ActiveState"] == "inactive", 20,
                    "the run ends and is no failure")
 
 
@@ -124,15 +134,58 @@ def test_a_backend_that_accepts_and_hangs_on_every_route(site):
 
 def run_the_unit(machine, conf):
     """One run of health-watch.service as installed, with another file: what systemctl says, for which a warning is a success,
-    and the journal."""
-    with open(machine.path(CONF), encoding="utf-8") as file:
-        shipped = file.read()
-    machine.write(CONF, conf)
-    try:
-        done = machine.run("systemctl", "start", "health-watch.service", check=False, timeout_s=120)
-    finally:
-        machine.write(CONF, shipped)
-    return done.returncode, machine.journal("health-watch.service")
+    and the journal of the run, systemd's own lines included."""
+    before = machine.journal_end(UNIT)
+    with installed_file(machine, conf):
+        done = machine.run("systemctl", "start", "--wait", UNIT, check=False, timeout_s=120)
+    machine.run("journalctl", "--sync")
+    return done.returncode, machine.journal(UNIT, before)
+
+
+def systemctl_status(machine):
+    return machine.run("systemctl", "status", UNIT, check=False).stdout
+
+
+def test_a_fine_run_leaves_at_most_one_line_in_the_journal(guarded):
+    guarded.run("systemctl", "start", "health-watch.timer")  # a unit that nothing refers to is forgotten, its status as well
+    code, journal = run_the_unit(guarded, shipped_file(guarded))
+    assert code == 0 and len(journal.splitlines()) <= 1, journal
+    assert 'Status: "ok: 2 OK, 0 timeout/unreachable' in systemctl_status(guarded)
+
+
+@pytest.fixture
+def paged(guarded):
+    """The machine; each failed run adds a line to /run/pages, and the timer runs health-watch each second."""
+    guarded.write(f"/run/systemd/system/{UNIT}.d/page.conf", "[Unit]\nOnFailure=page.service\n")
+    guarded.write("/run/systemd/system/page.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo paged >>/run/pages'\n")
+    guarded.write("/run/systemd/system/health-watch.timer.d/often.conf", "[Timer]\nOnCalendar=*:*:*\n")
+    guarded.run("systemctl", "daemon-reload")
+    yield guarded
+    guarded.shell(f"systemctl stop health-watch.timer {UNIT}; systemctl reset-failed {UNIT} || true; rm -rf /run/pages "
+                  f"/run/systemd/system/{UNIT}.d /run/systemd/system/health-watch.timer.d /run/systemd/system/page.service; "
+                  "systemctl daemon-reload")
+
+
+def test_a_critical_run_is_no_invalid_argument_and_no_failed_start(paged):
+    failure = "core /nowhere: 404, not an accepted code"
+    before = paged.journal_end(UNIT)
+    with installed_file(paged, "base_url http://127.0.0.1:80\ncore /nowhere\n"):
+        paged.run("systemctl", "start", "health-watch.timer")
+        wait_until(lambda: paged.shell("cat /run/pages", check=False).count("paged") >= 2, 20, "a page for each of two runs")
+        paged.run("systemctl", "stop", "health-watch.timer")
+        wait_until(lambda: paged.show(UNIT, "ActiveState")["ActiveState"] == "failed", 20, "the end of the last run")
+    journal = paged.journal(UNIT, before)
+    assert journal.count(failure) >= 2 and "INVALIDARGUMENT" not in journal and "Failed to start" not in journal, journal
+    assert failure in paged.run("journalctl", "--unit", UNIT, "--priority=err", "--output=cat").stdout
+    assert f'Status: "critical: {failure}' in systemctl_status(paged)
+    assert UNIT in paged.run("systemctl", "--failed").stdout
+
+
+def test_a_bad_file_is_named_in_the_journal_and_by_systemctl_status(guarded):
+    code, journal = run_the_unit(guarded, "nonsense\n")
+    assert code != 0 and f"{CONF}:1: key 'nonsense'" in journal and len(journal.splitlines()) == 2, journal
+    assert f'Status: "unknown: health-watch: {CONF}:1: key ' in systemctl_status(guarded)
+    guarded.run("systemctl", "reset-failed", UNIT)
 
 
 @contextlib.contextmanager
