@@ -38,7 +38,8 @@ static bool join_queue(int fd, const struct watch_listener *to, int64_t deadline
             int wait_ms = clock_poll_timeout_ms(deadline_ns, clock_now_ns());
             if (poll(&connected, 1, wait_ms) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
                 return false;
-            *out = refusal(error);
+            if (error != 0)
+                *out = refusal(error);
             return error == 0;
         }
         if (errno != EAGAIN) {
