@@ -27,6 +27,7 @@ struct request {
     bool is_done;
     int64_t not_before_ns; /* while it waits */
     int64_t started_ns;
+    int64_t late_ns; /* fetch_result.late_ms */
     size_t header_bytes;
     bool headers_cut;
     bool got_bytes;    /* of an answer, whatever they are */
@@ -156,6 +157,7 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
     run->active++;
     r->started_ns = now_ns;
     r->header_bytes = 0;
+    r->late_ns = 0;
     r->headers_cut = r->got_bytes = r->has_resolved = false;
     r->result = (struct fetch_result){.outcome = FETCH_LOCAL};
     r->error[0] = '\0';
@@ -281,6 +283,7 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     r->result.code = (int)status;
     r->result.redirects = (int)redirects;
     r->result.time_us = (now_ns - r->started_ns) / NS_PER_US;
+    r->result.late_ms = r->late_ns / NS_PER_MS;
     r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
     r->result.unconnected = r->result.outcome == FETCH_TIMEOUT && is_unconnected(r);
     describe(r, code, os_errno);
@@ -364,22 +367,27 @@ static bool all_done(const struct run *run)
     return true;
 }
 
-static void note_late(struct run *run, int64_t late_ms)
+/* What has passed since the loop was to go on is time in which this process was kept from running. */
+static int64_t note_late(struct run *run, int64_t due_ns)
 {
-    for (size_t i = 0; i < run->count && late_ms > 0; i++)
+    int64_t now_ns = clock_now_ns();
+    for (size_t i = 0; i < run->count && now_ns > due_ns; i++)
         if (run->requests[i].easy != NULL)
-            run->requests[i].result.late_ms += late_ms;
+            run->requests[i].late_ns += now_ns - due_ns;
+    return now_ns;
 }
 
 static bool loop(struct run *run, struct error *err)
 {
+    int64_t due_ns = clock_now_ns();
     while (!run->enough && !all_done(run)) {
-        int64_t next_ns = start_waiting(run, clock_now_ns());
         int running;
+        int64_t now_ns = note_late(run, due_ns);
+        int64_t next_ns = start_waiting(run, now_ns);
         CURLMcode code = curl_multi_perform(run->multi, &running);
+        now_ns = due_ns = note_late(run, now_ns);
         if (finish_ended(run))
             continue;
-        int64_t now_ns = clock_now_ns();
         end_overdue(run, now_ns);
         if (run->enough || all_done(run))
             break;
@@ -387,7 +395,7 @@ static bool loop(struct run *run, struct error *err)
         wait_ms = wait_ms < 0 || wait_ms > IDLE_MS ? IDLE_MS : wait_ms;
         if (code == CURLM_OK)
             code = curl_multi_poll(run->multi, NULL, 0, wait_ms, NULL);
-        note_late(run, (clock_now_ns() - now_ns) / NS_PER_MS - wait_ms);
+        due_ns += wait_ms * NS_PER_MS;
         if (code != CURLM_OK) {
             error_set(err, "libcurl: %s", curl_multi_strerror(code));
             return false;

@@ -40,7 +40,7 @@ struct fetch_result {
     bool body_cut;    /* the body was longer */
     bool unconnected; /* FETCH_TIMEOUT: there was no connection yet, or TLS was not agreed upon */
     int64_t time_us;  /* of this request */
-    int64_t late_ms;  /* how much too late, in all, this process was woken meanwhile */
+    int64_t late_ms;  /* for how long, in all, this process was kept from running meanwhile */
     struct buf body;  /* valid during fetch_done_fn */
     char detail[128]; /* printable words for FETCH_REFUSED and after; "" when there are none */
 };

@@ -1,6 +1,7 @@
 /* One run of the watchdog, top to bottom. Main thread; owns the lock, both looks and the report. */
 #include "watchdog/patrol.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "watchdog/check.h"
 #include "watchdog/policy.h"
@@ -25,6 +26,8 @@ struct patrol {
     struct survey second; /* after a recovery */
     struct unit_status unit;
     bool unit_known;
+    int64_t began_ns;
+    int64_t asked_ms; /* unit was looked at that long after the first try */
     struct rogue_list rogues;
     struct recovery recovery;
     struct report report;
@@ -70,6 +73,7 @@ static void ask_systemd(struct patrol *p)
     if (p->watch->unit == NULL)
         return;
     enum unit_answer answer = unit_show(p->watch->unit, &p->unit, &err);
+    p->asked_ms = (clock_now_ns() - p->began_ns) / NS_PER_MS;
     p->unit_known = answer == UNIT_OK && (p->unit.load == UNIT_LOADED || p->unit.load == UNIT_MASKED);
     if (!p->unit_known)
         raise_level(p, JUDGE_NO_IDEA);
@@ -175,7 +179,7 @@ static void decide_and_act(struct patrol *p)
     struct policy_facts facts = {
         .watch = p->watch,
         .evidence = judge_evidence(p->watch, p->first.routes),
-        .took_ms = p->first.took_ms,
+        .took_ms = p->asked_ms,
         .unit = &p->unit,
         .rogues = &p->rogues,
         .state = &p->state,
@@ -193,9 +197,10 @@ static void decide_and_act(struct patrol *p)
     if (decision.action == POLICY_NOTHING) {
         report_note(&p->report, "recovery", "%s", decision.why);
         log_event(LOG_LEVEL_ERROR, "no recovery", LOG_STR("why", decision.why));
-    } else if (p->options->dry_run) {
-        report_note(&p->report, "recovery", "dry run, would now: %s", decision.why);
-    } else if (p->lock >= 0 && remember(p, &now)) {
+    } else if (p->lock < 0) {
+        report_note(&p->report, "recovery", "%s, would now: %s",
+                    p->options->dry_run ? "dry run" : "not begun without the lock", decision.why);
+    } else if (remember(p, &now)) {
         recover_run(&facts, decision.action, &p->first, &p->recovery);
         remember_end(p);
         tell_recovery(p);
@@ -221,6 +226,7 @@ static void compare_unit_with_routes(struct patrol *p)
 /* False: err says why no look is possible. */
 static bool look_and_act(struct patrol *p, struct error *err)
 {
+    p->began_ns = clock_now_ns();
     if (!survey_run(&p->first, p->watch, p->watch->unit != NULL, err))
         return false;
     ask_systemd(p);

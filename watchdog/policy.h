@@ -24,7 +24,7 @@ enum policy_action {
 struct policy_facts {
     const struct watch *watch;
     struct judge_evidence evidence;
-    int64_t took_ms;               /* since the first try */
+    int64_t took_ms;               /* unit was looked at that long after the first try */
     bool direct;                   /* base_url is the unit's own socket: no proxy is in between */
     enum listener_answer listener; /* asked after the last try */
     int cpu_pressure;              /* unit_cpu_pressure */

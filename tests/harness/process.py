@@ -47,6 +47,12 @@ def end(process, sig=signal.SIGTERM, deadline_s=10.0):
     return process.returncode
 
 
+def of(pid):
+    """The children of a process, as /proc names them."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
 def cpu_s(pid):
     """The CPU time that a process has used, in seconds (utime and stime of proc(5))."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:

@@ -13,7 +13,7 @@ import pytest
 from harness import process
 from harness import watchdog as w
 from harness.backend import CHECKS, Backend
-from harness.machine import own_cgroups
+from harness.cgroup import Cgroup
 from harness.wait import hold_for, wait_until
 from harness.webserver import Nginx, WebServer, free_port
 
@@ -55,36 +55,6 @@ http {{
 """
 
 
-class Cgroup:
-    """A control group in each hierarchy that systemd may use."""
-
-    def __init__(self, name):
-        self.paths = own_cgroups(name)
-        for path in self.paths:
-            os.mkdir(path)
-        self.name = None
-
-    def enter(self, pid):
-        for path in self.paths:
-            with open(os.path.join(path, "cgroup.procs"), "w", encoding="ascii") as procs:
-                procs.write(str(pid))
-        with open(f"/proc/{pid}/cgroup", encoding="ascii") as file:
-            groups = [line.strip().split(":", 2) for line in file]
-        self.name = next(path for _, names, path in groups if names in ("name=systemd", "") and path != "/")
-
-    def remove(self):
-        for path in self.paths:
-            wait_until(lambda path=path: self._rmdir(path), 20, f"{path} is empty")
-
-    @staticmethod
-    def _rmdir(path):
-        try:
-            os.rmdir(path)
-        except OSError:
-            return False
-        return True
-
-
 def waiting_at(port):
     """How many connections nobody has accepted yet (proc(5): a listener's rx_queue); None: nobody listens."""
     with open("/proc/net/tcp", encoding="ascii") as table:
@@ -123,7 +93,7 @@ class House:
     def __init__(self, directory, systemctl):
         self.directory = directory
         self.systemctl = systemctl
-        self.cgroup = Cgroup("health-" + os.path.basename(directory))
+        self.cgroup = Cgroup("site.service", directory)
         self.open = contextlib.ExitStack()
         self.open.callback(self.cgroup.remove)
         self.proxy = None
@@ -137,8 +107,7 @@ class House:
     def adopt(self, backend):
         """Its main process, as systemctl shows it."""
         self.backend = backend
-        self.cgroup.enter(backend.pid)
-        self.systemctl.says(cgroup=self.cgroup.name, pid=backend.pid)
+        self.systemctl.says(cgroup=self.cgroup.enter(backend.pid), pid=backend.pid)
 
     def says(self, mode):
         with open(f"{self.directory}/mode.new", "w", encoding="ascii") as file:

@@ -325,3 +325,30 @@ def test_a_unix_socket_with_a_full_backlog_is_no_answer(dog, directory):
 def test_proxies_of_the_environment_are_not_used(dog, site):
     dog.write(site.url, "core /")  # Watchdog.environment names proxies that refuse
     assert dog.run().code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace needs root")
+@pytest.mark.parametrize("listener", [False, True], ids=["", "listener"])
+def test_a_socket_that_our_own_sandbox_hides_is_unknown_and_nobody_is_killed(dog, start_site, systemctl, directory, listener):
+    """PrivateTmp=, ProtectHome=: the path is not there for us, and for everybody else it is."""
+    hidden = os.path.join(directory, "hidden")
+    os.mkdir(hidden)
+    site = start_site(os.path.join(hidden, "app.sock"))
+    keys = {"listener": site.url} if listener else {}
+    dog.write(site.url, "core /live", unit="site", **keys)
+    assert dog.run().code == 0
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{hidden}" && exec "$0" "$1"', w.PROGRAM, dog.file],
+                          env=dog.environment(), text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 3, done
+    assert "our own side: the socket's path cannot be seen from here, and somebody listens there" in done.stdout
+    assert ("somebody listens at unix:" in done.stdout) == listener
+    assert systemctl.orders() == []
+
+
+def test_a_value_with_a_nul_is_not_the_expected_one(dog, site):
+    site.behaviours.update({"/value": w.answers("200 OK", b'{"status":"healthy\\u0000x"}'),
+                            "/key": w.answers("200 OK", b'{"status\\u0000x":"healthy"}')})
+    dog.write(site.url, "core /", "aux /value json status=healthy", "aux /key json status=healthy")
+    done = dog.run()
+    assert done.code == 1
+    assert done.summary == "1 OK, 0 timeout/unreachable, 0 rate-limited, 2 HTTP error", done

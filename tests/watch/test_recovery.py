@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import glob
 import os
+import signal
 import time
 
 import pytest
@@ -318,6 +319,116 @@ def test_two_runs_never_overlap(dog, site, systemctl):
     assert [first.returncode, second.returncode] == [2, 2], outs
     # each asked, waited 3 s, and asked again after its kill: the second began when the first had ended
     assert systemctl.orders() == ["kill", "kill"]
+
+
+@pytest.mark.parametrize("now", [{"pid": 4243, "started_s_ago": 3600}, {"pid": 4242, "started_s_ago": 50},
+                                 {"active": "deactivating", "sub": "stop-sigterm"}, {"job": "7"}],
+                         ids=["another pid", "the same pid again", "being stopped", "restart ordered"])
+def test_a_unit_that_an_operator_restarts_between_look_and_order_is_not_killed(dog, site, systemctl, now):
+    """The second question comes right before the order; nothing is counted in the budget."""
+    site.default = w.hangs
+    systemctl.write("later", systemctl.status(**now))
+    systemctl.on("show", 'case "$*" in *site.service) [ -e "$dir/asked" ] && cp "$dir/later" "$dir/show"; touch "$dir/asked" ;; esac')
+    dog.write(site.url, "core /live", unit="site", timeout="200ms")
+    done = dog.run()
+    assert done.code == 2
+    assert "recovery: not begun: site.service is not what was judged any more" in done.out
+    assert systemctl.orders() == []
+    with open(dog.state, encoding="ascii") as file:
+        assert file.read() == "health-watch state 2 recoveries 0\n"
+
+
+def test_a_unit_that_systemd_does_not_describe_right_before_the_order_is_not_killed(dog, site, systemctl):
+    site.default = w.hangs
+    systemctl.on("show", 'case "$*" in *site.service) [ -e "$dir/asked" ] && exit 1; touch "$dir/asked" ;; esac')
+    dog.write(site.url, "core /live", unit="site", timeout="200ms")
+    done = dog.run()
+    assert done.code == 2
+    assert "recovery: not begun, for systemd does not say what site.service is now" in done.out
+    assert systemctl.orders() == []
+
+
+def test_a_unit_that_was_started_after_the_first_try_is_not_killed(dog, site, systemctl):
+    site.default = w.hangs
+    dog.write(site.url, "core /live", unit="site", start_grace="0s")
+    run = dog.start()
+    wait_until(lambda: site.asked("/live"), 20, "the first try")
+    systemctl.says(started_s_ago=0)
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert "after the first try: not touched" in out
+    assert systemctl.orders() == []
+
+
+def test_with_sigchld_ignored_it_can_use_systemctl_all_the_same(dog, hung, systemctl):
+    dog.write(hung.url, "core /live", unit="site")
+    done = dog.run(preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    assert done.code == 1, done
+    assert systemctl.orders() == ["kill"]
+
+
+def test_where_no_lock_can_be_made_it_looks_and_does_not_act(dog, site, systemctl):
+    """A read-only root, or a state_file that the unit's sandbox cannot write."""
+    dog.write(site.url, "core /live", unit="site", state_file="/proc/none/state")
+    done = dog.run()
+    assert (done.code, len(site.asked("/live"))) == (3, 1), done
+    assert "state: /proc/none/state.lock: " in done.out and "without it nothing is recovered" in done.out
+    site.default = w.hangs
+    done = dog.run()
+    assert done.code == 2 and "core /live: no whole answer" in done.lines[0], done
+    assert "recovery: not begun without the lock, would now: kill main process 4242" in done.out
+    assert systemctl.orders() == []
+    if os.geteuid() == 0:
+        done = dog.run("--check-config")
+        assert done.code == 1 and "warning: /proc/none/state.lock: " in done.out
+
+
+def test_a_timer_that_does_not_run_is_a_warning(dog, site, systemctl):
+    """A dry run guards nothing, and neither does a file that is only checked."""
+    dog.write(site.url, "core /live", unit="site")
+    for says, words in (({"active": "inactive", "sub": "dead"}, "is not active"), ({"load": "not-found", "active": "inactive"}, "is not there"),
+                        ({"file_state": "disabled"}, "is disabled: it ends with this boot")):
+        systemctl.says("health-watch.timer", **says)
+        done = dog.run("--dry-run")
+        assert done.code == 1 and f"timer: no timer runs this program, health-watch.timer {words}" in done.out, done
+        done = dog.run("--check-config")
+        assert done.code == 1 and f"warning: no timer runs this program, health-watch.timer {words}" in done.out
+        assert dog.run().code == 0  # this run does look
+    systemctl.says("health-watch.timer")
+    assert dog.run("--dry-run").code == 0 and dog.run("--check-config").code == 0
+
+
+def test_only_recoveries_after_which_it_did_not_answer_did_not_help(dog, hung, systemctl):
+    dog.write(hung.url, "core /live", unit="site", budget="2", timeout="200ms", restart_wait="1s")
+    assert dog.run().code == 1  # recovered
+    hung.default = w.hangs
+    systemctl.on("kill", "")
+    systemctl.says()
+    assert dog.run().code == 2  # not this time
+    assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour, of which 1 did not help" in dog.run().out
+
+
+@pytest.mark.parametrize("path", ["/tmp/app.sock", "/var/tmp/app.sock", "/home/app/app.sock", "/root/app.sock", "/run/user/0/app.sock"])
+def test_check_config_warns_of_what_the_unit_s_sandbox_hides(dog, systemctl, path):
+    systemctl.write("on-show", 'case "$*" in *--value*) echo yes; exit 0 ;; esac\n')
+    dog.write(f"unix:{path}", "core /live", unit="site", listener=f"unix:{path}", ca_file=path, state_file="/var/lib/health-watch/x.state")
+    done = dog.run("--check-config")
+    assert done.code == 1
+    for key in ("base_url", "listener", "ca_file"):
+        assert f"warning: {key} {path} is hidden from health-watch.service by " in done.out
+    systemctl.write("on-show", 'case "$*" in *--value*) echo no; exit 0 ;; esac\n')  # a drop-in has PrivateTmp=no
+    assert "is hidden" not in dog.run("--check-config").out
+
+
+def test_check_config_warns_of_a_state_file_that_the_unit_cannot_write(dog, site, systemctl, directory):
+    answers = """case "$*" in *ProtectSystem*) echo strict; exit 0 ;; *StateDirectory*) echo health-watch; exit 0 ;;
+        *ReadWritePaths*) echo "$PATHS"; exit 0 ;; *--value*) echo no; exit 0 ;; esac\n"""
+    systemctl.write("on-show", "PATHS=-/srv/a\n" + answers)
+    dog.write(site.url, "core /live", unit="site", state_file=f"{directory}/state")
+    done = dog.run("--check-config")
+    assert done.code == 1 and f"warning: state_file {directory}/state cannot be written by health-watch.service" in done.out
+    systemctl.write("on-show", f"PATHS='/srv/a -{directory}'\n" + answers)
+    assert dog.run("--check-config").code == 0
 
 
 def test_a_lock_that_is_never_released_is_exit_3(dog, site, systemctl):

@@ -11,6 +11,7 @@ import pytest
 
 from harness import process as children
 from harness import watchdog as w
+from harness.cgroup import Cgroup
 from harness.wait import wait_until
 from harness.webserver import free_port
 
@@ -59,11 +60,15 @@ LOOP = {"active": "activating", "sub": "auto-restart", "pid": 0, "restarts": 99,
 
 @pytest.fixture
 def start_rogue(directory):
-    started = []
+    started, groups = [], []
 
-    def start(address, manner="polite", workers=0):
-        rogue = children.start([sys.executable, "-c", LISTEN, str(address), manner, str(workers)],
-                               log=os.path.join(directory, "rogue.log"))
+    def start(address, manner="polite", workers=0, unit=None):
+        """unit: the name of its control group."""
+        argv = [sys.executable, "-c", LISTEN, str(address), manner, str(workers)]
+        if unit:
+            groups.append(Cgroup(unit, directory))
+            argv = groups[-1].command(argv)
+        rogue = children.start(argv, log=os.path.join(directory, "rogue.log"))
         started.append(rogue)
 
         def accepts():
@@ -78,6 +83,11 @@ def start_rogue(directory):
         except ProcessLookupError:
             pass
         rogue.wait()
+    for group in groups:
+        group.remove()
+
+
+needs_cgroups = pytest.mark.skipif(os.geteuid() != 0, reason="a control group needs root")
 
 
 @pytest.fixture(params=["tcp", "unix"])
@@ -273,3 +283,86 @@ def test_who_may_not_look_says_so(dog, systemctl, start_rogue):
     done = dog.run("--dry-run", user=65534, group=65534, extra_groups=[])
     assert done.code == 0, done
     assert f"rogue: cannot tell who holds tcp:127.0.0.1:{port}: this user may not see it" in done.out
+
+
+@needs_cgroups
+@pytest.mark.parametrize("unit,says,evicted", [
+    ("other.service", {"pid": 1}, False),  # a child of its main process, as docker-proxy is of dockerd
+    ("other.service", {"active": "activating", "sub": "auto-restart", "pid": 0}, False),
+    ("other.service", {"active": "inactive", "sub": "dead", "pid": 0}, True),  # left by KillMode=process
+    ("other.service", {"active": "failed", "sub": "failed", "pid": 0}, True),
+    ("other.service", {"load": "not-found", "active": "inactive", "sub": "dead", "pid": 0}, True),
+    ("docker-0123.scope", {"pid": 0}, False),
+    ("session-7.scope", {"pid": 0}, True),  # somebody who is logged in has started it
+    ("no-unit-at-all", {"pid": 0}, False),  # a container's, without systemd
+], ids=["child", "restarting", "stopped", "failed", "gone", "container", "session", "foreign"])
+def test_what_belongs_to_another_unit_is_not_ended_unless_that_is_down(dog, systemctl, start_rogue, address, unit, says, evicted):
+    base_url, listener, at = address
+    rogue = start_rogue(at, unit=unit)
+    systemctl.says(**LOOP)
+    systemctl.says(unit, **says)
+    dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes", restart_wait="1s")
+    done = dog.run()
+    assert done.code == 2, done
+    if evicted:
+        assert rogue.wait(10) == -signal.SIGTERM
+        assert f"evict pid {rogue.pid}" in done.out
+    else:
+        assert rogue.poll() is None and systemctl.orders() == []
+        assert f"pid {rogue.pid} " in done.out
+        assert re.search(rf"recovery: the listener belongs to \S*{unit}: stop that, or correct 'listener'; not touched", done.out), done
+
+
+@needs_cgroups
+@pytest.mark.parametrize("fails", ["exit 1", "sleep 60", "echo garbage; exit 0"], ids=["fails", "hangs", "garbage"])
+def test_where_systemd_says_nothing_of_another_unit_nobody_is_evicted(dog, systemctl, start_rogue, fails):
+    port = free_port()
+    rogue = start_rogue(port, workers=2, unit="other.service")
+    systemctl.says(**LOOP)
+    systemctl.on("show", f'case "$*" in *other.service) {fails} ;; esac')
+    dog.write(f"http://127.0.0.1:{port}", "core /", unit="site", listener=f"tcp:127.0.0.1:{port}", evict_rogue="yes")
+    done = dog.run()
+    assert done.code == 2, done
+    assert "recovery: the listener belongs to other.service (" in done.out
+    assert rogue.poll() is None and systemctl.orders() == []
+    assert done.seconds < 15, "systemd is asked once for all its processes"
+
+
+def test_an_ipv6_only_socket_on_the_same_port_is_no_rogue(dog, site, systemctl):
+    """nginx's listen [::]:N is IPV6_V6ONLY: it never sees a packet for 127.0.0.1:N."""
+    systemctl.says(cgroup="/system.slice/site.service")
+    port = free_port()
+    with socket.socket(socket.AF_INET6) as other:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::", port))
+        other.listen(5)
+        dog.write(site.url, "core /", unit="site", listener=f"tcp:127.0.0.1:{port}", evict_rogue="yes")
+        done = dog.run()
+        assert (done.code, systemctl.orders()) == (0, []), done
+        other.close()
+    with socket.socket(socket.AF_INET6) as dual:
+        dual.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        dual.bind(("::", port))
+        dual.listen(5)
+        assert f"pid {os.getpid()} " in dog.run("--dry-run").out
+
+
+@needs_cgroups
+def test_a_server_of_more_processes_than_are_listed_is_told_from_a_rogue(dog, systemctl, start_rogue):
+    """A prefork server of 80 processes, all of the unit; and one foreign process that has its socket as well."""
+    port = free_port()
+    server = start_rogue(port, workers=80, unit="site.service")
+    wait_until(lambda: len(children.of(server.pid)) == 80, 20, "its workers")
+    with open(f"/proc/{server.pid}/cgroup", encoding="ascii") as file:
+        cgroup = next(line.strip().split(":", 2)[2] for line in file if line.strip().endswith("/site.service"))
+    systemctl.says(cgroup=cgroup, pid=server.pid)
+    dog.write(f"http://127.0.0.1:{port}", "core /", unit="site", listener=f"tcp:127.0.0.1:{port}")
+    done = dog.run()
+    assert (done.code, done.lines[:-1]) == (0, []), done
+    foreign = children.of(server.pid)[-1]
+    Cgroup.leave(foreign)
+    done = dog.run()
+    assert done.code == 2
+    assert f"pid {foreign} " in done.out and "cannot tell" not in done.out
+    systemctl.says(cgroup="/system.slice/site.service")  # now all of them are foreign
+    assert "rogue: and by 59 more, and by others that were not counted" in dog.run().out
