@@ -250,7 +250,7 @@ install: all ## install under DESTDIR and PREFIX, units included
 	  >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -D -m 644 systemd/health-api.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
 	install -D -m 644 README.md $(DESTDIR)$(DOCDIR)/README.md
-	install -m 644 ARCHITECTURE.md LICENSE $(DESTDIR)$(DOCDIR)
+	install -m 644 ARCHITECTURE.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf && systemctl daemon-reload; fi
 
 # The shipped file, its directory, its mode. What was installed before and is as it was shipped then makes room for the
