@@ -20,6 +20,9 @@ static void judge(const uint8_t *head, const uint8_t *body, size_t len)
         .outcome = (enum fetch_outcome)(head[1] % (FETCH_LOCAL + 1)),
         .code = (int)head[2] * 3,
         .redirects = head[3] & 1,
+        .time_us = 1000,
+        .late_ms = (head[3] & 8) != 0 ? 1000 : 0,
+        .unconnected = (head[3] & 16) != 0,
         .from_nginx = (head[3] & 2) != 0,
         .body_cut = (head[3] & 4) != 0,
     };
@@ -29,9 +32,9 @@ static void judge(const uint8_t *head, const uint8_t *body, size_t len)
     buf_append(&result.body, body, len);
     judge_add(&judged, &route, &result, 3);
     /* What must never be: fine and dead at once, or dead by our own fault. */
-    if (judged.last.life == JUDGE_DEAD &&
+    if (judged.dead_tries > 0 &&
         (judged.last.verdict == JUDGE_OK || judged.last.verdict == JUDGE_UNKNOWN ||
-         judged.last.verdict == JUDGE_LIMITED))
+         judged.last.verdict == JUDGE_LIMITED || result.redirects > 0 || result.late_ms > 0))
         abort();
     buf_free(&result.body);
 }
@@ -47,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = mem_calloc(size - HEAD + 1, 1);
     memcpy(text, data + HEAD, size - HEAD);
     (void)!unit_parse(text, 1000000, &status, &err);
+    (void)unit_parse_pressure(text);
     (void)!state_parse(text, size - HEAD, &state);
     free(text);
     return 0;
