@@ -235,13 +235,14 @@ static enum policy_step next_running(struct policy_progress *p, const struct uni
 }
 
 /* After a kill systemd stops what is left without a job; a job is an order, and only that of PHASE_ORDERED is
- * ours. */
+ * ours. What ignores its SIGTERM is killed, an ExecStopPost= at work is not. */
 static enum policy_step next_stopping(struct policy_progress *p, const struct unit_status *unit,
                                       int64_t now_ms)
 {
     if (unit->has_job && p->phase != PHASE_ORDERED)
         p->phase = PHASE_FOREIGN;
-    if (p->phase == PHASE_FOREIGN || now_ms - p->since_ms < STOPPING_MS)
+    bool ignores_sigterm = strstr(unit->sub, "sigterm") != NULL; /* stop-sigterm, final-sigterm */
+    if (p->phase == PHASE_FOREIGN || !ignores_sigterm || now_ms - p->since_ms < STOPPING_MS)
         return POLICY_WAIT;
     p->since_ms = INT64_MAX; /* once */
     return POLICY_KILL_ALL;

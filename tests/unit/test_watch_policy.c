@@ -337,10 +337,10 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
 }
 
 /* A recovery as a row of states: a letter for each look, and the steps that must follow.
- * r running with the old pid, n with a new one, s stopping, j stopping with a job, a auto-restart, t
- * starting, f failed; x failed by a signal although it restarts itself, e by its own exit code, l at its
- * start limit, o inactive; i inactive, q inactive with a queued job; the looks are step_ms apart. w wait, A
- * ask, K kill all, S start, R restart, G give up, L leave. */
+ * r running with the old pid, n with a new one, s stopping, p in its ExecStopPost=, j stopping with a job, a
+ * auto-restart, t starting, f failed; x failed by a signal although it restarts itself, e by its own exit
+ * code, l at its start limit, o inactive; i inactive, q inactive with a queued job; the looks are step_ms
+ * apart. w wait, A ask, K kill all, S start, R restart, G give up, L leave. */
 static void expect_steps(struct policy_progress progress, int64_t step_ms, const char *looks,
                          const char *expected)
 {
@@ -362,7 +362,14 @@ static void expect_steps(struct policy_progress progress, int64_t step_ms, const
             unit.started_ms = 0;
             break;
         case 'j': unit.has_job = true; /* fall through */
-        case 's': unit.state = UNIT_STOPPING; break;
+        case 's':
+            snprintf(unit.sub, sizeof unit.sub, "stop-sigterm");
+            unit.state = UNIT_STOPPING;
+            break;
+        case 'p':
+            snprintf(unit.sub, sizeof unit.sub, "stop-post");
+            unit.state = UNIT_STOPPING;
+            break;
         case 'a': unit.state = UNIT_RESTARTING; break;
         case 't': unit.state = UNIT_STARTING; break;
         case 'l':
@@ -398,15 +405,16 @@ static void a_recovery_goes_step_by_step(void **state)
 {
     (void)state;
     const struct policy_progress killed = {.old_pid = 10};
-    expect_steps(killed, 500, "rran", "wwwA");       /* systemd restarts it */
-    expect_steps(killed, 500, "snnn", "wAAA");       /* until it answers */
-    expect_steps(killed, 100, "nnnnnnn", "AwwwwAw"); /* not at every look */
-    expect_steps(killed, 600, "ssssss", "wwwwKw");   /* processes that do not go, once */
-    expect_steps(killed, 600, "aaaaa", "wwRww");     /* a long RestartSec= */
-    expect_steps(killed, 600, "sasa", "wwww");       /* each wait counts from its own start */
-    expect_steps(killed, 100, "ftn", "SwA");         /* Restart=no */
-    expect_steps(killed, 100, "fqqqn", "SwwwA");     /* the order waits for others */
-    expect_steps(killed, 600, "fiiii", "SwSwG");     /* it ends each time */
+    expect_steps(killed, 500, "rran", "wwwA");         /* systemd restarts it */
+    expect_steps(killed, 500, "snnn", "wAAA");         /* until it answers */
+    expect_steps(killed, 100, "nnnnnnn", "AwwwwAw");   /* not at every look */
+    expect_steps(killed, 600, "ssssss", "wwwwKw");     /* processes that do not go, once */
+    expect_steps(killed, 600, "pppppppn", "wwwwwwwA"); /* its ExecStopPost= is at work */
+    expect_steps(killed, 600, "aaaaa", "wwRww");       /* a long RestartSec= */
+    expect_steps(killed, 600, "sasa", "wwww");         /* each wait counts from its own start */
+    expect_steps(killed, 100, "ftn", "SwA");           /* Restart=no */
+    expect_steps(killed, 100, "fqqqn", "SwwwA");       /* the order waits for others */
+    expect_steps(killed, 600, "fiiii", "SwSwG");       /* it ends each time */
     expect_steps(killed, 600, "ffff", "SwSw");
 }
 
