@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 /* libcurl keeps the deadlines; one that it overran by this much is ended from here. */
@@ -46,6 +47,7 @@ struct run {
     fetch_done_fn *done;
     void *context;
     bool enough;
+    int64_t cpu_ns; /* what this process has used, at the last note_late */
 };
 
 static size_t take_body(char *bytes, size_t size, size_t count, void *context)
@@ -367,19 +369,30 @@ static bool all_done(const struct run *run)
     return true;
 }
 
-/* What has passed since the loop was to go on is time in which this process was kept from running. */
+static int64_t cpu_now_ns(void)
+{
+    struct timespec used;
+    return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0 ? used.tv_sec * NS_PER_S + used.tv_nsec : 0;
+}
+
+/* What has passed since the loop was to go on, and was not spent at work, is time in which this process was
+ * kept from running. */
 static int64_t note_late(struct run *run, int64_t due_ns)
 {
     int64_t now_ns = clock_now_ns();
-    for (size_t i = 0; i < run->count && now_ns > due_ns; i++)
+    int64_t cpu_ns = cpu_now_ns();
+    int64_t late_ns = now_ns - due_ns - (cpu_ns - run->cpu_ns);
+    for (size_t i = 0; i < run->count && late_ns > 0; i++)
         if (run->requests[i].easy != NULL)
-            run->requests[i].late_ns += now_ns - due_ns;
+            run->requests[i].late_ns += late_ns;
+    run->cpu_ns = cpu_ns;
     return now_ns;
 }
 
 static bool loop(struct run *run, struct error *err)
 {
     int64_t due_ns = clock_now_ns();
+    run->cpu_ns = cpu_now_ns();
     while (!run->enough && !all_done(run)) {
         int running;
         int64_t now_ns = note_late(run, due_ns);
