@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static void describe_user(uid_t uid, char *out, size_t out_size)
@@ -148,7 +150,7 @@ static size_t find_link(const char *target, const struct listening *sockets)
     size_t which = 0;
     if (sscanf(target, "socket:[%" SCNu64 "]", &inode) != 1)
         return sockets->count;
-    while (which < sockets->count && sockets->items[which].inode != inode)
+    while (which < sockets->count && sockets->inodes[which] != inode)
         which++;
     return which;
 }
@@ -172,7 +174,7 @@ static uint64_t socket_of_process(const char *pid, const struct listening *socke
         if (which == sockets->count)
             continue;
         seen[which] = true;
-        found = found != 0 ? found : sockets->items[which].inode;
+        found = found != 0 ? found : sockets->inodes[which];
     }
     closedir(dir);
     return found;
@@ -186,10 +188,10 @@ bool holder_belongs(const char *cgroup, const char *control_group)
     return strncmp(cgroup, control_group, len) == 0 && (cgroup[len] == '/' || cgroup[len] == '\0');
 }
 
-static bool is_own(pid_t pid, const char *home)
+bool holder_is_in(pid_t pid, const char *home)
 {
     char cgroup[512];
-    return home != NULL && holder_read_cgroup(pid, cgroup, sizeof cgroup) && holder_belongs(cgroup, home);
+    return holder_read_cgroup(pid, cgroup, sizeof cgroup) && holder_belongs(cgroup, home);
 }
 
 static void find_processes(const struct listening *sockets, const char *home, struct holders *out, bool *seen)
@@ -203,7 +205,7 @@ static void find_processes(const struct listening *sockets, const char *home, st
         uid_t uid;
         if (inode == 0 || !read_uid(pid, &uid))
             continue;
-        if (is_own(pid, home)) {
+        if (home != NULL && holder_is_in(pid, home)) {
             out->own = true;
         } else if (out->count == HOLDER_MAX) {
             out->more = true;
@@ -236,6 +238,31 @@ void holder_list(const struct sockaddr *address, socklen_t len, const char *home
     qsort(out->items, out->count, sizeof out->items[0], compare_age);
     for (size_t i = 0; i < sockets.count; i++)
         out->unseen = out->unseen || !seen[i];
+}
+
+/* Whether a socket is at the path in the root of that process; also when this user may not look. */
+static bool is_there_for(pid_t pid, const char *path)
+{
+    char seen[256];
+    struct stat st;
+    snprintf(seen, sizeof seen, "/proc/%d/root%s", (int)pid, path);
+    return stat(seen, &st) == 0 ? S_ISSOCK(st.st_mode) : errno == EACCES && pid != 1;
+}
+
+bool holder_is_hidden(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct holders list;
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        return false;
+    if (is_there_for(1, path))
+        return true;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    holder_list((const struct sockaddr *)&address, sizeof address, NULL, &list);
+    for (size_t i = 0; i < list.count; i++)
+        if (is_there_for(list.items[i].pid, path))
+            return true;
+    return false;
 }
 
 bool holder_of_address(const struct sockaddr *address, socklen_t len, struct holder *out)

@@ -41,6 +41,13 @@ struct holders {
  * home: the control group whose processes are expected there; NULL: none are. */
 void holder_list(const struct sockaddr *address, socklen_t len, const char *home, struct holders *out);
 
+/* Whether a process is in that control group or below. */
+bool holder_is_in(pid_t pid, const char *home);
+
+/* Whether a socket is at the path for pid 1 and not for this process: its own sandbox (PrivateTmp=,
+ * ProtectHome=), or another mount namespace, hides it. */
+bool holder_is_hidden(const char *path);
+
 /* Whether a process in cgroup is one of those in control_group or below. Pure. */
 bool holder_belongs(const char *cgroup, const char *control_group);
 

@@ -9,12 +9,15 @@
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-/* include/net/tcp_states.h: TCP_LISTEN, the state of listening Unix sockets too. */
-#define STATE_LISTEN 10
+/* include/net/tcp_states.h: TCP_ESTABLISHED, and TCP_LISTEN, which is the state of listening Unix sockets
+ * too. */
+#define STATE_ESTABLISHED 1
+#define STATE_LISTEN      10
 
 /* The kernel fills one buffer at once; it answers without waiting for anything. */
 #define BUFFER_SIZE    32768
@@ -60,12 +63,10 @@ static struct sought seek(const struct sockaddr *address)
     return sought;
 }
 
-static void add(struct listening *out, uint64_t inode, uint32_t waiting)
+static void add(struct listening *out, uint64_t inode)
 {
-    if (out->count == LISTENING_MAX)
-        return;
-    out->items[out->count].inode = inode;
-    out->items[out->count++].waiting = waiting;
+    if (out->count < LISTENING_MAX)
+        out->inodes[out->count++] = inode;
 }
 
 /* The attribute of that type behind a message's fixed part, NULL without it. */
@@ -95,23 +96,54 @@ static void take_inet(const struct nlmsghdr *header, const struct sought *sought
     if (socket.idiag_state == STATE_LISTEN && socket.id.idiag_sport == sought->port &&
         (IN6_IS_ADDR_V4MAPPED(&sought->ip) ? takes_v4 : takes_v6) &&
         (sought->is_any || is_any || IN6_ARE_ADDR_EQUAL(&ip, &sought->ip)))
-        add(out, socket.idiag_inode, socket.idiag_rqueue);
+        add(out, socket.idiag_inode);
 }
 
 static void take_unix(const struct nlmsghdr *header, const struct sought *sought, struct listening *out)
 {
     struct unix_diag_msg socket;
-    struct unix_diag_rqlen queue = {0};
     memcpy(&socket, NLMSG_DATA(header), sizeof socket);
     const struct rtattr *name = find_attribute(header, sizeof socket, UNIX_DIAG_NAME);
-    const struct rtattr *rqlen = find_attribute(header, sizeof socket, UNIX_DIAG_RQLEN);
     if (socket.udiag_state != STATE_LISTEN || name == NULL)
         return;
     size_t len = strnlen(RTA_DATA(name), RTA_PAYLOAD(name));
-    if (rqlen != NULL && RTA_PAYLOAD(rqlen) >= sizeof queue)
-        memcpy(&queue, RTA_DATA(rqlen), sizeof queue);
     if (len == strlen(sought->path) && memcmp(RTA_DATA(name), sought->path, len) == 0)
-        add(out, socket.udiag_ino, queue.udiag_rqueue);
+        add(out, socket.udiag_ino);
+}
+
+static int open_diag(void)
+{
+    const struct timeval limit = {.tv_sec = ANSWER_LIMIT_S};
+    int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    return fd;
+}
+
+static bool send_request(int fd, struct request *request, size_t body_len, uint16_t flags)
+{
+    request->header = (struct nlmsghdr){.nlmsg_len = (uint32_t)NLMSG_LENGTH(body_len),
+                                        .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+                                        .nlmsg_flags = NLM_F_REQUEST | flags};
+    return send(fd, request, request->header.nlmsg_len, 0) == (ssize_t)request->header.nlmsg_len;
+}
+
+static ssize_t receive(int fd, char *buffer)
+{
+    ssize_t received;
+    do {
+        received = recv(fd, buffer, BUFFER_SIZE, 0);
+    } while (received < 0 && errno == EINTR);
+    return received;
+}
+
+/* The end of a dump says whether it went well: a kernel without that family ends with an error at once. */
+static bool is_good_end(const struct nlmsghdr *done)
+{
+    int error = 0;
+    if (NLMSG_PAYLOAD(done, 0) >= sizeof error)
+        memcpy(&error, NLMSG_DATA(done), sizeof error);
+    return error >= 0;
 }
 
 /* One dump to its end. */
@@ -119,23 +151,19 @@ static bool dump(int fd, struct request *request, size_t body_len, const struct 
                  struct listening *out)
 {
     _Alignas(struct nlmsghdr) char buffer[BUFFER_SIZE];
-    request->header = (struct nlmsghdr){.nlmsg_len = (uint32_t)NLMSG_LENGTH(body_len),
-                                        .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-                                        .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP};
-    if (send(fd, request, request->header.nlmsg_len, 0) < 0)
+    size_t fixed = sought->path != NULL ? sizeof(struct unix_diag_msg) : sizeof(struct inet_diag_msg);
+    if (!send_request(fd, request, body_len, NLM_F_DUMP))
         return false;
     for (;;) {
-        ssize_t received = recv(fd, buffer, sizeof buffer, 0);
-        if (received < 0 && errno == EINTR)
-            continue;
+        ssize_t received = receive(fd, buffer);
         if (received <= 0)
             return false;
         size_t len = (size_t)received;
         for (const struct nlmsghdr *h = (const void *)buffer; NLMSG_OK(h, len); h = NLMSG_NEXT(h, len)) {
             if (h->nlmsg_type == NLMSG_DONE)
-                return true;
-            if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY)
-                return false; /* NLMSG_ERROR: this kernel does not list that family */
+                return is_good_end(h);
+            if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(fixed))
+                return false;
             if (sought->path != NULL)
                 take_unix(h, sought, out);
             else
@@ -156,21 +184,19 @@ static bool dump_unix(int fd, const struct sought *sought, struct listening *out
 {
     struct request request = {.body.un = {.sdiag_family = AF_UNIX,
                                           .udiag_states = 1U << STATE_LISTEN,
-                                          .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN}};
+                                          .udiag_show = UDIAG_SHOW_NAME}};
     return dump(fd, &request, sizeof request.body.un, sought, out);
 }
 
 bool listening_find(const struct sockaddr *address, socklen_t len, struct listening *out)
 {
-    const struct timeval limit = {.tv_sec = ANSWER_LIMIT_S};
     struct sockaddr_un un = {0};
     struct sought sought;
     bool ok = false;
     *out = (struct listening){.count = 0};
-    int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    int fd = open_diag();
     if (fd < 0)
         return false;
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (address->sa_family == AF_UNIX) {
         memcpy(&un, address, len < sizeof un ? len : sizeof un - 1);
         sought = (struct sought){.path = un.sun_path};
@@ -182,4 +208,83 @@ bool listening_find(const struct sockaddr *address, socklen_t len, struct listen
     }
     close(fd);
     return ok;
+}
+
+/* A question for one socket: a Unix one by its inode, a TCP one by its addresses as the other end has them.
+ */
+static size_t ask_for_one(int fd, struct request *out)
+{
+    struct sockaddr_storage ours = {.ss_family = AF_UNSPEC};
+    struct sockaddr_storage theirs;
+    struct sockaddr_in in[2];
+    struct sockaddr_in6 in6[2];
+    struct stat st;
+    socklen_t our_len = sizeof ours;
+    socklen_t their_len = sizeof theirs;
+    if (fstat(fd, &st) != 0 || getsockname(fd, (struct sockaddr *)&ours, &our_len) != 0)
+        return 0;
+    if (ours.ss_family == AF_UNIX) {
+        out->body.un = (struct unix_diag_req){.sdiag_family = AF_UNIX,
+                                              .udiag_ino = (uint32_t)st.st_ino,
+                                              .udiag_show = UDIAG_SHOW_PEER,
+                                              .udiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}};
+        return sizeof out->body.un;
+    }
+    if (getpeername(fd, (struct sockaddr *)&theirs, &their_len) != 0)
+        return 0;
+    memcpy(&in[0], &theirs, sizeof in[0]);
+    memcpy(&in[1], &ours, sizeof in[1]);
+    memcpy(&in6[0], &theirs, sizeof in6[0]);
+    memcpy(&in6[1], &ours, sizeof in6[1]);
+    out->body.inet =
+        (struct inet_diag_req_v2){.sdiag_family = (uint8_t)ours.ss_family,
+                                  .sdiag_protocol = IPPROTO_TCP,
+                                  .idiag_states = UINT32_MAX,
+                                  .id = {.idiag_sport = in[0].sin_port, /* where that of IPv6 stands, too */
+                                         .idiag_dport = in[1].sin_port,
+                                         .idiag_src = {in[0].sin_addr.s_addr},
+                                         .idiag_dst = {in[1].sin_addr.s_addr},
+                                         .idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE}}};
+    if (ours.ss_family == AF_INET6) {
+        memcpy(out->body.inet.id.idiag_src, &in6[0].sin6_addr, sizeof in6[0].sin6_addr);
+        memcpy(out->body.inet.id.idiag_dst, &in6[1].sin6_addr, sizeof in6[1].sin6_addr);
+    }
+    return sizeof out->body.inet;
+}
+
+static enum listening_taken judge_one(const struct nlmsghdr *header, bool is_unix)
+{
+    struct unix_diag_msg un;
+    struct inet_diag_msg inet;
+    uint32_t peer = 0;
+    size_t fixed = is_unix ? sizeof un : sizeof inet;
+    if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || header->nlmsg_len < NLMSG_LENGTH(fixed))
+        return LISTENING_UNKNOWN;
+    if (is_unix) {
+        const struct rtattr *attribute = find_attribute(header, sizeof un, UNIX_DIAG_PEER);
+        if (attribute == NULL || RTA_PAYLOAD(attribute) < sizeof peer)
+            return LISTENING_UNKNOWN;
+        memcpy(&peer, RTA_DATA(attribute), sizeof peer);
+        return peer != 0 ? LISTENING_TAKEN : LISTENING_WAITS;
+    }
+    memcpy(&inet, NLMSG_DATA(header), sizeof inet);
+    if (inet.idiag_state != STATE_ESTABLISHED)
+        return LISTENING_UNKNOWN;
+    return inet.idiag_inode != 0 ? LISTENING_TAKEN : LISTENING_WAITS;
+}
+
+enum listening_taken listening_taken(int connected_fd)
+{
+    _Alignas(struct nlmsghdr) char buffer[BUFFER_SIZE];
+    struct request request = {.header = {0}};
+    enum listening_taken taken = LISTENING_UNKNOWN;
+    size_t body_len = ask_for_one(connected_fd, &request);
+    int fd = body_len > 0 ? open_diag() : -1;
+    if (fd < 0)
+        return taken;
+    ssize_t received = send_request(fd, &request, body_len, 0) ? receive(fd, buffer) : -1;
+    if (received > 0 && NLMSG_OK((const struct nlmsghdr *)(const void *)buffer, (size_t)received))
+        taken = judge_one((const void *)buffer, body_len == sizeof request.body.un);
+    close(fd);
+    return taken;
 }

@@ -12,10 +12,7 @@
 
 struct listening {
     size_t count;
-    struct {
-        uint64_t inode;   /* as in /proc/PID/fd */
-        uint32_t waiting; /* connections that nobody has accepted yet */
-    } items[LISTENING_MAX];
+    uint64_t inodes[LISTENING_MAX]; /* as in /proc/PID/fd */
 };
 
 /* The sockets that take connections to the address: a Unix path by the name it was bound to, in whatever
@@ -25,5 +22,14 @@ struct listening {
  * asked. */
 __attribute__((warn_unused_result)) bool listening_find(const struct sockaddr *address, socklen_t len,
                                                         struct listening *out);
+
+enum listening_taken {
+    LISTENING_TAKEN,   /* somebody has accepted the connection */
+    LISTENING_WAITS,   /* it waits in the queue */
+    LISTENING_UNKNOWN, /* the kernel does not tell, or waits for data itself (TCP_DEFER_ACCEPT) */
+};
+
+/* What has become of a connection of this process: the other end has an inode once it is accepted. */
+enum listening_taken listening_taken(int connected_fd);
 
 #endif

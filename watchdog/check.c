@@ -4,6 +4,7 @@
 #include "watchdog/state.h"
 #include "watchdog/unit.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,9 @@
 
 #define SERVICE "health-watch.service"
 #define TIMER   "health-watch.timer"
+
+/* What decides what the service sees and writes. */
+#define SANDBOX "PrivateTmp,ProtectHome,ProtectSystem,StateDirectory,ReadWritePaths"
 
 /* Counts itself. */
 __attribute__((format(printf, 2, 3))) static void warn(int *warnings, const char *format, ...)
@@ -40,23 +44,22 @@ static void check_unit(int *warnings, const char *unit, bool must_exist)
         warn(warnings, "%s has changed on disk since systemd read it: run systemctl daemon-reload", unit);
 }
 
-bool check_timer(char *out, size_t out_size)
+enum check_timer check_timer(char *out, size_t out_size)
 {
     struct unit_status timer;
     struct error err = {0};
-    const char *why = NULL;
     if (unit_show(TIMER, &timer, &err) != UNIT_OK)
-        return true;
-    if (timer.load != UNIT_LOADED)
-        why = "is not there";
-    else if (timer.state != UNIT_RUNNING)
-        why = "is not active";
-    else if (timer.is_disabled)
-        why = "is disabled: it ends with this boot";
-    if (why != NULL)
-        snprintf(out, out_size, "no timer runs this program, " TIMER " %s: systemctl enable --now " TIMER,
-                 why);
-    return why == NULL;
+        return CHECK_TIMER_RUNS;
+    const char *why = timer.load == UNIT_NOT_FOUND  ? "is not installed"
+                      : timer.load != UNIT_LOADED   ? "is masked"
+                      : timer.state != UNIT_RUNNING ? "is not active"
+                      : timer.file[0] != '\0' && strcmp(timer.file, "enabled") != 0
+                          ? "is not enabled, and ends with this boot"
+                          : NULL;
+    if (why == NULL)
+        return CHECK_TIMER_RUNS;
+    snprintf(out, out_size, TIMER " %s: nothing looks unless something else runs health-watch", why);
+    return timer.load == UNIT_NOT_FOUND ? CHECK_TIMER_NONE : CHECK_TIMER_IDLE;
 }
 
 /* Whether path is directory or below it. */
@@ -68,19 +71,15 @@ static bool is_below(const char *path, const char *directory, size_t len)
            (path[len] == '/' || path[len] == '\0' || len == 1);
 }
 
-/* Whether the service's property is that word; for one that is not installed, or not known, the shipped
- * unit's. */
-static bool service_has(const char *property, const char *word)
+/* Whether the service has another value than "no" for it, as shipped; where systemd cannot be asked it has.
+ */
+static bool is_on(const char *shown, const char *property)
 {
-    struct buf value = {0};
-    struct error err = {0};
-    bool known = unit_property(SERVICE, property, &value, &err) == UNIT_OK && value.len > 1;
-    bool has = !known || (value.len == strlen(word) + 1 && strncmp(value.data, word, strlen(word)) == 0);
-    buf_free(&value);
-    return has;
+    char value[256];
+    return !unit_get(shown, property, value, sizeof value) || strcmp(value, "no") != 0;
 }
 
-static const char *hidden_by(const char *path)
+static const char *hidden_by(const char *shown, const char *path)
 {
     static const struct {
         const char *directory, *property;
@@ -90,68 +89,60 @@ static const char *hidden_by(const char *path)
                 {"/root", "ProtectHome"},
                 {"/run/user", "ProtectHome"}};
     for (size_t i = 0; path != NULL && i < sizeof rows / sizeof rows[0]; i++)
-        if (is_below(path, rows[i].directory, strlen(rows[i].directory)) &&
-            service_has(rows[i].property, "yes"))
+        if (is_below(path, rows[i].directory, strlen(rows[i].directory)) && is_on(shown, rows[i].property))
             return rows[i].property;
     return NULL;
 }
 
-static void check_path(int *warnings, const char *key, const char *path)
+static void check_path(int *warnings, const char *shown, const char *key, const char *path)
 {
-    const char *property = hidden_by(path);
+    const char *property = hidden_by(shown, path);
     if (property != NULL)
         warn(warnings, "%s %s is hidden from " SERVICE " by %s=: use another path, or set %s=no in a drop-in",
              key, path, property, property);
 }
 
-/* Whether one of the words, directories that may begin with a dash (systemd.exec(5)), has path; before each
- * of them stands prefix. */
-static bool any_has(const char *words, const char *prefix, const char *path)
+/* Whether path is below one of the property's words, which are directories below prefix; a dash before one is
+ * no part of it (systemd.exec(5)). */
+static bool has_directory(const char *shown, const char *property, const char *prefix, const char *path)
 {
-    char directory[4096];
-    for (const char *at = words + strspn(words, " \n"); *at != '\0'; at += strspn(at, " \n")) {
-        size_t len = strcspn(at, " \n");
-        const char *name = at + strspn(at, "-+");
-        snprintf(directory, sizeof directory, "%s%.*s", prefix, (int)(at + len - name), name);
+    char words[4096];
+    char directory[4200];
+    char *rest = NULL;
+    if (!unit_get(shown, property, words, sizeof words))
+        return false;
+    for (char *word = strtok_r(words, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        snprintf(directory, sizeof directory, "%s%s", prefix, word + strspn(word, "-+"));
         if (is_below(path, directory, strlen(directory)))
             return true;
-        at += len;
     }
     return false;
 }
 
-static bool service_writes(const char *property, const char *prefix, const char *path)
-{
-    struct buf words = {0};
-    struct error err = {0};
-    bool yes = unit_property(SERVICE, property, &words, &err) == UNIT_OK && any_has(words.data, prefix, path);
-    buf_free(&words);
-    return yes;
-}
-
-static void check_state(int *warnings, const struct watch *watch)
+static void check_state(int *warnings, const char *shown, const struct watch *watch)
 {
     char path[4096];
-    struct error err = {0};
-    int lock = -1;
+    char strict[32] = "strict";
+    (void)!unit_get(shown, "ProtectSystem", strict, sizeof strict);
     state_path(watch->state_file, watch->unit, path, sizeof path);
-    check_path(warnings, "state_file", path);
-    if (watch->state_file != NULL && service_has("ProtectSystem", "strict") &&
-        !service_writes("StateDirectory", "/var/lib/", path) && !service_writes("ReadWritePaths", "", path))
+    check_path(warnings, shown, "state_file", path);
+    if (watch->state_file != NULL && strcmp(strict, "strict") == 0 &&
+        !has_directory(shown, "StateDirectory", "/var/lib/", path) &&
+        !has_directory(shown, "ReadWritePaths", "", path))
         warn(warnings,
              "state_file %s cannot be written by " SERVICE
-             " (ProtectSystem=strict), which then recovers nothing: "
+             " (ProtectSystem=strict), so nothing is recovered: "
              "add its directory to ReadWritePaths= in a drop-in",
              path);
-    else if (geteuid() == 0 && state_lock(path, 0, &lock, &err) == STATE_NO_LOCK)
-        warn(warnings, "%s: nothing would be recovered", err.text);
-    if (lock >= 0)
-        close(lock);
+    else if (geteuid() == 0 && !state_can_write(path))
+        warn(warnings, "state_file %s: %s, so nothing is recovered", path, strerror(errno));
 }
 
 enum judge_level check_config(const char *file, const struct watch *watch)
 {
     char why[200];
+    struct buf shown = {0};
+    struct error err = {0};
     int warnings = 0;
     size_t core = 0;
     const char *listener = watch->listener;
@@ -159,14 +150,17 @@ enum judge_level check_config(const char *file, const struct watch *watch)
         core += watch->routes[i].class == WATCH_CORE;
     printf("%s: ok, %zu routes, %zu of them core, recovers %s\n", file, watch->route_count, core,
            watch->unit != NULL ? watch->unit : "nothing");
-    check_path(&warnings, "base_url", watch->unix_path);
-    check_path(&warnings, "listener",
+    buf_append(&shown, "", 0);
+    if (unit_show_properties(SERVICE, SANDBOX, &shown, &err) != UNIT_OK)
+        buf_reset(&shown); /* then as shipped */
+    check_path(&warnings, shown.data, "base_url", watch->unix_path);
+    check_path(&warnings, shown.data, "listener",
                listener != NULL && strncmp(listener, "unix:", 5) == 0 ? listener + 5 : NULL);
-    check_path(&warnings, "ca_file", watch->ca_file);
+    check_path(&warnings, shown.data, "ca_file", watch->ca_file);
     if (watch->unit != NULL) {
         check_unit(&warnings, watch->unit, true);
-        check_state(&warnings, watch);
-        if (!check_timer(why, sizeof why))
+        check_state(&warnings, shown.data, watch);
+        if (check_timer(why, sizeof why) != CHECK_TIMER_RUNS)
             warn(&warnings, "%s", why);
         if (!watchfile_is_direct(watch) && watch->socket.len != 0 && watch->protocol == WATCH_NOT_ASKED)
             printf("note: without listener_protocol %s is only killed behind a proxy when the proxy says "
@@ -176,5 +170,6 @@ enum judge_level check_config(const char *file, const struct watch *watch)
     }
     check_unit(&warnings, TIMER, false);
     check_unit(&warnings, SERVICE, false);
+    buf_free(&shown);
     return warnings > 0 ? JUDGE_WARNING : JUDGE_FINE;
 }

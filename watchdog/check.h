@@ -13,8 +13,13 @@
  * JUDGE_WARNING. */
 enum judge_level check_config(const char *file, const struct watch *watch);
 
-/* Whether health-watch.timer runs and is enabled. False: why fills out. True also when systemd cannot be
- * asked. */
-bool check_timer(char *out, size_t out_size);
+enum check_timer {
+    CHECK_TIMER_RUNS, /* also where systemd cannot be asked */
+    CHECK_TIMER_IDLE, /* health-watch.timer is there, and does not run for good */
+    CHECK_TIMER_NONE, /* it is not installed: something else may run the program */
+};
+
+/* Unless it runs, out says why not. */
+enum check_timer check_timer(char *out, size_t out_size);
 
 #endif

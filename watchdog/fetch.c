@@ -3,7 +3,7 @@
 #include "watchdog/fetch.h"
 
 #include "common/clock.h"
-#include "common/listening.h"
+#include "common/holder.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,16 +189,6 @@ static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
     }
 }
 
-/* Somebody listens at the path, which does not exist for us: PrivateTmp=, ProtectHome=, another mount
- * namespace. */
-static bool is_hidden(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct listening sockets;
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    return listening_find((const struct sockaddr *)&address, sizeof address, &sockets) && sockets.count > 0;
-}
-
 static bool is_over_tls(const struct request *r)
 {
     const char *scheme = NULL;
@@ -289,10 +278,12 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
     r->result.unconnected = r->result.outcome == FETCH_TIMEOUT && is_unconnected(r);
     describe(r, code, os_errno);
-    if (r->result.outcome == FETCH_REFUSED && os_errno == ENOENT && is_hidden(run->watch->unix_path)) {
+    if (r->result.outcome == FETCH_REFUSED && run->watch->unix_path != NULL &&
+        holder_is_hidden(run->watch->unix_path)) {
         r->result.outcome = FETCH_LOCAL;
         snprintf(r->result.detail, sizeof r->result.detail,
-                 "the socket's path cannot be seen from here, and somebody listens there");
+                 "%.64s is there, and our sandbox hides it (PrivateTmp=, ProtectHome=)",
+                 run->watch->unix_path);
     }
     enum fetch_next next = run->done(run->context, r->route, &r->result);
     release(run, r);

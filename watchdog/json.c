@@ -28,10 +28,23 @@ static struct json_object *parse(const char *body, size_t len)
     return document;
 }
 
-/* A NUL, as it is or as an escape, ends a string early for whoever compares it: "healthy\u0000 not". */
-static bool has_nul(const char *body, size_t len)
+/* json-c ends a key at its first NUL, so that it finds "status\u0000x" as "status". */
+static bool has_nul(const char *body, size_t len, const char *name)
 {
-    return memchr(body, '\0', len) != NULL || memmem(body, len, "\\u0000", 6) != NULL;
+    struct buf escaped = {0};
+    buf_appendf(&escaped, "\"%s\\u0000", name);
+    bool found = memmem(body, len, escaped.data, escaped.len) != NULL;
+    buf_free(&escaped);
+    return found;
+}
+
+/* As text; a string with a NUL in it is none that anybody expects. */
+static bool is_value(struct json_object *found, const char *value)
+{
+    const char *text = found != NULL ? json_object_get_string(found) : "null";
+    bool is_whole = !json_object_is_type(found, json_type_string) ||
+                    (size_t)json_object_get_string_len(found) == strlen(value);
+    return is_whole && strcmp(text, value) == 0;
 }
 
 /* The member of an object, or the item of an array by its number. */
@@ -49,14 +62,15 @@ static bool descend(struct json_object *in, const char *name, struct json_object
 }
 
 /* The value under "a.b.c"; false when there is none. JSON's null is NULL in json-c. */
-static bool find(struct json_object *document, const char *key, struct json_object **out)
+static bool find(struct json_object *document, const char *body, size_t len, const char *key,
+                 struct json_object **out)
 {
     char *path = mem_strdup(key);
     char *rest = NULL;
     bool found = true;
     *out = document;
     for (char *name = strtok_r(path, ".", &rest); name != NULL && found; name = strtok_r(NULL, ".", &rest))
-        found = descend(*out, name, out);
+        found = !has_nul(body, len, name) && descend(*out, name, out);
     free(path);
     return found;
 }
@@ -64,13 +78,13 @@ static bool find(struct json_object *document, const char *key, struct json_obje
 enum json_answer json_check(const char *body, size_t len, const char *key, const char *value)
 {
     struct json_object *found;
-    struct json_object *document = has_nul(body, len) ? NULL : parse(body, len);
+    struct json_object *document = memchr(body, '\0', len) == NULL ? parse(body, len) : NULL;
     enum json_answer answer = JSON_DIFFERS;
     if (document == NULL)
         return JSON_MALFORMED;
-    if (!find(document, key, &found))
+    if (!find(document, body, len, key, &found))
         answer = JSON_HAS_NONE;
-    else if (strcmp(found != NULL ? json_object_get_string(found) : "null", value) == 0)
+    else if (is_value(found, value))
         answer = JSON_SAYS_SO;
     json_object_put(document);
     return answer;

@@ -8,7 +8,7 @@ enum json_answer {
     JSON_SAYS_SO,   /* the value is there and as expected */
     JSON_DIFFERS,   /* it has another value */
     JSON_HAS_NONE,  /* no such key */
-    JSON_MALFORMED, /* no JSON document, nested too deep, or with a NUL in it */
+    JSON_MALFORMED, /* no JSON document, or nested too deep */
 };
 
 /* Whether body[0..len), untrusted bytes, has value under key: "a.b" is b in the object a, "a.0" the first of

@@ -12,6 +12,9 @@
 #define LATE_SHARE 4
 #define LATE_MS    50
 
+/* A 504 that comes sooner is no timeout. */
+#define SOON_US 100000
+
 #define CODE_LIMITED         429
 #define CODE_BAD_GATEWAY     502
 #define CODE_GATEWAY_TIMEOUT 504
@@ -61,17 +64,26 @@ static enum judge_sign sign_of_nginx(const struct fetch_result *result)
     return JUDGE_OPEN;
 }
 
+/* No proxy's patience ends so soon: a gateway behind it says so of somebody else. */
+static enum judge_sign sign_of_504(const struct fetch_result *result)
+{
+    return result->time_us < SOON_US ? JUDGE_UNREACHED : JUDGE_HUNG;
+}
+
 /* The proxy's word comes first: accepted codes do not make a dead backend a living one, and what nginx may
  * have said by itself is no sign of life. */
 static void judge_answer(const struct watch_route *route, const struct fetch_result *result,
                          struct judgement *out)
 {
     enum judge_sign sign = result->code == CODE_BAD_GATEWAY       ? JUDGE_UNREACHED
-                           : result->code == CODE_GATEWAY_TIMEOUT ? JUDGE_HUNG
+                           : result->code == CODE_GATEWAY_TIMEOUT ? sign_of_504(result)
                            : result->from_nginx                   ? sign_of_nginx(result)
                                                                   : JUDGE_ALIVE;
     const char *source = result->from_nginx ? " from nginx" : "";
-    if (sign == JUDGE_UNREACHED) {
+    if (sign == JUDGE_UNREACHED && result->code == CODE_GATEWAY_TIMEOUT) {
+        set(out, JUDGE_ERROR, sign, "%d after %lld ms, too soon for a proxy's own timeout", result->code,
+            (long long)result->time_us / 1000);
+    } else if (sign == JUDGE_UNREACHED) {
         set(out, JUDGE_ERROR, sign, "%d%s, the proxy reaches no backend", result->code, source);
     } else if (sign == JUDGE_HUNG) {
         set(out, JUDGE_ERROR, sign, "%d%s, the backend gave the proxy no answer in time", result->code,
@@ -130,7 +142,7 @@ static bool is_dead_sign(enum judge_sign sign)
 }
 
 /* A machine that keeps us from running keeps the service from answering as well. */
-static bool is_starved(const struct fetch_result *result)
+bool judge_is_starved(const struct fetch_result *result)
 {
     return result->late_ms >= LATE_MS && result->late_ms >= result->time_us / 1000 / LATE_SHARE;
 }
@@ -142,7 +154,7 @@ void judge_try(const struct watch_route *route, const struct fetch_result *resul
         judge_answer(route, result, out);
     else
         judge_failure(route, result, out);
-    if (is_dead_sign(out->sign) && is_starved(result))
+    if (is_dead_sign(out->sign) && judge_is_starved(result))
         set(out, JUDGE_UNKNOWN, JUDGE_STARVED,
             "this machine is starved: a try of %lld ms does not count, for it ran %lld ms late",
             (long long)result->time_us / 1000, (long long)result->late_ms);
@@ -155,17 +167,18 @@ void judge_add(struct judge_route *to, const struct watch_route *route, const st
                int64_t max_tries)
 {
     judge_try(route, result, &to->last);
-    enum judge_sign sign = to->last.sign;
-    to->tries += sign != JUDGE_STARVED;
-    to->starved_tries += sign == JUDGE_STARVED;
-    to->dead_tries += is_dead_sign(sign);
-    to->hung_tries += sign == JUDGE_HUNG;
-    to->told_tries += sign == JUDGE_HUNG || sign == JUDGE_UNREACHED;
-    to->reached_tries += is_dead_sign(sign) && sign != JUDGE_NO_CONTACT;
+    to->tries += to->last.sign != JUDGE_STARVED;
+    to->signs[to->last.sign]++;
     to->code = result->code;
     to->time_us = result->time_us;
-    to->is_final = !to->last.again || to->tries >= max_tries || to->starved_tries >= max_tries;
-    to->is_dead = to->tries >= max_tries && to->dead_tries == to->tries;
+    to->is_final = !to->last.again || to->tries >= max_tries || to->signs[JUDGE_STARVED] >= max_tries;
+    to->is_dead = to->tries >= max_tries && judge_dead_tries(to) == to->tries;
+}
+
+int judge_dead_tries(const struct judge_route *route)
+{
+    return route->signs[JUDGE_SILENT] + route->signs[JUDGE_HUNG] + route->signs[JUDGE_UNREACHED] +
+           route->signs[JUDGE_NO_CONTACT];
 }
 
 bool judge_answers(const struct judge_route *route)
@@ -178,34 +191,31 @@ struct judge_evidence judge_evidence(const struct watch *watch, const struct jud
     struct judge_evidence sum = {.dead = 0};
     for (size_t i = 0; i < watch->route_count; i++) {
         const struct judge_route *route = &routes[i];
-        if (!watch->routes[i].liveness)
+        const int *signs = route->signs;
+        if (!watch->routes[i].liveness || !route->is_dead)
             continue;
-        bool reached = route->is_dead && route->reached_tries > 0 && route->last.sign != JUDGE_NO_CONTACT;
-        sum.dead += route->is_dead;
-        sum.silent += route->is_dead && route->told_tries < route->tries;
+        bool reached = signs[JUDGE_NO_CONTACT] < route->tries && route->last.sign != JUDGE_NO_CONTACT;
+        sum.dead++;
+        sum.unanswered += signs[JUDGE_HUNG] + signs[JUDGE_UNREACHED] < route->tries;
         sum.reached += reached;
-        sum.hung += reached && route->hung_tries > 0;
-        sum.starved += route->is_final && route->last.sign == JUDGE_STARVED;
+        sum.hung += reached && signs[JUDGE_HUNG] > 0;
     }
     return sum;
 }
 
-static enum judge_level level_of(const struct watch_route *route, enum judge_verdict verdict)
+static enum judge_level level_of(const struct watch_route *route, const struct judge_route *judged)
 {
-    switch (verdict) {
-    case JUDGE_OK: return JUDGE_FINE;
-    case JUDGE_LIMITED: return route->liveness ? JUDGE_WARNING : JUDGE_FINE; /* it is not being looked at */
-    case JUDGE_UNKNOWN: return route->class == WATCH_CORE ? JUDGE_NO_IDEA : JUDGE_WARNING;
+    bool is_core = route->class == WATCH_CORE;
+    switch (judged->last.verdict) {
+    case JUDGE_OK:
+    case JUDGE_LIMITED: /* a liveness route that the backend did not answer itself is not being looked at */
+        return route->liveness && judged->last.sign != JUDGE_ALIVE ? JUDGE_WARNING : JUDGE_FINE;
+    case JUDGE_UNKNOWN: return is_core ? JUDGE_NO_IDEA : JUDGE_WARNING;
     case JUDGE_TIMEOUT:
     case JUDGE_ERROR:
     case JUDGE_VERDICTS: break;
     }
-    return route->class == WATCH_CORE ? JUDGE_CRITICAL : JUDGE_WARNING;
-}
-
-bool judge_was_asked(const struct judge_route *route)
-{
-    return route->tries + route->starved_tries > 0;
+    return is_core ? JUDGE_CRITICAL : JUDGE_WARNING;
 }
 
 enum judge_level judge_all(const struct watch *watch, const struct judge_route *routes,
@@ -214,9 +224,8 @@ enum judge_level judge_all(const struct watch *watch, const struct judge_route *
     enum judge_level level = JUDGE_FINE;
     *counts = (struct judge_counts){0};
     for (size_t i = 0; i < watch->route_count; i++) {
-        enum judge_verdict verdict = judge_was_asked(&routes[i]) ? routes[i].last.verdict : JUDGE_UNKNOWN;
-        counts->of[verdict]++;
-        level = judge_worse(level, level_of(&watch->routes[i], verdict));
+        counts->of[routes[i].last.verdict]++;
+        level = judge_worse(level, level_of(&watch->routes[i], &routes[i]));
     }
     return level;
 }

@@ -11,11 +11,12 @@
 
 /* The columns of the summary. */
 enum judge_verdict {
+    JUDGE_UNKNOWN, /* cannot be told: our own name resolution, TLS, permissions, a starved machine; or not
+                      asked */
     JUDGE_OK,
     JUDGE_TIMEOUT, /* timed out, refused or reset */
     JUDGE_LIMITED, /* 429: soft, no failure */
     JUDGE_ERROR,   /* an answer, but not the one that was expected */
-    JUDGE_UNKNOWN, /* cannot be told: our own name resolution, TLS, permissions; or not asked */
     JUDGE_VERDICTS,
 };
 
@@ -28,6 +29,7 @@ enum judge_sign {
     JUDGE_NO_CONTACT, /* refused, not connected in time, or closed without a byte: so much for base_url */
     JUDGE_STARVED,    /* failed while this very process was kept from running: does not count */
     JUDGE_OPEN,       /* cannot be told: a proxy's own answer, or our own side failed */
+    JUDGE_SIGNS,
 };
 
 /* The numbers are the program's exit codes and those of monitoring plugins. */
@@ -47,26 +49,21 @@ struct judgement {
 
 /* One route so far; zeroed before its first request. */
 struct judge_route {
-    int tries;         /* that count */
-    int starved_tries; /* that do not */
-    int dead_tries;    /* from JUDGE_SILENT to JUDGE_NO_CONTACT */
-    int hung_tries;    /* of the dead ones: JUDGE_HUNG */
-    int told_tries;    /* of the dead ones: JUDGE_HUNG or JUDGE_UNREACHED, an answer that somebody gave */
-    int reached_tries; /* of the dead ones: all but JUDGE_NO_CONTACT */
-    bool is_final;     /* asked as often as it is going to be */
-    bool is_dead;      /* as often as is allowed, and each time in vain */
-    int code;          /* of the last try; 0: none */
+    int tries;              /* that count: all but the starved ones */
+    int signs[JUDGE_SIGNS]; /* how many of each */
+    bool is_final;          /* asked as often as it is going to be */
+    bool is_dead;           /* as often as is allowed, and each time in vain */
+    int code;               /* of the last try; 0: none */
     int64_t time_us;
-    struct judgement last;
+    struct judgement last; /* zeroed: not asked */
 };
 
 /* The liveness routes together. */
 struct judge_evidence {
     size_t dead;
-    size_t silent;  /* of the dead: some try got no answer from anybody */
-    size_t reached; /* of the dead: some try got somebody at base_url, and so did the last */
-    size_t hung;    /* of the reached: some try brought the proxy's word that the backend was silent */
-    size_t starved; /* cannot be told, for too many tries did not count */
+    size_t unanswered; /* of the dead: some try got no answer from anybody, a proxy included */
+    size_t reached;    /* of the dead: some try got somebody at base_url, and so did the last */
+    size_t hung;       /* of the reached: some try brought the proxy's word that the backend was silent */
 };
 
 struct judge_counts {
@@ -79,7 +76,11 @@ void judge_try(const struct watch_route *route, const struct fetch_result *resul
 void judge_add(struct judge_route *to, const struct watch_route *route, const struct fetch_result *result,
                int64_t max_tries);
 
-bool judge_was_asked(const struct judge_route *route);
+/* Tries that said dead. */
+int judge_dead_tries(const struct judge_route *route);
+
+/* Whether a request was under way while this process was kept from running: it tells nothing of silence. */
+bool judge_is_starved(const struct fetch_result *result);
 
 /* Its last try was answered by the backend: a proxy's 429 says nothing of it. */
 bool judge_answers(const struct judge_route *route);

@@ -5,13 +5,10 @@
 #include "common/fastcgi.h"
 #include "common/listening.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* Between two looks at a queue. */
@@ -38,8 +35,7 @@ static bool join_queue(int fd, const struct watch_listener *to, int64_t deadline
             int wait_ms = clock_poll_timeout_ms(deadline_ns, clock_now_ns());
             if (poll(&connected, 1, wait_ms) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
                 return false;
-            if (error != 0)
-                *out = refusal(error);
+            *out = refusal(error);
             return error == 0;
         }
         if (errno != EAGAIN) {
@@ -53,36 +49,19 @@ static bool join_queue(int fd, const struct watch_listener *to, int64_t deadline
     return true;
 }
 
-/* How many wait at the fullest of its sockets; -1: not known. */
-static int64_t count_waiting(const struct watch_listener *at)
-{
-    struct listening sockets;
-    int64_t most = -1;
-    if (!listening_find((const struct sockaddr *)&at->address, at->len, &sockets))
-        return -1;
-    for (size_t i = 0; i < sockets.count; i++)
-        most = sockets.items[i].waiting > most ? sockets.items[i].waiting : most;
-    return most;
-}
-
 static enum listener_answer watch_queue(const struct watch_listener *at, int64_t deadline_ns)
 {
-    enum listener_answer answer = LISTENER_SILENT;
-    int64_t before = -1;
+    enum listener_answer answer = LISTENER_NOT_ASKED;
+    enum listening_taken taken = LISTENING_WAITS;
     int fd = socket(at->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return LISTENER_NOT_ASKED;
-    bool has_joined = join_queue(fd, at, deadline_ns, &answer);
-    while (has_joined) {
-        int64_t waiting = count_waiting(at);
-        if (waiting < 0)
-            answer = LISTENER_NOT_ASKED;
-        else if (waiting == 0 || waiting < before)
-            answer = LISTENER_ACCEPTS;
-        if (answer != LISTENER_SILENT || clock_now_ns() >= deadline_ns)
-            break;
-        before = waiting;
-        (void)poll(NULL, 0, LOOK_MS);
+    if (join_queue(fd, at, deadline_ns, &answer)) {
+        while ((taken = listening_taken(fd)) == LISTENING_WAITS && clock_now_ns() < deadline_ns)
+            (void)poll(NULL, 0, LOOK_MS);
+        answer = taken == LISTENING_TAKEN   ? LISTENER_ACCEPTS
+                 : taken == LISTENING_WAITS ? LISTENER_SILENT
+                                            : LISTENER_NOT_ASKED;
     }
     close(fd);
     return answer;
@@ -93,13 +72,14 @@ static enum listener_answer ask_fastcgi(const struct watch_listener *at, const c
 {
     struct fastcgi_answer answer;
     struct error err = {0};
-    char script[256];
     size_t len = strcspn(path, "?");
-    snprintf(script, sizeof script, "%.*s", (int)len, path);
+    char *script = mem_strdup(path);
+    script[len] = '\0';
     enum fastcgi_outcome outcome =
         fastcgi_ask((const struct sockaddr *)&at->address, at->len, script,
                     path[len] == '?' ? path + len + 1 : "", deadline_ns, &answer, &err);
     buf_free(&answer.body);
+    free(script);
     switch (outcome) {
     case FASTCGI_ANSWER:
     case FASTCGI_MALFORMED: return LISTENER_ANSWERS; /* not what was expected, but somebody lives there */
@@ -115,38 +95,30 @@ static enum fetch_next keep_outcome(void *context, size_t route, const struct fe
 {
     enum fetch_outcome *outcome = context;
     (void)route;
-    *outcome = result->outcome;
+    /* A status line is an answer, however slow its body is, and wherever a redirect leads. */
+    if (result->code != 0 || result->redirects > 0)
+        *outcome = FETCH_ANSWER;
+    else
+        *outcome = judge_is_starved(result) ? FETCH_LOCAL : result->outcome;
     return FETCH_DONE;
 }
 
-/* base_url of a listener; the caller frees. */
-static char *url_of(const struct watch_listener *at)
+/* base_url for a listener as it is written; the caller frees. */
+static char *url_of(const char *listener)
 {
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    char host[INET6_ADDRSTRLEN] = "";
     struct buf url = {0};
-    memcpy(&in, &at->address, sizeof in);
-    memcpy(&in6, &at->address, sizeof in6);
-    if (in.sin_family == AF_INET && in.sin_addr.s_addr == htonl(INADDR_ANY))
-        in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (in.sin_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6.sin6_addr))
-        in6.sin6_addr = in6addr_loopback;
-    if (in.sin_family == AF_UNIX)
+    if (strncmp(listener, "unix:", 5) == 0)
         buf_append_str(&url, "http://localhost");
-    else if (in.sin_family == AF_INET)
-        buf_appendf(&url, "http://%s:%d", inet_ntop(AF_INET, &in.sin_addr, host, sizeof host),
-                    ntohs(in.sin_port));
+    else if (strncmp(listener, "tcp:*:", 6) == 0)
+        buf_appendf(&url, "http://127.0.0.1:%s", listener + 6);
     else
-        buf_appendf(&url, "http://[%s]:%d", inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof host),
-                    ntohs(in6.sin6_port));
+        buf_appendf(&url, "http://%s", listener + 4);
     return url.data;
 }
 
 static enum listener_answer ask_http(const struct watch *watch, size_t route)
 {
     struct watch asked = *watch;
-    struct sockaddr_un un;
     struct error err = {0};
     enum fetch_outcome outcome = FETCH_LOCAL;
     bool *wanted = mem_calloc(watch->route_count, sizeof *wanted);
@@ -154,9 +126,8 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route)
     char *host = mem_strdup(watch->host != NULL ? watch->host : authority);
     if (watch->host == NULL)
         host[strcspn(host, "/")] = '\0';
-    memcpy(&un, &watch->socket.address, sizeof un);
-    asked.base_url = url_of(&watch->socket);
-    asked.unix_path = un.sun_family == AF_UNIX ? un.sun_path : NULL;
+    asked.base_url = url_of(watch->listener);
+    asked.unix_path = strncmp(watch->listener, "unix:", 5) == 0 ? watch->listener + 5 : NULL;
     asked.host = host; /* a virtual host is the one that the proxy asks for */
     wanted[route] = true;
     if (!fetch_run(&asked, wanted, keep_outcome, &outcome, &err))

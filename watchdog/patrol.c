@@ -2,7 +2,6 @@
 #include "watchdog/patrol.h"
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "watchdog/check.h"
 #include "watchdog/policy.h"
 #include "watchdog/state.h"
@@ -27,7 +26,7 @@ struct patrol {
     struct unit_status unit;
     bool unit_known;
     int64_t began_ns;
-    int64_t asked_ms; /* unit was looked at that long after the first try */
+    int64_t tried_ms; /* of the look at unit: how long before it the first try was */
     struct rogue_list rogues;
     struct recovery recovery;
     struct report report;
@@ -50,8 +49,7 @@ static bool take_lock(struct patrol *p, struct buf *out)
         buf_appendf(out, "health-watch: %s; without it nothing is done (--dry-run needs none)\n", err.text);
         return false;
     case STATE_NO_LOCK:
-        report_note(&p->report, "state", "%s: without it nothing is recovered", err.text);
-        log_event(LOG_LEVEL_ERROR, "no lock", LOG_STR("error", err.text));
+        report_note(&p->report, "state", "no lock, so nothing is recovered: %s", err.text);
         raise_level(p, JUDGE_NO_IDEA);
         break;
     }
@@ -64,7 +62,6 @@ static void load_state(struct patrol *p)
     if (p->watch->unit == NULL || state_load(p->state_path, &p->state, &err))
         return;
     report_note(&p->report, "state", "%s: ignored, earlier recoveries are forgotten", err.text);
-    log_event(LOG_LEVEL_WARN, "state ignored", LOG_STR("error", err.text));
 }
 
 static void ask_systemd(struct patrol *p)
@@ -73,7 +70,7 @@ static void ask_systemd(struct patrol *p)
     if (p->watch->unit == NULL)
         return;
     enum unit_answer answer = unit_show(p->watch->unit, &p->unit, &err);
-    p->asked_ms = (clock_now_ns() - p->began_ns) / NS_PER_MS;
+    p->tried_ms = (clock_now_ns() - p->began_ns) / NS_PER_MS;
     p->unit_known = answer == UNIT_OK && (p->unit.load == UNIT_LOADED || p->unit.load == UNIT_MASKED);
     if (!p->unit_known)
         raise_level(p, JUDGE_NO_IDEA);
@@ -103,31 +100,33 @@ static void find_rogues(struct patrol *p)
         report_note(&p->report, "rogue", "and by %zu more%s", p->rogues.count - ROGUES_TOLD,
                     p->rogues.more ? ", and by others that were not counted" : "");
     if (p->rogues.count == 0 && p->rogues.unseen)
-        report_note(&p->report, "rogue", "cannot tell who holds %s: this user may not see it",
+        report_note(&p->report, "rogue",
+                    "cannot tell who all holds %s: not every process is shown to this user",
                     p->watch->listener);
     if (p->rogues.hidden)
-        report_note(&p->report, "rogue", "somebody listens at %s, and the path cannot be seen from here",
-                    p->watch->listener);
+        report_note(&p->report, "listener",
+                    "%s is there, and our sandbox hides it (PrivateTmp=, ProtectHome=)", p->watch->listener);
 }
 
 /* A dry run guards nothing: something else has to. */
 static void look_for_timer(struct patrol *p)
 {
     char why[200];
-    if (!p->unit_known || !p->options->dry_run || check_timer(why, sizeof why))
+    if (!p->unit_known || !p->options->dry_run || check_timer(why, sizeof why) != CHECK_TIMER_IDLE)
         return;
     report_note(&p->report, "timer", "%s", why);
     raise_level(p, JUDGE_WARNING);
 }
 
-/* By the configuration or, where that does not say it, by who holds the address of base_url. */
+/* By the configuration or, where that does not say it, by who holds the address of base_url. Only what cannot
+ * be another machine's: a socket that takes any address would be found for that, too. */
 static bool is_direct(const struct patrol *p)
 {
     struct rogue_list *held = mem_calloc(1, sizeof *held);
     bool direct = watchfile_is_direct(p->watch);
-    if (!direct && p->watch->base.len != 0) {
+    if (!direct && watchfile_is_local(p->watch)) {
         rogue_find(&p->watch->base, &p->unit, held);
-        direct = held->listening && held->count == 0 && !held->unseen && !held->hidden;
+        direct = held->own && held->count == 0;
     }
     free(held);
     return direct;
@@ -142,7 +141,6 @@ static bool remember(struct patrol *p, const struct state_time *now)
     if (state_save(p->state_path, &p->state, &err))
         return true;
     report_note(&p->report, "recovery", "not begun, for it cannot be remembered: %s", err.text);
-    log_event(LOG_LEVEL_ERROR, "state not written", LOG_STR("error", err.text));
     raise_level(p, JUDGE_CRITICAL);
     return false;
 }
@@ -156,7 +154,7 @@ static void remember_end(struct patrol *p)
     else
         state_set_helped(&p->state, p->recovery.ok);
     if (!state_save(p->state_path, &p->state, &err))
-        log_event(LOG_LEVEL_ERROR, "state not written", LOG_STR("error", err.text));
+        report_note(&p->report, "state", "how the recovery ended cannot be written: %s", err.text);
 }
 
 static void tell_recovery(struct patrol *p)
@@ -179,7 +177,7 @@ static void decide_and_act(struct patrol *p)
     struct policy_facts facts = {
         .watch = p->watch,
         .evidence = judge_evidence(p->watch, p->first.routes),
-        .took_ms = p->asked_ms,
+        .tried_ms = p->tried_ms,
         .unit = &p->unit,
         .rogues = &p->rogues,
         .state = &p->state,
@@ -196,7 +194,6 @@ static void decide_and_act(struct patrol *p)
         return;
     if (decision.action == POLICY_NOTHING) {
         report_note(&p->report, "recovery", "%s", decision.why);
-        log_event(LOG_LEVEL_ERROR, "no recovery", LOG_STR("why", decision.why));
     } else if (p->lock < 0) {
         report_note(&p->report, "recovery", "%s, would now: %s",
                     p->options->dry_run ? "dry run" : "not begun without the lock", decision.why);
@@ -255,11 +252,10 @@ static void finish_report(struct patrol *p, struct buf *out)
     if (p->recovery.action == POLICY_EVICT && p->recovery.ok)
         report->level =
             judge_worse(JUDGE_WARNING, judge_all(p->watch, report->survey->routes, &report->counts));
-    switch (p->options->format) {
-    case PATROL_JSON: report_json(report, out); break;
-    case PATROL_VERBOSE: report_text(report, true, out); break;
-    case PATROL_TEXT: report_text(report, false, out); break;
-    }
+    if (p->options->format == PATROL_JSON)
+        report_json(report, out);
+    else
+        report_text(report, p->options->format == PATROL_VERBOSE, out);
 }
 
 enum judge_level patrol_run(const struct watch *watch, const struct patrol_options *options, struct buf *out)

@@ -19,7 +19,7 @@
 #define STARTING_MS 1000
 
 /* Of a unit that ends at once each time. */
-#define ORDERS_MAX 2
+#define STARTS_MAX 2
 
 /* A process that hangs does not want to run: its control group shows about 0 %, one that is starved up to
  * 100. The average of 10 s is at about 50 after the 6.5 s of three tries. */
@@ -75,48 +75,56 @@ static void blame_nobody(const struct policy_facts *f, struct policy_decision *o
 {
     const char *unit = f->unit->id;
     if (f->evidence.reached == 0)
-        decide(
-            out, POLICY_NOTHING,
-            "nobody answers at %s itself, which says nothing of %s: the proxy between them is down or full, "
-            "or base_url is its own socket and should be its listener too; %s is not touched",
-            f->watch->base_url, unit, unit);
+        decide(out, POLICY_NOTHING, "nothing at %s answers, the proxy is down or full: %s is not touched%s",
+               f->watch->base_url, unit,
+               f->watch->socket.len == 0 ? " (if that is its own port, name it as its listener)" : "");
     else if (f->watch->socket.len == 0)
         decide(out, POLICY_NOTHING,
-               "whether %s or a proxy in front of it is silent cannot be told: name its listener and "
+               "cannot tell who is silent, %s or a proxy in front of it: name its listener and "
                "listener_protocol; not touched",
                unit);
     else if (f->listener == LISTENER_ACCEPTS && f->watch->protocol == WATCH_NOT_ASKED)
         decide(out, POLICY_NOTHING,
-               "%s takes connections at its listener: whether it answers them cannot be told without "
+               "%s takes connections at its listener; whether it answers them cannot be told without "
                "listener_protocol; not touched",
                unit);
     else
-        decide(out, POLICY_NOTHING, "whether %s is silent cannot be told, for its listener %s; not touched",
-               unit,
-               f->rogues->hidden                 ? "is hidden from here"
-               : f->listener == LISTENER_ACCEPTS ? "takes connections and closes them"
-                                                 : "could not be asked");
+        decide(out, POLICY_NOTHING, "cannot tell whether %s is silent: its listener %s; not touched", unit,
+               f->listener == LISTENER_ACCEPTS ? "takes connections and closes them" : "could not be asked");
 }
 
 /* Whether the process itself is silent; else out says why it is not killed. */
 static bool is_proven(const struct policy_facts *f, struct policy_decision *out)
 {
     const char *unit = f->unit->id;
-    bool answers_itself = f->direct && f->evidence.silent == 0;
+    bool answers_itself = f->direct && f->evidence.unanswered == 0;
     bool own_silence = f->direct || f->listener == LISTENER_SILENT || f->listener == LISTENER_GONE;
     if (f->listener == LISTENER_ANSWERS || answers_itself)
-        decide(out, POLICY_NOTHING, "%s answers at %s: not touched", unit,
+        decide(out, POLICY_NOTHING, "%s answers at %s: the fault is in front of it; not touched", unit,
                answers_itself ? f->watch->base_url : f->watch->listener);
+    else if (f->rogues->hidden)
+        decide(out, POLICY_NOTHING, "the listener of %s is hidden from us by our own sandbox; not touched",
+               unit);
     else if (f->cpu_pressure >= PRESSURE_MAX)
-        decide(out, POLICY_NOTHING,
-               "%s was kept from running, its processes waited for a processor %d %% of the last 10 s: the "
-               "machine is starved, not touched",
-               unit, f->cpu_pressure);
+        decide(
+            out, POLICY_NOTHING,
+            "%s and this machine are starved: all its processes waited for a processor in %d %% of the last "
+            "10 s; not touched",
+            unit, f->cpu_pressure);
     else if (!f->direct && (f->evidence.reached == 0 || (f->evidence.hung == 0 && !own_silence)))
         blame_nobody(f, out);
     else
         return true;
     return false;
+}
+
+/* What the kill is founded on. */
+static const char *proof(const struct policy_facts *f)
+{
+    return f->listener == LISTENER_GONE     ? "nobody listens at its listener"
+           : f->listener == LISTENER_SILENT ? "its listener is silent, too"
+           : f->direct                      ? "it does not answer"
+                                            : "the proxy says that it hangs";
 }
 
 /* Too early or too often: true when out says so. */
@@ -140,7 +148,7 @@ static bool hold_back(const struct policy_facts *f, struct policy_decision *out)
                "%s was started %" PRId64 " s ago (restart %" PRId64 "): start grace of %" PRId64
                " s, not touched",
                unit->id, unit->started_ms / 1000, unit->restarts, watch->start_grace_ms / 1000);
-    else if (f->rogues->count == 0 && has_process && unit->started_ms < f->took_ms)
+    else if (f->rogues->count == 0 && has_process && unit->started_ms < f->tried_ms)
         decide(out, POLICY_NOTHING, "%s was started %" PRId64 " ms ago, after the first try: not touched",
                unit->id, unit->started_ms);
     else if (last_ms < watch->cooldown_ms)
@@ -151,26 +159,24 @@ static bool hold_back(const struct policy_facts *f, struct policy_decision *out)
     return true;
 }
 
-/* True when out says that the rogues are in the way and stay. */
+/* True when out says that the rogues are in the way and stay: as long as one stays nothing is won. */
 static bool rogues_stay(const struct policy_facts *f, struct policy_decision *out)
 {
-    size_t may = 0;
+    const struct rogue *stays = NULL;
+    for (size_t i = 0; i < f->rogues->count && stays == NULL; i++)
+        if (!evict_may(&f->rogues->items[i]))
+            stays = &f->rogues->items[i];
     if (f->rogues->count == 0)
         return false;
-    for (size_t i = 0; i < f->rogues->count; i++)
-        may += evict_may(&f->rogues->items[i]);
     if (!f->watch->evict_rogue)
         decide(out, POLICY_NOTHING, "evict_rogue is no: not touched");
-    else if (may == 0 && f->rogues->items[0].owner[0] != '\0')
+    else if (stays != NULL && stays->owner[0] != '\0')
         decide(out, POLICY_NOTHING,
-               "the listener belongs to %s: stop that, or correct 'listener'; not touched",
-               f->rogues->items[0].owner);
-    else if (may == 0)
+               "the listener belongs to %s: stop that, or correct 'listener'; not touched", stays->owner);
+    else if (stays != NULL)
         decide(out, POLICY_NOTHING,
                "it cannot be told for sure that the rogue holds the listener: not touched");
-    else
-        return false;
-    return true;
+    return out->why[0] != '\0';
 }
 
 void policy_decide(const struct policy_facts *facts, struct policy_decision *out)
@@ -188,10 +194,10 @@ void policy_decide(const struct policy_facts *facts, struct policy_decision *out
     else if (has_failed)
         decide(out, POLICY_START, "start %s, which has failed (%s)", unit->id, unit->result);
     else if (unit->main_pid > 0)
-        decide(out, POLICY_KILL, "kill main process %d of %s, which does not answer", (int)unit->main_pid,
-               unit->id);
+        decide(out, POLICY_KILL, "kill main process %d of %s: %s", (int)unit->main_pid, unit->id,
+               proof(facts));
     else
-        decide(out, POLICY_KILL, "kill the processes of %s, which does not answer", unit->id);
+        decide(out, POLICY_KILL, "kill the processes of %s: %s", unit->id, proof(facts));
 }
 
 bool policy_still_holds(enum policy_action action, const struct unit_status *judged,
@@ -202,27 +208,11 @@ bool policy_still_holds(enum policy_action action, const struct unit_status *jud
     case POLICY_START:
         return unit->state == judged->state && !unit->has_job && unit->main_pid == judged->main_pid &&
                unit->start_us == judged->start_us;
-    case POLICY_EVICT: /* looks anew by itself */
+    case POLICY_EVICT: /* who the rogues are is looked at again by evict_run */
+        return unit->load == UNIT_LOADED && unit->state != UNIT_INACTIVE && unit->state != UNIT_STOPPING;
     case POLICY_NOTHING: break;
     }
     return true;
-}
-
-static enum policy_step ask(struct policy_progress *p, int64_t now_ms)
-{
-    if (p->asked > 0 && now_ms - p->asked_at_ms < ASK_EVERY_MS)
-        return POLICY_WAIT;
-    p->asked++;
-    p->asked_at_ms = now_ms;
-    return POLICY_ASK;
-}
-
-static enum policy_step give_order(struct policy_progress *p, enum policy_step step, int64_t now_ms)
-{
-    p->phase = PHASE_ORDERED;
-    p->orders++;
-    p->ordered_at_ms = now_ms;
-    return step;
 }
 
 static enum policy_step next_running(struct policy_progress *p, const struct unit_status *unit,
@@ -231,44 +221,67 @@ static enum policy_step next_running(struct policy_progress *p, const struct uni
     if (p->old_pid != 0 && unit->main_pid == p->old_pid)
         return POLICY_WAIT; /* systemd has not noticed yet */
     p->phase = PHASE_CAME;
-    return ask(p, now_ms);
+    if (now_ms < p->ask_at_ms)
+        return POLICY_WAIT;
+    p->ask_at_ms = now_ms + ASK_EVERY_MS;
+    return POLICY_ASK;
 }
 
-/* After a kill systemd stops what is left without a job; a job is an order, and only that of PHASE_ORDERED is
+/* After a kill systemd stops what is left without a job; a job is an order, and only that of a restart can be
  * ours. What ignores its SIGTERM is killed, an ExecStopPost= at work is not. */
 static enum policy_step next_stopping(struct policy_progress *p, const struct unit_status *unit,
                                       int64_t now_ms)
 {
-    if (unit->has_job && p->phase != PHASE_ORDERED)
-        p->phase = PHASE_FOREIGN;
     bool ignores_sigterm = strstr(unit->sub, "sigterm") != NULL; /* stop-sigterm, final-sigterm */
+    if (unit->has_job && p->phase != PHASE_RESTARTED)
+        p->phase = PHASE_FOREIGN;
     if (p->phase == PHASE_FOREIGN || !ignores_sigterm || now_ms - p->since_ms < STOPPING_MS)
         return POLICY_WAIT;
     p->since_ms = INT64_MAX; /* once */
     return POLICY_KILL_ALL;
 }
 
-/* Whether it has ended although systemd would have restarted it: somebody's stop came between two looks. One
- * that has failed did so by the kill, else its end is its own. */
+static enum policy_step next_restarting(struct policy_progress *p, int64_t now_ms)
+{
+    int64_t pause_ms = p->phase == PHASE_EVICTED ? 0 : RESTARTING_MS;
+    if (p->restarts > 0 || now_ms - p->since_ms < pause_ms)
+        return POLICY_WAIT;
+    p->phase = PHASE_RESTARTED;
+    p->restarts++;
+    p->ordered_at_ms = now_ms;
+    return POLICY_RESTART_IT;
+}
+
+/* No recovery begins with an inactive unit: one that did run since then was stopped by somebody, or has ended
+ * well. One that has failed by our kill although systemd would have restarted it was stopped between two
+ * looks. */
 static bool was_stopped(const struct policy_progress *p, const struct unit_status *unit)
 {
     bool by_the_kill = p->phase == PHASE_KILLED && strcmp(unit->result, "signal") == 0;
-    return p->phase == PHASE_FOREIGN || (p->old_pid != 0 && p->orders == 0 && unit->restarts_itself &&
-                                         (unit->state == UNIT_INACTIVE || by_the_kill));
+    if (unit->state == UNIT_INACTIVE && p->phase != PHASE_KILLED)
+        return p->phase != PHASE_STARTED;
+    if (unit->state == UNIT_INACTIVE)
+        return unit->restarts_itself;
+    return p->phase == PHASE_FOREIGN || (by_the_kill && unit->restarts_itself);
 }
 
 static enum policy_step next_ended(struct policy_progress *p, const struct unit_status *unit, int64_t now_ms)
 {
-    if (unit->has_job || (p->phase == PHASE_ORDERED && now_ms - p->ordered_at_ms < STARTING_MS))
+    bool is_ordered = p->phase == PHASE_STARTED || p->phase == PHASE_RESTARTED;
+    if (unit->has_job || (is_ordered && now_ms - p->ordered_at_ms < STARTING_MS))
         return POLICY_WAIT;
     if (was_stopped(p, unit))
         return POLICY_LEAVE;
-    return p->orders < ORDERS_MAX ? give_order(p, POLICY_START_IT, now_ms) : POLICY_GIVE_UP;
+    if (p->starts >= STARTS_MAX)
+        return POLICY_GIVE_UP;
+    p->phase = PHASE_STARTED;
+    p->starts++;
+    p->ordered_at_ms = now_ms;
+    return POLICY_START_IT;
 }
 
 enum policy_step policy_next(struct policy_progress *progress, const struct unit_status *unit, int64_t now_ms)
 {
-    int64_t pause_ms = progress->phase == PHASE_EVICTED ? 0 : RESTARTING_MS;
     if (unit->state != progress->last_state)
         progress->since_ms = now_ms;
     progress->last_state = unit->state;
@@ -276,10 +289,7 @@ enum policy_step policy_next(struct policy_progress *progress, const struct unit
     case UNIT_RUNNING: return next_running(progress, unit, now_ms);
     case UNIT_STARTING: progress->phase = PHASE_CAME; return POLICY_WAIT;
     case UNIT_STOPPING: return next_stopping(progress, unit, now_ms);
-    case UNIT_RESTARTING:
-        if (progress->orders > 0 || now_ms - progress->since_ms < pause_ms)
-            return POLICY_WAIT;
-        return give_order(progress, POLICY_RESTART_IT, now_ms);
+    case UNIT_RESTARTING: return next_restarting(progress, now_ms);
     case UNIT_INACTIVE:
     case UNIT_FAILED: return next_ended(progress, unit, now_ms);
     case UNIT_ODD: break;

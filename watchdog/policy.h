@@ -24,7 +24,7 @@ enum policy_action {
 struct policy_facts {
     const struct watch *watch;
     struct judge_evidence evidence;
-    int64_t took_ms;               /* unit was looked at that long after the first try */
+    int64_t tried_ms;              /* how long before the look at unit the first try was */
     bool direct;                   /* base_url is the unit's own socket: no proxy is in between */
     enum listener_answer listener; /* asked after the last try */
     int cpu_pressure;              /* unit_cpu_pressure */
@@ -62,28 +62,30 @@ enum policy_step {
     POLICY_START_IT,
     POLICY_RESTART_IT,
     POLICY_GIVE_UP, /* it ends each time */
-    POLICY_LEAVE,   /* somebody has stopped it meanwhile: it is to stay so */
+    POLICY_LEAVE,   /* somebody has stopped it meanwhile, or it has ended well: it is to stay so */
 };
 
 /* What has happened last. ARCHITECTURE.md draws it. */
 enum policy_phase {
-    PHASE_KILLED,  /* its main process got SIGKILL; what systemd makes of it is to be seen */
-    PHASE_EVICTED, /* its rogue is gone: its restart need not wait */
-    PHASE_ORDERED, /* it was told to start or restart, and this is to be seen */
-    PHASE_CAME,    /* it has begun to start, or runs */
-    PHASE_FOREIGN, /* somebody else has ordered a stop or restart */
+    PHASE_KILLED,    /* its main process got SIGKILL; what systemd makes of it is to be seen */
+    PHASE_EVICTED,   /* its rogue is gone: its restart need not wait */
+    PHASE_STARTED,   /* a start was ordered, and is to be seen */
+    PHASE_RESTARTED, /* a restart was ordered, and is to be seen: a stop is part of it */
+    PHASE_CAME,      /* it has begun to start, or runs */
+    PHASE_FOREIGN,   /* somebody else has ordered a stop or restart */
 };
 
-/* Times are ms since the recovery began. Zeroed at its beginning, with the first two set. */
+/* Times are ms since the recovery began. Zeroed at its beginning, but for the phase, the killed process, and
+ * a start that was the first order. */
 struct policy_progress {
     enum policy_phase phase;
     pid_t old_pid; /* the process that was killed; 0: none */
     enum unit_state last_state;
-    int64_t since_ms; /* of last_state */
-    int64_t ordered_at_ms;
-    int orders; /* to start or restart */
-    int asked;  /* without an answer */
-    int64_t asked_at_ms;
+    int64_t since_ms;      /* of last_state */
+    int64_t ordered_at_ms; /* the last start or restart */
+    int starts;
+    int restarts;
+    int64_t ask_at_ms; /* not before */
 };
 
 /* unit: as systemd describes it now. Takes note of the step that it returns. */

@@ -44,33 +44,34 @@ static int64_t elapsed_ms(const struct procedure *p)
     return (clock_now_ns() - p->began_ns) / NS_PER_MS;
 }
 
-/* An order that is refused is told and not fatal: the next look at the unit decides. False: systemd is not
- * there. */
-static bool obeyed(struct procedure *p, enum unit_answer answer, const struct error *err)
+/* One that is refused is told and not fatal: the next look at the unit decides. False: systemd is not there.
+ */
+static bool order(struct procedure *p, enum unit_order what)
 {
-    if (answer == UNIT_OK)
-        return true;
-    tell(p, "%s", err->text);
-    return answer == UNIT_REFUSED;
+    struct error err = {0};
+    enum unit_answer answer = unit_order(what, p->facts->watch->unit, &err);
+    if (answer != UNIT_OK)
+        tell(p, "%s", err.text);
+    return answer != UNIT_SILENT;
 }
 
 static bool kill_main(struct procedure *p, pid_t pid)
 {
-    struct error err = {0};
     const char *unit = p->facts->watch->unit;
-    if (pid > 0) {
+    if (pid > 0)
         tell(p, "kill main process %d of %s with SIGKILL", (int)pid, unit);
-        return obeyed(p, unit_kill_main(unit, &err), &err);
-    }
-    tell(p, "systemd knows no main process of %s: kill all its processes with SIGKILL", unit);
-    return obeyed(p, unit_kill_all(unit, &err), &err);
+    else
+        tell(p, "systemd knows no main process of %s: kill all its processes with SIGKILL", unit);
+    return order(p, pid > 0 ? UNIT_KILL_MAIN : UNIT_KILL_ALL);
 }
 
 static bool start(struct procedure *p)
 {
     struct error err = {0};
     tell(p, "start it");
-    return obeyed(p, unit_start(p->facts->watch->unit, &err), &err);
+    /* It may not have failed; the start decides. */
+    (void)!unit_order(UNIT_RESET, p->facts->watch->unit, &err);
+    return order(p, UNIT_START);
 }
 
 static void tell_rogues(struct procedure *p)
@@ -102,7 +103,7 @@ static bool begin(struct procedure *p, enum policy_action action)
         p->progress = (struct policy_progress){.phase = PHASE_KILLED, .old_pid = unit->main_pid};
         return kill_main(p, unit->main_pid);
     case POLICY_START:
-        p->progress = (struct policy_progress){.phase = PHASE_ORDERED, .orders = 1};
+        p->progress = (struct policy_progress){.phase = PHASE_STARTED, .starts = 1};
         return start(p);
     case POLICY_EVICT:
         tell_rogues(p);
@@ -131,7 +132,6 @@ enum end { GO_ON, RECOVERED, FAILED };
 
 static enum end take_step(struct procedure *p, enum policy_step step, const struct unit_status *unit)
 {
-    struct error err = {0};
     const char *name = p->facts->watch->unit;
     bool ok = true;
     switch (step) {
@@ -143,18 +143,18 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
         return RECOVERED;
     case POLICY_KILL_ALL:
         tell(p, "it does not stop: kill all its processes");
-        ok = obeyed(p, unit_kill_all(name, &err), &err);
+        ok = order(p, UNIT_KILL_ALL);
         break;
     case POLICY_START_IT: ok = start(p); break;
     case POLICY_RESTART_IT:
         tell(p, "systemd waits with its restart: restart it now");
-        ok = obeyed(p, unit_restart(name, &err), &err);
+        ok = order(p, UNIT_RESTART);
         break;
     case POLICY_GIVE_UP: tell(p, "%s ends each time (%s)", name, unit->result); return FAILED;
     case POLICY_LEAVE:
         /* Our kill makes it a failed one, which the next run would start. */
-        tell(p, "%s was stopped by somebody else meanwhile: left alone", name);
-        (void)(unit->state == UNIT_FAILED && obeyed(p, unit_reset(name, &err), &err));
+        tell(p, "%s was stopped by somebody else meanwhile, or has ended well: left alone", name);
+        (void)(unit->state == UNIT_FAILED && order(p, UNIT_RESET));
         return FAILED;
     }
     return ok ? GO_ON : FAILED;
@@ -163,14 +163,16 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
 static enum end follow(struct procedure *p)
 {
     const struct timespec pause = {.tv_nsec = LOOK_NS};
+    int64_t began_ns = clock_now_ns(); /* an eviction has taken its own time before */
     struct unit_status unit = {.active = "unknown"};
     struct error err = {0};
     enum end end = GO_ON;
-    while (end == GO_ON && elapsed_ms(p) < p->facts->watch->restart_wait_ms) {
+    for (int64_t now_ms = 0; end == GO_ON && now_ms < p->facts->watch->restart_wait_ms;
+         now_ms = (clock_now_ns() - began_ns) / NS_PER_MS) {
         enum policy_step step = POLICY_WAIT;
         enum unit_answer answer = unit_show(p->facts->watch->unit, &unit, &err);
         if (answer == UNIT_OK)
-            step = policy_next(&p->progress, &unit, elapsed_ms(p));
+            step = policy_next(&p->progress, &unit, now_ms);
         else
             snprintf(unit.active, sizeof unit.active, "not to be asked");
         end = take_step(p, step, &unit);

@@ -39,7 +39,7 @@ static int64_t ms_of(const struct judge_route *judged)
 
 static void append_route(const struct watch_route *route, const struct judge_route *judged, struct buf *out)
 {
-    int asked = judged->tries + judged->starved_tries;
+    int asked = judged->tries + judged->signs[JUDGE_STARVED];
     buf_appendf(out, "%s %s: ", watchfile_class_name(route->class), route->path);
     if (asked == 0)
         buf_append_str(out, "not asked\n");
@@ -56,7 +56,7 @@ static void append_routes(const struct watch *watch, const struct survey *survey
 {
     for (size_t i = 0; i < watch->route_count; i++) {
         const struct judge_route *judged = &survey->routes[i];
-        bool is_fine = judge_was_asked(judged) && judged->last.verdict == JUDGE_OK;
+        bool is_fine = judged->last.verdict == JUDGE_OK;
         if (only_final ? judged->is_final && !is_fine : verbose || !is_fine)
             append_route(&watch->routes[i], judged, out);
     }
@@ -97,16 +97,15 @@ static void add_bool(struct json_object *to, const char *key, bool yes)
 static struct json_object *route_object(const struct watch_route *route, const struct judge_route *judged)
 {
     struct json_object *out = json_object_new_object();
-    bool asked = judge_was_asked(judged);
     add_text(out, "path", route->path);
     add_text(out, "class", watchfile_class_name(route->class));
     add_bool(out, "liveness", route->liveness);
-    add_text(out, "verdict", judge_verdict_name(asked ? judged->last.verdict : JUDGE_UNKNOWN));
-    add_text(out, "why", asked ? judged->last.why : "not asked");
+    add_text(out, "verdict", judge_verdict_name(judged->last.verdict));
+    add_text(out, "why", judged->tries + judged->signs[JUDGE_STARVED] > 0 ? judged->last.why : "not asked");
     add_number(out, "code", judged->code);
     add_number(out, "tries", judged->tries);
-    add_number(out, "dead_tries", judged->dead_tries);
-    add_number(out, "starved_tries", judged->starved_tries);
+    add_number(out, "dead_tries", judge_dead_tries(judged));
+    add_number(out, "starved_tries", judged->signs[JUDGE_STARVED]);
     add_number(out, "time_us", judged->time_us);
     return out;
 }

@@ -12,7 +12,7 @@
 #define REPORT_MAX_NOTES 16
 
 struct report_note {
-    const char *about; /* "unit", "rogue", "recovery", "state", "probe": a literal */
+    const char *about; /* "unit", "rogue", "listener", "timer", "recovery", "state": a literal */
     char text[640];
 };
 

@@ -7,24 +7,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out)
-{
-    static const char scope[] = "/init.scope";
-    size_t scope_len = sizeof scope - 1;
-    size_t init_len = strlen(init);
-    if (unit->control_group[0] != '\0') {
-        buf_append_str(out, unit->control_group);
-        return;
-    }
-    if (init_len >= scope_len && strcmp(init + init_len - scope_len, scope) == 0)
-        buf_append(out, init, init_len - scope_len);
-    for (const char *end = unit->slice; *end != '\0' && unit->slice[0] != '-'; end++)
-        if (*end == '-' || strcmp(end, ".slice") == 0)
-            buf_appendf(out, "/%.*s.slice", (int)(end - unit->slice), unit->slice);
-    buf_appendf(out, "/%s", unit->id);
-}
+#define INIT_SCOPE "/init.scope"
 
 static bool ends_with(const char *text, size_t len, const char *suffix)
 {
@@ -32,11 +18,32 @@ static bool ends_with(const char *text, size_t len, const char *suffix)
     return len > suffix_len && memcmp(text + len - suffix_len, suffix, suffix_len) == 0;
 }
 
+/* The length of the prefix that control groups have in a container where systemd is not at the root. */
+static size_t prefix_of(const char *init)
+{
+    size_t len = strlen(init);
+    return ends_with(init, len, INIT_SCOPE) ? len - strlen(INIT_SCOPE) : 0;
+}
+
+void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out)
+{
+    if (unit->control_group[0] != '\0') {
+        buf_append_str(out, unit->control_group);
+        return;
+    }
+    buf_append(out, init, prefix_of(init));
+    for (const char *end = unit->slice; *end != '\0' && unit->slice[0] != '-'; end++)
+        if (*end == '-' || strcmp(end, ".slice") == 0)
+            buf_appendf(out, "/%.*s.slice", (int)(end - unit->slice), unit->slice);
+    buf_appendf(out, "/%s", unit->id);
+}
+
 bool rogue_owner_of(const char *cgroup, char *out, size_t out_size)
 {
     size_t len;
     for (const char *part = cgroup; *part != '\0'; part += len) {
         part += *part == '/';
+        part += *part == '_'; /* systemd puts it before names that the kernel uses itself */
         len = strcspn(part, "/");
         if (len == 0 || ends_with(part, len, ".slice"))
             continue;
@@ -50,31 +57,37 @@ bool rogue_owner_of(const char *cgroup, char *out, size_t out_size)
 }
 
 /* Whether systemd says that nobody looks after the processes of that unit any more: what is left of one that
- * is down. No answer means no. */
+ * is down, which it keeps loaded for as long. No answer means no. */
 static bool is_down(const char *unit, struct error *err)
 {
     struct unit_status status;
-    if (*unit == '/' || unit_show(unit, &status, err) != UNIT_OK)
-        return false;
-    return status.state == UNIT_INACTIVE || status.state == UNIT_FAILED;
+    return *unit != '/' && unit_show(unit, &status, err) == UNIT_OK && status.load == UNIT_LOADED &&
+           (status.state == UNIT_INACTIVE || status.state == UNIT_FAILED);
 }
 
-static void find_owner(struct rogue *rogue)
+/* systemd is asked once for the workers of a server, and not again when it does not answer. below: the part
+ * of the control group below that of a container that we are in. */
+static void find_owner(const struct rogue_list *before, const char *below, struct rogue *rogue)
 {
     struct error err = {0};
     char name[256];
-    if (!rogue_owner_of(rogue->cgroup, name, sizeof name) || is_down(name, &err))
-        rogue->owner[0] = '\0';
-    else
-        snprintf(rogue->owner, sizeof rogue->owner, "%s%s%.60s%s", name, err.text[0] != '\0' ? " (" : "",
-                 err.text, err.text[0] != '\0' ? ")" : "");
+    for (size_t i = 0; i < before->count; i++) {
+        const struct rogue *other = &before->items[i];
+        if (strcmp(other->cgroup, rogue->cgroup) == 0 || strchr(other->owner, '(') != NULL) {
+            memcpy(rogue->owner, other->owner, sizeof rogue->owner);
+            return;
+        }
+    }
+    if (!rogue_owner_of(below, name, sizeof name) || is_down(name, &err))
+        return;
+    snprintf(rogue->owner, sizeof rogue->owner, "%s%s%.60s%s", name, err.text[0] != '\0' ? " (" : "",
+             err.text, err.text[0] != '\0' ? ")" : "");
 }
 
 enum reached {
     REACHED,         /* *peer is who called listen(2) */
     REACHED_UNNAMED, /* connected, but that one is gone */
-    NOT_THERE,       /* no socket is at the path, as far as we see */
-    NOBODY,          /* there is one, and nobody listens */
+    NOBODY,          /* nothing listens at the path */
     NO_ANSWER,       /* its backlog is full, or we may not */
 };
 
@@ -86,9 +99,7 @@ static enum reached ask_peer(const struct watch_listener *listener, struct holde
         return NO_ANSWER;
     if (connect(fd, (const struct sockaddr *)&listener->address, listener->len) == 0)
         reached = holder_of_peer(fd, peer) ? REACHED : REACHED_UNNAMED;
-    else if (errno == ENOENT || errno == ENOTDIR)
-        reached = NOT_THERE;
-    else if (errno == ECONNREFUSED)
+    else if (errno == ECONNREFUSED || errno == ENOENT || errno == ENOTDIR)
         reached = NOBODY;
     close(fd);
     return reached;
@@ -112,27 +123,23 @@ static void keep_socket(struct holders *list, uint64_t inode)
 }
 
 /* Sockets that were displaced at the path, or are at the same path of another mount namespace, have its name
- * as well: only the one that answers counts. Returns whether somebody listens there whom we cannot reach. */
-static bool keep_who_answers(const struct watch_listener *listener, const char *home, struct holders *list)
+ * as well: only the one that answers counts. */
+static void keep_who_answers(const struct watch_listener *listener, const char *home, struct holders *list)
 {
     struct holder peer;
-    char cgroup[512];
     enum reached reached = ask_peer(listener, &peer);
-    bool is_hidden = reached == NOT_THERE && (list->count > 0 || list->own || list->unseen);
-    if (reached == NOT_THERE || reached == NOBODY) {
+    if (reached == NOBODY) {
         *list = (struct holders){.count = 0};
     } else if (reached == REACHED) {
         const struct holder *known = find_by_pid(list, peer.pid);
-        bool is_own = holder_read_cgroup(peer.pid, cgroup, sizeof cgroup) && holder_belongs(cgroup, home);
         if (known != NULL) {
             keep_socket(list, known->socket_inode);
-        } else if (is_own) {
+        } else if (holder_is_in(peer.pid, home)) {
             *list = (struct holders){.own = true};
         } else if (list->count == 0 && !list->own) {
             list->items[list->count++] = peer;
         } /* else who called listen(2) is gone, its number is somebody else's; the heirs have the socket */
     }
-    return is_hidden;
 }
 
 /* A fork of systemd has its sockets until it becomes the program of its unit, and is in that unit's control
@@ -158,36 +165,33 @@ static bool is_fork_of_systemd(const struct holders *list, const struct holder *
 void rogue_find(const struct watch_listener *listener, const struct unit_status *unit, struct rogue_list *out)
 {
     struct holders list;
+    struct sockaddr_un un;
     char init[512];
     struct buf home = {0};
     *out = (struct rogue_list){.count = 0};
     if (!holder_read_cgroup(1, init, sizeof init))
-        snprintf(init, sizeof init, "/init.scope");
+        snprintf(init, sizeof init, INIT_SCOPE);
+    size_t prefix = prefix_of(init);
     rogue_home_of(unit, init, &home);
     holder_list((const struct sockaddr *)&listener->address, listener->len, home.data, &list);
-    if (listener->address.ss_family == AF_UNIX)
-        out->hidden = keep_who_answers(listener, home.data, &list);
+    if (listener->address.ss_family == AF_UNIX) {
+        memcpy(&un, &listener->address, sizeof un);
+        out->hidden = holder_is_hidden(un.sun_path);
+        keep_who_answers(listener, home.data, &list);
+    }
+    out->own = list.own;
     out->unseen = list.unseen;
     out->more = list.more;
-    out->listening = list.own || list.unseen || out->hidden;
     for (size_t i = 0; i < list.count; i++) {
         const struct holder *holder = &list.items[i];
         struct rogue *rogue = &out->items[out->count];
-        if (holder->pid == getpid())
+        if (holder->pid == getpid() || holder->pid == 1 || is_fork_of_systemd(&list, holder))
             continue;
         *rogue = (struct rogue){.holder = *holder, .is_holder = holder->socket_inode != 0};
         if (!holder_read_cgroup(holder->pid, rogue->cgroup, sizeof rogue->cgroup))
             continue; /* gone meanwhile */
-        if (holder->pid == 1 || is_fork_of_systemd(&list, holder)) {
-            out->listening = true;
-            continue;
-        }
         text_clean(rogue->cgroup);
-        const struct rogue *before = out->count > 0 ? rogue - 1 : NULL;
-        if (before != NULL && strcmp(before->cgroup, rogue->cgroup) == 0)
-            memcpy(rogue->owner, before->owner, sizeof rogue->owner); /* workers: systemd is asked once */
-        else
-            find_owner(rogue);
+        find_owner(out, rogue->cgroup + (strncmp(rogue->cgroup, init, prefix) == 0 ? prefix : 0), rogue);
         out->count++;
     }
     buf_free(&home);

@@ -27,11 +27,11 @@ struct rogue {
 struct rogue_list {
     struct rogue items[ROGUE_MAX]; /* the oldest first */
     size_t count;
-    bool more;      /* there are more than ROGUE_MAX */
-    bool listening; /* somebody else than these listens: the unit, systemd for it, or who is not seen */
-    bool unseen;    /* the listener is held by somebody whom /proc does not show to us */
-    bool hidden; /* somebody listens at the path, which cannot be reached from here: our own sandbox or mount
-                    namespace hides it, or it was removed */
+    bool more; /* there are more than ROGUE_MAX */
+    bool own;  /* the unit's own processes hold it, too */
+    bool
+        unseen; /* not all who hold it can be seen: /proc hides them from us, or the kernel cannot be asked */
+    bool hidden; /* a socket is at the path, and our own sandbox hides it */
 };
 
 /* Appends where systemd keeps the processes of a unit that runs: its control group or, while it has none, the

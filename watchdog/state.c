@@ -208,8 +208,10 @@ static bool write_all(int fd, const char *bytes, size_t len)
 static void parent_of(const char *path, char *out, size_t out_size)
 {
     const char *slash = strrchr(path, '/');
-    int len = slash == NULL ? 0 : slash == path ? 1 : (int)(slash - path);
-    snprintf(out, out_size, "%.*s", len > 0 ? len : 1, len > 0 ? path : ".");
+    size_t len = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    len = len < out_size ? len : out_size - 1;
+    memmove(out, len > 0 ? path : ".", len > 0 ? len : 1);
+    out[len > 0 ? len : 1] = '\0';
 }
 
 /* So that the rename survives a power failure; some file systems refuse it, which is no error. */
@@ -260,6 +262,19 @@ void state_path(const char *state_file, const char *unit, char *out, size_t out_
         snprintf(out, out_size, "%s", state_file);
     else
         snprintf(out, out_size, "%.*s/%s.state", (int)strcspn(directory, ":"), directory, unit);
+}
+
+bool state_can_write(const char *path)
+{
+    char parent[4096];
+    parent_of(path, parent, sizeof parent);
+    if (access(parent, W_OK) == 0)
+        return true;
+    int error = errno;
+    parent_of(parent, parent, sizeof parent); /* state_lock makes the last directory */
+    bool can_make = error == ENOENT && access(parent, W_OK) == 0;
+    errno = error;
+    return can_make;
 }
 
 static bool lock_within(int fd, int64_t wait_ms)

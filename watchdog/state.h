@@ -76,6 +76,9 @@ __attribute__((warn_unused_result)) bool state_save(const char *path, const stru
  * (STATE_DIRECTORY, systemd.exec(5)), else in /var/lib/health-watch. */
 void state_path(const char *state_file, const char *unit, char *out, size_t out_size);
 
+/* Whether PATH and its lock can be made; errno says why not. Makes nothing. */
+bool state_can_write(const char *path);
+
 enum state_lock {
     STATE_LOCKED,
     STATE_TAKEN,   /* by another run, for longer than wait_ms */

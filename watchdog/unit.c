@@ -9,13 +9,12 @@
 #include <time.h>
 
 static const char properties[] =
-    "--property=Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
+    "Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
     "NeedDaemonReload,ControlGroup,Slice,UnitFileState,"
     "Restart,RestartPreventExitStatus,Job,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,"
     "InactiveExitTimestampMonotonic";
 
-/* The value of a line "NAME=value"; false when it is missing or does not fit. */
-static bool get(const char *text, const char *name, char *out, size_t out_size)
+bool unit_get(const char *text, const char *name, char *out, size_t out_size)
 {
     size_t name_len = strlen(name);
     for (const char *line = text; *line != '\0';) {
@@ -40,7 +39,7 @@ static bool get_number(const char *text, const char *name, int64_t *out)
     char value[32];
     const char *rest;
     *out = 0;
-    if (!get(text, name, value, sizeof value) || value[0] == '\0')
+    if (!unit_get(text, name, value, sizeof value) || value[0] == '\0')
         return true;
     return quantity_parse_digits(value, 10, out, &rest) && *rest == '\0';
 }
@@ -106,46 +105,47 @@ static bool get_started(const char *text, int64_t now_us, struct unit_status *ou
 
 bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struct error *err)
 {
-    char load[32];
+    char load[32] = "";
     char reload[8] = "no";
     char restart[32] = "no";
     char prevent[256] = "";
-    char file_state[32] = "";
+    const struct {
+        const char *name;
+        char *out;
+        size_t out_size;
+        bool is_required;
+    } texts[] = {
+        {"Id", out->id, sizeof out->id, true},
+        {"LoadState", load, sizeof load, true},
+        {"ActiveState", out->active, sizeof out->active, true},
+        {"SubState", out->sub, sizeof out->sub, true},
+        {"Result", out->result, sizeof out->result, false},
+        {"ControlGroup", out->control_group, sizeof out->control_group, false},
+        {"Slice", out->slice, sizeof out->slice, false},
+        {"UnitFileState", out->file, sizeof out->file, false},
+        {"NeedDaemonReload", reload, sizeof reload, false},
+        {"Restart", restart, sizeof restart, false},
+        {"RestartPreventExitStatus", prevent, sizeof prevent, false},
+    };
     int64_t pid = 0;
     int64_t job = 0;
     const char *bad = NULL;
     *out = (struct unit_status){0};
-    if (!get(text, "Id", out->id, sizeof out->id))
-        bad = "Id";
-    else if (!get(text, "LoadState", load, sizeof load))
-        bad = "LoadState";
-    else if (!get(text, "ActiveState", out->active, sizeof out->active))
-        bad = "ActiveState";
-    else if (!get(text, "SubState", out->sub, sizeof out->sub))
-        bad = "SubState";
-    else if (!get_number(text, "MainPID", &pid) || pid > INT32_MAX)
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && bad == NULL; i++)
+        if (!unit_get(text, texts[i].name, texts[i].out, texts[i].out_size) && texts[i].is_required)
+            bad = texts[i].name;
+    if (bad == NULL && (!get_number(text, "MainPID", &pid) || pid > INT32_MAX))
         bad = "MainPID";
-    else if (!get_number(text, "NRestarts", &out->restarts))
+    if (bad == NULL && !get_number(text, "NRestarts", &out->restarts))
         bad = "NRestarts";
-    else if (!get_number(text, "Job", &job))
+    if (bad == NULL && !get_number(text, "Job", &job))
         bad = "Job";
-    else if (!get_started(text, now_us, out))
+    if (bad == NULL && !get_started(text, now_us, out))
         bad = "a timestamp";
     if (bad != NULL) {
         error_set(err, "systemctl show: %s is missing or strange", bad);
         return false;
     }
-    if (!get(text, "Result", out->result, sizeof out->result))
-        out->result[0] = '\0';
-    if (!get(text, "ControlGroup", out->control_group, sizeof out->control_group))
-        out->control_group[0] = '\0';
-    if (!get(text, "Slice", out->slice, sizeof out->slice))
-        out->slice[0] = '\0';
-    (void)!get(text, "NeedDaemonReload", reload, sizeof reload);
-    (void)!get(text, "Restart", restart, sizeof restart);
-    (void)!get(text, "RestartPreventExitStatus", prevent, sizeof prevent);
-    (void)!get(text, "UnitFileState", file_state, sizeof file_state);
-    out->is_disabled = strcmp(file_state, "disabled") == 0;
     out->restarts_itself = restarts_after_kill(restart, prevent);
     out->load = parse_load(load);
     out->state = parse_state(out->active, out->sub);
@@ -166,26 +166,23 @@ static enum unit_answer run(const char *const argv[], struct buf *out, struct er
     return UNIT_REFUSED;
 }
 
-static enum unit_answer order(const char *const argv[], struct error *err)
+enum unit_answer unit_show_properties(const char *unit, const char *names, struct buf *out, struct error *err)
 {
-    struct buf out = {0};
-    enum unit_answer answer = run(argv, &out, err);
-    buf_free(&out);
-    return answer;
+    const char *const argv[] = {"systemctl", "show", "--no-pager", "--property", names, "--", unit, NULL};
+    enum unit_answer answer = run(argv, out, err);
+    buf_append(out, "", 0);
+    if (answer != UNIT_OK || strlen(out->data) == out->len)
+        return answer;
+    error_set(err, "systemctl show: NUL byte in its answer");
+    return UNIT_REFUSED;
 }
 
 enum unit_answer unit_show(const char *unit, struct unit_status *out, struct error *err)
 {
-    const char *const argv[] = {"systemctl", "show", "--no-pager", properties, "--", unit, NULL};
     struct buf text = {0};
     struct timespec now;
-    enum unit_answer answer = run(argv, &text, err);
+    enum unit_answer answer = unit_show_properties(unit, properties, &text, err);
     clock_gettime(CLOCK_MONOTONIC, &now); /* systemd's own clock for its time stamps */
-    buf_append(&text, "", 0);
-    if (answer == UNIT_OK && strlen(text.data) != text.len) {
-        error_set(err, "systemctl show: NUL byte in its answer");
-        answer = UNIT_REFUSED;
-    }
     if (answer == UNIT_OK &&
         !unit_parse(text.data, (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000, out, err))
         answer = UNIT_REFUSED;
@@ -193,63 +190,54 @@ enum unit_answer unit_show(const char *unit, struct unit_status *out, struct err
     return answer;
 }
 
-enum unit_answer unit_property(const char *unit, const char *name, struct buf *out, struct error *err)
-{
-    const char *const argv[] = {"systemctl", "show", "--no-pager", "--value", "--property",
-                                name,        "--",   unit,         NULL};
-    enum unit_answer answer = run(argv, out, err);
-    buf_append(out, "", 0);
-    return answer;
-}
-
-int unit_parse_pressure(const char *text)
+int unit_parse_pressure(const char *text, const char *line)
 {
     int per_cent = 0;
-    const char *full = strstr(text, "full avg10=");
-    return full != NULL && sscanf(full, "full avg10=%d", &per_cent) == 1 ? per_cent : 0;
+    const char *at = strstr(text, line);
+    return at != NULL && sscanf(at + strlen(line), " avg10=%d", &per_cent) == 1 ? per_cent : 0;
 }
 
-int unit_cpu_pressure(const struct unit_status *unit)
+static int read_pressure(const char *path, const char *line)
 {
     struct buf text = {0};
     struct error err = {0};
-    char path[600];
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.pressure", unit->control_group);
-    int per_cent =
-        buf_read_file(&text, path, 4096, &err) && text.data != NULL ? unit_parse_pressure(text.data) : 0;
+    int per_cent = buf_read_file(&text, path, 4096, &err) ? unit_parse_pressure(text.data, line) : 0;
     buf_free(&text);
     return per_cent;
 }
 
-enum unit_answer unit_kill_main(const char *unit, struct error *err)
+int unit_cpu_pressure(const struct unit_status *unit)
 {
-    const char *const argv[] = {
-        "systemctl", "kill", "--no-ask-password", "--kill-whom=main", "--signal=SIGKILL", "--", unit, NULL};
-    return order(argv, err);
+    /* Where cgroup v2 is, in its hybrid form as well: file-hierarchy(7) of systemd. */
+    static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+    char path[600];
+    int full = 0;
+    int some = read_pressure("/proc/pressure/cpu", "some");
+    for (size_t i = 0; i < 2 && full == 0; i++) {
+        snprintf(path, sizeof path, "%s%s/cpu.pressure", mounts[i], unit->control_group);
+        full = read_pressure(path, "full");
+    }
+    return full < some ? full : some;
 }
 
-enum unit_answer unit_kill_all(const char *unit, struct error *err)
+enum unit_answer unit_order(enum unit_order order, const char *unit, struct error *err)
 {
-    const char *const argv[] = {
-        "systemctl", "kill", "--no-ask-password", "--kill-whom=all", "--signal=SIGKILL", "--", unit, NULL};
-    return order(argv, err);
-}
-
-enum unit_answer unit_reset(const char *unit, struct error *err)
-{
-    const char *const argv[] = {"systemctl", "reset-failed", "--no-ask-password", "--", unit, NULL};
-    return order(argv, err);
-}
-
-enum unit_answer unit_start(const char *unit, struct error *err)
-{
-    const char *const argv[] = {"systemctl", "start", "--no-ask-password", "--no-block", "--", unit, NULL};
-    (void)!unit_reset(unit, err); /* it may not have failed; the start decides */
-    return order(argv, err);
-}
-
-enum unit_answer unit_restart(const char *unit, struct error *err)
-{
-    const char *const argv[] = {"systemctl", "restart", "--no-ask-password", "--no-block", "--", unit, NULL};
-    return order(argv, err);
+    static const char *const words[][3] = {
+        [UNIT_KILL_MAIN] = {"kill", "--kill-whom=main", "--signal=SIGKILL"},
+        [UNIT_KILL_ALL] = {"kill", "--kill-whom=all", "--signal=SIGKILL"},
+        [UNIT_RESET] = {"reset-failed"},
+        [UNIT_START] = {"start", "--no-block"},
+        [UNIT_RESTART] = {"restart", "--no-block"},
+    };
+    const char *argv[8] = {"systemctl", words[order][0], "--no-ask-password"};
+    struct buf out = {0};
+    size_t n = 3;
+    for (size_t i = 1; i < 3; i++)
+        if (words[order][i] != NULL)
+            argv[n++] = words[order][i];
+    argv[n++] = "--";
+    argv[n] = unit;
+    enum unit_answer answer = run(argv, &out, err);
+    buf_free(&out);
+    return answer;
 }

@@ -46,7 +46,7 @@ struct unit_status {
     bool has_job;            /* a start or stop is queued */
     bool restarts_itself;    /* Restart= of its file: after a SIGKILL systemd starts it again */
     bool needs_reload;       /* its file on disk is newer than what systemd has loaded */
-    bool is_disabled;        /* the next boot does not start it */
+    char file[32];           /* UnitFileState: "enabled", "disabled", ...; "": none */
     char control_group[512]; /* as in /proc/PID/cgroup; "" when it has none now */
     char slice[256];         /* in which it has one when it runs; "" for a unit that never has */
 };
@@ -67,33 +67,35 @@ __attribute__((warn_unused_result)) bool unit_parse(const char *text, int64_t no
 __attribute__((warn_unused_result)) enum unit_answer unit_show(const char *unit, struct unit_status *out,
                                                                struct error *err);
 
-/* Appends one property of a unit as systemd prints it, a newline at its end; unless UNIT_OK err says why. */
-__attribute__((warn_unused_result)) enum unit_answer unit_property(const char *unit, const char *name,
-                                                                   struct buf *out, struct error *err);
+/* Appends lines NAME=VALUE for the properties, which are separated by commas. */
+__attribute__((warn_unused_result)) enum unit_answer
+unit_show_properties(const char *unit, const char *properties, struct buf *out, struct error *err);
 
-/* How much of the last 10 s all its processes that wanted to run waited for a processor, in per cent
- * (https://docs.kernel.org/accounting/psi.html, "full" of its control group); 0 where the kernel does not
- * tell.
+/* The value of a property in such lines. False: it is missing, or does not fit; out is then as it was. Pure.
  */
+__attribute__((warn_unused_result)) bool unit_get(const char *text, const char *name, char *out,
+                                                  size_t out_size);
+
+/* How much of the last 10 s all its processes that wanted to run waited for a processor, in per cent, on a
+ * machine where others waited as well: a limit of its own (CPUQuota=) is no such wait. "full" of its control
+ * group, at most "some" of the machine (https://docs.kernel.org/accounting/psi.html); 0 where the kernel does
+ * not tell. */
 int unit_cpu_pressure(const struct unit_status *unit);
 
-/* The number that unit_cpu_pressure returns, of the text of cpu.pressure. Pure. */
-int unit_parse_pressure(const char *text);
+/* The average of 10 s in the text of cpu.pressure, of the line "full" or "some"; 0 without it. Pure. */
+int unit_parse_pressure(const char *text, const char *line);
 
-/* SIGKILL to the main process, chosen by systemd itself so that no pid is read first. */
-__attribute__((warn_unused_result)) enum unit_answer unit_kill_main(const char *unit, struct error *err);
+/* What systemd can be told. */
+enum unit_order {
+    UNIT_KILL_MAIN, /* SIGKILL to the main process, chosen by systemd itself so that no pid is read first */
+    UNIT_KILL_ALL,  /* SIGKILL to every process of its control group */
+    UNIT_RESET,     /* forgets that it failed, and the count of its start limit: it counts as stopped */
+    UNIT_START,     /* queues a start */
+    UNIT_RESTART,   /* queues a restart: in a restart loop the only order that does not wait for RestartSec=
+                       (service.c   of systemd: a start job stays queued until the restart timer ends) */
+};
 
-/* SIGKILL to every process of its control group. */
-__attribute__((warn_unused_result)) enum unit_answer unit_kill_all(const char *unit, struct error *err);
-
-/* Forgets that it failed: it counts as stopped. */
-__attribute__((warn_unused_result)) enum unit_answer unit_reset(const char *unit, struct error *err);
-
-/* Forgets that it failed, and with it the count of its start limit, then queues a start. */
-__attribute__((warn_unused_result)) enum unit_answer unit_start(const char *unit, struct error *err);
-
-/* Queues a restart: in a restart loop the only order that does not wait for RestartSec= (service.c of
- * systemd: a start job stays queued until the restart timer ends). */
-__attribute__((warn_unused_result)) enum unit_answer unit_restart(const char *unit, struct error *err);
+__attribute__((warn_unused_result)) enum unit_answer unit_order(enum unit_order order, const char *unit,
+                                                                struct error *err);
 
 #endif

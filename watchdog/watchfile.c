@@ -429,31 +429,38 @@ void watchfile_free(struct watch *watch)
     *watch = (struct watch){0};
 }
 
-/* Whether the wildcard address any, of the same family and port, takes what is sent to the loopback address.
- */
-static bool takes_loopback(const struct watch_listener *any, const struct watch_listener *loopback)
+bool watchfile_is_local(const struct watch *watch)
 {
-    struct sockaddr_in in[2];
-    struct sockaddr_in6 in6[2];
-    memcpy(&in[0], &any->address, sizeof in[0]);
-    memcpy(&in[1], &loopback->address, sizeof in[1]);
-    memcpy(&in6[0], &any->address, sizeof in6[0]);
-    memcpy(&in6[1], &loopback->address, sizeof in6[1]);
-    if (in[0].sin_family != in[1].sin_family || in[0].sin_port != in[1].sin_port)
-        return false;
-    if (in[0].sin_family == AF_INET)
-        return in[0].sin_addr.s_addr == htonl(INADDR_ANY) &&
-               *(const uint8_t *)&in[1].sin_addr.s_addr == IN_LOOPBACKNET;
-    return in[0].sin_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6[0].sin6_addr) &&
-           IN6_IS_ADDR_LOOPBACK(&in6[1].sin6_addr);
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+    memcpy(&in, &watch->base.address, sizeof in);
+    memcpy(&in6, &watch->base.address, sizeof in6);
+    return watch->base.len != 0 &&
+           (in.sin_family == AF_UNIX ||
+            (in.sin_family == AF_INET && ntohl(in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) ||
+            (in.sin_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr)));
+}
+
+/* Whether the listener is the wildcard address of the same family and port. */
+static bool is_any_of_base(const struct watch *watch)
+{
+    struct sockaddr_storage any = {.ss_family = AF_UNSPEC};
+    struct sockaddr_in in;
+    memcpy(&in, &watch->base.address, sizeof in);
+    const struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = in.sin_port};
+    const struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = in.sin_port};
+    if (in.sin_family == AF_INET)
+        memcpy(&any, &any4, sizeof any4);
+    else
+        memcpy(&any, &any6, sizeof any6);
+    return memcmp(&any, &watch->socket.address, sizeof any) == 0;
 }
 
 bool watchfile_is_direct(const struct watch *watch)
 {
-    const struct watch_listener *base = &watch->base;
-    return base->len != 0 && watch->socket.len != 0 &&
-           (memcmp(&base->address, &watch->socket.address, sizeof base->address) == 0 ||
-            takes_loopback(&watch->socket, base));
+    return watch->base.len != 0 && watch->socket.len != 0 &&
+           (memcmp(&watch->base.address, &watch->socket.address, sizeof watch->base.address) == 0 ||
+            (watchfile_is_local(watch) && is_any_of_base(watch)));
 }
 
 const char *watchfile_class_name(enum watch_class class)

@@ -83,6 +83,9 @@ void watchfile_print_keys(FILE *out);
 /* Whether base_url is the listener itself: no proxy is in between. */
 bool watchfile_is_direct(const struct watch *watch);
 
+/* Whether base_url is a Unix path or a loopback address. */
+bool watchfile_is_local(const struct watch *watch);
+
 const char *watchfile_class_name(enum watch_class class);
 
 #endif

@@ -32,7 +32,7 @@ static void judge(const uint8_t *head, const uint8_t *body, size_t len)
     buf_append(&result.body, body, len);
     judge_add(&judged, &route, &result, 3);
     /* What must never be: fine and dead at once, or dead by our own fault. */
-    if (judged.dead_tries > 0 &&
+    if (judge_dead_tries(&judged) > 0 &&
         (judged.last.verdict == JUDGE_OK || judged.last.verdict == JUDGE_UNKNOWN ||
          judged.last.verdict == JUDGE_LIMITED || result.redirects > 0 || result.late_ms > 0))
         abort();
@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = mem_calloc(size - HEAD + 1, 1);
     memcpy(text, data + HEAD, size - HEAD);
     (void)!unit_parse(text, 1000000, &status, &err);
-    (void)unit_parse_pressure(text);
+    (void)unit_parse_pressure(text, "full");
     (void)!state_parse(text, size - HEAD, &state);
     free(text);
     return 0;

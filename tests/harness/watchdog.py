@@ -158,6 +158,12 @@ def answers(status, body=b"", headers=()):
     return lambda site, connection, request: reply(connection, status, body, headers)
 
 
+def times_out(site, connection, _request):
+    """As a proxy answers whose patience with its backend has ended."""
+    site.ended.wait(0.2)
+    reply(connection, "504 Gateway Timeout")
+
+
 def hangs(site, _connection, _request):
     site.ended.wait(60)
 
@@ -253,7 +259,7 @@ exit 0
         return (f"Id={unit}\nLoadState={load}\nActiveState={active}\nSubState={sub}\nResult={result}\nMainPID={pid}\n"
                 f"NRestarts={restarts}\nNeedDaemonReload={reload}\nUnitFileState={file_state}\nControlGroup={cgroup}\nSlice=system.slice\nRestart={restart}\nJob={job}\n"
                 f"ExecMainStartTimestampMonotonic={started}\nActiveEnterTimestampMonotonic={started}\n"
-                f"InactiveExitTimestampMonotonic={started}\n")
+                f"InactiveExitTimestampMonotonic={started}\nPrivateTmp=no\nProtectHome=no\nProtectSystem=no\n")
 
     def write(self, name, text):
         path = os.path.join(self.directory, name)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -465,34 +466,54 @@ static void lists_all_sockets_that_share_a_port(void **state)
     close(fds[0]);
 }
 
-/* One connection that nobody accepts: the kernel counts it. */
-static void tells_how_many_connections_wait(void **state)
+/* Whether somebody has accepted this very connection, whatever waits beside it. */
+static void tells_whether_a_connection_was_accepted(void **state)
+{
+    (void)state;
+    static const char *const addresses[] = {"127.0.0.1", "::1", "::", NULL};
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t len = sizeof unix_address;
+        int listener;
+        if (addresses[i] != NULL && strchr(addresses[i], ':') != NULL && !has_ipv6())
+            continue;
+        memcpy(&address, &unix_address, sizeof unix_address);
+        listener = addresses[i] != NULL ? listen_on_port(addresses[i], 0, -1)
+                                        : listen_on(unix_sockaddr(), sizeof unix_address);
+        if (addresses[i] != NULL) /* :: takes IPv4, too */
+            len = make_address(strcmp(addresses[i], "::") == 0 ? "127.0.0.1" : addresses[i],
+                               port_of(listener), &address);
+        int first = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int second = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(listening_taken(first), LISTENING_UNKNOWN);
+        assert_int_equal(connect(first, (struct sockaddr *)&address, len), 0);
+        assert_int_equal(connect(second, (struct sockaddr *)&address, len), 0);
+        assert_int_equal(listening_taken(first), LISTENING_WAITS);
+        int accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        assert_int_equal(listening_taken(first), LISTENING_TAKEN);
+        assert_int_equal(listening_taken(second), LISTENING_WAITS);
+        close(accepted);
+        close(first);
+        close(second);
+        close(listener);
+    }
+    assert_int_equal(listening_taken(-1), LISTENING_UNKNOWN);
+}
+
+/* Apache's default on Linux: the kernel itself waits for data before anybody may accept. */
+static void a_connection_that_the_kernel_keeps_back_is_not_known_to_wait(void **state)
 {
     (void)state;
     struct sockaddr_storage address;
-    struct listening found;
-    int tcp = listen_on_port("127.0.0.1", 0, -1);
-    int local = listen_on(unix_sockaddr(), sizeof unix_address);
-    socklen_t len = make_address("127.0.0.1", port_of(tcp), &address);
-    assert_true(listening_find((struct sockaddr *)&address, len, &found));
-    assert_int_equal(found.count, 1);
-    assert_int_equal(found.items[0].waiting, 0);
-    int a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int b = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(a, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(connect(b, unix_sockaddr(), sizeof unix_address), 0);
-    assert_true(listening_find((struct sockaddr *)&address, len, &found));
-    assert_int_equal(found.items[0].waiting, 1);
-    assert_true(listening_find(unix_sockaddr(), sizeof unix_address, &found));
-    assert_int_equal(found.count, 1);
-    assert_int_equal(found.items[0].waiting, 1);
-    close(accept4(local, NULL, NULL, SOCK_CLOEXEC));
-    assert_true(listening_find(unix_sockaddr(), sizeof unix_address, &found));
-    assert_int_equal(found.items[0].waiting, 0);
-    close(a);
-    close(b);
-    close(tcp);
-    close(local);
+    int seconds = 5;
+    int listener = listen_on_port("127.0.0.1", 0, -1);
+    socklen_t len = make_address("127.0.0.1", port_of(listener), &address);
+    assert_int_equal(setsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listening_taken(fd), LISTENING_UNKNOWN);
+    close(fd);
+    close(listener);
 }
 
 static void a_process_belongs_by_its_control_group(void **state)
@@ -573,7 +594,8 @@ int main(void)
         test(names_the_user_that_a_process_has_become),
         test(an_ipv6_only_socket_does_not_hold_the_port_of_ipv4),
         test(more_processes_than_are_described_are_told_apart_from_unseen_ones),
-        test(tells_how_many_connections_wait),
+        test(tells_whether_a_connection_was_accepted),
+        test(a_connection_that_the_kernel_keeps_back_is_not_known_to_wait),
         test(a_process_belongs_by_its_control_group),
         test(lists_every_process_that_shares_a_socket_the_oldest_first),
         test(a_port_on_any_address_is_held_by_who_holds_one),

@@ -47,7 +47,8 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         {"200,503", {.code = 503}, JUDGE_OK, JUDGE_ALIVE, false},
         /* the proxy's word that there is none, whatever codes are accepted */
         {"200", {.code = 502}, JUDGE_ERROR, JUDGE_UNREACHED, true},
-        {"200-599", {.code = 504}, JUDGE_ERROR, JUDGE_HUNG, true},
+        {"200-599", {.code = 504, .time_us = 100000}, JUDGE_ERROR, JUDGE_HUNG, true},
+        {"200-599", {.code = 504, .time_us = 99999}, JUDGE_ERROR, JUDGE_UNREACHED, true},
         {"200", {.code = 502, .from_nginx = true}, JUDGE_ERROR, JUDGE_UNREACHED, true},
         /* a 5xx of nginx without its document is a fault of its own */
         {"200", {.code = 503, .from_nginx = true}, JUDGE_ERROR, JUDGE_OPEN, true},
@@ -187,8 +188,11 @@ static void json_values_are_found_and_compared_as_text(void **state)
         {"{\"a\":[1]}", "a.0x", "1", JSON_HAS_NONE},
         {"{\"a\":[1]}", "a.99999999999999999999", "1", JSON_HAS_NONE},
         /* a NUL ends a string for who compares it, in a value and in a key */
-        {"{\"a\":\"healthy\\u0000x\"}", "a", "healthy", JSON_MALFORMED},
-        {"{\"a\\u0000x\":\"healthy\"}", "a", "healthy", JSON_MALFORMED},
+        {"{\"a\":\"healthy\\u0000x\"}", "a", "healthy", JSON_DIFFERS},
+        {"{\"a\":\"healthy\",\"note\":\"C:\\\\u0000dir \\u0000\"}", "a", "healthy", JSON_SAYS_SO},
+        {"{\"b\":{\"a\\u0000x\":1},\"a\":2}", "a", "2", JSON_HAS_NONE},
+        {"{\"a\\u0000x\":{\"b\":1}}", "a.b", "1", JSON_HAS_NONE},
+        {"{\"a\\u0000x\":\"healthy\"}", "a", "healthy", JSON_HAS_NONE},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         enum json_answer answer = json_check(rows[i].body, strlen(rows[i].body), rows[i].key, rows[i].value);
@@ -207,8 +211,8 @@ static void deep_json_is_malformed(void **state)
 }
 
 /* The tries of one route, by a letter each: o answers, t times out, e 503 of its own, d name resolution, r
- * refused, f a full queue, u no connection, c closed without a byte, l 429, b 502, h 504, n nginx's own 500,
- * s silent while we were starved. */
+ * refused, f a full queue, u no connection, c closed without a byte, l 429, b 502, h 504, q 504 at once, n
+ * nginx's own 500, s silent while we were starved. */
 static struct judge_route after(const char *tries, int64_t max_tries)
 {
     struct watch_route route = route_of("200");
@@ -225,7 +229,8 @@ static struct judge_route after(const char *tries, int64_t max_tries)
             ['u'] = {.outcome = FETCH_TIMEOUT, .unconnected = true},
             ['c'] = {.outcome = FETCH_RESET},
             ['b'] = {.code = 502},
-            ['h'] = {.code = 504},
+            ['h'] = {.code = 504, .time_us = 300000},
+            ['q'] = {.code = 504, .time_us = 4000},
             ['n'] = {.code = 500, .from_nginx = true},
             ['s'] = {.outcome = FETCH_TIMEOUT, .time_us = 1000000, .late_ms = 900},
         };
@@ -276,22 +281,23 @@ static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(voi
         struct judge_evidence expected;
     } rows[] = {
         {{"o", "o"}, {.dead = 0}},
-        {{"ttt", "o"}, {.dead = 1, .silent = 1, .reached = 1}},
-        {{"rrr", "ttt"}, {.dead = 2, .silent = 2, .reached = 1}},
+        {{"ttt", "o"}, {.dead = 1, .unanswered = 1, .reached = 1}},
+        {{"rrr", "ttt"}, {.dead = 2, .unanswered = 2, .reached = 1}},
         {{"hhh", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
         {{"bbb", "o"}, {.dead = 1, .reached = 1}},
         {{"bhb", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
+        {{"qqq", "o"}, {.dead = 1, .reached = 1}}, /* a gateway's own 504 */
         /* the proxy dies in the first try, or after it; its queue is full; it has no connection left */
-        {{"crr", "o"}, {.dead = 1, .silent = 1}},
-        {{"trr", "o"}, {.dead = 1, .silent = 1}},
-        {{"hhr", "o"}, {.dead = 1, .silent = 1}},
-        {{"uuu", "o"}, {.dead = 1, .silent = 1}},
-        {{"fff", "o"}, {.dead = 1, .silent = 1}},
-        {{"ccc", "o"}, {.dead = 1, .silent = 1}},
-        {{"ttu", "o"}, {.dead = 1, .silent = 1}},
-        {{"rrt", "o"}, {.dead = 1, .silent = 1, .reached = 1}},
-        {{"sss", "o"}, {.starved = 1}},
-        {{"ttsss", "ttt"}, {.dead = 1, .silent = 1, .reached = 1, .starved = 1}},
+        {{"crr", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"trr", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"hhr", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"uuu", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"fff", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"ccc", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"ttu", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"rrt", "o"}, {.dead = 1, .unanswered = 1, .reached = 1}},
+        {{"sss", "o"}, {.dead = 0}},
+        {{"ttsss", "ttt"}, {.dead = 1, .unanswered = 1, .reached = 1}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct watch_route routes[2] = {route_of("200"), route_of("200")};
@@ -299,8 +305,8 @@ static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(voi
         struct judge_route judged[2] = {after(rows[i].routes[0], 3), after(rows[i].routes[1], 3)};
         struct judge_evidence e = judge_evidence(&watch, judged);
         if (memcmp(&e, &rows[i].expected, sizeof e) != 0)
-            fail_msg("%s %s: dead %zu silent %zu reached %zu hung %zu starved %zu", rows[i].routes[0],
-                     rows[i].routes[1], e.dead, e.silent, e.reached, e.hung, e.starved);
+            fail_msg("%s %s: dead %zu unanswered %zu reached %zu hung %zu", rows[i].routes[0],
+                     rows[i].routes[1], e.dead, e.unanswered, e.reached, e.hung);
     }
 }
 
@@ -318,7 +324,7 @@ static void levels_follow_from_classes(void **state)
         {"l", "ttt", JUDGE_WARNING},  {"sss", "o", JUDGE_NO_IDEA}, {"o", "sss", JUDGE_WARNING},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct watch_route routes[2] = {route_of("200"), route_of("200")};
+        struct watch_route routes[2] = {route_of("200,407"), route_of("200")};
         struct watch watch = {.routes = routes, .route_count = 2};
         struct judge_counts counts;
         routes[1].class = WATCH_AUX;

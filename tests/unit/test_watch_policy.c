@@ -17,7 +17,7 @@ struct scene {
     struct state state;
     struct state_time now;
     struct judge_evidence evidence;
-    int64_t took_ms;
+    int64_t tried_ms;
     bool direct;
     enum listener_answer listener;
     int cpu_pressure;
@@ -41,8 +41,8 @@ static struct scene hanging(void)
                  .main_pid = 4242,
                  .started_ms = 60 * MINUTE_MS},
         .now = {.boot_id = "a", .boot_ms = 600 * MINUTE_MS},
-        .evidence = {.dead = 1, .silent = 1, .reached = 1},
-        .took_ms = 6500,
+        .evidence = {.dead = 1, .unanswered = 1, .reached = 1},
+        .tried_ms = 6500,
         .direct = true,
     };
     return s;
@@ -71,7 +71,7 @@ static void expect(const char *what, const struct scene *s, enum policy_action a
 {
     struct policy_facts facts = {.watch = &s->watch,
                                  .evidence = s->evidence,
-                                 .took_ms = s->took_ms,
+                                 .tried_ms = s->tried_ms,
                                  .direct = s->direct,
                                  .listener = s->listener,
                                  .cpu_pressure = s->cpu_pressure,
@@ -92,7 +92,7 @@ static void a_hung_unit_is_killed_once_however_many_routes_are_dead(void **state
     (void)state;
     struct scene s = hanging();
     expect("hangs", &s, POLICY_KILL, "main process 4242");
-    s.evidence = (struct judge_evidence){.dead = 5, .silent = 5, .reached = 5};
+    s.evidence = (struct judge_evidence){.dead = 5, .unanswered = 5, .reached = 5};
     expect("five routes", &s, POLICY_KILL, "main process 4242");
     s.evidence = (struct judge_evidence){.dead = 0};
     expect("answers", &s, POLICY_NOTHING, "");
@@ -128,13 +128,13 @@ static void behind_a_proxy_only_the_backend_s_own_silence_counts(void **state)
 #define NO   POLICY_NOTHING
 #define KILL POLICY_KILL
         /*                                                                    NOT  GONE  SIL  ACC ANS */
-        {"refused each time", {.dead = 1, .silent = 1}, {NO, NO, NO, NO, NO}},
-        {"silent each time", {.dead = 1, .silent = 1, .reached = 1}, {NO, KILL, KILL, NO, NO}},
+        {"refused each time", {.dead = 1, .unanswered = 1}, {NO, NO, NO, NO, NO}},
+        {"silent each time", {.dead = 1, .unanswered = 1, .reached = 1}, {NO, KILL, KILL, NO, NO}},
         {"nginx says unreachable", {.dead = 1, .reached = 1}, {NO, KILL, KILL, NO, NO}},
         {"nginx says hung", {.dead = 1, .reached = 1, .hung = 1}, {KILL, KILL, KILL, KILL, NO}},
-        {"hung, then nginx dies", {.dead = 1, .silent = 1}, {NO, NO, NO, NO, NO}},
+        {"hung, then nginx dies", {.dead = 1, .unanswered = 1}, {NO, NO, NO, NO, NO}},
         {"one hung, one refused",
-         {.dead = 2, .silent = 1, .reached = 1, .hung = 1},
+         {.dead = 2, .unanswered = 1, .reached = 1, .hung = 1},
          {KILL, KILL, KILL, KILL, NO}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -166,10 +166,12 @@ static void asked_directly_silence_and_refusals_are_the_unit_s_own(void **state)
     expect("its workers hang", &s, POLICY_KILL, "kill");
     s.watch.listener = listener;
     s.listener = LISTENER_ANSWERS;
-    expect("it answers now", &s, POLICY_NOTHING, "answers at unix:/run/site.sock: not touched");
+    expect("it answers now", &s, POLICY_NOTHING,
+           "answers at unix:/run/site.sock: the fault is in front of it; not touched");
     s = hanging();
-    s.evidence.silent = 0;
-    expect("504 of its own", &s, POLICY_NOTHING, "answers at http://127.0.0.1: not touched");
+    s.evidence.unanswered = 0;
+    expect("504 of its own", &s, POLICY_NOTHING,
+           "answers at http://127.0.0.1: the fault is in front of it; not touched");
 }
 
 static void what_was_kept_from_running_is_not_killed(void **state)
@@ -179,7 +181,7 @@ static void what_was_kept_from_running_is_not_killed(void **state)
     s.cpu_pressure = 39;
     expect("a busy machine", &s, POLICY_KILL, "kill");
     s.cpu_pressure = 40;
-    expect("a starved one", &s, POLICY_NOTHING, "waited for a processor 40 %");
+    expect("a starved one", &s, POLICY_NOTHING, "waited for a processor in 40 %");
 }
 
 static void what_was_started_after_the_first_try_is_not_what_was_judged(void **state)
@@ -208,6 +210,7 @@ static void a_decision_holds_only_for_the_process_it_was_made_about(void **state
     const struct unit_status judged = {.state = UNIT_RUNNING, .main_pid = 10, .start_us = 1000};
     const struct unit_status failed = {.state = UNIT_FAILED};
     struct unit_status now = judged;
+    now.load = UNIT_LOADED;
     assert_true(policy_still_holds(POLICY_KILL, &judged, &now));
     now.main_pid = 11;
     assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
@@ -220,6 +223,9 @@ static void a_decision_holds_only_for_the_process_it_was_made_about(void **state
     now = judged;
     now.state = UNIT_STOPPING;
     assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
+    assert_false(policy_still_holds(POLICY_EVICT, &judged, &now));
+    now.state = UNIT_RESTARTING;
+    assert_true(policy_still_holds(POLICY_EVICT, &judged, &now));
     assert_true(policy_still_holds(POLICY_START, &failed, &failed));
     assert_false(policy_still_holds(POLICY_START, &failed, &judged));
 }
@@ -421,6 +427,7 @@ static void a_recovery_goes_step_by_step(void **state)
 static void somebody_else_s_order_meanwhile_is_respected(void **state)
 {
     (void)state;
+    const struct policy_progress started = {.phase = PHASE_STARTED, .starts = 1};
     const struct policy_progress killed = {.old_pid = 10};
     expect_steps(killed, 600, "nji", "AwL");        /* stopped */
     expect_steps(killed, 1000, "njjjji", "AwwwwL"); /* takes its time: not killed */
@@ -429,8 +436,16 @@ static void somebody_else_s_order_meanwhile_is_respected(void **state)
     expect_steps(killed, 100, "rltn", "wSwA");      /* systemd has given up, nobody has stopped it */
     expect_steps(killed, 100, "ro", "wL");          /* the same, and it has ended well */
     expect_steps(killed, 100, "no", "AL");
-    expect_steps(killed, 600, "njqtn", "AwwwA");         /* restarted */
-    expect_steps(killed, 600, "njtni", "AwwAS");         /* an end after that is its own */
+    expect_steps(killed, 600, "njqtn", "AwwwA"); /* restarted */
+    expect_steps(killed, 600, "njtni", "AwwAL"); /* and stopped */
+    expect_steps(killed, 600, "njtne", "AwwAS"); /* a bad end after that is its own */
+    expect_steps(killed, 600, "aaano", "wwRAL"); /* after our restart */
+    expect_steps(killed, 600, "aaaoo", "wwRwL");
+    expect_steps(killed, 600, "ftjjjji", "SwwwwwL"); /* after our start */
+    expect_steps(killed, 600, "ftni", "SwAL");
+    expect_steps(started, 600, "fjjjji", "wwwwwL");
+    expect_steps(started, 600, "ni", "AL");
+    expect_steps(started, 600, "faaa", "wwwR");          /* a long RestartSec= after our start */
     expect_steps(killed, 600, "aaajjjjjn", "wwRwwwwKA"); /* the job of our own restart */
     expect_steps(killed, 600, "aaajqtjjjjji", "wwRwwwwwwwwL");
 }
@@ -456,6 +471,9 @@ static void after_an_eviction_the_unit_gets_its_chance(void **state)
     expect_steps(evicted, 100, "tn", "wA");       /* systemd was faster: it is not restarted again */
     expect_steps(evicted, 500, "rrrrr", "AAAAA"); /* it ran beside the rogue: the next run judges it */
     expect_steps(evicted, 500, "nnnn", "AAAA");
+    expect_steps(evicted, 500, "ri", "AL"); /* stopped while its rogue was ended */
+    expect_steps(evicted, 500, "i", "L");
+    expect_steps(evicted, 500, "ff", "Sw");
 }
 
 int main(void)

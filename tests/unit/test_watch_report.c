@@ -18,9 +18,9 @@ static const struct rogue_list no_rogues;
 static const struct recovery no_recovery;
 
 static struct judge_route judged[] = {
-    {.tries = 1, .code = 200, .time_us = 1499, .is_final = true},
+    {.tries = 1, .code = 200, .time_us = 1499, .is_final = true, .last = {.verdict = JUDGE_OK}},
     {.tries = 3,
-     .dead_tries = 3,
+     .signs = {[JUDGE_SILENT] = 3},
      .time_us = 2000400,
      .is_final = true,
      .last = {.verdict = JUDGE_TIMEOUT, .why = "no whole answer within 2000 ms"}},

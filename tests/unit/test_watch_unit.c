@@ -39,18 +39,21 @@ static void reads_a_running_unit(void **state)
     assert_string_equal(s.slice, "system.slice");
     assert_int_equal(s.started_ms, 60000);
     assert_int_equal(s.start_us, 940000000);
-    assert_true(s.is_disabled);
+    assert_string_equal(s.file, "disabled");
 }
 
 static void reads_how_long_all_its_processes_waited_for_a_processor(void **state)
 {
     (void)state;
     assert_int_equal(unit_parse_pressure("some avg10=99.00 avg60=2.00 avg300=0.45 total=5069314\n"
-                                         "full avg10=47.31 avg60=0.00 avg300=0.00 total=0\n"),
+                                         "full avg10=47.31 avg60=0.00 avg300=0.00 total=0\n",
+                                         "full"),
                      47);
-    assert_int_equal(unit_parse_pressure("some avg10=99.00 avg60=2.00 avg300=0.45 total=5069314\n"), 0);
-    assert_int_equal(unit_parse_pressure(""), 0);
-    assert_int_equal(unit_parse_pressure("full avg10=x"), 0);
+    assert_int_equal(unit_parse_pressure("some avg10=99.00 avg60=2.00\nfull avg10=1.00\n", "some"), 99);
+    assert_int_equal(unit_parse_pressure("some avg10=99.00 avg60=2.00 avg300=0.45 total=5069314\n", "full"),
+                     0);
+    assert_int_equal(unit_parse_pressure("", "full"), 0);
+    assert_int_equal(unit_parse_pressure("full avg10=x", "full"), 0);
 }
 
 static void without_a_job_the_property_is_empty(void **state)

@@ -272,6 +272,11 @@ def backend_says_503(house):
     house.start_http("503")
 
 
+def backend_says_504(house):
+    """A gateway itself, for somebody who is no business of ours."""
+    house.start_http("504")
+
+
 def backend_says_429(house):
     house.start_http("429")
 
@@ -309,6 +314,7 @@ CELLS = [
     (backend_slow, 0, (None, None, NO)),
     (backend_says_500, 2, (None, NO, None)),
     (backend_says_503, 2, (None, NO, None)),
+    (backend_says_504, 2, (NO, NO, NO)),
     (backend_says_429, 1, (None, NO, None)),
     (resolver_dead, 3, (None, NO, NO)),
     (tls_wrong, 3, (None, NO, NO)),

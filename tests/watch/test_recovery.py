@@ -97,7 +97,7 @@ def test_an_answer_of_any_kind_is_no_reason_to_kill(dog, site, systemctl, behavi
 @pytest.mark.parametrize("behaviour,cgroup", [
     (w.hangs, "/"), (w.drips, "/"), (w.closes, "/"), (w.resets, "/"),
     # of somebody who is not of the unit: a proxy in front of it
-    (w.answers("504 Gateway Timeout"), PROXIED), (w.answers("503 No", w.DOWN["hung"], ["X-Health-Source: nginx"]), PROXIED),
+    (w.times_out, PROXIED), (w.answers("503 No", w.DOWN["hung"], ["X-Health-Source: nginx"]), PROXIED),
 ], ids=range(6))
 def test_silence_and_the_proxy_s_word_are_reasons(dog, site, systemctl, behaviour, cgroup):
     systemctl.says(cgroup=cgroup)
@@ -181,7 +181,7 @@ def test_a_stop_by_somebody_else_ends_a_recovery(dog, site, systemctl):
     systemctl.says(active="inactive", sub="dead", pid=0)
     out, _ = dog_runs.communicate(timeout=60)
     assert dog_runs.returncode == 2
-    assert "site.service was stopped by somebody else meanwhile: left alone" in out
+    assert "site.service was stopped by somebody else meanwhile, or has ended well: left alone" in out
     assert systemctl.orders() == ["kill"]
 
 
@@ -193,7 +193,7 @@ def test_a_stop_between_two_looks_stays_a_stop(dog, site, systemctl):
     dog.write(site.url, "core /live", unit="site")
     done = dog.run()
     assert done.code == 2
-    assert "site.service was stopped by somebody else meanwhile: left alone" in done.out
+    assert "site.service was stopped by somebody else meanwhile, or has ended well: left alone" in done.out
     assert systemctl.orders() == ["kill", "reset-failed"]
 
 
@@ -263,7 +263,6 @@ def test_the_budget_ends_a_crash_loop_and_says_so(dog, site, systemctl):
     done = dog.run()
     assert done.code == 2
     assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour, of which 2 did not help, stopped" in done.out
-    assert 'event="no recovery"' in done.err
     assert systemctl.orders() == ["kill", "kill"]
 
 
@@ -369,10 +368,10 @@ def test_with_sigchld_ignored_it_can_use_systemctl_all_the_same(dog, hung, syste
 
 def test_where_no_lock_can_be_made_it_looks_and_does_not_act(dog, site, systemctl):
     """A read-only root, or a state_file that the unit's sandbox cannot write."""
-    dog.write(site.url, "core /live", unit="site", state_file="/proc/none/state")
+    dog.write(site.url, "core /live", unit="site", state_file="/nowhere/at/all/state")
     done = dog.run()
     assert (done.code, len(site.asked("/live"))) == (3, 1), done
-    assert "state: /proc/none/state.lock: " in done.out and "without it nothing is recovered" in done.out
+    assert "state: no lock, so nothing is recovered: /nowhere/at/all/state.lock: " in done.out
     site.default = w.hangs
     done = dog.run()
     assert done.code == 2 and "core /live: no whole answer" in done.lines[0], done
@@ -380,20 +379,23 @@ def test_where_no_lock_can_be_made_it_looks_and_does_not_act(dog, site, systemct
     assert systemctl.orders() == []
     if os.geteuid() == 0:
         done = dog.run("--check-config")
-        assert done.code == 1 and "warning: /proc/none/state.lock: " in done.out
+        assert done.code == 1 and "warning: state_file /nowhere/at/all/state: No such file or directory, so nothing is recovered" in done.out
 
 
 def test_a_timer_that_does_not_run_is_a_warning(dog, site, systemctl):
     """A dry run guards nothing, and neither does a file that is only checked."""
     dog.write(site.url, "core /live", unit="site")
-    for says, words in (({"active": "inactive", "sub": "dead"}, "is not active"), ({"load": "not-found", "active": "inactive"}, "is not there"),
-                        ({"file_state": "disabled"}, "is disabled: it ends with this boot")):
+    for says, words in (({"active": "inactive", "sub": "dead"}, "is not active"), ({"load": "masked", "active": "inactive"}, "is masked"),
+                        ({"file_state": "disabled"}, "is not enabled, and ends with this boot"),
+                        ({"file_state": "enabled-runtime"}, "is not enabled, and ends with this boot")):
         systemctl.says("health-watch.timer", **says)
         done = dog.run("--dry-run")
-        assert done.code == 1 and f"timer: no timer runs this program, health-watch.timer {words}" in done.out, done
+        assert done.code == 1 and f"timer: health-watch.timer {words}: nothing looks unless something else runs health-watch" in done.out, done
         done = dog.run("--check-config")
-        assert done.code == 1 and f"warning: no timer runs this program, health-watch.timer {words}" in done.out
+        assert done.code == 1 and f"warning: health-watch.timer {words}" in done.out
         assert dog.run().code == 0  # this run does look
+    systemctl.says("health-watch.timer", load="not-found", active="inactive")  # who has no units has something else
+    assert dog.run("--dry-run").code == 0 and "warning: health-watch.timer is not installed" in dog.run("--check-config").out
     systemctl.says("health-watch.timer")
     assert dog.run("--dry-run").code == 0 and dog.run("--check-config").code == 0
 
@@ -408,27 +410,35 @@ def test_only_recoveries_after_which_it_did_not_answer_did_not_help(dog, hung, s
     assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour, of which 1 did not help" in dog.run().out
 
 
-@pytest.mark.parametrize("path", ["/tmp/app.sock", "/var/tmp/app.sock", "/home/app/app.sock", "/root/app.sock", "/run/user/0/app.sock"])
-def test_check_config_warns_of_what_the_unit_s_sandbox_hides(dog, systemctl, path):
-    systemctl.write("on-show", 'case "$*" in *--value*) echo yes; exit 0 ;; esac\n')
+def sandbox(systemctl, **properties):
+    """What systemctl shows of health-watch.service."""
+    lines = "".join(f"{name}={value}\n" for name, value in properties.items())
+    systemctl.write("sandbox", lines)
+    systemctl.write("on-show", 'case "$*" in *PrivateTmp,*) cat "$dir/sandbox"; exit 0 ;; esac\n')
+
+
+@pytest.mark.parametrize("path,off", [("/tmp/app.sock", "PrivateTmp"), ("/var/tmp/app.sock", "PrivateTmp"), ("/home/app/app.sock", "ProtectHome"),
+                                      ("/root/app.sock", "ProtectHome"), ("/run/user/0/app.sock", "ProtectHome")])
+def test_check_config_warns_of_what_the_unit_s_sandbox_hides(dog, systemctl, path, off):
+    sandbox(systemctl, PrivateTmp="yes", ProtectHome="tmpfs", ProtectSystem="strict", StateDirectory="health-watch")
     dog.write(f"unix:{path}", "core /live", unit="site", listener=f"unix:{path}", ca_file=path, state_file="/var/lib/health-watch/x.state")
     done = dog.run("--check-config")
     assert done.code == 1
     for key in ("base_url", "listener", "ca_file"):
-        assert f"warning: {key} {path} is hidden from health-watch.service by " in done.out
-    systemctl.write("on-show", 'case "$*" in *--value*) echo no; exit 0 ;; esac\n')  # a drop-in has PrivateTmp=no
+        assert f"warning: {key} {path} is hidden from health-watch.service by {off}=" in done.out
+    sandbox(systemctl, **{"PrivateTmp": "yes", "ProtectHome": "yes", off: "no"})  # a drop-in
     assert "is hidden" not in dog.run("--check-config").out
 
 
 def test_check_config_warns_of_a_state_file_that_the_unit_cannot_write(dog, site, systemctl, directory):
-    answers = """case "$*" in *ProtectSystem*) echo strict; exit 0 ;; *StateDirectory*) echo health-watch; exit 0 ;;
-        *ReadWritePaths*) echo "$PATHS"; exit 0 ;; *--value*) echo no; exit 0 ;; esac\n"""
-    systemctl.write("on-show", "PATHS=-/srv/a\n" + answers)
     dog.write(site.url, "core /live", unit="site", state_file=f"{directory}/state")
+    shipped = {"PrivateTmp": "no", "ProtectHome": "no", "ProtectSystem": "strict", "StateDirectory": "health-watch"}
+    sandbox(systemctl, **shipped, ReadWritePaths="-/srv/a")
     done = dog.run("--check-config")
     assert done.code == 1 and f"warning: state_file {directory}/state cannot be written by health-watch.service" in done.out
-    systemctl.write("on-show", f"PATHS='/srv/a -{directory}'\n" + answers)
+    sandbox(systemctl, **shipped, ReadWritePaths=f"/srv/a -{directory}")
     assert dog.run("--check-config").code == 0
+    assert os.listdir(directory).count("state.lock") == 0, "a check makes nothing"
 
 
 def test_a_lock_that_is_never_released_is_exit_3(dog, site, systemctl):

@@ -282,7 +282,7 @@ def test_who_may_not_look_says_so(dog, systemctl, start_rogue):
     os.chmod(systemctl.directory, 0o777)
     done = dog.run("--dry-run", user=65534, group=65534, extra_groups=[])
     assert done.code == 0, done
-    assert f"rogue: cannot tell who holds tcp:127.0.0.1:{port}: this user may not see it" in done.out
+    assert f"rogue: cannot tell who all holds tcp:127.0.0.1:{port}: not every process is shown to this user" in done.out
 
 
 @needs_cgroups
@@ -291,11 +291,11 @@ def test_who_may_not_look_says_so(dog, systemctl, start_rogue):
     ("other.service", {"active": "activating", "sub": "auto-restart", "pid": 0}, False),
     ("other.service", {"active": "inactive", "sub": "dead", "pid": 0}, True),  # left by KillMode=process
     ("other.service", {"active": "failed", "sub": "failed", "pid": 0}, True),
-    ("other.service", {"load": "not-found", "active": "inactive", "sub": "dead", "pid": 0}, True),
+    ("other.service", {"load": "not-found", "active": "inactive", "sub": "dead", "pid": 0}, False),  # of another systemd
     ("docker-0123.scope", {"pid": 0}, False),
     ("session-7.scope", {"pid": 0}, True),  # somebody who is logged in has started it
     ("no-unit-at-all", {"pid": 0}, False),  # a container's, without systemd
-], ids=["child", "restarting", "stopped", "failed", "gone", "container", "session", "foreign"])
+], ids=["child", "restarting", "stopped", "failed", "unknown", "container", "session", "foreign"])
 def test_what_belongs_to_another_unit_is_not_ended_unless_that_is_down(dog, systemctl, start_rogue, address, unit, says, evicted):
     base_url, listener, at = address
     rogue = start_rogue(at, unit=unit)
@@ -311,6 +311,24 @@ def test_what_belongs_to_another_unit_is_not_ended_unless_that_is_down(dog, syst
         assert rogue.poll() is None and systemctl.orders() == []
         assert f"pid {rogue.pid} " in done.out
         assert re.search(rf"recovery: the listener belongs to \S*{unit}: stop that, or correct 'listener'; not touched", done.out), done
+
+
+@needs_cgroups
+def test_as_long_as_one_rogue_must_stay_none_is_ended(dog, systemctl, start_rogue):
+    """SO_REUSEPORT: somebody's own process beside one of another service. Nothing would be won."""
+    port = free_port()
+    own = start_rogue(port, workers=1)
+    worker = children.of(own.pid)[0]
+    group = Cgroup("other.service", dog.directory)
+    group.enter(worker)
+    systemctl.says(**LOOP)
+    systemctl.says("other.service", pid=1)
+    dog.write(f"http://127.0.0.1:{port}", "core /", unit="site", listener=f"tcp:127.0.0.1:{port}", evict_rogue="yes")
+    done = dog.run()
+    Cgroup.leave(worker)
+    group.remove()
+    assert done.code == 2 and "the listener belongs to other.service" in done.out, done
+    assert own.poll() is None and systemctl.orders() == []
 
 
 @needs_cgroups
