@@ -123,12 +123,14 @@ static void check_state(int *warnings, const char *shown, const struct watch *wa
 {
     char path[4096];
     char strict[32] = "strict";
+    char directory[4096]; /* its lock and its next version are made beside it */
     (void)!unit_get(shown, "ProtectSystem", strict, sizeof strict);
     state_path(watch->state_file, watch->unit, path, sizeof path);
+    snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path), path);
     check_path(warnings, shown, "state_file", path);
     if (watch->state_file != NULL && strcmp(strict, "strict") == 0 &&
-        !has_directory(shown, "StateDirectory", "/var/lib/", path) &&
-        !has_directory(shown, "ReadWritePaths", "", path))
+        !has_directory(shown, "StateDirectory", "/var/lib/", directory) &&
+        !has_directory(shown, "ReadWritePaths", "", directory))
         warn(warnings,
              "state_file %s cannot be written by " SERVICE
              " (ProtectSystem=strict), so nothing is recovered: "
