@@ -1,6 +1,7 @@
 """A machine of the tests' own: this one's files under a throw-away overlay, with a real systemd, in namespaces.
 
 Everything is gone with the process that runs it: the mounts are in its mount namespace, the overlay is in memory."""
+import contextlib
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from .cluster import ROOT
 from .wait import wait_until
 
 SOURCE = "/opt/health-api-source"
+# The control group of a login of user 65534, as pam_systemd(8) makes it.
+SESSION = "/sys/fs/cgroup/user.slice/user-65534.slice/session-99.scope"
 # $0: the directory to show as /; $1, $2: what to show in it and where; the rest: the cgroups to enter.
 START = """
 mount --bind / "$0"; root=$0 source=$1 shown=$2
@@ -54,6 +57,11 @@ def numbers_of(pid):
     """The numbers that a process has, in this pid namespace and those below it that it is in."""
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
         return next(line for line in file if line.startswith("NSpid:")).split()[1:]
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
 
 
 class Machine:
@@ -134,6 +142,29 @@ class Machine:
 
     def shell(self, script, check=True, timeout_s=60):
         return self.run("bash", "-euc", script, check=check, timeout_s=timeout_s).stdout
+
+    @contextlib.contextmanager
+    def by_hand(self, *argv):
+        """Runs a command for as long as the block lasts, as one of somebody who is logged in: what nsenter starts is in
+        none of the machine's control groups. Its process here, its pid here and its pid in the machine."""
+        session = self.path(SESSION)
+        os.makedirs(session, exist_ok=True)
+        process = subprocess.Popen(self.command("sh", "-c", 'read -r _; exec "$@"', "sh", *argv), stdin=subprocess.PIPE)
+        pid = int(wait_until(lambda: children_of(process.pid), 10, "the child of nsenter")[0])
+        try:
+            # A hierarchy of version 1, which its systemd does not use, has all its processes in one group.
+            version_1 = [f"{path}/payload" for path in self.cgroups if not os.path.exists(f"{path}/cgroup.controllers")]
+            for cgroup in (*version_1, session):
+                with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
+                    file.write(str(pid))
+            process.stdin.close()
+            yield process, pid, int(numbers_of(pid)[-1])
+        finally:
+            if process.poll() is None:
+                os.kill(pid, signal.SIGKILL)
+                process.wait(10)
+            for path in (session, os.path.dirname(session)):
+                wait_until(lambda path=path: self._remove_cgroup(path), 20, f"{path} is empty")
 
     def path(self, path):
         """A path of the machine as seen from here."""

@@ -12,6 +12,8 @@ from harness.cluster import ROOT
 from harness.machine import SOURCE, Machine, why_not
 from harness.wait import wait_until
 
+from . import watching
+
 RESULTS = "/run/stream.json"
 REQUEST_TIMES = "/run/request_times"
 # "Within 2 s" is nginx's fastcgi_read_timeout. It starts anew when nginx finds its kept connection closed within
@@ -22,14 +24,17 @@ ANSWERED_WITHIN_S = NGINX_TAKES_S + 0.3
 DROP_INS = "/run/systemd/system/health-api.service.d"
 
 
+# The tests of a group share a machine; the files that take longest have their own.
+GROUPS = {"test_soak": "test_soak", "test_uninstall": "test_uninstall", "test_watch": "test_watch",
+          "test_whom_not_to_hurt": "test_watch"}
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     reason = why_not()
     for item in items:
         if os.path.dirname(item.path) == os.path.dirname(__file__):
-            # The tests of a group share a machine; the files that take longest have their own.
-            own = item.path.stem if item.path.stem in ("test_soak", "test_watch", "test_uninstall") else "test_machine"
-            item.add_marker(pytest.mark.xdist_group(own))
+            item.add_marker(pytest.mark.xdist_group(GROUPS.get(item.path.stem, "test_machine")))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
@@ -181,3 +186,21 @@ def machine(fresh_machine, installation):
     assert installation
     fresh_machine.wait_status("healthy")
     return fresh_machine
+
+
+@pytest.fixture
+def guarded(machine):
+    """The machine, with health-watch as installed and no recovery remembered."""
+    watching.forget_recoveries(machine)
+    yield machine
+    machine.run("systemctl", "disable", "--now", watching.TIMER, check=False)
+    machine.run("systemctl", "stop", watching.UNIT, check=False)
+    machine.run("systemctl", "reset-failed", watching.UNIT, check=False)
+
+
+@pytest.fixture
+def site(guarded):
+    """A site.service on port 8000 that hangs while /run/hang exists."""
+    with watching.service(guarded, watching.SITE_UNIT):
+        wait_until(lambda: watching.answers(guarded), 20, "the site answers")
+        yield guarded

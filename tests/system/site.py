@@ -1,13 +1,16 @@
 #!/usr/bin/python3
-"""A web backend as in the incidents: site.py PORT HANG. While the file HANG exists it accepts and answers nothing.
+"""A web backend as in the incidents: site.py WHERE HANG. While the file HANG exists it accepts and answers nothing.
 
-/slow takes 20 s, everything else answers at once. It ends when the port is taken, as the real one did."""
+WHERE is a port of 127.0.0.1, [::]:PORT for IPv6 alone, or the path of a Unix socket. /slow takes 20 s, everything else
+answers at once. It ends when the port is taken, as the real one did."""
 import http.server
 import os
+import socket
+import socketserver
 import sys
 import time
 
-HANG = sys.argv[2]
+WHERE, HANG = sys.argv[1:]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -26,5 +29,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.ThreadingHTTPServer.request_queue_size = 128
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def server_bind(self):
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        socketserver.TCPServer.server_bind(self)  # http.server's own asks for the host's name, too
+
+
+if WHERE.startswith("/"):
+    if os.path.exists(WHERE):
+        os.unlink(WHERE)
+    address, Server.address_family = WHERE, socket.AF_UNIX
+elif WHERE.startswith("[::]:"):
+    address, Server.address_family = ("::", int(WHERE[5:])), socket.AF_INET6
+else:
+    address = ("127.0.0.1", int(WHERE))
+Server(address, Handler).serve_forever()

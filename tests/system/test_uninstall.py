@@ -12,6 +12,7 @@ def other_machine():
     booted = Service()
     try:
         booted.boot()
+        booted.shell("rm -rf /var/lib/health-watch")  # a run on this machine itself may have left something there
         install(booted)
         yield booted
     finally:

@@ -1,5 +1,4 @@
 """health-watch with a real systemd: it finds a hung backend, names a rogue, recovers, and leaves alone what only looks ill."""
-import contextlib
 import json
 import os
 import signal
@@ -7,85 +6,23 @@ import subprocess
 import time
 
 import pytest
-from harness.machine import SOURCE
 from harness.wait import wait_until
 
-OWN_SITE = """base_url http://127.0.0.1:8000
-unit site.service
-listener tcp:127.0.0.1:8000
-start_grace 0s
-cooldown 0s
-retry_wait 100ms
-timeout 1s
-"""
-SITE_UNIT = f"""[Unit]
-StartLimitIntervalSec=0
-[Service]
-ExecStart=/usr/bin/python3 {SOURCE}/tests/system/site.py 8000 /run/hang
-Restart=always
-RestartSec=2s
-"""
-UNIT = "health-watch.service"
-CONF = "/etc/health-watch/watch.conf"
-STATE = "/var/lib/health-watch"
-
-
-def watch(machine, *options, conf=None):
-    """One run; its exit code and what it printed."""
-    if conf is not None:
-        machine.write("/run/watch.conf", conf)
-        options = (*options, "/run/watch.conf")
-    done = machine.run("/usr/local/bin/health-watch", *options, check=False, timeout_s=120)
-    return done.returncode, done.stdout + done.stderr
-
-
-def forget_recoveries(machine):
-    machine.shell(f"rm -rf {STATE} && mkdir -p {STATE}")
-
-
-@pytest.fixture
-def guarded(machine):
-    """The machine, with health-watch as installed and no recovery remembered."""
-    forget_recoveries(machine)
-    yield machine
-    machine.run("systemctl", "stop", "health-watch.timer", "health-watch.service", check=False)
-
-
-@pytest.fixture
-def site(guarded):
-    """A site.service on port 8000 that hangs while /run/hang exists."""
-    guarded.write("/run/systemd/system/site.service", SITE_UNIT)
-    guarded.run("systemctl", "daemon-reload")
-    guarded.run("systemctl", "start", "site.service")
-    wait_until(lambda: answers(guarded), 20, "the site answers")
-    yield guarded
-    guarded.shell("rm -f /run/hang; systemctl stop site.service; systemctl reset-failed site.service || true")
-
-
-def answers(machine, path="/"):
-    return machine.run("curl", "-s", "-f", "--max-time", "2", "-o", "/dev/null", f"http://127.0.0.1:8000{path}",
-                       check=False).returncode == 0
-
-
-def shipped_file(machine):
-    with open(machine.path(CONF), encoding="utf-8") as file:
-        return file.read()
-
-
-@contextlib.contextmanager
-def installed_file(machine, text):
-    """Another file for health-watch.service as installed."""
-    shipped = shipped_file(machine)
-    machine.write(CONF, text)
-    try:
-        yield
-    finally:
-        machine.write(CONF, shipped)
-
-
-def grace(machine, seconds):
-    """The shipped file with another start grace, for a service that the tests have just started."""
-    return installed_file(machine, shipped_file(machine) + f"\nstart_grace {seconds}s\n")
+from .watching import (
+    CONF,
+    OWN_SITE,
+    TIMER,
+    UNIT,
+    answers,
+    drop_in,
+    installed_file,
+    rogue,
+    run_the_unit,
+    shipped_file,
+    shipped_with,
+    start_in_vain,
+    watch,
+)
 
 
 def test_all_is_fine(guarded):
@@ -100,19 +37,21 @@ def test_the_units_are_clean_and_the_timer_runs_every_30_seconds(guarded):
     assert "OnCalendar=*-*-* *:*:00/30 " in guarded.show("health-watch.timer", "TimersCalendar")["TimersCalendar"]
 
 
-def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarded):
+@pytest.mark.parametrize("protocol", ["fastcgi", None], ids=["listener_protocol fastcgi", "no listener_protocol"])
+def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarded, protocol):
     """Without WatchdogSec=, within one period of the timer and ten seconds."""
-    with guarded.changed("WatchdogSec=0"), grace(guarded, 0):
+    conf = shipped_with(guarded, start_grace="0s", listener_protocol=protocol)
+    with guarded.changed("WatchdogSec=0"), installed_file(guarded, conf):
         guarded.wait_status("healthy")
-        before = guarded.main_pid()
-        guarded.run("systemctl", "start", "health-watch.timer")
+        before, end = guarded.main_pid(), guarded.journal_end(UNIT)
+        guarded.run("systemctl", "start", TIMER)
         os.kill(guarded.host_pid(before), signal.SIGSTOP)
         began = time.monotonic()
         guarded.wait_status("healthy", 60)
         assert time.monotonic() - began < 30 + 10
         assert guarded.main_pid() not in (0, before)
-        wait_until(lambda: "recovered" in guarded.journal(UNIT), 20, "the report")
-        journal = guarded.journal(UNIT)
+        wait_until(lambda: "recovered" in guarded.journal(UNIT, end), 20, "the report")
+        journal = guarded.journal(UNIT, end)
         assert f"kill main process {before} of health-api.service" in journal
         wait_until(lambda: guarded.show(UNIT, "ActiveState")["ActiveState"] == "inactive", 20,
                    "the run ends and is no failure")
@@ -130,16 +69,6 @@ def test_a_backend_that_accepts_and_hangs_on_every_route(site):
     assert code == 1, text
     assert f"kill main process {before} of site.service" in text and "recovery" in text
     assert answers(site) and site.main_pid("site.service") not in (0, before)
-
-
-def run_the_unit(machine, conf):
-    """One run of health-watch.service as installed, with another file: what systemctl says, for which a warning is a success,
-    and the journal of the run, systemd's own lines included."""
-    before = machine.journal_end(UNIT)
-    with installed_file(machine, conf):
-        done = machine.run("systemctl", "start", "--wait", UNIT, check=False, timeout_s=120)
-    machine.run("journalctl", "--sync")
-    return done.returncode, machine.journal(UNIT, before)
 
 
 def systemctl_status(machine):
@@ -188,31 +117,12 @@ def test_a_bad_file_is_named_in_the_journal_and_by_systemctl_status(guarded):
     guarded.run("systemctl", "reset-failed", UNIT)
 
 
-@contextlib.contextmanager
-def rogue(machine):
-    """Another user's server on the port; its process here, and its pid in the machine."""
-    process = subprocess.Popen(machine.command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3",
-                                               f"{SOURCE}/tests/system/site.py", "8000", "/run/none"))
-    try:
-        wait_until(lambda: answers(machine), 20, "the rogue answers")
-        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
-            child = int(file.read().split()[0])
-        with open(f"/proc/{child}/status", encoding="utf-8") as file:
-            inside = int(file.read().split("NSpid:")[1].splitlines()[0].split()[-1])
-        yield process, inside
-    finally:
-        if process.poll() is None:
-            os.kill(child, signal.SIGKILL)
-            process.wait(10)
-
-
 @pytest.fixture
 def in_restart_loop(site):
     """The port is a rogue's; the site, its process and the rogue's pid as the machine sees it."""
     site.run("systemctl", "stop", "site.service")
     with rogue(site) as (process, pid):
-        site.run("systemctl", "start", "site.service")
-        wait_until(lambda: int(site.show("site.service", "NRestarts")["NRestarts"]) >= 1, 20, "the restart loop")
+        start_in_vain(site)
         yield site, process, pid
 
 
@@ -238,18 +148,23 @@ def test_a_rogue_on_the_port_is_evicted(in_restart_loop, run, expected):
     assert answers(site)
 
 
-def test_after_130_rapid_requests_429_is_soft(guarded):
+def test_after_130_rapid_requests_429_is_no_failure(guarded):
+    """It is a warning all the same while the liveness route is among them: nobody can tell whether the backend lives."""
     guarded.write("/etc/nginx/conf.d/limited.conf", """
         limit_req_zone $server_name zone=limited:1m rate=1r/m;
         server { listen 8429; server_name limited; limit_req zone=limited burst=3 nodelay; limit_req_status 429;
+                 location = /unlimited { return 200 "fine"; }
                  location / { try_files /none @fine; } location @fine { return 200 "fine"; } }""")
     guarded.run("systemctl", "reload", "nginx.service")
     before = guarded.main_pid()
     wait_until(lambda: "429" in guarded.shell("for i in $(seq 130); do curl -s -o /dev/null -w '%{http_code} ' "
                                               "http://127.0.0.1:8429/; done", check=False), 20, "nginx answers 429")
-    code, text = watch(guarded, conf="base_url http://127.0.0.1:8429\nunit health-api.service\nstart_grace 0s\n"
-                                     "core / liveness\ncore /graph\naux /gaps\n")
-    assert (code, text.splitlines()[-1]) == (0, "0 OK, 0 timeout/unreachable, 3 rate-limited, 0 HTTP error")
+    conf = "base_url http://127.0.0.1:8429\nunit health-api.service\nstart_grace 0s\ncore /graph\naux /gaps\ncore {} liveness\n"
+    code, text = watch(guarded, conf=conf.format("/"))
+    assert (code, text.splitlines()[-1]) == (1, "0 OK, 0 timeout/unreachable, 3 rate-limited, 0 HTTP error")
+    assert "recovery" not in text
+    code, text = watch(guarded, conf=conf.format("/unlimited"))
+    assert (code, text.splitlines()[-1]) == (0, "1 OK, 0 timeout/unreachable, 2 rate-limited, 0 HTTP error")
     assert guarded.main_pid() == before
 
 
@@ -266,8 +181,7 @@ def test_a_database_that_is_down_is_critical_and_nothing_is_killed(guarded):
     guarded.run("systemctl", "stop", "postgresql@15-main.service")
     try:
         wait_until(lambda: guarded.ask()[0] == 503, 10, "503")
-        with grace(guarded, 0):
-            code, text = watch(guarded)
+        code, text = watch(guarded, conf=shipped_with(guarded, start_grace="0s"))
         assert code == 2 and "/api/health" in text and "recovery" not in text, text
         assert guarded.main_pid() == before
     finally:
@@ -279,9 +193,9 @@ def test_nginx_down_is_critical_and_the_backend_is_not_touched(guarded):
     before = guarded.main_pid()
     guarded.run("systemctl", "stop", "nginx.service")
     try:
-        with grace(guarded, 0):
-            code, text = watch(guarded)
-        assert code == 2 and "the proxy between them is down; health-api.service is not touched" in text, text
+        code, text = watch(guarded, conf=shipped_with(guarded, start_grace="0s"))
+        assert code == 2 and "nobody answers at http://127.0.0.1:80 itself, which says nothing of health-api" in text, text
+        assert "health-api.service is not touched" in text
         assert guarded.main_pid() == before
     finally:
         guarded.run("systemctl", "start", "nginx.service")
@@ -290,22 +204,22 @@ def test_nginx_down_is_critical_and_the_backend_is_not_touched(guarded):
 
 def test_a_stop_by_an_operator_in_the_middle_of_a_recovery_stays(site):
     """What is left of the killed service takes its time to go; meanwhile somebody stops it."""
-    site.write("/run/systemd/system/site.service.d/slow.conf",
-               "[Service]\nExecStopPost=/bin/sh -c 'touch /run/stopping; until [ -e /run/go ]; do sleep 0.05; done'\n")
-    site.shell("rm -f /run/go /run/stopping; systemctl daemon-reload; touch /run/hang")
-    operator = subprocess.Popen(site.command("sh", "-c", "until [ -e /run/stopping ]; do sleep 0.05; done; "
-                                             "systemctl stop --no-block site.service; touch /run/go"))
-    try:
-        code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
-        assert operator.wait(20) == 0
-        assert code == 2 and "site.service was stopped by somebody else meanwhile: left alone" in text, text
-        code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
-        assert code == 2 and "not started against somebody's will" in text, text
-        assert site.main_pid("site.service") == 0
-    finally:
-        operator.kill()
-        site.shell("touch /run/go; systemctl stop site.service; rm -r /run/systemd/system/site.service.d /run/go "
-                   "/run/stopping; systemctl daemon-reload")
+    site.shell("rm -f /run/go /run/stopping")
+    slow = "[Service]\nExecStopPost=/bin/sh -c 'touch /run/stopping; until [ -e /run/go ]; do sleep 0.05; done'\n"
+    with drop_in(site, "site.service", slow):
+        site.shell("touch /run/hang")
+        operator = subprocess.Popen(site.command("sh", "-c", "until [ -e /run/stopping ]; do sleep 0.05; done; "
+                                                 "systemctl stop --no-block site.service; touch /run/go"))
+        try:
+            code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
+            assert operator.wait(20) == 0
+            assert code == 2 and "site.service was stopped by somebody else meanwhile: left alone" in text, text
+            code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
+            assert code == 2 and "not started against somebody's will" in text, text
+            assert site.main_pid("site.service") == 0
+        finally:
+            operator.kill()
+            site.shell("touch /run/go; systemctl stop site.service; rm -f /run/go /run/stopping")
 
 
 def test_in_a_crash_loop_recoveries_stop_at_the_budget(site):
@@ -337,17 +251,38 @@ def test_a_unit_that_somebody_has_stopped_stays_stopped(site):
 
 
 def test_check_config_warns_of_units_that_were_not_reloaded(guarded):
+    guarded.run("systemctl", "enable", "--now", TIMER)
     code, text = watch(guarded, "--check-config")
     assert code == 0, text
-    guarded.shell("systemctl start health-watch.timer"
-                  " && touch -d 'now + 1 minute' /usr/local/lib/systemd/system/health-watch.timer")
+    guarded.shell("touch -d 'now + 1 minute' /usr/local/lib/systemd/system/health-watch.timer")
     code, text = watch(guarded, "--check-config")
     assert code == 1 and "health-watch.timer has changed on disk" in text
     guarded.shell("touch /usr/local/lib/systemd/system/health-watch.timer && systemctl daemon-reload")
 
 
-def test_json_and_nagios(guarded):
+def warning_of_the_timer(state):
+    return f"no timer runs this program, health-watch.timer {state}: systemctl enable --now health-watch.timer"
+
+
+def test_a_timer_that_does_not_run_or_ends_with_this_boot_is_a_warning(guarded):
+    for command, state in (("disable --now", "is not active"), ("enable", "is not active"),
+                           ("disable", "is not active"), ("start", "is disabled: it ends with this boot")):
+        guarded.run("systemctl", *command.split(), TIMER)
+        for option in ("--check-config", "--dry-run"):
+            code, text = watch(guarded, option)
+            assert code == 1 and warning_of_the_timer(state) in text, (command, text)
+    guarded.run("systemctl", "enable", TIMER)
+    for option in ("--check-config", "--dry-run"):
+        code, text = watch(guarded, option)
+        assert code == 0 and "timer" not in text, text
+
+
+def test_json(guarded):
     code, text = watch(guarded, "--json")
     assert code == 0 and json.loads(text)["status"]
+
+
+def test_a_monitor_that_still_asks_with_nagios_gets_the_report_and_a_hint(guarded):
+    report = watch(guarded)[1]
     code, text = watch(guarded, "--nagios")
-    assert code == 0 and "|" in text.splitlines()[0]
+    assert code == 0 and text.startswith(report) and text[len(report):].startswith("health-watch: --nagios is gone"), text
