@@ -8,6 +8,8 @@ import pytest
 from harness.machine import numbers_of
 from harness.wait import hold_for, wait_until
 
+from .watching import site_command
+
 OWN_SOCKET = os.path.join(os.path.dirname(__file__), "..", "..", "systemd", "health-api.service.d", "own-socket.conf")
 SOCKET = "/run/health-api/health-api.sock"
 ROGUE = "exec env PGHOST=127.0.0.1 PGPORT=1 HEALTH_LISTEN={} /usr/local/bin/health-api"
@@ -76,6 +78,27 @@ def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
         assert shown["RestartUSec"] == "500ms"
         # The next start comes within RestartSec=; what is beyond is the manager's own time on a slow machine.
         assert int(shown["ExecMainStartTimestampMonotonic"]) / 1e6 - gone_s < 0.5 + 0.5
+
+
+def test_incident_1_the_holder_that_is_named_is_not_one_of_the_same_port_of_ipv6_alone(machine):
+    """That one is older, and in nobody's way."""
+    settings = open(OWN_SOCKET, encoding="utf-8").read() + "\nEnvironment=HEALTH_LISTEN=tcp:127.0.0.1:9001 HEALTH_SOCKET_GROUP=\n"
+
+    def listening():
+        return len(machine.run("ss", "-Hltn", "sport = :9001").stdout.splitlines())
+    with machine.by_hand(*site_command("[::]:9001").split()):
+        wait_until(lambda: listening() == 1, 10, "the other one listens")
+        with machine.changed(settings, socket=False):
+            wait_until(lambda: machine.status_text() == "healthy", 15, "healthy beside the other one")
+            machine.run("systemctl", "stop", "health-api.service")
+            rogue = start_rogue(machine, "tcp:127.0.0.1:9001")
+            try:
+                wait_until(lambda: listening() == 2, 10, "the rogue listens")
+                machine.run("systemctl", "start", "--no-block", "health-api.service")
+                wait_until(lambda: "held by pid" in machine.status_text(), 10, "the holder in the unit's status")
+                assert f"held by pid {pids_of(rogue)[1]} (user root): /usr/local/bin/health-api" in machine.status_text()
+            finally:
+                end_rogue(rogue)
 
 
 def test_incident_1_with_socket_activation_the_conflict_cannot_happen(machine):
