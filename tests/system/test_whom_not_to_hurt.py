@@ -102,6 +102,9 @@ def test_a_state_file_that_the_sandbox_keeps_from_being_written_is_told_and_noth
     assert "/srv/watch.state.lock: Read-only file system: without it nothing is recovered" in journal
     code, text = watch(site, "--check-config", conf=conf)
     assert code == 1 and f"warning: state_file /srv/watch.state cannot be written by {UNIT} (ProtectSystem=strict)" in text, text
+    with drop_in(site, UNIT, "[Service]\nReadWritePaths=-/srv/watch.state\n"):  # its lock stands beside it
+        assert "cannot be written" in watch(site, "--check-config", conf=conf)[1]
+        assert "nothing is recovered" in run_the_unit(site, conf)[1]
     with drop_in(site, UNIT, "[Service]\nReadWritePaths=/srv\n"):
         assert "state_file" not in watch(site, "--check-config", conf=conf)[1]
         site.shell("rm /run/hang")
