@@ -51,9 +51,9 @@ def test_an_nginx_that_hangs_does_not_cost_the_backend_its_life(guarded, protoco
             code, text = watch(guarded, conf=shipped_with(guarded, start_grace="0s", listener_protocol=protocol))
     finally:
         guarded.run("systemctl", "kill", "--kill-whom=all", "--signal=SIGCONT", "nginx.service")
-    assert code == 2 and "core /api/health/live: no whole answer within 1500 ms" in text, text
-    assert (f"health-api.service answers at unix:{HEALTH_SOCKET}: not touched" if protocol else
-            "health-api.service takes connections at its listener: whether it answers them cannot be told") in text
+    assert code == 2 and "core /api/health/live: no whole answer within 1000 ms" in text, text
+    assert (f"health-api.service answers at unix:{HEALTH_SOCKET}: the fault is in front of it; not touched" if protocol else
+            "health-api.service takes connections at its listener; whether it answers them cannot be told") in text
 
 
 @PROTOCOLS
@@ -68,8 +68,8 @@ def test_an_nginx_that_may_not_open_the_socket_does_not_cost_the_backend_its_lif
         guarded.shell(f"chown health-api:www-data {HEALTH_SOCKET}; chmod 660 {HEALTH_SOCKET}")
         guarded.wait_status("healthy")
     assert code == 2 and "core /api/health/live: 503 from nginx, the proxy reaches no backend" in text, text
-    assert (f"health-api.service answers at unix:{HEALTH_SOCKET}: not touched" if protocol else
-            "health-api.service takes connections at its listener: whether it answers them cannot be told") in text
+    assert (f"health-api.service answers at unix:{HEALTH_SOCKET}: the fault is in front of it; not touched" if protocol else
+            "health-api.service takes connections at its listener; whether it answers them cannot be told") in text
 
 
 # The sandbox of health-watch.service.
@@ -99,7 +99,7 @@ def test_a_state_file_that_the_sandbox_keeps_from_being_written_is_told_and_noth
     with untouched(site, "site.service"):
         code, journal = run_the_unit(site, conf)
     assert code == 2 and "core /: no whole answer within 1000 ms" in journal, journal
-    assert "/srv/watch.state.lock: Read-only file system: without it nothing is recovered" in journal
+    assert "state: no lock, so nothing is recovered: /srv/watch.state.lock: Read-only file system" in journal
     code, text = watch(site, "--check-config", conf=conf)
     assert code == 1 and f"warning: state_file /srv/watch.state cannot be written by {UNIT} (ProtectSystem=strict)" in text, text
     with drop_in(site, UNIT, "[Service]\nReadWritePaths=-/srv/watch.state\n"):  # its lock stands beside it
