@@ -48,6 +48,12 @@ def readme_commands(name):
     return block.replace("yourdb", "knowledge")
 
 
+def whole_lines(path):
+    """Of a file that grows. Its iterator goes on after a half line when the rest has come, and takes that for a line."""
+    with open(path, encoding="utf-8") as file:
+        return file.read().rpartition("\n")[0].splitlines()
+
+
 class Stream:
     """Requests through nginx, 50 a second unless told otherwise, for as long as the block lasts."""
 
@@ -63,8 +69,7 @@ class Stream:
     def read(self):
         """The answers so far."""
         try:
-            with open(self.machine.path(RESULTS), encoding="utf-8") as file:
-                lines = [line for line in file if line.endswith("\n")]
+            lines = whole_lines(self.machine.path(RESULTS))
         except FileNotFoundError:
             return []
         self.results = [json.loads(line) for line in lines]
@@ -98,8 +103,7 @@ class Service(Machine):
 
     def request_times(self):
         """Of every request so far, in seconds as nginx measured them."""
-        with open(self.path(REQUEST_TIMES), encoding="ascii") as file:
-            return [float(line) for line in file if line.endswith("\n")]
+        return [float(line) for line in whole_lines(self.path(REQUEST_TIMES))]
 
     def wait_status(self, status, deadline_s=20):
         return wait_until(lambda: self.ask()[2]["status"] == status, deadline_s, f"status {status}")
