@@ -1,7 +1,7 @@
 #!/bin/sh
 # The one-way house, enforced: in cgi/ and in watchdog/ a file includes only what stands before it in the orders below,
-# each library is known to one file of a program (json-c to its reader and its writer), nothing right of the snapshot knows the prober's side, and the two
-# programs share common/ alone. Run from the root of the tree.
+# each library has one file of a program that includes it (json-c has two in watchdog/: who reads and who writes), nothing
+# right of the snapshot knows the prober's side, and the two programs share common/ alone. Run from the root of the tree.
 set -eu
 
 cgi_order="address config sqlscan checks changes reason snapshot protocol hosts intake probe ledger prober process verdict render route

@@ -35,12 +35,12 @@ static void print_help(void)
          "Asks the routes that FILE names (default " DEFAULT_FILE ") from outside, up to\n"
          "'concurrency' at once, says which are not fine, and recovers a service that hangs: kills its\n"
          "main process, starts it, waits for the answer. One run; health-watch.timer repeats it.\n"
-         "Needs root, but with --dry-run, --check-config or a FILE without 'unit'.\n"
+         "Needs root, except with --dry-run, --check-config or a FILE without 'unit'.\n"
          "\n"
          "  --dry-run       say what would be done, do nothing; takes no lock\n"
          "  --verbose       a line for each route\n"
          "  --json          one JSON document\n"
-         "  --check-config  read FILE, compare loaded units with their files on disk\n"
+         "  --check-config  read FILE; warn of units, the timer and paths that are not as it needs\n"
          "  --version       print the version\n"
          "  --help          print this\n"
          "\n"
@@ -61,7 +61,8 @@ static void print_help(void)
          "Exit codes, as monitoring plugins have them: 0 fine; 1 warning: an aux route fails, a liveness\n"
          "route is rate-limited, a recovery went well; 2 critical: a core route fails, a rogue holds\n"
          "the listener, a recovery failed or the budget is spent; 3 cannot tell, bad configuration or\n"
-         "usage. The first line says what is wrong. --check-config: 0; 1 with warnings; 3 FILE is bad.");
+         "usage. Without --verbose the first line says what is wrong. --check-config: 0; 1 with warnings; 3 "
+         "FILE is bad.");
 }
 
 static bool parse_arguments(int argc, char **argv, struct arguments *out)

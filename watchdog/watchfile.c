@@ -54,7 +54,7 @@ static const struct key keys[] = {
     {"listener", KIND_LISTENER, FIELD(listener), NULL, 0, 0,
      "socket that must be the unit's: unix:/PATH or tcp:ADDRESS:PORT"},
     {"listener_protocol", KIND_PROTOCOL, FIELD(protocol), NULL, 0, 0,
-     "fastcgi or http: who answers there in it is never killed; unset: not asked"},
+     "how it is asked before a kill, fastcgi or http; unset: not asked"},
     {"state_file", KIND_PATH, FIELD(state_file), NULL, 0, 0,
      "memory of recoveries; unset: /var/lib/health-watch/UNIT.state"},
     {"codes", KIND_CODES, FIELD(codes), "200-299", 0, 0, "accepted status codes of routes that name none"},
@@ -472,6 +472,6 @@ void watchfile_print_keys(FILE *out)
 {
     for (size_t i = 0; i < KEY_COUNT; i++) {
         const char *fallback = keys[i].fallback != NULL ? keys[i].fallback : "-";
-        fprintf(out, "  %-16s %-18s %s\n", keys[i].name, fallback, keys[i].meaning);
+        fprintf(out, "  %-17s %-18s %s\n", keys[i].name, fallback, keys[i].meaning);
     }
 }
