@@ -77,7 +77,9 @@ static void blame_nobody(const struct policy_facts *f, bool own_silence, struct 
     if (f->evidence.reached == 0)
         decide(out, POLICY_NOTHING, "nothing at %s answers, the proxy is down or full: %s is not touched%s",
                f->watch->base_url, unit,
-               f->watch->socket.len == 0 ? " (if that is its own port, name it as its listener)" : "");
+               f->watch->socket.len == 0 ? " (if that is its own port, name it as its listener)"
+               : own_silence             ? ", though its listener is silent, too"
+                                         : "");
     else if (f->watch->socket.len == 0)
         decide(out, POLICY_NOTHING,
                "cannot tell who is silent, %s or a proxy in front of it: name its listener and "
