@@ -128,7 +128,7 @@ static void check_state(int *warnings, const char *shown, const struct watch *wa
     state_path(watch->state_file, watch->unit, path, sizeof path);
     snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path), path);
     check_path(warnings, shown, "state_file", path);
-    if (watch->state_file != NULL && strcmp(strict, "strict") == 0 &&
+    if (watch->state_file != NULL && hidden_by(shown, path) == NULL && strcmp(strict, "strict") == 0 &&
         !has_directory(shown, "StateDirectory", "/var/lib/", directory) &&
         !has_directory(shown, "ReadWritePaths", "", directory))
         warn(warnings,

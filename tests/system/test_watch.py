@@ -194,7 +194,7 @@ def test_nginx_down_is_critical_and_the_backend_is_not_touched(guarded):
     guarded.run("systemctl", "stop", "nginx.service")
     try:
         code, text = watch(guarded, conf=shipped_with(guarded, start_grace="0s"))
-        assert code == 2 and "nothing at http://127.0.0.1:80 answers, the proxy is down or full: health-api.service is not touched" in text, text
+        assert code == 2 and "health-api.service answers at unix:/run/health-api/health-api.sock: the fault is in front of it; not touched" in text, text
         assert "health-api.service is not touched" in text
         assert guarded.main_pid() == before
     finally:
