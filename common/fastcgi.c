@@ -96,11 +96,11 @@ static int transfer(int fd, short events, void *bytes, size_t len, int64_t deadl
  * protocolStatus (section 5.5) is not needed: a request that was turned down has no headers. */
 static int read_output(int fd, int64_t deadline_ns, struct buf *output)
 {
-    for (;;) {
+    for (bool has_begun = false;; has_begun = true) {
         uint8_t header[HEADER_LEN] = {0}, content[UINT16_MAX + UINT8_MAX];
         int failure = transfer(fd, POLLIN, header, sizeof header, deadline_ns);
         if (failure != 0)
-            return failure;
+            return failure == ETIMEDOUT && has_begun ? ETIME : failure;
         int id = header[2] << 8 | header[3];
         int type = id == MANAGEMENT_ID ? STDERR : header[1];
         size_t len = (size_t)header[4] << 8 | header[5];
@@ -111,7 +111,7 @@ static int read_output(int fd, int64_t deadline_ns, struct buf *output)
             return EMSGSIZE;
         failure = transfer(fd, POLLIN, content, len + header[6], deadline_ns);
         if (failure != 0 || type == END_REQUEST)
-            return failure;
+            return failure == ETIMEDOUT ? ETIME : failure;
         if (type == STDOUT)
             buf_append(output, content, len);
     }
@@ -147,6 +147,7 @@ static enum fastcgi_outcome explain(int failure, struct error *err)
     case ETIMEDOUT: outcome = FASTCGI_SILENT, why = "no whole answer in time"; break;
     case EPIPE:
     case ECONNRESET: outcome = FASTCGI_CLOSED, why = "closed before the answer was whole"; break;
+    case ETIME: outcome = FASTCGI_BEGUN, why = "the answer began and did not end in time"; break;
     case EPROTO: outcome = FASTCGI_MALFORMED, why = "the answer is not FastCGI"; break;
     case EMSGSIZE: outcome = FASTCGI_MALFORMED, why = "the answer is too long"; break;
     }

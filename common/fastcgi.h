@@ -16,7 +16,8 @@
 
 enum fastcgi_outcome {
     FASTCGI_ANSWER,    /* a whole answer: END_REQUEST came */
-    FASTCGI_SILENT,    /* connected, or its queue was full, and no whole answer by the deadline */
+    FASTCGI_BEGUN,     /* a record came, and not all of the answer by the deadline */
+    FASTCGI_SILENT,    /* connected, or its queue was full, and not one record by the deadline */
     FASTCGI_REFUSED,   /* nobody listens there: ECONNREFUSED, ENOENT */
     FASTCGI_CLOSED,    /* closed or reset before the answer was whole */
     FASTCGI_MALFORMED, /* what came is no FastCGI, or an answer of more than FASTCGI_MAX_BYTES */

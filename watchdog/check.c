@@ -50,15 +50,17 @@ enum check_timer check_timer(char *out, size_t out_size)
     struct error err = {0};
     if (unit_show(TIMER, &timer, &err) != UNIT_OK)
         return CHECK_TIMER_RUNS;
-    const char *why = timer.load == UNIT_NOT_FOUND  ? "is not installed"
-                      : timer.load != UNIT_LOADED   ? "is masked"
-                      : timer.state != UNIT_RUNNING ? "is not active"
-                      : timer.file[0] != '\0' && strcmp(timer.file, "enabled") != 0
-                          ? "is not enabled, and ends with this boot"
-                          : NULL;
+    const char *why =
+        timer.load == UNIT_NOT_FOUND  ? "is not installed: nothing looks unless something else does"
+        : timer.load == UNIT_MASKED   ? "is masked: nothing looks unless something else does"
+        : timer.load != UNIT_LOADED   ? "cannot be loaded: nothing looks unless something else does"
+        : timer.state != UNIT_RUNNING ? "is not active: nothing looks unless something else does"
+        : timer.file[0] != '\0' && strcmp(timer.file, "enabled") != 0
+            ? "is not enabled: it ends with this boot"
+            : NULL;
     if (why == NULL)
         return CHECK_TIMER_RUNS;
-    snprintf(out, out_size, TIMER " %s: nothing looks unless something else runs health-watch", why);
+    snprintf(out, out_size, TIMER " %s", why);
     return timer.load == UNIT_NOT_FOUND ? CHECK_TIMER_NONE : CHECK_TIMER_IDLE;
 }
 
@@ -71,12 +73,12 @@ static bool is_below(const char *path, const char *directory, size_t len)
            (path[len] == '/' || path[len] == '\0' || len == 1);
 }
 
-/* Whether the service has another value than "no" for it, as shipped; where systemd cannot be asked it has.
- */
+/* Whether the property hides something, as shipped: also where systemd cannot be asked. */
 static bool is_on(const char *shown, const char *property)
 {
     char value[256];
-    return !unit_get(shown, property, value, sizeof value) || strcmp(value, "no") != 0;
+    return !unit_get(shown, property, value, sizeof value) ||
+           (strcmp(value, "no") != 0 && strcmp(value, "read-only") != 0);
 }
 
 static const char *hidden_by(const char *shown, const char *path)

@@ -8,12 +8,10 @@
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#include <unistd.h>
 
 /* libcurl keeps the deadlines; one that it overran by this much is ended from here. */
 #define OVERRUN_NS (NS_PER_S / 2)
@@ -30,8 +28,9 @@ struct request {
     int64_t late_ns; /* fetch_result.late_ms */
     size_t header_bytes;
     bool headers_cut;
-    bool got_bytes;    /* of an answer, whatever they are */
-    bool has_resolved; /* a socket was asked for: the name has an address */
+    bool got_bytes;     /* of an answer, whatever they are */
+    bool has_resolved;  /* a socket was asked for: the name has an address */
+    bool has_no_socket; /* and there was none for us */
     struct fetch_result result;
     struct curl_slist *headers;
     char error[CURL_ERROR_SIZE];
@@ -94,7 +93,9 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
     struct request *r = context;
     (void)purpose;
     r->has_resolved = true;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    curl_socket_t fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    r->has_no_socket = fd < 0;
+    return fd;
 }
 
 /* libcurl's call is variadic: each value has its exact type here. */
@@ -159,7 +160,7 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
     r->started_ns = now_ns;
     r->header_bytes = 0;
     r->late_ns = 0;
-    r->headers_cut = r->got_bytes = r->has_resolved = false;
+    r->headers_cut = r->got_bytes = r->has_resolved = r->has_no_socket = false;
     r->result = (struct fetch_result){.outcome = FETCH_LOCAL};
     r->error[0] = '\0';
     if (run->watch->host != NULL) {
@@ -205,7 +206,7 @@ static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, lon
     case CURLE_OPERATION_TIMEDOUT: return r->has_resolved ? FETCH_TIMEOUT : FETCH_UNRESOLVED;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY: return FETCH_UNRESOLVED;
-    case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno, is_unix);
+    case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno, is_unix && !r->has_no_socket);
     case CURLE_TOO_MANY_REDIRECTS: return FETCH_REDIRECTS;
     case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_ANSWER : FETCH_MALFORMED;
     case CURLE_SEND_ERROR:
@@ -255,8 +256,8 @@ static void describe(struct request *r, CURLcode code, long os_errno)
 static bool is_unconnected(const struct request *r)
 {
     curl_off_t connected_us = 0;
-    CURLINFO when = is_over_tls(r) ? CURLINFO_APPCONNECT_TIME_T : CURLINFO_CONNECT_TIME_T;
-    return r->easy != NULL && curl_easy_getinfo(r->easy, when, &connected_us) == CURLE_OK &&
+    return r->easy != NULL &&
+           curl_easy_getinfo(r->easy, CURLINFO_CONNECT_TIME_T, &connected_us) == CURLE_OK &&
            connected_us == 0;
 }
 

@@ -38,7 +38,7 @@ struct fetch_result {
     int redirects;    /* followed */
     bool from_nginx;  /* header "X-Health-Source: nginx": the proxy says so itself */
     bool body_cut;    /* the body was longer */
-    bool unconnected; /* FETCH_TIMEOUT: there was no connection yet, or TLS was not agreed upon */
+    bool unconnected; /* FETCH_TIMEOUT: there was no connection yet */
     int64_t time_us;  /* of this request */
     int64_t late_ms;  /* for how long, in all, this process was kept from running meanwhile */
     struct buf body;  /* valid during fetch_done_fn */

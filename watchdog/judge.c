@@ -5,7 +5,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 /* Of the time that a try waited, so much too late is too late, and less than this is nothing: 1 in
  * LATE_SHARE. */
@@ -196,7 +195,7 @@ struct judge_evidence judge_evidence(const struct watch *watch, const struct jud
             continue;
         bool reached = signs[JUDGE_NO_CONTACT] < route->tries && route->last.sign != JUDGE_NO_CONTACT;
         sum.dead++;
-        sum.unanswered += signs[JUDGE_HUNG] + signs[JUDGE_UNREACHED] < route->tries;
+        sum.unanswered += signs[JUDGE_HUNG] + signs[JUDGE_UNREACHED] == 0;
         sum.reached += reached;
         sum.hung += reached && signs[JUDGE_HUNG] > 0;
     }

@@ -61,7 +61,7 @@ struct judge_route {
 /* The liveness routes together. */
 struct judge_evidence {
     size_t dead;
-    size_t unanswered; /* of the dead: some try got no answer from anybody, a proxy included */
+    size_t unanswered; /* of the dead: no try got an answer from anybody, a proxy included */
     size_t reached;    /* of the dead: some try got somebody at base_url, and so did the last */
     size_t hung;       /* of the reached: some try brought the proxy's word that the backend was silent */
 };

@@ -82,6 +82,7 @@ static enum listener_answer ask_fastcgi(const struct watch_listener *at, const c
     free(script);
     switch (outcome) {
     case FASTCGI_ANSWER:
+    case FASTCGI_BEGUN:
     case FASTCGI_MALFORMED: return LISTENER_ANSWERS; /* not what was expected, but somebody lives there */
     case FASTCGI_CLOSED: return LISTENER_ACCEPTS;
     case FASTCGI_SILENT: return LISTENER_SILENT;
@@ -116,7 +117,7 @@ static char *url_of(const char *listener)
     return url.data;
 }
 
-static enum listener_answer ask_http(const struct watch *watch, size_t route)
+static enum listener_answer ask_http(const struct watch *watch, size_t route, int64_t deadline_ns)
 {
     struct watch asked = *watch;
     struct error err = {0};
@@ -130,8 +131,9 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route)
     asked.unix_path = strncmp(watch->listener, "unix:", 5) == 0 ? watch->listener + 5 : NULL;
     asked.host = host; /* a virtual host is the one that the proxy asks for */
     wanted[route] = true;
-    if (!fetch_run(&asked, wanted, keep_outcome, &outcome, &err))
-        outcome = FETCH_LOCAL;
+    while (fetch_run(&asked, wanted, keep_outcome, &outcome, &err) && outcome == FETCH_FULL &&
+           clock_now_ns() < deadline_ns)
+        (void)poll(NULL, 0, LOOK_MS); /* a full queue is silence only if it stays so */
     free(asked.base_url);
     free(host);
     free(wanted);
@@ -150,22 +152,22 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route)
     return LISTENER_NOT_ASKED;
 }
 
-enum listener_answer listener_ask(const struct watch *watch, const struct survey *look,
-                                  const struct rogue_list *rogues)
+enum listener_answer listener_ask(const struct watch *watch, const struct survey *look, bool direct)
 {
+    const struct watch_listener *at = watch->socket.len == 0 && direct ? &watch->base : &watch->socket;
     enum listener_answer answer = LISTENER_NOT_ASKED;
     size_t route = 0;
     while (route < watch->route_count && !(watch->routes[route].liveness && look->routes[route].is_dead))
         route++;
-    if (watch->socket.len == 0 || rogues->hidden || route == watch->route_count)
+    if (at->len == 0 || route == watch->route_count)
         return LISTENER_NOT_ASKED;
     int64_t limit_ms =
         watch->protocol == WATCH_NOT_ASKED ? watch->connect_timeout_ms : watch->routes[route].timeout_ms;
     int64_t deadline_ns = clock_now_ns() + limit_ms * NS_PER_MS;
     switch (watch->protocol) {
-    case WATCH_NOT_ASKED: answer = watch_queue(&watch->socket, deadline_ns); break;
-    case WATCH_FASTCGI: answer = ask_fastcgi(&watch->socket, watch->routes[route].path, deadline_ns); break;
-    case WATCH_HTTP: answer = ask_http(watch, route); break;
+    case WATCH_NOT_ASKED: answer = watch_queue(at, deadline_ns); break;
+    case WATCH_FASTCGI: answer = ask_fastcgi(at, watch->routes[route].path, deadline_ns); break;
+    case WATCH_HTTP: answer = ask_http(watch, route, deadline_ns); break;
     }
     /* Kept from running ourselves: its silence tells nothing. */
     bool is_late = clock_now_ns() > deadline_ns + LATE_NS;

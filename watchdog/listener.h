@@ -14,9 +14,9 @@ enum listener_answer {
     LISTENER_ANSWERS,   /* in its protocol, whatever the answer is */
 };
 
-/* Asks for the first liveness route that is dead in look, by listener_protocol. Without that no byte is sent:
- * whether the kernel's queue of connections is emptied tells whether somebody accepts them. */
-enum listener_answer listener_ask(const struct watch *watch, const struct survey *look,
-                                  const struct rogue_list *rogues);
+/* Asks for the first liveness route that is dead in look, by listener_protocol. Without that no byte is sent,
+ * and whether somebody accepts the connection is all that is known; so is it where no listener is named and
+ * base_url is the unit's own socket (direct). */
+enum listener_answer listener_ask(const struct watch *watch, const struct survey *look, bool direct);
 
 #endif

@@ -7,9 +7,7 @@
 #include "watchdog/state.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* A run takes some seconds at most unless it recovers; whoever starts a second one by hand waits so long. */
@@ -185,7 +183,8 @@ static void decide_and_act(struct patrol *p)
     };
     if (facts.evidence.dead > 0 && p->unit.state == UNIT_RUNNING && p->rogues.count == 0) {
         facts.direct = is_direct(p);
-        facts.listener = listener_ask(p->watch, &p->first, &p->rogues);
+        facts.listener =
+            p->rogues.hidden ? LISTENER_NOT_ASKED : listener_ask(p->watch, &p->first, facts.direct);
         facts.cpu_pressure = unit_cpu_pressure(&p->unit);
     }
     state_now(&now);

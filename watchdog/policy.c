@@ -63,7 +63,7 @@ static bool leave_alone(const struct policy_facts *f, struct policy_decision *ou
                "%s is in a restart loop: systemd has restarted it %" PRId64
                " times and does so again, last result %s",
                unit->id, unit->restarts, unit->result);
-    else if (unit->has_job && is_dead_only)
+    else if (unit->job != 0 && is_dead_only)
         decide(out, POLICY_NOTHING, "systemd carries out an order for %s: not touched", unit->id);
     else
         return false;
@@ -100,10 +100,16 @@ static bool is_proven(const struct policy_facts *f, struct policy_decision *out)
 {
     const char *unit = f->unit->id;
     bool answers_itself = f->direct && f->evidence.unanswered == 0;
+    bool accepts_now = f->direct && f->evidence.reached == 0 && f->listener == LISTENER_ACCEPTS;
     bool own_silence = f->direct || f->listener == LISTENER_SILENT || f->listener == LISTENER_GONE;
-    if (f->listener == LISTENER_ANSWERS || answers_itself)
+    if (answers_itself)
+        decide(out, POLICY_NOTHING, "%s answers by itself at %s: not touched", unit, f->watch->base_url);
+    else if (f->listener == LISTENER_ANSWERS)
         decide(out, POLICY_NOTHING, "%s answers at %s: the fault is in front of it; not touched", unit,
-               answers_itself ? f->watch->base_url : f->watch->listener);
+               f->watch->listener);
+    else if (accepts_now)
+        decide(out, POLICY_NOTHING, "%s refused or closed each connection, and takes them now: not touched",
+               unit);
     else if (f->rogues->hidden)
         decide(out, POLICY_NOTHING, "the listener of %s is hidden from us by our own sandbox; not touched",
                unit);
@@ -208,7 +214,7 @@ bool policy_still_holds(enum policy_action action, const struct unit_status *jud
     switch (action) {
     case POLICY_KILL:
     case POLICY_START:
-        return unit->state == judged->state && !unit->has_job && unit->main_pid == judged->main_pid &&
+        return unit->state == judged->state && unit->job == 0 && unit->main_pid == judged->main_pid &&
                unit->start_us == judged->start_us;
     case POLICY_EVICT: /* who the rogues are is looked at again by evict_run */
         return unit->load == UNIT_LOADED && unit->state != UNIT_INACTIVE && unit->state != UNIT_STOPPING;
@@ -229,15 +235,18 @@ static enum policy_step next_running(struct policy_progress *p, const struct uni
     return POLICY_ASK;
 }
 
-/* After a kill systemd stops what is left without a job; a job is an order, and only that of a restart can be
- * ours. What ignores its SIGTERM is killed, an ExecStopPost= at work is not. */
+/* After a kill systemd stops what is left without an order, and after a start that fails by the order to
+ * start. Any other is somebody else's, but that of our restart, of which a stop is part. What ignores its
+ * SIGTERM is killed, an ExecStopPost= at work is not. */
 static enum policy_step next_stopping(struct policy_progress *p, const struct unit_status *unit,
                                       int64_t now_ms)
 {
     bool ignores_sigterm = strstr(unit->sub, "sigterm") != NULL; /* stop-sigterm, final-sigterm */
-    if (unit->has_job && p->phase != PHASE_RESTARTED)
+    if (unit->job != 0 && unit->job != p->start_job && p->phase != PHASE_RESTARTED)
         p->phase = PHASE_FOREIGN;
-    if (p->phase == PHASE_FOREIGN || !ignores_sigterm || now_ms - p->since_ms < STOPPING_MS)
+    if (!ignores_sigterm)
+        p->since_ms = now_ms;
+    if (p->phase == PHASE_FOREIGN || now_ms - p->since_ms < STOPPING_MS)
         return POLICY_WAIT;
     p->since_ms = INT64_MAX; /* once */
     return POLICY_KILL_ALL;
@@ -246,31 +255,38 @@ static enum policy_step next_stopping(struct policy_progress *p, const struct un
 static enum policy_step next_restarting(struct policy_progress *p, int64_t now_ms)
 {
     int64_t pause_ms = p->phase == PHASE_EVICTED ? 0 : RESTARTING_MS;
-    if (p->restarts > 0 || now_ms - p->since_ms < pause_ms)
+    if (p->restarted || now_ms - p->since_ms < pause_ms)
         return POLICY_WAIT;
     p->phase = PHASE_RESTARTED;
-    p->restarts++;
+    p->restarted = true;
     p->ordered_at_ms = now_ms;
     return POLICY_RESTART_IT;
 }
 
 /* No recovery begins with an inactive unit: one that did run since then was stopped by somebody, or has ended
- * well. One that has failed by our kill although systemd would have restarted it was stopped between two
- * looks. */
+ * well. One that has failed by our kill although systemd would have restarted it, and has not, was stopped
+ * between two looks. */
 static bool was_stopped(const struct policy_progress *p, const struct unit_status *unit)
 {
-    bool by_the_kill = p->phase == PHASE_KILLED && strcmp(unit->result, "signal") == 0;
-    if (unit->state == UNIT_INACTIVE && p->phase != PHASE_KILLED)
-        return p->phase != PHASE_STARTED;
-    if (unit->state == UNIT_INACTIVE)
-        return unit->restarts_itself;
-    return p->phase == PHASE_FOREIGN || (by_the_kill && unit->restarts_itself);
+    bool would_restart = unit->restarts_itself && unit->restarts == p->old_restarts;
+    switch (p->phase) {
+    case PHASE_FOREIGN: return true;
+    case PHASE_STARTED: return false;
+    case PHASE_KILLED:
+        return would_restart && (unit->state == UNIT_INACTIVE || strcmp(unit->result, "signal") == 0);
+    case PHASE_EVICTED:
+    case PHASE_RESTARTED:
+    case PHASE_CAME: break;
+    }
+    return unit->state == UNIT_INACTIVE;
 }
 
 static enum policy_step next_ended(struct policy_progress *p, const struct unit_status *unit, int64_t now_ms)
 {
     bool is_ordered = p->phase == PHASE_STARTED || p->phase == PHASE_RESTARTED;
-    if (unit->has_job || (is_ordered && now_ms - p->ordered_at_ms < STARTING_MS))
+    if (unit->job != 0)
+        p->start_job = unit->job; /* nothing else is queued for what is down */
+    if (unit->job != 0 || (is_ordered && now_ms - p->ordered_at_ms < STARTING_MS))
         return POLICY_WAIT;
     if (was_stopped(p, unit))
         return POLICY_LEAVE;
@@ -289,7 +305,10 @@ enum policy_step policy_next(struct policy_progress *progress, const struct unit
     progress->last_state = unit->state;
     switch (unit->state) {
     case UNIT_RUNNING: return next_running(progress, unit, now_ms);
-    case UNIT_STARTING: progress->phase = PHASE_CAME; return POLICY_WAIT;
+    case UNIT_STARTING:
+        progress->phase = PHASE_CAME;
+        progress->start_job = unit->job;
+        return POLICY_WAIT;
     case UNIT_STOPPING: return next_stopping(progress, unit, now_ms);
     case UNIT_RESTARTING: return next_restarting(progress, now_ms);
     case UNIT_INACTIVE:

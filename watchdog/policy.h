@@ -79,12 +79,14 @@ enum policy_phase {
  * a start that was the first order. */
 struct policy_progress {
     enum policy_phase phase;
-    pid_t old_pid; /* the process that was killed; 0: none */
+    pid_t old_pid;        /* the process that was killed; 0: none */
+    int64_t old_restarts; /* unit_status.restarts of then: systemd counts when it restarts a unit itself */
+    int64_t start_job;    /* the order by which it was last seen to start: ours, or systemd's own */
     enum unit_state last_state;
     int64_t since_ms;      /* of last_state */
     int64_t ordered_at_ms; /* the last start or restart */
     int starts;
-    int restarts;
+    bool restarted;    /* by our order */
     int64_t ask_at_ms; /* not before */
 };
 

@@ -100,7 +100,8 @@ static bool begin(struct procedure *p, enum policy_action action)
     const struct unit_status *unit = p->facts->unit;
     switch (action) {
     case POLICY_KILL:
-        p->progress = (struct policy_progress){.phase = PHASE_KILLED, .old_pid = unit->main_pid};
+        p->progress = (struct policy_progress){
+            .phase = PHASE_KILLED, .old_pid = unit->main_pid, .old_restarts = unit->restarts};
         return kill_main(p, unit->main_pid);
     case POLICY_START:
         p->progress = (struct policy_progress){.phase = PHASE_STARTED, .starts = 1};
@@ -154,7 +155,7 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
     case POLICY_LEAVE:
         /* Our kill makes it a failed one, which the next run would start. */
         tell(p, "%s was stopped by somebody else meanwhile, or has ended well: left alone", name);
-        (void)(unit->state == UNIT_FAILED && order(p, UNIT_RESET));
+        (void)(unit->state == UNIT_FAILED && strcmp(unit->result, "signal") == 0 && order(p, UNIT_RESET));
         return FAILED;
     }
     return ok ? GO_ON : FAILED;

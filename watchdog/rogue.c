@@ -65,21 +65,21 @@ static bool is_down(const char *unit, struct error *err)
            (status.state == UNIT_INACTIVE || status.state == UNIT_FAILED);
 }
 
-/* systemd is asked once for the workers of a server, and not again when it does not answer. below: the part
- * of the control group below that of a container that we are in. */
-static void find_owner(const struct rogue_list *before, const char *below, struct rogue *rogue)
+/* systemd is asked once for the workers of a server, and no more once it does not answer (*silent). below:
+ * the part of the control group below that of a container that we are in. */
+static void find_owner(const struct rogue_list *before, const char *below, bool *silent, struct rogue *rogue)
 {
     struct error err = {0};
     char name[256];
     for (size_t i = 0; i < before->count; i++) {
-        const struct rogue *other = &before->items[i];
-        if (strcmp(other->cgroup, rogue->cgroup) == 0 || strchr(other->owner, '(') != NULL) {
-            memcpy(rogue->owner, other->owner, sizeof rogue->owner);
+        if (strcmp(before->items[i].cgroup, rogue->cgroup) == 0) {
+            memcpy(rogue->owner, before->items[i].owner, sizeof rogue->owner);
             return;
         }
     }
-    if (!rogue_owner_of(below, name, sizeof name) || is_down(name, &err))
+    if (!rogue_owner_of(below, name, sizeof name) || (!*silent && is_down(name, &err)))
         return;
+    *silent = *silent || err.text[0] != '\0';
     snprintf(rogue->owner, sizeof rogue->owner, "%s%s%.60s%s", name, err.text[0] != '\0' ? " (" : "",
              err.text, err.text[0] != '\0' ? ")" : "");
 }
@@ -168,6 +168,7 @@ void rogue_find(const struct watch_listener *listener, const struct unit_status 
     struct sockaddr_un un;
     char init[512];
     struct buf home = {0};
+    bool silent = false;
     *out = (struct rogue_list){.count = 0};
     if (!holder_read_cgroup(1, init, sizeof init))
         snprintf(init, sizeof init, INIT_SCOPE);
@@ -191,7 +192,8 @@ void rogue_find(const struct watch_listener *listener, const struct unit_status 
         if (!holder_read_cgroup(holder->pid, rogue->cgroup, sizeof rogue->cgroup))
             continue; /* gone meanwhile */
         text_clean(rogue->cgroup);
-        find_owner(out, rogue->cgroup + (strncmp(rogue->cgroup, init, prefix) == 0 ? prefix : 0), rogue);
+        find_owner(out, rogue->cgroup + (strncmp(rogue->cgroup, init, prefix) == 0 ? prefix : 0), &silent,
+                   rogue);
         out->count++;
     }
     buf_free(&home);

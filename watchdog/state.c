@@ -131,7 +131,7 @@ static bool parse_recovery(const char **at, int version, struct state_recovery *
     int used = 0;
     if (sscanf(*at, "%36[0-9a-z-] %" SCNd64 " %" SCNd64 "%n", t->boot_id, &t->boot_ms, &t->wall_ms, &used) !=
             3 ||
-        used == 0 || t->boot_ms < 0)
+        used == 0 || t->boot_ms < 0 || t->wall_ms < -INT64_MAX / 2)
         return false;
     *at += used;
     used = 0;

@@ -8,11 +8,11 @@
 #include <string.h>
 #include <time.h>
 
-static const char properties[] =
-    "Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
-    "NeedDaemonReload,ControlGroup,Slice,UnitFileState,"
-    "Restart,RestartPreventExitStatus,Job,ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,"
-    "InactiveExitTimestampMonotonic";
+static const char properties[] = "Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
+                                 "NeedDaemonReload,ControlGroup,Slice,UnitFileState,"
+                                 "Restart,RestartPreventExitStatus,SuccessExitStatus,Job,"
+                                 "ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,"
+                                 "InactiveExitTimestampMonotonic";
 
 bool unit_get(const char *text, const char *name, char *out, size_t out_size)
 {
@@ -72,13 +72,15 @@ static enum unit_state parse_state(const char *active, const char *sub)
     return UNIT_ODD;
 }
 
-/* The table of Restart= in systemd.service(5), column "unclean signal"; prevent: RestartPreventExitStatus=,
- * in which signals have their names without SIG. */
-static bool restarts_after_kill(const char *restart, const char *prevent)
+/* The table of Restart= in systemd.service(5), column "unclean signal" or, where SuccessExitStatus= has it,
+ * "clean exit"; prevent: RestartPreventExitStatus=. Signals have their names without SIG in both. */
+static bool restarts_after_kill(const char *restart, const char *prevent, const char *success)
 {
     static const char *const words[] = {"always", "on-failure", "on-abnormal", "on-abort"};
     if (strstr(prevent, "KILL") != NULL)
         return false;
+    if (strstr(success, "KILL") != NULL)
+        return strcmp(restart, "always") == 0 || strcmp(restart, "on-success") == 0;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcmp(restart, words[i]) == 0)
             return true;
@@ -109,6 +111,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
     char reload[8] = "no";
     char restart[32] = "no";
     char prevent[256] = "";
+    char success[256] = "";
     const struct {
         const char *name;
         char *out;
@@ -126,6 +129,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
         {"NeedDaemonReload", reload, sizeof reload, false},
         {"Restart", restart, sizeof restart, false},
         {"RestartPreventExitStatus", prevent, sizeof prevent, false},
+        {"SuccessExitStatus", success, sizeof success, false},
     };
     int64_t pid = 0;
     int64_t job = 0;
@@ -146,11 +150,11 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
         error_set(err, "systemctl show: %s is missing or strange", bad);
         return false;
     }
-    out->restarts_itself = restarts_after_kill(restart, prevent);
+    out->restarts_itself = restarts_after_kill(restart, prevent, success);
     out->load = parse_load(load);
     out->state = parse_state(out->active, out->sub);
     out->main_pid = (pid_t)pid;
-    out->has_job = job > 0;
+    out->job = job;
     out->needs_reload = strcmp(reload, "yes") == 0;
     return true;
 }

@@ -43,7 +43,7 @@ struct unit_status {
     int64_t started_ms;      /* how long ago its main process was started; INT64_MAX: never */
     int64_t start_us;        /* when, on CLOCK_MONOTONIC: with main_pid it names one process; 0: never */
     int64_t restarts;        /* by systemd itself, since the last start by hand */
-    bool has_job;            /* a start or stop is queued */
+    int64_t job;             /* number of the order that is queued or carried out; 0: none */
     bool restarts_itself;    /* Restart= of its file: after a SIGKILL systemd starts it again */
     bool needs_reload;       /* its file on disk is newer than what systemd has loaded */
     char file[32];           /* UnitFileState: "enabled", "disabled", ...; "": none */

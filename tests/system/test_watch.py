@@ -195,7 +195,6 @@ def test_nginx_down_is_critical_and_the_backend_is_not_touched(guarded):
     try:
         code, text = watch(guarded, conf=shipped_with(guarded, start_grace="0s"))
         assert code == 2 and "health-api.service answers at unix:/run/health-api/health-api.sock: the fault is in front of it; not touched" in text, text
-        assert "health-api.service is not touched" in text
         assert guarded.main_pid() == before
     finally:
         guarded.run("systemctl", "start", "nginx.service")
@@ -261,12 +260,12 @@ def test_check_config_warns_of_units_that_were_not_reloaded(guarded):
 
 
 def warning_of_the_timer(state):
-    return f"health-watch.timer {state}: nothing looks unless something else runs health-watch"
+    return f"health-watch.timer {state}"
 
 
 def test_a_timer_that_does_not_run_or_ends_with_this_boot_is_a_warning(guarded):
     for command, state in (("disable --now", "is not active"), ("enable", "is not active"),
-                           ("disable", "is not active"), ("start", "is not enabled, and ends with this boot")):
+                           ("disable", "is not active"), ("start", "is not enabled: it ends with this boot")):
         guarded.run("systemctl", *command.split(), TIMER)
         for option in ("--check-config", "--dry-run"):
             code, text = watch(guarded, option)

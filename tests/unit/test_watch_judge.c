@@ -283,6 +283,7 @@ static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(voi
         {{"o", "o"}, {.dead = 0}},
         {{"ttt", "o"}, {.dead = 1, .unanswered = 1, .reached = 1}},
         {{"rrr", "ttt"}, {.dead = 2, .unanswered = 2, .reached = 1}},
+        {{"bbt", "o"}, {.dead = 1, .reached = 1}}, /* somebody answered */
         {{"hhh", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
         {{"bbb", "o"}, {.dead = 1, .reached = 1}},
         {{"bhb", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
@@ -290,7 +291,7 @@ static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(voi
         /* the proxy dies in the first try, or after it; its queue is full; it has no connection left */
         {{"crr", "o"}, {.dead = 1, .unanswered = 1}},
         {{"trr", "o"}, {.dead = 1, .unanswered = 1}},
-        {{"hhr", "o"}, {.dead = 1, .unanswered = 1}},
+        {{"hhr", "o"}, {.dead = 1}},
         {{"uuu", "o"}, {.dead = 1, .unanswered = 1}},
         {{"fff", "o"}, {.dead = 1, .unanswered = 1}},
         {{"ccc", "o"}, {.dead = 1, .unanswered = 1}},

@@ -17,7 +17,7 @@ enum known {
     NAMED,   /* listener */
     ASKED,   /* listener and listener_protocol */
     DIRECT,  /* base_url is the unit's own socket, the listener is asked */
-    BARE,    /* base_url is the unit's own socket, and no more is known */
+    BARE,    /* base_url is the unit's own socket, which is asked by its queue of connections */
     KNOWN_MAX
 };
 
@@ -103,7 +103,13 @@ static const struct row rows[] = {
     {"the unit hangs with a full Unix queue", "fff", HUNG, {[DIRECT] = 1, [BARE] = 1}},
     {"the unit's workers hang", "ttt", DEAF, {[DIRECT] = 1, [BARE] = 1}},
     {"the unit listens nowhere", "rrr", GONE, {[DIRECT] = 1, [BARE] = 1}},
-    {"the unit closes each connection", "ccc", DEAF, {[DIRECT] = 1, [BARE] = 1}},
+    {"the unit closes each connection",
+     "ccc",
+     DEAF,
+     {[DIRECT] = 1, [BARE] = 0}} /* a full server does, too */,
+    {"the unit refuses, and listens after the last try", "rrr", WELL, {[DIRECT] = 0, [BARE] = 0}},
+    {"the unit is full for an instant in each try", "fff", WELL, {[DIRECT] = 0, [BARE] = 0}},
+    {"the unit answers 502 of its own, then is slow", "bbt", WELL, {[DIRECT] = 0, [BARE] = 0}},
     {"the unit answers 504 of its own", "hhh", WELL, {[DIRECT] = 0, [BARE] = 0}},
     {"the unit answers after the last try", "ttt", WELL, {[DIRECT] = 0, [BARE] = 1}},
     {"the unit answers 503", "x", WELL, {[DIRECT] = 0, [BARE] = 0}},
@@ -144,7 +150,7 @@ static enum listener_answer answer_of(enum known known, enum truth truth)
                                                        [DEAF] = LISTENER_SILENT,
                                                        [HUNG] = LISTENER_SILENT,
                                                        [GONE] = LISTENER_GONE};
-    if (known == NAMED)
+    if (known == NAMED || known == BARE)
         return by_queue[truth];
     return known == ASKED || known == DIRECT ? by_protocol[truth] : LISTENER_NOT_ASKED;
 }

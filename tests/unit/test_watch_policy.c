@@ -163,6 +163,8 @@ static void asked_directly_silence_and_refusals_are_the_unit_s_own(void **state)
     s.evidence.reached = 0;
     expect("refused", &s, POLICY_KILL, "kill");
     s.listener = LISTENER_ACCEPTS;
+    expect("it has opened its port since", &s, POLICY_NOTHING, "and takes them now: not touched");
+    s.evidence.reached = 1;
     expect("its workers hang", &s, POLICY_KILL, "kill");
     s.watch.listener = listener;
     s.listener = LISTENER_ANSWERS;
@@ -170,8 +172,7 @@ static void asked_directly_silence_and_refusals_are_the_unit_s_own(void **state)
            "answers at unix:/run/site.sock: the fault is in front of it; not touched");
     s = hanging();
     s.evidence.unanswered = 0;
-    expect("504 of its own", &s, POLICY_NOTHING,
-           "answers at http://127.0.0.1: the fault is in front of it; not touched");
+    expect("504 of its own", &s, POLICY_NOTHING, "answers by itself at http://127.0.0.1: not touched");
 }
 
 static void what_was_kept_from_running_is_not_killed(void **state)
@@ -199,7 +200,7 @@ static void what_somebody_orders_at_the_moment_is_not_disturbed(void **state)
 {
     (void)state;
     struct scene s = hanging();
-    s.unit.has_job = true;
+    s.unit.job = 77;
     expect("a queued restart", &s, POLICY_NOTHING, "an order for site.service: not touched");
 }
 
@@ -218,7 +219,7 @@ static void a_decision_holds_only_for_the_process_it_was_made_about(void **state
     now.start_us = 2000; /* the number came again */
     assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
     now = judged;
-    now.has_job = true;
+    now.job = 77;
     assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
     now = judged;
     now.state = UNIT_STOPPING;
@@ -344,9 +345,9 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
 
 /* A recovery as a row of states: a letter for each look, and the steps that must follow.
  * r running with the old pid, n with a new one, s stopping, p in its ExecStopPost=, j stopping with a job, a
- * auto-restart, t starting, f failed; x failed by a signal although it restarts itself, e by its own exit
- * code, l at its start limit, o inactive; i inactive, q inactive with a queued job; the looks are step_ms
- * apart. w wait, A ask, K kill all, S start, R restart, G give up, L leave. */
+ * auto-restart, t starting, f failed; x failed by a signal although it restarts itself, y the same at its
+ * start limit, e by its own exit code, l at its start limit, o inactive; i inactive, q inactive with a queued
+ * job; the looks are step_ms apart. w wait, A ask, K kill all, S start, R restart, G give up, L leave. */
 static void expect_steps(struct policy_progress progress, int64_t step_ms, const char *looks,
                          const char *expected)
 {
@@ -367,7 +368,7 @@ static void expect_steps(struct policy_progress progress, int64_t step_ms, const
             unit.main_pid = 11;
             unit.started_ms = 0;
             break;
-        case 'j': unit.has_job = true; /* fall through */
+        case 'j': unit.job = 77; /* fall through */
         case 's':
             snprintf(unit.sub, sizeof unit.sub, "stop-sigterm");
             unit.state = UNIT_STOPPING;
@@ -378,6 +379,21 @@ static void expect_steps(struct policy_progress progress, int64_t step_ms, const
             break;
         case 'a': unit.state = UNIT_RESTARTING; break;
         case 't': unit.state = UNIT_STARTING; break;
+        case 'u':
+            unit.state = UNIT_STARTING;
+            unit.job = 5;
+            break;
+        case 'v': /* the start has failed, its order is not at its end */
+            snprintf(unit.sub, sizeof unit.sub, "stop-post");
+            unit.state = UNIT_STOPPING;
+            unit.job = 5;
+            break;
+        case 'y': /* systemd has tried its restart, and was at its limit */
+            snprintf(unit.result, sizeof unit.result, "signal");
+            unit.restarts_itself = true;
+            unit.restarts = 1;
+            unit.state = UNIT_FAILED;
+            break;
         case 'l':
             snprintf(unit.result, sizeof unit.result, "start-limit-hit");
             unit.restarts_itself = true;
@@ -398,7 +414,7 @@ static void expect_steps(struct policy_progress progress, int64_t step_ms, const
             unit.state = UNIT_FAILED;
             break;
         case 'f': unit.state = UNIT_FAILED; break;
-        case 'q': unit.has_job = true; /* fall through */
+        case 'q': unit.job = 5; /* fall through */
         default: unit.state = UNIT_INACTIVE; break;
         }
         steps[i] = letters[policy_next(&progress, &unit, (int64_t)i * step_ms)];
@@ -434,6 +450,10 @@ static void somebody_else_s_order_meanwhile_is_respected(void **state)
     expect_steps(killed, 600, "njf", "AwL");        /* our kill has made it a failed one */
     expect_steps(killed, 100, "rx", "wL");          /* between two looks */
     expect_steps(killed, 100, "rltn", "wSwA");      /* systemd has given up, nobody has stopped it */
+    expect_steps(killed, 600, "aytn", "wSwA");      /* the same: it keeps the result of the kill */
+    expect_steps(started, 600, "uve", "wwS");       /* our own order, whose start fails */
+    expect_steps(killed, 600, "auve", "wwwS");      /* systemd's own */
+    expect_steps(started, 600, "qujjji", "wwwwwL"); /* and one that is not */
     expect_steps(killed, 100, "ro", "wL");          /* the same, and it has ended well */
     expect_steps(killed, 100, "no", "AL");
     expect_steps(killed, 600, "njqtn", "AwwwA"); /* restarted */

@@ -34,7 +34,7 @@ static void reads_a_running_unit(void **state)
     assert_int_equal(s.restarts, 7);
     assert_true(s.needs_reload);
     assert_true(s.restarts_itself);
-    assert_true(s.has_job);
+    assert_int_equal(s.job, 12);
     assert_string_equal(s.control_group, "/system.slice/site.service");
     assert_string_equal(s.slice, "system.slice");
     assert_int_equal(s.started_ms, 60000);
@@ -64,7 +64,7 @@ static void without_a_job_the_property_is_empty(void **state)
     assert_true(
         unit_parse("Id=a.service\nLoadState=loaded\nActiveState=active\nSubState=running\nMainPID=1\nJob=\n",
                    NOW_US, &s, &err));
-    assert_false(s.has_job);
+    assert_int_equal(s.job, 0);
     assert_false(s.restarts_itself);
 }
 

@@ -318,7 +318,7 @@ def test_as_long_as_one_rogue_must_stay_none_is_ended(dog, systemctl, start_rogu
     """SO_REUSEPORT: somebody's own process beside one of another service. Nothing would be won."""
     port = free_port()
     own = start_rogue(port, workers=1)
-    worker = children.of(own.pid)[0]
+    worker = wait_until(lambda: children.of(own.pid), 20, "its worker")[0]
     group = Cgroup("other.service", dog.directory)
     group.enter(worker)
     systemctl.says(**LOOP)
