@@ -253,11 +253,13 @@ static void describe(struct request *r, CURLcode code, long os_errno)
             *out = '?';
 }
 
+/* The time of CONNECT counts TLS as well; the port of our end is there once TCP is. */
 static bool is_unconnected(const struct request *r)
 {
+    long port = 0;
     curl_off_t connected_us = 0;
-    return r->easy != NULL &&
-           curl_easy_getinfo(r->easy, CURLINFO_CONNECT_TIME_T, &connected_us) == CURLE_OK &&
+    return r->easy != NULL && curl_easy_getinfo(r->easy, CURLINFO_LOCAL_PORT, &port) == CURLE_OK &&
+           curl_easy_getinfo(r->easy, CURLINFO_CONNECT_TIME_T, &connected_us) == CURLE_OK && port == 0 &&
            connected_us == 0;
 }
 
