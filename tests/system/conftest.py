@@ -26,7 +26,7 @@ DROP_INS = "/run/systemd/system/health-api.service.d"
 
 # The tests of a group share a machine; the files that take longest have their own.
 GROUPS = {"test_soak": "test_soak", "test_uninstall": "test_uninstall", "test_watch": "test_watch",
-          "test_whom_not_to_hurt": "test_watch"}
+          "test_whom_not_to_hurt": "test_whom_not_to_hurt"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
