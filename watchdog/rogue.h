@@ -36,8 +36,7 @@ struct rogue_list {
 
 /* Appends where systemd keeps the processes of a unit that runs: its control group or, while it has none, the
  * one that it gets in its slice (systemd.slice(5): each dash in a slice's name is a level). init: the control
- * group of pid 1,
- * "/init.scope", in some containers below another one. Pure. */
+ * group of pid 1, "/init.scope", in some containers below another one. Pure. */
 void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out);
 
 /* To whom the processes of a control group belong: the first service or scope in it, such as "docker.service"

@@ -85,16 +85,17 @@ int unit_cpu_pressure(const struct unit_status *unit);
 /* The average of 10 s in the text of cpu.pressure, of the line "full" or "some"; 0 without it. Pure. */
 int unit_parse_pressure(const char *text, const char *line);
 
-/* What systemd can be told. */
+/* What systemd can be told. A restart is in a restart loop the only order that does not wait for RestartSec=
+ * (service.c of systemd: a start job stays queued until the restart timer ends). */
 enum unit_order {
     UNIT_KILL_MAIN, /* SIGKILL to the main process, chosen by systemd itself so that no pid is read first */
     UNIT_KILL_ALL,  /* SIGKILL to every process of its control group */
     UNIT_RESET,     /* forgets that it failed, and the count of its start limit: it counts as stopped */
-    UNIT_START,     /* queues a start */
-    UNIT_RESTART,   /* queues a restart: in a restart loop the only order that does not wait for RestartSec=
-                       (service.c   of systemd: a start job stays queued until the restart timer ends) */
+    UNIT_START,     /* queued */
+    UNIT_RESTART,   /* queued */
 };
 
+/* Unless it returns UNIT_OK err says why. */
 __attribute__((warn_unused_result)) enum unit_answer unit_order(enum unit_order order, const char *unit,
                                                                 struct error *err);
 
