@@ -102,7 +102,8 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 test: ## install what the tests need, then unit, API, fault, watchdog and system tests
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory layers unit all
-	$(TESTED) $(PYTEST) tests/system tests/api tests/faults tests/watch
+	$(TESTED) $(PYTEST) tests/system tests/api tests/faults
+	$(TESTED) $(PYTEST) tests/watch
 
 .PHONY: unit
 unit: $(UNIT_BIN) ## unit tests
