@@ -7,8 +7,8 @@ BUILD      ?= build
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
-# The tests wait most of the time: ten at once even on two cores. -rs: a skipped test says why.
-PYTEST     ?= $(PYTHON) -m pytest -q -rs -n 10 --dist loadgroup
+# The tests wait most of the time: twelve at once even on two cores. Booted machines, timing and watchdog apart. -rs: a skipped test says why.
+PYTEST     ?= $(PYTHON) -m pytest -q -rs -n 12 --dist loadgroup
 # What the tests run.
 TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
@@ -102,7 +102,8 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 test: ## install what the tests need, then unit, API, fault, watchdog and system tests
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory layers unit all
-	$(TESTED) $(PYTEST) tests/system tests/api tests/faults
+	$(TESTED) $(PYTEST) tests/system
+	$(TESTED) $(PYTEST) tests/api tests/faults
 	$(TESTED) $(PYTEST) tests/watch
 
 .PHONY: unit

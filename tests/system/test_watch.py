@@ -37,10 +37,9 @@ def test_the_units_are_clean_and_the_timer_runs_every_30_seconds(guarded):
     assert "OnCalendar=*-*-* *:*:00/30 " in guarded.show("health-watch.timer", "TimersCalendar")["TimersCalendar"]
 
 
-@pytest.mark.parametrize("protocol", ["fastcgi", None], ids=["listener_protocol fastcgi", "no listener_protocol"])
-def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarded, protocol):
+def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarded):
     """Without WatchdogSec=, within one period of the timer and ten seconds."""
-    conf = shipped_with(guarded, start_grace="0s", listener_protocol=protocol)
+    conf = shipped_with(guarded, start_grace="0s")
     with guarded.changed("WatchdogSec=0"), installed_file(guarded, conf):
         guarded.wait_status("healthy")
         before, end = guarded.main_pid(), guarded.journal_end(UNIT)
