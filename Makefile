@@ -7,8 +7,8 @@ BUILD      ?= build
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
-# The tests wait most of the time: twelve at once even on two cores. Booted machines, timing and watchdog apart. -rs: a skipped test says why.
-PYTEST     ?= $(PYTHON) -m pytest -q -rs -n 12 --dist loadgroup
+# The tests wait most of the time: eight at once even on two cores. Booted machines, timing and watchdog apart. -rs: a skipped test says why.
+PYTEST     ?= $(PYTHON) -m pytest -q -rs -n 8 --dist loadgroup
 # What the tests run.
 TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
