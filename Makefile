@@ -7,8 +7,9 @@ BUILD      ?= build
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
-# The tests wait most of the time: eight at once even on two cores. Booted machines, timing and watchdog apart. -rs: a skipped test says why.
-PYTEST     ?= $(PYTHON) -m pytest -q -rs -n 8 --dist loadgroup
+# The tests wait most of the time: several at once even on two cores; what a sanitizer slows down, fewer.
+TEST_JOBS  ?= 6
+PYTEST     ?= $(PYTHON) -m pytest -q -rs -n $(TEST_JOBS) --dist loadgroup
 # What the tests run.
 TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
@@ -140,13 +141,13 @@ sanitized: unit all
 
 asan: ## all but the system tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' TEST_JOBS=4 \
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 	  MORE_TESTS=tests/watch sanitized
 
 tsan: ## unit, API and fault tests under ThreadSanitizer
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' TEST_JOBS=4 \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' sanitized
 
 # tests/bench/README.md says how to read its table.
