@@ -63,7 +63,7 @@ static enum judge_sign sign_of_nginx(const struct fetch_result *result)
     return JUDGE_OPEN;
 }
 
-/* No proxy's patience ends so soon: a gateway behind it says so of somebody else. */
+/* No proxy times out so soon: a gateway behind it reports a server of its own. */
 static enum judge_sign sign_of_504(const struct fetch_result *result)
 {
     return result->time_us < SOON_US ? JUDGE_UNREACHED : JUDGE_HUNG;

@@ -86,7 +86,7 @@ static const struct row rows[] = {
     {"it hangs, and the proxy is dead", "rrr", HUNG, {0, 0, 0}},
     {"it hangs once", "ho", WELL, {0, 0, 0}},
     {"it hangs twice", "hho", WELL, {0, 0, 0}},
-    {"it recovers after the last try", "hhh", WELL, {1, 1, 0}}, /* only who asks again can know */
+    {"it recovers after the last try", "hhh", WELL, {1, 1, 0}}, /* nobody asked it again */
     {"it is slow", "tto", WELL, {0, 0, 0}},
     {"it answers 500", "e", WELL, {0, 0, 0}},
     {"it answers 503", "x", WELL, {0, 0, 0}},

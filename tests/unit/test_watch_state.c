@@ -52,7 +52,7 @@ static void an_age_is_sensible_across_reboots_and_clock_jumps(void **state)
         {"the same, clock set back", at(BOOT_A, 61000, HOUR_MS), at(BOOT_A, 1000, 0), 1000},
         {"a container on a host that is up for a month", at(BOOT_A, 9000, 0),
          in_container(at(BOOT_B, 720 * HOUR_MS, 10 * MINUTE_MS), 5 * MINUTE_MS), 10 * MINUTE_MS},
-        {"a container that was started anew", at(BOOT_A, 700 * HOUR_MS, 0),
+        {"a container that was started again", at(BOOT_A, 700 * HOUR_MS, 0),
          in_container(at(BOOT_A, 700 * HOUR_MS + 50 * MINUTE_MS, 50 * MINUTE_MS), MINUTE_MS), 50 * MINUTE_MS},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
