@@ -44,8 +44,8 @@ static int64_t elapsed_ms(const struct procedure *p)
     return (clock_now_ns() - p->began_ns) / NS_PER_MS;
 }
 
-/* One that is refused is told and not fatal: the next look at the unit decides. False: systemd is not there.
- */
+/* Gives an order. A refusal is reported and is not fatal: the next look at the unit decides. False: systemd
+ * does not answer. */
 static bool order(struct procedure *p, enum unit_order what)
 {
     struct error err = {0};
