@@ -2,7 +2,7 @@
  * the strings stay in the environment. */
 #include "cgi/config.h"
 
-#include "cgi/address.h"
+#include "common/address.h"
 #include "common/quantity.h"
 #include "common/text.h"
 

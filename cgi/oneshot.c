@@ -1,8 +1,8 @@
 /* Answers once from a probe of its own. Main thread, no other. */
 #include "cgi/oneshot.h"
 
-#include "cgi/health.h"
-#include "cgi/prober.h"
+#include "cgi/answer/health.h"
+#include "cgi/probe/prober.h"
 #include "common/clock.h"
 
 #include <stdio.h>

@@ -81,8 +81,8 @@ static int transfer(int fd, short events, void *bytes, size_t len, int64_t deadl
         if (poll(&wanted, 1, clock_poll_timeout_ms(deadline_ns, now_ns)) < 0 && errno != EINTR)
             return errno;
         char *rest = (char *)bytes + done;
-        ssize_t n =
-            events == POLLIN ? recv(fd, rest, len - done, 0) : send(fd, rest, len - done, MSG_NOSIGNAL);
+        ssize_t n = events == POLLIN ? recvfrom(fd, rest, len - done, 0, NULL, NULL)
+                                     : send(fd, rest, len - done, MSG_NOSIGNAL);
         if (n == 0)
             return ECONNRESET;
         if (n < 0 && errno != EAGAIN && errno != EINTR)

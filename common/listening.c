@@ -132,7 +132,7 @@ static ssize_t receive(int fd, char *buffer)
 {
     ssize_t received;
     do {
-        received = recv(fd, buffer, BUFFER_SIZE, 0);
+        received = recvfrom(fd, buffer, BUFFER_SIZE, 0, NULL, NULL);
     } while (received < 0 && errno == EINTR);
     return received;
 }

@@ -1,92 +1,58 @@
 #!/bin/sh
-# The one-way house, enforced: in cgi/ and in watchdog/ a file includes only what stands before it in the orders below,
-# each library has one file of a program that includes it (json-c has two in watchdog/: who reads and who writes), nothing
-# right of the snapshot knows the prober's side, and the two programs share common/ alone. Run from the root of the tree.
+# The one-way house, enforced: a file includes only what stands before it in the list of ARCHITECTURE.md ("layers"), nothing
+# crosses the wall between probe/ and the other half, the two programs share common/ alone, and each library has the files
+# that the list names. Run from the root of the tree.
 set -eu
 
-cgi_order="address config sqlscan checks changes reason snapshot protocol hosts intake probe ledger prober process verdict render route
-           health gate fcgi listen connection deadman server oneshot main"
-watchdog_order="value watchfile json fetch judge survey state command unit rogue evict listener policy recover report check patrol main"
-# The wall: these may not include the second line's headers.
-right="verdict render route health gate fcgi listen connection deadman server"
-left="protocol hosts intake probe ledger prober"
-failures=0
-
-complain() {
-    echo "check-layers: $*" >&2
-    failures=$((failures + 1))
+layers() {
+    # shellcheck disable=SC2016  # the backquotes are Markdown's
+    sed -n '/^```layers$/,/^```$/{/^```/!p}' ARCHITECTURE.md
 }
 
-position() { # in the order $1, of module $2
-    n=0
-    for module in $1; do
-        n=$((n + 1))
-        if [ "$module" = "$2" ]; then
-            echo "$n"
-            return
-        fi
-    done
-    echo 0
+sources() {
+    find cgi common watchdog -name '*.[ch]' | sort
 }
 
-includes() { # the modules of DIR ($1) that file $2 includes
-    sed -n "s|^#include \"$1/\\([a-z0-9_]*\\)\\.h\".*|\\1|p" "$2"
+{
+    layers
+    echo --
+    sources
+    echo --
+    sources | xargs grep -HE '^#include ["<]'
+} | awk '
+function complain(what) { print "check-layers: " what >"/dev/stderr"; failures++ }
+function folder(module) { sub(/[^\/]*$/, "", module); return module }
+/^--$/ { part++; next }
+part == 0 {
+    for (i = 2; i <= NF; i++)
+        if ($1 ~ /\/$/) place[$1 $i] = ++count; else uses[$1, $i] = has_rule[$1] = 1
 }
-
-check_order() { # directory, its order, file
-    own=$(position "$2" "$(basename "${3%.*}")")
-    [ "$own" -gt 0 ] || complain "$3: not in the order of $0: say where it belongs"
-    for included in $(includes "$1" "$3"); do
-        [ "$(position "$2" "$included")" -le "$own" ] || complain "$3 includes $1/$included.h, which stands behind it"
-    done
+part == 1 {
+    sub(/\.[ch]$/, "")
+    seen[$0] = 1
+    if (!($0 in place)) { complain($0 " is not in the list of ARCHITECTURE.md: say where it belongs"); place[$0] = ++count }
 }
-
-check_foreign() { # file, directories whose headers it must not include
-    file=$1
-    shift
-    for directory in "$@"; do
-        [ -z "$(includes "$directory" "$file")" ] || complain "$file includes a header of $directory/"
-    done
+part == 2 {
+    split($0, at, ":#include ")
+    file = at[1]; module = file; sub(/\.[ch]$/, "", module)
+    header = at[2]; sub(/^["<]/, "", header); sub(/[">].*/, "", header)
+    other = header; sub(/\.h$/, "", other)
+    here = folder(module); there = folder(other)
+    if (at[2] ~ /^</ && has_rule[header] && !uses[header, module]) complain(file " includes <" header ">, which is not its to use")
+    if (at[2] !~ /^"/ || module == other) next
+    if (!(other in place)) complain(file " includes " header ", which is not in the list")
+    else if (place[other] > place[module]) complain(file " includes " header ", which stands after it")
+    if (there == "cgi/probe/" && here ~ /^cgi\/(answer|serve)\//) complain(file " includes " header " across the wall")
+    if (there ~ /^cgi\// && here ~ /^watchdog\// || there ~ /^watchdog\// && here ~ /^cgi\//) complain(file " includes " header " of the other program")
 }
+END {
+    for (module in place) if (!seen[module]) complain(module " is in the list and nowhere else")
+    if (failures || !count) exit 1
+    print "check-layers: the includes of " count " modules flow one way"
+}'
 
-check_wall() {
-    for module in $right; do
-        for file in cgi/"$module".c cgi/"$module".h; do
-            [ -f "$file" ] || continue
-            for included in $(includes cgi "$file"); do
-                case " $left " in
-                *" $included "*) complain "$file includes cgi/$included.h across the wall" ;;
-                esac
-            done
-        done
-    done
-}
-
-only() { # header, the files that may include it
-    for file in $(grep -lE "^#include <$1>" cgi/*.[ch] common/*.[ch] watchdog/*.[ch] || true); do
-        case " $2 " in
-        *" $file "*) ;;
-        *) complain "$file includes <$1>, which only $2 may" ;;
-        esac
-    done
-}
-
-for file in cgi/*.[ch]; do
-    check_order cgi "$cgi_order" "$file"
-    check_foreign "$file" watchdog
-done
-for file in watchdog/*.[ch]; do
-    check_order watchdog "$watchdog_order" "$file"
-    check_foreign "$file" cgi
-done
-for file in common/*.[ch]; do
-    check_foreign "$file" cgi watchdog
-done
-check_wall
-only libpq-fe.h cgi/probe.c
-only json-c/json.h "cgi/render.c watchdog/json.c watchdog/report.c"
-only fcgiapp.h cgi/fcgi.c
-only curl/curl.h watchdog/fetch.c
-
-[ "$failures" -eq 0 ] || exit 1
-echo "check-layers: the includes flow one way"
+# cgi/probe/intake.c defines recv(2) for libpq: what is not libpq calls recvfrom(2), which nothing stands in for.
+if sources | grep -v '^cgi/probe/intake' | xargs grep -nE '(^|[^_[:alnum:]])recv\('; then
+    echo "check-layers: recv(2) is libpq's here: call recvfrom(2)" >&2
+    exit 1
+fi

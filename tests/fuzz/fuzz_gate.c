@@ -1,5 +1,5 @@
 /* The gate before libfcgi: any bytes get a verdict, also when they come in pieces. */
-#include "cgi/gate.h"
+#include "cgi/serve/gate.h"
 
 #include <stdlib.h>
 

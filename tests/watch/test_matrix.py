@@ -1,4 +1,4 @@
-"""Who fails, and what is known of the unit's own listener: what is done. Cells of tests/unit/test_watch_matrix.c with a real
+"""Who fails, and what is known of the unit's own listener: what is done. Cells of tests/unit/watchdog/test_matrix.c with a real
 nginx and a real backend that has a control group of its own; not one kill of a backend that is well."""
 import contextlib
 import os

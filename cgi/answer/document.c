@@ -1,0 +1,308 @@
+/* Builds the JSON documents with json-c. Pure; main thread. */
+#include "cgi/answer/document.h"
+
+#include "common/clock.h"
+#include "common/text.h"
+
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void finish(struct json_object *document, struct buf *out)
+{
+    size_t len = 0;
+    const char *text = json_object_to_json_string_length(
+        document, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+    buf_append(out, text, len);
+    buf_append(out, "\n", 1);
+    json_object_put(document);
+}
+
+/* JSON is UTF-8 (RFC 8259, 8.1); a path in the environment need not be: each byte that is none becomes "?".
+ */
+static struct json_object *new_text(const char *text)
+{
+    struct buf clean = {0};
+    buf_append_str(&clean, "");
+    while (*text != '\0') {
+        size_t len = text_utf8_len(text, strlen(text));
+        buf_append(&clean, len > 0 ? text : "?", len > 0 ? len : 1);
+        text += len > 0 ? len : 1;
+    }
+    struct json_object *string = json_object_new_string(clean.data);
+    buf_free(&clean);
+    return string;
+}
+
+static void add_string(struct json_object *object, const char *key, const char *text)
+{
+    json_object_object_add(object, key, new_text(text));
+}
+
+static void add_int(struct json_object *object, const char *key, int64_t value)
+{
+    json_object_object_add(object, key, json_object_new_int64(value));
+}
+
+/* 0 is never: null. */
+static void add_time(struct json_object *object, const char *key, int64_t wall_ms)
+{
+    char text[CLOCK_ISO_SIZE];
+    if (wall_ms == 0) {
+        json_object_object_add(object, key, NULL);
+        return;
+    }
+    clock_format_iso(wall_ms, text);
+    add_string(object, key, text);
+}
+
+/* Milliseconds with the three decimals that were measured; a negative duration is unknown: null. */
+static void add_ms(struct json_object *object, const char *key, int64_t us)
+{
+    char text[32];
+    if (us < 0) {
+        json_object_object_add(object, key, NULL);
+        return;
+    }
+    snprintf(text, sizeof text, "%" PRId64 ".%03d", us / 1000, (int)(us % 1000));
+    json_object_object_add(object, key, json_object_new_double_s((double)us / 1000.0, text));
+}
+
+static void add_reason(struct json_object *object, enum reason reason)
+{
+    json_object_object_add(object, "reason",
+                           reason == REASON_NONE ? NULL : json_object_new_string(reason_name(reason)));
+}
+
+static void add_finding(struct json_object *list, const char *check, enum reason reason)
+{
+    struct json_object *entry = json_object_new_object();
+    add_string(entry, "check", check);
+    add_reason(entry, reason);
+    json_object_array_add(list, entry);
+}
+
+static struct json_object *new_counts(const struct render_input *in)
+{
+    struct json_object *counts = json_object_new_object();
+    for (size_t i = 0; i < in->snapshot->check_count; i++) {
+        const struct check_result *check = &in->snapshot->checks[i];
+        bool known = in->verdict->counts_known && check->has_value;
+        json_object_object_add(counts, check->name, known ? json_object_new_int64(check->value) : NULL);
+    }
+    return counts;
+}
+
+/* Adds the checks of one severity that fail now; one entry for all when the database as a whole does. */
+static void add_snapshot_findings(struct json_object *list, const struct snapshot *s,
+                                  enum check_severity severity)
+{
+    if (s->database.reason != REASON_NONE) {
+        if (severity == CHECK_FAIL)
+            add_finding(list, SNAPSHOT_DATABASE, s->database.reason);
+        return;
+    }
+    for (size_t i = 0; i < s->check_count; i++)
+        if (s->checks[i].reason != REASON_NONE && s->checks[i].severity == severity)
+            add_finding(list, s->checks[i].name, s->checks[i].reason);
+}
+
+static struct json_object *new_failing(const struct render_input *in)
+{
+    struct json_object *failing = json_object_new_array();
+    const struct verdict *v = in->verdict;
+    bool about_process = strcmp(v->check, VERDICT_PROCESS) == 0;
+    bool from_snapshot = v->status == HEALTH_DEGRADED && v->reason != REASON_STALE && !about_process;
+
+    if (v->status != HEALTH_HEALTHY && !from_snapshot)
+        add_finding(failing, v->check, v->reason);
+    if (from_snapshot || (about_process && in->snapshot->degraded))
+        add_snapshot_findings(failing, in->snapshot, CHECK_FAIL);
+    if (from_snapshot && json_object_array_length(failing) == 0)
+        add_finding(failing, v->check, v->reason); /* it passes again, HEALTH_RISE is not reached yet */
+    return failing;
+}
+
+static struct json_object *new_warnings(const struct render_input *in)
+{
+    struct json_object *warnings = json_object_new_array();
+    if (in->verdict->reason == REASON_STALE || in->snapshot->starting)
+        return warnings;
+    add_snapshot_findings(warnings, in->snapshot, CHECK_WARN);
+    if (!in->snapshot->degraded)
+        add_snapshot_findings(warnings, in->snapshot, CHECK_FAIL); /* HEALTH_FALL is not reached yet */
+    return warnings;
+}
+
+static int64_t uptime_seconds(const struct render_input *in)
+{
+    return (in->now_ns - in->started_ns) / NS_PER_S;
+}
+
+static struct json_object *new_health(const struct render_input *in)
+{
+    struct json_object *document = json_object_new_object();
+    add_string(document, "status", health_status_name(in->verdict->status));
+    add_time(document, "time", in->snapshot->taken_wall_ms);
+    add_string(document, "version", in->version);
+    add_int(document, "uptime_seconds", uptime_seconds(in));
+    json_object_object_add(document, "counts", new_counts(in));
+    json_object_object_add(document, "failing", new_failing(in));
+    json_object_object_add(document, "warnings", new_warnings(in));
+    return document;
+}
+
+void render_health(const struct render_input *in, struct buf *out)
+{
+    finish(new_health(in), out);
+}
+
+static struct json_object *new_database(const struct database_result *database)
+{
+    struct json_object *object = json_object_new_object();
+    char version[32];
+
+    add_reason(object, database->reason);
+    /* From PostgreSQL 10 on: major * 10000 + minor (PQserverVersion). */
+    snprintf(version, sizeof version, "%d.%d", database->server_version / 10000,
+             database->server_version % 10000);
+    json_object_object_add(object, "server_version",
+                           database->server_version > 0 ? json_object_new_string(version) : NULL);
+    json_object_object_add(object, "in_recovery",
+                           database->has_in_recovery ? json_object_new_boolean(database->in_recovery) : NULL);
+    add_time(object, "connected_since", database->connected_wall_ms);
+    add_ms(object, "connect_ms", database->connect_us);
+    add_ms(object, "round_trip_ms", database->round_trip_us);
+    add_int(object, "consecutive_failures", database->consecutive_failures);
+    add_int(object, "reconnects", database->reconnects);
+    return object;
+}
+
+static struct json_object *new_check(const struct check_result *check, bool counts_known)
+{
+    struct json_object *object = json_object_new_object();
+    struct json_object *last_ok = NULL;
+
+    if (check->has_last_ok) {
+        last_ok = json_object_new_object();
+        add_int(last_ok, "value", check->last_ok_value);
+        add_time(last_ok, "time", check->last_ok_wall_ms);
+    }
+    json_object_object_add(object, "value",
+                           counts_known && check->has_value ? json_object_new_int64(check->value) : NULL);
+    add_reason(object, check->reason);
+    add_string(object, "severity", check->severity == CHECK_WARN ? "warn" : "fail");
+    add_ms(object, "duration_ms", check->checked_wall_ms != 0 ? check->duration_us : -1);
+    add_time(object, "checked_at", check->checked_wall_ms);
+    json_object_object_add(object, "last_ok", last_ok);
+    return object;
+}
+
+static struct json_object *new_checks(const struct render_input *in)
+{
+    struct json_object *checks = json_object_new_object();
+    for (size_t i = 0; i < in->snapshot->check_count; i++) {
+        const struct check_result *check = &in->snapshot->checks[i];
+        json_object_object_add(checks, check->name, new_check(check, in->verdict->counts_known));
+    }
+    return checks;
+}
+
+static struct json_object *new_requests(const struct render_input *in)
+{
+    struct json_object *requests = json_object_new_object();
+    for (size_t i = 0; i < in->request_count; i++) {
+        const struct request_count *count = &in->requests[i];
+        struct json_object *route = json_object_object_get(requests, count->route);
+        char code[16];
+        if (route == NULL) {
+            route = json_object_new_object();
+            json_object_object_add(requests, count->route, route);
+        }
+        snprintf(code, sizeof code, "%d", count->code);
+        add_int(route, code, (int64_t)count->total);
+    }
+    return requests;
+}
+
+static struct json_object *new_process(const struct render_input *in)
+{
+    struct json_object *process = json_object_new_object();
+    add_int(process, "pid", getpid());
+    add_string(process, "state", in->verdict->status == HEALTH_DRAINING ? "draining" : "serving");
+    add_int(process, "open_fds", in->usage->open_fds);
+    add_int(process, "max_fds", in->usage->max_fds);
+    add_int(process, "rss_bytes", in->usage->rss_bytes);
+    add_int(process, "connections", in->connections);
+    json_object_object_add(process, "requests_total", new_requests(in));
+    return process;
+}
+
+static struct json_object *new_snapshot(const struct render_input *in)
+{
+    struct json_object *snapshot = json_object_new_object();
+    add_int(snapshot, "age_ms", (in->now_ns - in->snapshot->taken_ns) / NS_PER_MS);
+    add_int(snapshot, "stale_after_ms", in->config->stale_after_ms);
+    return snapshot;
+}
+
+static struct json_object *new_transitions(const struct transitions *list)
+{
+    struct json_object *transitions = json_object_new_array();
+    const struct transition *t;
+    for (size_t i = 0; (t = transitions_get(list, i)) != NULL; i++) {
+        struct json_object *entry = json_object_new_object();
+        add_time(entry, "time", t->wall_ms);
+        add_string(entry, "from", health_status_name(t->from));
+        add_string(entry, "to", health_status_name(t->to));
+        json_object_object_add(entry, "check", t->check[0] != '\0' ? json_object_new_string(t->check) : NULL);
+        add_reason(entry, t->reason);
+        json_object_array_add(transitions, entry);
+    }
+    return transitions;
+}
+
+static struct json_object *new_config(const struct render_input *in)
+{
+    struct json_object *config = json_object_new_object();
+    const char *name;
+    char value[256];
+    for (size_t i = 0; config_get(in->config, i, &name, value, sizeof value); i++)
+        add_string(config, name, value);
+    json_object_object_add(config, "checks_error",
+                           in->checks_error[0] != '\0' ? new_text(in->checks_error) : NULL);
+    return config;
+}
+
+void render_status(const struct render_input *in, struct buf *out)
+{
+    struct json_object *document = new_health(in);
+    json_object_object_add(document, "database", new_database(&in->snapshot->database));
+    json_object_object_add(document, "checks", new_checks(in));
+    json_object_object_add(document, "process", new_process(in));
+    json_object_object_add(document, "snapshot", new_snapshot(in));
+    json_object_object_add(document, "transitions", new_transitions(in->transitions));
+    json_object_object_add(document, "config", new_config(in));
+    finish(document, out);
+}
+
+void render_live(const struct render_input *in, struct buf *out)
+{
+    struct json_object *document = json_object_new_object();
+    add_string(document, "status", "alive");
+    add_string(document, "version", in->version);
+    add_int(document, "uptime_seconds", uptime_seconds(in));
+    finish(document, out);
+}
+
+void render_problem(int status, const char *title, const char *detail, struct buf *out)
+{
+    struct json_object *document = json_object_new_object();
+    add_string(document, "type", "about:blank"); /* RFC 9457, 4.2.1: the title is the status phrase */
+    add_string(document, "title", title);
+    add_int(document, "status", status);
+    add_string(document, "detail", detail);
+    finish(document, out);
+}

@@ -1,0 +1,250 @@
+/* One table of routes, the pages rendered for them, and the request counters. Main thread. */
+#include "cgi/answer/route.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALLOWED_METHODS "GET, HEAD, OPTIONS"
+
+struct route {
+    const char *path;
+    void (*render)(const struct render_input *in, struct buf *out);
+    bool follows_status; /* 503 unless healthy; else always 200 */
+    bool on_demand;      /* rendered at each request: it shows the moment's numbers and few people ask */
+};
+
+static const struct route routes[] = {
+    {.path = "/api/health", .render = render_health, .follows_status = true},
+    {.path = "/api/status", .render = render_status, .follows_status = true, .on_demand = true},
+    {.path = "/api/health/live", .render = render_live},
+};
+
+enum { ROUTE_COUNT = sizeof routes / sizeof routes[0], ROUTE_OTHER = ROUTE_COUNT };
+
+static const struct {
+    int code;
+    const char *phrase;
+} codes[] = {
+    {200, "OK"},
+    {400, "Bad Request"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {503, "Service Unavailable"},
+};
+
+enum { CODE_COUNT = sizeof codes / sizeof codes[0] };
+
+struct page {
+    int status;
+    struct buf get;     /* headers, empty line, body */
+    size_t head_len;    /* what of it answers HEAD: all but the body, RFC 9110, 9.3.2 */
+    struct buf options; /* headers and empty line */
+};
+
+struct site {
+    route_view_fn *view;
+    void *context;
+    int retry_after_s;
+    struct page pages[ROUTE_COUNT];
+    struct buf body;    /* scratch */
+    struct buf problem; /* the last 4xx answer */
+    uint64_t totals[ROUTE_COUNT + 1][CODE_COUNT];
+    struct request_count counts[(ROUTE_COUNT + 1) * CODE_COUNT];
+};
+
+struct site *site_new(route_view_fn *view, void *context, int retry_after_s)
+{
+    struct site *site = mem_calloc(1, sizeof *site);
+    site->view = view;
+    site->context = context;
+    site->retry_after_s = retry_after_s;
+    return site;
+}
+
+void site_free(struct site *site)
+{
+    if (site == NULL)
+        return;
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        buf_free(&site->pages[i].get);
+        buf_free(&site->pages[i].options);
+    }
+    buf_free(&site->body);
+    buf_free(&site->problem);
+    free(site);
+}
+
+static size_t code_index(int code)
+{
+    size_t i = 0;
+    while (i < CODE_COUNT - 1 && codes[i].code != code)
+        i++;
+    return i;
+}
+
+static void append_head(const struct site *site, struct buf *out, int status, const char *allow,
+                        size_t content_length)
+{
+    bool problem = status >= 400 && status < 500;
+    buf_appendf(out,
+                "Status: %d %s\r\n"
+                "Content-Type: application/%s\r\n"
+                "Content-Length: %zu\r\n"
+                "Cache-Control: no-store\r\n"
+                "X-Content-Type-Options: nosniff\r\n"
+                "X-Health-Source: backend\r\n",
+                status, codes[code_index(status)].phrase, problem ? "problem+json" : "json", content_length);
+    if (status == 503)
+        buf_appendf(out, "Retry-After: %d\r\n", site->retry_after_s);
+    if (allow != NULL)
+        buf_appendf(out, "Allow: %s\r\n", allow);
+    buf_append_str(out, "\r\n");
+}
+
+static void refresh_page(struct site *site, size_t i)
+{
+    struct page *page = &site->pages[i];
+    struct render_input in = {0};
+
+    site->view(site->context, &in);
+    page->status = !routes[i].follows_status || in.verdict->status == HEALTH_HEALTHY ? 200 : 503;
+    buf_reset(&site->body);
+    routes[i].render(&in, &site->body);
+
+    buf_reset(&page->get);
+    append_head(site, &page->get, page->status, NULL, site->body.len);
+    page->head_len = page->get.len;
+    buf_append(&page->get, site->body.data, site->body.len);
+
+    buf_reset(&page->options);
+    append_head(site, &page->options, page->status, ALLOWED_METHODS, 0);
+}
+
+void site_refresh(struct site *site)
+{
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (!routes[i].on_demand)
+            refresh_page(site, i);
+}
+
+static bool is_empty(const char *text)
+{
+    return text == NULL || text[0] == '\0';
+}
+
+static const char *or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+/* Whether head followed by tail is the path. */
+static bool path_is(const char *path, const char *head, const char *tail)
+{
+    size_t head_len = strlen(head);
+    return strncmp(path, head, head_len) == 0 && strcmp(path + head_len, tail) == 0;
+}
+
+/* PATH_INFO when it is not empty, else SCRIPT_NAME. A CGI server that maps a prefix (ScriptAlias /api) splits
+ * the path between the two (RFC 3875, 4.1.5 and 4.1.13), so both together are tried last. */
+static size_t find_route(const struct request *request)
+{
+    const char *script_name = or_empty(request->script_name);
+    const char *path_info = or_empty(request->path_info);
+
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (path_is(routes[i].path, is_empty(path_info) ? script_name : path_info, ""))
+            return i;
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (path_is(routes[i].path, script_name, path_info))
+            return i;
+    return ROUTE_OTHER;
+}
+
+bool route_needs_snapshot(const struct request *request)
+{
+    size_t i = find_route(request);
+    return i != ROUTE_OTHER && routes[i].follows_status;
+}
+
+/* Unknown parameters are fine (cache busters are common), broken encoding is not: RFC 3986, 2.1 and 3.4, but
+ * lenient about printable characters that a strict sender would have encoded. */
+static bool query_is_well_formed(const char *query)
+{
+    for (const unsigned char *p = (const unsigned char *)query; *p != '\0'; p++) {
+        if (*p <= 0x20 || *p >= 0x7f)
+            return false;
+        if (*p != '%')
+            continue;
+        if (!isxdigit(p[1]) || !isxdigit(p[2]))
+            return false;
+        bool is_control = (p[1] == '0' || p[1] == '1') || (p[1] == '7' && tolower(p[2]) == 'f');
+        if (is_control)
+            return false;
+        p += 2;
+    }
+    return true;
+}
+
+static struct response answer(struct site *site, size_t route, int status, const struct buf *bytes,
+                              size_t len)
+{
+    site->totals[route][code_index(status)]++;
+    return (struct response){.bytes = bytes->data, .len = len, .status = status};
+}
+
+/* with_body: false for HEAD, whose Content-Length is still that of the body. */
+static struct response answer_problem(struct site *site, size_t route, int status, const char *detail,
+                                      bool with_body)
+{
+    buf_reset(&site->body);
+    render_problem(status, codes[code_index(status)].phrase, detail, &site->body);
+    buf_reset(&site->problem);
+    append_head(site, &site->problem, status, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
+    if (with_body)
+        buf_append(&site->problem, site->body.data, site->body.len);
+    return answer(site, route, status, &site->problem, site->problem.len);
+}
+
+struct response route_answer(struct site *site, const struct request *request)
+{
+    const char *method = or_empty(request->method);
+    bool is_head = strcmp(method, "HEAD") == 0;
+    bool is_options = strcmp(method, "OPTIONS") == 0;
+    size_t i = find_route(request);
+
+    if (is_empty(method))
+        return answer_problem(site, i, 400, "The request has no method.", true);
+    if (i == ROUTE_OTHER)
+        return answer_problem(site, i, 404, "There is no such route.", !is_head && !is_options);
+    if (!is_head && !is_options && strcmp(method, "GET") != 0)
+        return answer_problem(site, i, 405, "This route answers " ALLOWED_METHODS ".", true);
+    if (!query_is_well_formed(or_empty(request->query))) {
+        return answer_problem(site, i, 400, "The query string is not well-formed (RFC 3986, section 3.4).",
+                              !is_head && !is_options);
+    }
+    if (routes[i].on_demand)
+        refresh_page(site, i);
+    const struct page *page = &site->pages[i];
+    if (is_options)
+        return answer(site, i, page->status, &page->options, page->options.len);
+    return answer(site, i, page->status, &page->get, is_head ? page->head_len : page->get.len);
+}
+
+const struct request_count *site_request_counts(struct site *site, size_t *count)
+{
+    *count = 0;
+    for (size_t r = 0; r <= ROUTE_COUNT; r++) {
+        for (size_t c = 0; c < CODE_COUNT; c++) {
+            if (site->totals[r][c] == 0)
+                continue;
+            site->counts[(*count)++] = (struct request_count){
+                .route = r == ROUTE_OTHER ? "other" : routes[r].path,
+                .code = codes[c].code,
+                .total = site->totals[r][c],
+            };
+        }
+    }
+    return site->counts;
+}

@@ -1,0 +1,70 @@
+/* Judges what is answered now, and keeps the last changes. Pure; main thread. */
+#include "cgi/answer/verdict.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *health_status_name(enum health_status status)
+{
+    switch (status) {
+    case HEALTH_STARTING: return "starting";
+    case HEALTH_HEALTHY: return "healthy";
+    case HEALTH_DEGRADED: return "degraded";
+    case HEALTH_DRAINING: return "draining";
+    }
+    return "degraded";
+}
+
+static struct verdict make(enum health_status status, enum reason reason, const char *check,
+                           bool counts_known)
+{
+    struct verdict v = {.status = status, .reason = reason, .counts_known = counts_known};
+    snprintf(v.check, sizeof v.check, "%s", check);
+    return v;
+}
+
+struct verdict verdict_of_process(enum reason reason)
+{
+    return make(HEALTH_DEGRADED, reason, VERDICT_PROCESS, false);
+}
+
+struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_state *process,
+                             int64_t now_ns, int64_t stale_after_ns)
+{
+    bool stale = now_ns - snapshot->taken_ns > stale_after_ns;
+    bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;
+
+    if (process->draining)
+        return make(HEALTH_DRAINING, REASON_DRAINING, VERDICT_PROCESS, counts_known);
+    if (process->fd_limit)
+        return make(HEALTH_DEGRADED, REASON_FD_LIMIT, VERDICT_PROCESS, counts_known);
+    if (stale)
+        return make(HEALTH_DEGRADED, REASON_STALE, SNAPSHOT_DATABASE, false);
+    if (snapshot->starting)
+        return make(HEALTH_STARTING, REASON_STARTING, SNAPSHOT_DATABASE, false);
+    if (snapshot->degraded)
+        return make(HEALTH_DEGRADED, snapshot->cause, snapshot->cause_check, counts_known);
+    return make(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
+}
+
+bool verdict_equal(const struct verdict *a, const struct verdict *b)
+{
+    return a->status == b->status && a->reason == b->reason && strcmp(a->check, b->check) == 0;
+}
+
+void transitions_add(struct transitions *list, const struct verdict *from, const struct verdict *to,
+                     int64_t wall_ms)
+{
+    struct transition *t = &list->items[list->total % TRANSITIONS_MAX];
+    *t =
+        (struct transition){.wall_ms = wall_ms, .from = from->status, .to = to->status, .reason = to->reason};
+    snprintf(t->check, sizeof t->check, "%s", to->check);
+    list->total++;
+}
+
+const struct transition *transitions_get(const struct transitions *list, size_t i)
+{
+    if (i >= TRANSITIONS_MAX || i >= list->total)
+        return NULL;
+    return &list->items[(list->total - 1 - i) % TRANSITIONS_MAX];
+}

@@ -1,0 +1,30 @@
+/* Lists of hosts, addresses and ports as in a libpq connection string. */
+#include "cgi/probe/hosts.h"
+
+#include <string.h>
+
+static size_t count_entries(const char *list)
+{
+    size_t count = 1;
+    for (const char *c = list; *c != '\0'; c++)
+        count += *c == ',' ? 1 : 0;
+    return count;
+}
+
+static const char *find_entry(const char *list, size_t index)
+{
+    for (; index > 0; index--)
+        list = strchr(list, ',') + 1;
+    return list;
+}
+
+void hosts_rotate(const char *list, size_t offset, struct buf *out)
+{
+    const char *first = find_entry(list, offset % count_entries(list));
+
+    buf_append_str(out, first);
+    if (first > list) {
+        buf_append(out, ",", 1);
+        buf_append(out, list, (size_t)(first - list) - 1);
+    }
+}

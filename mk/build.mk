@@ -1,0 +1,79 @@
+# How the two programs and the unit tests are compiled and linked.
+
+PACKAGES := fcgi libpq json-c
+# Of health-watch alone.
+WATCH_PACKAGES := libcurl json-c
+
+CFLAGS   ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+            -Werror=implicit-function-declaration
+# CI sets WERROR=1: a warning of a compiler that we have not met must not stop a user's build.
+ifeq ($(WERROR),1)
+WARNINGS += -Werror
+endif
+
+# Recursive: pkg-config is asked when something is compiled, for `make run` may have to install it first.
+HARDEN   := -fstack-protector-strong -fPIE
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(CPPFLAGS)
+ALL_CFLAGS    = -std=c17 $(WARNINGS) $(HARDEN) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(CFLAGS) $(SANITIZE)
+ALL_LDFLAGS   = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS) $(SANITIZE)
+ALL_LDLIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lpthread
+
+COMMON_SRC := $(wildcard common/*.c)
+CGI_SRC    := $(wildcard cgi/*.c cgi/*/*.c)
+CGI_OBJ    := $(CGI_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
+# Everything but main: what the unit tests link.
+LIB_OBJ    := $(filter-out $(BUILD)/cgi/main.o,$(CGI_OBJ))
+WATCH_SRC  := $(wildcard watchdog/*.c)
+WATCH_OBJ  := $(WATCH_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
+WATCH_LIB  := $(filter-out $(BUILD)/watchdog/main.o,$(WATCH_OBJ))
+UNIT_SRC   := $(wildcard $(addsuffix /test_*.c,tests/unit/common tests/unit/cgi tests/unit/cgi/* tests/unit/watchdog))
+UNIT_BIN   := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
+
+$(BUILD)/health-api: $(CGI_OBJ)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/health-watch: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/health-watch: $(WATCH_OBJ)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/watchdog/%.o: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/watchdog/%.o: watchdog/%.c | $(BUILD)/prerequisites-watch
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.o: %.c | $(BUILD)/prerequisites
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
+
+# Without -lpq: a function of it that is not in the script does not link.
+SCRIPTED := $(filter $(BUILD)/unit/cgi/probe/test_probe_%,$(UNIT_BIN))
+$(SCRIPTED): $(BUILD)/tests/unit/cgi/probe/scripted_libpq.o
+$(SCRIPTED): private PACKAGES := fcgi json-c
+
+$(BUILD)/unit/watchdog/%: private PACKAGES := $(WATCH_PACKAGES)
+$(BUILD)/unit/watchdog/%: $(BUILD)/tests/unit/watchdog/%.o $(WATCH_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
+
+# A clear word instead of a page of missing headers.
+$(BUILD)/prerequisites:
+	@$(PKG_CONFIG) --exists $(PACKAGES) || { \
+	  echo "health-api needs a C compiler, pkg-config and the development files of libfcgi, libpq and json-c." >&2; \
+	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
+	@mkdir -p $(@D) && touch $@
+
+$(BUILD)/prerequisites-watch: | $(BUILD)/prerequisites
+	@$(PKG_CONFIG) --exists $(WATCH_PACKAGES) || { \
+	  echo "health-watch needs the development files of libcurl and json-c as well." >&2; \
+	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
+	@touch $@
+
+# Objects of tests are made on the way to a test and stay.
+.SECONDARY:
+
+-include $(CGI_OBJ:.o=.d) $(WATCH_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(BUILD)/tests/unit/cgi/probe/scripted_libpq.d

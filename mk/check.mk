@@ -1,0 +1,34 @@
+# What finds faults without a server: the linters, and the suites under the sanitizers.
+
+C_FILES := $(wildcard $(addsuffix /*.[ch],cgi cgi/* common watchdog tests/unit tests/unit/* tests/unit/cgi/* tests/fuzz \
+  tests/bench tests/bench/peers))
+
+.PHONY: lint
+lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppcheck, shellcheck, the layers
+	@scripts/packages.sh lint
+	@$(MAKE) --no-print-directory layers lint-installed
+
+.PHONY: lint-installed
+lint-installed:
+	clang-format --dry-run --Werror $(C_FILES)
+	$(MAKE) --no-print-directory BUILD=$(BUILD)/lint WERROR=1 CFLAGS='$(CFLAGS) -fanalyzer' all
+	printf '%s\n' $(CGI_SRC) $(COMMON_SRC) $(WATCH_SRC) | xargs -P 2 -n 4 sh -c \
+	  'clang-tidy --quiet "$$@" -- $(ALL_CPPFLAGS) -std=c17 $(shell $(PKG_CONFIG) --cflags $(PACKAGES) $(WATCH_PACKAGES))' sh
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem -I. cgi common watchdog
+	shellcheck scripts/*.sh .ci/run
+
+.PHONY: asan tsan sanitized
+sanitized: unit all
+	$(TESTED) $(PYTEST) tests/api tests/faults $(MORE_TESTS)
+
+asan: ## all but the system tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/packages.sh test
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' TEST_JOBS=4 \
+	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
+	  MORE_TESTS=tests/watch sanitized
+
+tsan: ## unit, API and fault tests under ThreadSanitizer
+	@scripts/packages.sh test
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' TEST_JOBS=4 \
+	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' sanitized

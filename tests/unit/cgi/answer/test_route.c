@@ -1,0 +1,235 @@
+/* cgi/route: method and path -> response. */
+#include "tests/unit/unit.h"
+
+#include "tests/unit/cgi/answer/site.h"
+
+#include <stdlib.h>
+
+static struct response ask(struct test_site *t, const char *method, const char *path, const char *query)
+{
+    return route_answer(t->site, &(struct request){.method = method, .script_name = path, .query = query});
+}
+
+/* The value of a header, "" when it is not there. */
+static const char *header(const struct response *r, const char *name)
+{
+    static char value[256];
+    char needle[64];
+    size_t head_len = (size_t)(strstr(r->bytes, "\r\n\r\n") - r->bytes) + 2;
+    char *head = strndup(r->bytes, head_len);
+    snprintf(needle, sizeof needle, "%s: ", name);
+    const char *found = strstr(head, needle);
+    value[0] = '\0';
+    if (found != NULL && (found == head || found[-1] == '\n')) {
+        snprintf(value, sizeof value, "%.*s", (int)strcspn(found + strlen(needle), "\r"),
+                 found + strlen(needle));
+    }
+    free(head);
+    return value;
+}
+
+static size_t body_len(const struct response *r)
+{
+    const char *body = memmem(r->bytes, r->len, "\r\n\r\n", 4);
+    return r->len - (size_t)(body - r->bytes) - 4;
+}
+
+static void every_answer_has_the_headers_of_the_contract(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path, *query, *status, *type;
+    } cases[] = {
+        {"GET", "/api/health", "", "200 OK", "application/json"},
+        {"GET", "/api/status", "", "200 OK", "application/json"},
+        {"GET", "/api/health/live", "", "200 OK", "application/json"},
+        {"HEAD", "/api/health", "", "200 OK", "application/json"},
+        {"OPTIONS", "/api/status", "", "200 OK", "application/json"},
+        {"POST", "/api/health", "", "405 Method Not Allowed", "application/problem+json"},
+        {"GET", "/nothing", "", "404 Not Found", "application/problem+json"},
+        {"GET", "/api/health", "%zz", "400 Bad Request", "application/problem+json"},
+        {"", "/api/health", "", "400 Bad Request", "application/problem+json"},
+    };
+    struct test_site t;
+    test_site_init(&t, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct response r = ask(&t, cases[i].method, cases[i].path, cases[i].query);
+        assert_string_equal(header(&r, "Status"), cases[i].status);
+        assert_int_equal(r.status, atoi(cases[i].status));
+        assert_string_equal(header(&r, "Content-Type"), cases[i].type);
+        assert_string_equal(header(&r, "Cache-Control"), "no-store");
+        assert_string_equal(header(&r, "X-Content-Type-Options"), "nosniff");
+        assert_string_equal(header(&r, "X-Health-Source"), "backend");
+        assert_string_not_equal(header(&r, "Content-Length"), "");
+    }
+    test_site_free(&t);
+}
+
+static void health_and_status_are_503_with_retry_after_when_degraded_and_live_is_not(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 1);
+    test_site_degrade(&t, "c0", REASON_SCHEMA);
+    struct response r = ask(&t, "GET", "/api/health", NULL);
+    assert_int_equal(r.status, 503);
+    assert_string_equal(header(&r, "Status"), "503 Service Unavailable");
+    assert_string_equal(header(&r, "Retry-After"), "2");
+    assert_int_equal(ask(&t, "GET", "/api/status", NULL).status, 503);
+    r = ask(&t, "GET", "/api/health/live", NULL);
+    assert_int_equal(r.status, 200);
+    assert_string_equal(header(&r, "Retry-After"), "");
+    test_site_free(&t);
+}
+
+static void get_head_and_options_agree_on_the_status(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/api/health", "/api/status", "/api/health/live"};
+    struct test_site t;
+    test_site_init(&t, 1);
+    for (int degraded = 0; degraded <= 1; degraded++) {
+        for (size_t i = 0; i < 3; i++) {
+            int status = ask(&t, "GET", paths[i], NULL).status;
+            assert_int_equal(ask(&t, "HEAD", paths[i], NULL).status, status);
+            assert_int_equal(ask(&t, "OPTIONS", paths[i], NULL).status, status);
+        }
+        test_site_degrade(&t, "c0", REASON_SCHEMA);
+    }
+    test_site_free(&t);
+}
+
+static void content_length_is_the_length_of_the_body(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 5);
+    struct response get = ask(&t, "GET", "/api/health", NULL);
+    size_t get_len = body_len(&get);
+    assert_true(get_len > 0);
+    assert_int_equal(strtoul(header(&get, "Content-Length"), NULL, 10), get_len);
+
+    struct response head = ask(&t, "HEAD", "/api/health", NULL);
+    assert_int_equal(body_len(&head), 0);
+    assert_int_equal(strtoul(header(&head, "Content-Length"), NULL, 10), get_len);
+
+    struct response options = ask(&t, "OPTIONS", "/api/health", NULL);
+    assert_int_equal(body_len(&options), 0);
+    assert_string_equal(header(&options, "Content-Length"), "0");
+    assert_string_equal(header(&options, "Allow"), "GET, HEAD, OPTIONS");
+    test_site_free(&t);
+}
+
+static void other_methods_are_405_with_allow(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"POST",    "PUT", "DELETE", "PATCH", "TRACE",
+                                          "CONNECT", "get", "GETX",   "X Y"};
+    struct test_site t;
+    test_site_init(&t, 0);
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        struct response r = ask(&t, methods[i], "/api/health", NULL);
+        assert_int_equal(r.status, 405);
+        assert_string_equal(header(&r, "Allow"), "GET, HEAD, OPTIONS");
+        assert_true(body_len(&r) > 0);
+    }
+    test_site_free(&t);
+}
+
+static void the_path_is_path_info_if_not_empty_else_script_name_else_both(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *script_name, *path_info;
+        int status;
+    } cases[] = {
+        {"/api/health", NULL, 200},
+        {"/api/health", "", 200},
+        {NULL, "/api/health", 200},
+        {"/x.cgi", "/api/health", 200},
+        {"/api/health", "/nothing", 404},
+        {"/api", "/health", 200},
+        {"/api/health", "/live", 200},
+        {"/api/health/", "", 404},
+        {"/api/healthy", "", 404},
+        {"/api/healt", "", 404},
+        {"/API/health", "", 404},
+        {"", "", 404},
+        {NULL, NULL, 404},
+    };
+    struct test_site t;
+    test_site_init(&t, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct request request = {
+            .method = "GET", .script_name = cases[i].script_name, .path_info = cases[i].path_info};
+        assert_int_equal(route_answer(t.site, &request).status, cases[i].status);
+    }
+    test_site_free(&t);
+}
+
+static void only_a_broken_query_string_is_400(void **state)
+{
+    (void)state;
+    static const char *const good[] = {NULL, "", "a=b", "t=1&t=2", "%20%e2%82%ac", "a[]=1|2", "%7e", "%70"};
+    static const char *const bad[] = {"%",   "%1",  "a%zz", "%00",      "%0a",
+                                      "%7F", "a b", "\x01", "\xc3\xa9", "%2"};
+    struct test_site t;
+    test_site_init(&t, 0);
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_int_equal(ask(&t, "GET", "/api/health", good[i]).status, 200);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(ask(&t, "GET", "/api/health", bad[i]).status, 400);
+    test_site_free(&t);
+}
+
+static void requests_are_counted_by_route_and_code(void **state)
+{
+    (void)state;
+    struct test_site t;
+    size_t count;
+    test_site_init(&t, 0);
+    ask(&t, "GET", "/api/health", NULL);
+    ask(&t, "HEAD", "/api/health", NULL);
+    ask(&t, "POST", "/api/status", NULL);
+    ask(&t, "GET", "/nothing", NULL);
+    const struct request_count *counts = site_request_counts(t.site, &count);
+    assert_int_equal(count, 3);
+    assert_string_equal(counts[0].route, "/api/health");
+    assert_int_equal(counts[0].code, 200);
+    assert_int_equal(counts[0].total, 2);
+    assert_string_equal(counts[1].route, "/api/status");
+    assert_int_equal(counts[1].code, 405);
+    assert_string_equal(counts[2].route, "other");
+    assert_int_equal(counts[2].code, 404);
+    test_site_free(&t);
+}
+
+static void a_refresh_changes_the_answer_and_nothing_else_does(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 1);
+    t.snapshot->checks[0].value = 7;
+    struct response r = ask(&t, "GET", "/api/health", NULL);
+    assert_non_null(memmem(r.bytes, r.len, "\"c0\":100", 8));
+    site_refresh(t.site);
+    r = ask(&t, "GET", "/api/health", NULL);
+    assert_non_null(memmem(r.bytes, r.len, "\"c0\":7}", 7));
+    test_site_free(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_answer_has_the_headers_of_the_contract),
+        cmocka_unit_test(health_and_status_are_503_with_retry_after_when_degraded_and_live_is_not),
+        cmocka_unit_test(get_head_and_options_agree_on_the_status),
+        cmocka_unit_test(content_length_is_the_length_of_the_body),
+        cmocka_unit_test(other_methods_are_405_with_allow),
+        cmocka_unit_test(the_path_is_path_info_if_not_empty_else_script_name_else_both),
+        cmocka_unit_test(only_a_broken_query_string_is_400),
+        cmocka_unit_test(requests_are_counted_by_route_and_code),
+        cmocka_unit_test(a_refresh_changes_the_answer_and_nothing_else_does),
+    };
+    return cmocka_run_group_tests_name("route", tests, NULL, NULL);
+}

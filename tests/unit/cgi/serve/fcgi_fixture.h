@@ -1,0 +1,148 @@
+/* What the tests of cgi/fcgi share: a site, a socket pair of which the tests hold the web server's end, and a
+ * reader of answers. */
+#ifndef TESTS_UNIT_FCGI_FIXTURE_H
+#define TESTS_UNIT_FCGI_FIXTURE_H
+
+#include "tests/unit/unit.h"
+
+#include "cgi/serve/fcgi.h"
+#include "tests/unit/cgi/answer/site.h"
+#include "tests/unit/cgi/serve/fcgi_bytes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct test_site site;
+static struct fcgi_bytes bytes;
+static int server_fd; /* non-blocking, as the loop has it */
+static int peer_fd;
+
+static inline void open_pair(void)
+{
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    server_fd = fds[0];
+    peer_fd = fds[1];
+}
+
+static inline void close_pair(void)
+{
+    if (server_fd >= 0)
+        close(server_fd);
+    close(peer_fd);
+}
+
+static inline int begin_test(void **state)
+{
+    (void)state;
+    test_site_init(&site, 2);
+    bytes.len = 0;
+    open_pair();
+    return 0;
+}
+
+static inline int end_test(void **state)
+{
+    (void)state;
+    close_pair();
+    test_site_free(&site);
+    return 0;
+}
+
+static inline void send_bytes(void)
+{
+    assert_int_equal(send(peer_fd, bytes.data, bytes.len, MSG_NOSIGNAL), bytes.len);
+}
+
+static inline bool serve(void)
+{
+    return fcgi_serve(&server_fd, site.site);
+}
+
+/* An answer as the peer has it. */
+struct answer {
+    int id;
+    size_t len; /* of what STDOUT carried */
+    char data[1 << 18];
+};
+
+/* Whether these bytes are one whole answer: STDOUT, its end, END_REQUEST with "request complete". */
+static inline bool parse_answer(const uint8_t *p, size_t len, struct answer *out)
+{
+    bool stdout_ended = false;
+    out->len = 0;
+    while (len >= 8) {
+        size_t content_len = (size_t)p[4] << 8 | p[5];
+        size_t record_len = 8 + content_len + p[6];
+        if (p[0] != 1 || record_len > len)
+            return false;
+        out->id = p[2] << 8 | p[3];
+        if (p[1] == T_END)
+            return stdout_ended && record_len == len && p[8 + 4] == 0;
+        if (p[1] != T_STDOUT || stdout_ended)
+            return false;
+        memcpy(out->data + out->len, p + 8, content_len);
+        out->len += content_len;
+        stdout_ended = content_len == 0;
+        p += record_len;
+        len -= record_len;
+    }
+    return false;
+}
+
+static inline size_t receive(uint8_t *out, size_t out_size)
+{
+    size_t len = 0;
+    ssize_t n;
+    while (len < out_size && (n = recv(peer_fd, out + len, out_size - len, 0)) > 0)
+        len += (size_t)n;
+    return len;
+}
+
+static inline const struct answer *read_answer(void)
+{
+    static uint8_t data[1 << 18];
+    static struct answer answer;
+    size_t len = receive(data, sizeof data);
+    if (!parse_answer(data, len, &answer))
+        fail_msg("%zu bytes are not one whole answer", len);
+    return &answer;
+}
+
+static inline void expect_answer_to(const char *method, const char *path)
+{
+    const struct answer *a = read_answer();
+    const struct response r =
+        route_answer(site.site, &(struct request){.method = method, .script_name = path});
+    assert_int_equal(a->len, r.len);
+    assert_memory_equal(a->data, r.bytes, r.len);
+    assert_int_equal(a->id, 1);
+}
+
+static inline void expect_status(const char *status)
+{
+    const struct answer *a = read_answer();
+    char line[64];
+    size_t len = (size_t)snprintf(line, sizeof line, "Status: %s ", status);
+    assert_true(a->len > len);
+    assert_memory_equal(a->data, line, len);
+}
+
+static inline void expect_nothing_to_read(int fd)
+{
+    char byte;
+    assert_int_equal(recv(fd, &byte, 1, 0), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+static inline bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, begin_test, end_test)
+
+#endif

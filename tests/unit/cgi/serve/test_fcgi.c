@@ -1,0 +1,447 @@
+/* cgi/fcgi: one request over libfcgi. */
+#include "tests/unit/cgi/serve/fcgi_fixture.h"
+
+#include "cgi/serve/gate.h"
+
+#include <fcgiapp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+/* What write(2) does on server_fd when it is scripted: libfcgi calls this one. */
+static struct {
+    bool on;
+    size_t accepts; /* bytes, then EAGAIN */
+    int calls_after_failure;
+    bool failed;
+    size_t len;
+    uint8_t data[1 << 18];
+} script;
+
+ssize_t write(int fd, const void *data, size_t len)
+{
+    if (!script.on || fd != server_fd)
+        return syscall(SYS_write, fd, data, len);
+    script.calls_after_failure += script.failed;
+    size_t n = len < script.accepts ? len : script.accepts;
+    if (n == 0) {
+        script.failed = true;
+        errno = EAGAIN;
+        return -1;
+    }
+    memcpy(script.data + script.len, data, n);
+    script.len += n;
+    script.accepts -= n;
+    return (ssize_t)n;
+}
+
+static void start_script(size_t accepts)
+{
+    memset(&script, 0, offsetof(__typeof__(script), data));
+    script.accepts = accepts;
+    script.on = true;
+}
+
+static void answers_several_requests_on_a_kept_connection(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        bytes.len = 0;
+        put_request(&bytes, "GET", "/api/health", true, 0);
+        send_bytes();
+        assert_true(serve());
+        expect_answer_to("GET", "/api/health");
+        expect_nothing_to_read(server_fd);
+    }
+}
+
+static void leaves_closing_to_the_caller(void **state)
+{
+    (void)state;
+    int fd = server_fd;
+    put_request(&bytes, "GET", "/api/health", false, 0);
+    send_bytes();
+    assert_false(serve());
+    assert_int_equal(server_fd, fd);
+    assert_true(is_open(fd));
+    expect_answer_to("GET", "/api/health");
+}
+
+static void head_is_answered_without_a_body(void **state)
+{
+    (void)state;
+    put_request(&bytes, "HEAD", "/api/health/live", true, 0);
+    send_bytes();
+    assert_true(serve());
+    expect_answer_to("HEAD", "/api/health/live");
+}
+
+static void a_request_without_method_is_answered_with_400(void **state)
+{
+    (void)state;
+    put_request(&bytes, NULL, "/api/health", true, 0);
+    send_bytes();
+    assert_true(serve());
+    expect_status("400");
+}
+
+static void a_request_without_any_parameter_is_answered_with_400(void **state)
+{
+    (void)state;
+    put_begin(&bytes, 1, true);
+    put_record(&bytes, T_PARAMS, 1, NULL, 0, 0);
+    put_record(&bytes, T_STDIN, 1, NULL, 0, 0);
+    send_bytes();
+    assert_true(serve());
+    expect_status("400");
+}
+
+static void hands_over_path_and_query(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value, *status;
+    } cases[] = {
+        {"PATH_INFO", "/api/health", "200"}, {"PATH_INFO", "/nothing", "404"}, {"QUERY_STRING", "a=b", "200"},
+        {"QUERY_STRING", "a=%zz", "400"},    {"SOMETHING_ELSE", "x", "200"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fcgi_bytes params = {.len = 0};
+        put_param(&params, "REQUEST_METHOD", "GET");
+        put_param(&params, "SCRIPT_NAME", strcmp(cases[i].name, "PATH_INFO") == 0 ? "" : "/api/health");
+        put_param(&params, cases[i].name, cases[i].value);
+        bytes.len = 0;
+        put_begin(&bytes, 1, true);
+        put_record(&bytes, T_PARAMS, 1, params.data, params.len, 0);
+        put_record(&bytes, T_PARAMS, 1, NULL, 0, 0);
+        put_record(&bytes, T_STDIN, 1, NULL, 0, 0);
+        send_bytes();
+        assert_true(serve());
+        expect_status(cases[i].status);
+    }
+}
+
+static void answers_under_the_id_of_the_request(void **state)
+{
+    (void)state;
+    put_begin(&bytes, 0x1234, true);
+    put_record(&bytes, T_PARAMS, 0x1234, NULL, 0, 0);
+    put_record(&bytes, T_STDIN, 0x1234, NULL, 0, 0);
+    send_bytes();
+    assert_true(serve());
+    assert_int_equal(read_answer()->id, 0x1234);
+}
+
+/* What libfcgi leaves unread it would take for the next request (PITFALLS.md). */
+static void reads_a_body_to_its_end(void **state)
+{
+    (void)state;
+    static const size_t body_lens[] = {1, 511, 512, 513, 8000, 8192, 16000};
+    for (size_t i = 0; i < sizeof body_lens / sizeof body_lens[0]; i++) {
+        bytes.len = 0;
+        put_request(&bytes, "POST", "/api/health", true, body_lens[i]);
+        send_bytes();
+        assert_true(serve());
+        expect_nothing_to_read(server_fd);
+        expect_status("405");
+    }
+}
+
+/* 100 KB of /api/status: names as long as they may be, and a text for the rest. */
+static void make_long_status(size_t text_len)
+{
+    static char text[1 << 17];
+    test_site_free(&site);
+    test_site_init(&site, CHECKS_MAX);
+    for (size_t i = 0; i < CHECKS_MAX; i++) {
+        struct check_result *r = &site.snapshot->checks[i];
+        snprintf(r->name, sizeof r->name, "%0*zu", (int)sizeof r->name - 1, i);
+        r->has_last_ok = true;
+    }
+    memset(text, 'e', text_len);
+    text[text_len] = '\0';
+    site.checks_error = text;
+}
+
+static void answers_with_100_kb(void **state)
+{
+    (void)state;
+    int size = 1 << 20;
+    make_long_status(40000);
+    (void)setsockopt(server_fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+    (void)setsockopt(server_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    put_request(&bytes, "GET", "/api/status", true, 0);
+    send_bytes();
+    assert_true(serve());
+    const struct answer *a = read_answer();
+    assert_true(a->len > 100 * 1024);
+    assert_string_equal(a->data + a->len - 2, "}\n");
+}
+
+static void fill_what_the_peer_does_not_read(void)
+{
+    static const char filler[4096];
+    int size = 4096;
+    (void)setsockopt(server_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    while (send(server_fd, filler, sizeof filler, MSG_NOSIGNAL) > 0) {
+    }
+    while (send(server_fd, filler, 1, MSG_NOSIGNAL) > 0) {
+    }
+    assert_int_equal(errno, EAGAIN);
+}
+
+static void gives_up_a_peer_that_does_not_read(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/api/health", "/api/status"};
+    make_long_status(100);
+    for (size_t i = 0; i < 2; i++) {
+        bytes.len = 0;
+        put_request(&bytes, "GET", paths[i], true, 0);
+        send_bytes();
+        fill_what_the_peer_does_not_read();
+        int fd = server_fd;
+        assert_false(serve());
+        assert_int_equal(server_fd, fd);
+        assert_true(is_open(fd));
+        close_pair();
+        open_pair();
+    }
+}
+
+static void gives_up_a_peer_that_is_gone(void **state)
+{
+    (void)state;
+    put_request(&bytes, "GET", "/api/health", true, 0);
+    send_bytes();
+    shutdown(peer_fd, SHUT_RD);
+    assert_false(serve());
+    assert_true(is_open(server_fd));
+}
+
+/* Answers /api/status, with an error text of this many bytes in it, over a socket that takes so many bytes.
+ * The site is new each time: the document has counters. */
+static bool answer_over_short_socket(size_t text_len, size_t accepts)
+{
+    static char text[30000];
+
+    memset(text, 'e', text_len);
+    text[text_len] = '\0';
+    test_site_free(&site);
+    test_site_init(&site, 2);
+    site.checks_error = text;
+    bytes.len = 0;
+    put_request(&bytes, "GET", "/api/status", true, 0);
+    send_bytes();
+    start_script(accepts);
+    bool kept = serve();
+    script.on = false;
+    return kept;
+}
+
+/* What the socket took must be a beginning of the whole answer, whose length this returns: no byte twice,
+ * none missing. */
+static size_t try_short_writes(size_t text_len)
+{
+    static uint8_t whole[40000];
+    static struct answer answer;
+
+    assert_true(answer_over_short_socket(text_len, sizeof script.data));
+    assert_true(parse_answer(script.data, script.len, &answer));
+    size_t whole_len = script.len;
+    memcpy(whole, script.data, whole_len);
+    const size_t accepts[] = {0,    100,  8191,          8192,           8193,
+                              8200, 8230, whole_len - 1, whole_len - 24, whole_len - 40};
+    for (size_t i = 0; i < sizeof accepts / sizeof accepts[0]; i++) {
+        bool kept = answer_over_short_socket(text_len, accepts[i]);
+        if (kept != (accepts[i] >= whole_len) || script.calls_after_failure != 0 || script.len > whole_len ||
+            memcmp(script.data, whole, script.len) != 0) {
+            fail_msg(
+                "text of %zu bytes, %zu accepted: kept %d, %d writes after the failed one, %zu of %zu bytes",
+                text_len, accepts[i], kept, script.calls_after_failure, script.len, whole_len);
+        }
+    }
+    return whole_len;
+}
+
+static void never_sends_a_byte_twice_when_a_write_falls_short(void **state)
+{
+    (void)state;
+    /* Whole answers of each length from 50 bytes under libfcgi's buffer of 8 KiB to 50 over it, and some that
+     * need several. */
+    for (size_t text_len = 6700; text_len < 6800; text_len++)
+        assert_in_range(try_short_writes(text_len), 8192 - 64, 8192 + 64);
+    for (size_t text_len = 6800; text_len < 30000; text_len += 2500)
+        try_short_writes(text_len);
+}
+
+static void answers_nothing_when_the_parameters_are_cut_short(void **state)
+{
+    (void)state;
+    struct fcgi_bytes params = {.len = 0};
+    put_param(&params, "REQUEST_METHOD", "GET");
+    put_begin(&bytes, 1, true);
+    put_record(&bytes, T_PARAMS, 1, params.data, params.len, 0);
+    send_bytes();
+    int fd = server_fd;
+    assert_false(serve());
+    assert_true(server_fd == fd || !is_open(fd));
+    expect_nothing_to_read(peer_fd);
+}
+
+static void answers_nothing_when_the_body_is_cut_short(void **state)
+{
+    (void)state;
+    put_request(&bytes, "POST", "/api/health", true, 100);
+    bytes.len -= 50;
+    send_bytes();
+    assert_false(serve());
+    expect_nothing_to_read(peer_fd);
+}
+
+static void says_that_libfcgi_has_closed_the_connection(void **state)
+{
+    (void)state;
+    static const char *const unreadable[] = {"", "\x01", "GET / HTTP/1.1\r\n\r\n",
+                                             "\x01\x01\x01\x01\x01\x01\x01\x01\x01"};
+    for (size_t i = 0; i < sizeof unreadable / sizeof unreadable[0]; i++) {
+        int fd = server_fd;
+        bytes.len = 0;
+        put(&bytes, unreadable[i], strlen(unreadable[i]));
+        send_bytes();
+        assert_false(serve());
+        assert_int_equal(server_fd, -1);
+        assert_false(is_open(fd));
+        close_pair();
+        open_pair();
+    }
+}
+
+static void survives_a_reset_after_the_gate(void **state)
+{
+    (void)state;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    const struct linger reset = {.l_onoff = 1};
+    uint8_t peeked[GATE_MAX_BYTES];
+
+    close_pair();
+    int listen_fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(listen_fd, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(listen_fd, 1), 0);
+    assert_int_equal(getsockname(listen_fd, (struct sockaddr *)&address, &len), 0);
+    peer_fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(peer_fd, (struct sockaddr *)&address, len), 0);
+    server_fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK);
+    assert_true(server_fd >= 0);
+
+    put_request(&bytes, "GET", "/api/health", true, 0);
+    send_bytes();
+    struct pollfd readable = {.fd = server_fd, .events = POLLIN};
+    assert_int_equal(poll(&readable, 1, 5000), 1);
+    assert_int_equal(recv(server_fd, peeked, sizeof peeked, MSG_PEEK), bytes.len);
+    assert_int_equal(setsockopt(peer_fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    close(peer_fd);
+    struct pollfd broken = {.fd = server_fd, .events = 0};
+    assert_int_equal(poll(&broken, 1, 5000), 1);
+
+    int fd = server_fd;
+    assert_false(serve());
+    assert_true(is_open(fd)); /* Linux keeps what was received: libfcgi could read it, and not write */
+    assert_int_equal(server_fd, fd);
+    peer_fd = listen_fd; /* for the teardown */
+}
+
+static void opens_and_loses_no_descriptor(void **state)
+{
+    (void)state;
+    int64_t before = process_count_fds();
+    for (int i = 0; i < 200; i++) {
+        bytes.len = 0;
+        put_request(&bytes, "GET", "/api/health", i % 2 == 0, 0);
+        send_bytes();
+        assert_int_equal(serve(), i % 2 == 0);
+        (void)read_answer();
+    }
+    assert_int_equal(process_count_fds(), before);
+}
+
+/* What fcgi.c's ONE_WRITE_MAX is derived from. */
+static void libfcgi_has_an_output_buffer_of_8_kib(void **state)
+{
+    (void)state;
+    static const char body[8001];
+    FCGX_Request r;
+    put_request(&bytes, "GET", "/api/health", true, 0);
+    send_bytes();
+    FCGX_InitRequest(&r, -1, 0);
+    r.ipcFd = server_fd;
+    r.keepConnection = 1;
+    assert_int_equal(FCGX_Accept_r(&r), 0);
+    assert_int_equal(FCGX_PutStr(body, 8000, r.out), 8000);
+    expect_nothing_to_read(peer_fd);
+    assert_int_equal(FCGX_FClose(r.err), 0);
+    start_script(sizeof script.data);
+    assert_int_equal(FCGX_FClose(r.out), 0);
+    script.on = false;
+    assert_int_equal(script.len, 8 + 8000 + 8 + 16);
+    FCGX_Free(&r, 0);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+}
+
+static struct sigaction actions_before[3];
+static const int signals[3] = {SIGTERM, SIGUSR1, SIGPIPE};
+
+static int init_library(void **state)
+{
+    (void)state;
+    struct error err;
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGUSR1, on_signal);
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < 3; i++)
+        sigaction(signals[i], NULL, &actions_before[i]);
+    return fcgi_init(&err) ? 0 : -1;
+}
+
+static void leaves_the_signal_handlers_as_they_were(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct sigaction now;
+        sigaction(signals[i], NULL, &now);
+        assert_ptr_equal(now.sa_handler, actions_before[i].sa_handler);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        test(leaves_the_signal_handlers_as_they_were),
+        test(libfcgi_has_an_output_buffer_of_8_kib),
+        test(answers_several_requests_on_a_kept_connection),
+        test(leaves_closing_to_the_caller),
+        test(head_is_answered_without_a_body),
+        test(a_request_without_method_is_answered_with_400),
+        test(a_request_without_any_parameter_is_answered_with_400),
+        test(hands_over_path_and_query),
+        test(answers_under_the_id_of_the_request),
+        test(reads_a_body_to_its_end),
+        test(answers_with_100_kb),
+        test(gives_up_a_peer_that_does_not_read),
+        test(gives_up_a_peer_that_is_gone),
+        test(never_sends_a_byte_twice_when_a_write_falls_short),
+        test(answers_nothing_when_the_parameters_are_cut_short),
+        test(answers_nothing_when_the_body_is_cut_short),
+        test(says_that_libfcgi_has_closed_the_connection),
+        test(survives_a_reset_after_the_gate),
+        test(opens_and_loses_no_descriptor),
+    };
+    alarm(120); /* nothing here may block; a hang ends as a failure */
+    return cmocka_run_group_tests_name("fcgi", tests, init_library, NULL);
+}

@@ -1,0 +1,547 @@
+/* common/fastcgi asks a peer of this test, a thread that does what a script says, over both kinds of socket.
+ */
+#include "tests/unit/unit.h"
+
+#include "cgi/serve/gate.h"
+#include "common/clock.h"
+#include "common/fastcgi.h"
+#include "tests/unit/cgi/serve/fcgi_bytes.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SOON_NS   (200 * NS_PER_MS) /* the deadline of a question that gets no answer */
+#define LATE_NS   (10 * NS_PER_S)   /* the deadline of one that does */
+#define BEHIND_NS (5 * NS_PER_S)    /* a machine under load may be late by this */
+
+#define HEALTHY_BODY "{\"status\":\"healthy\"}\n"
+#define HEALTHY      "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" HEALTHY_BODY
+
+enum peer_end { CLOSES, STAYS, REPEATS };
+
+static struct {
+    bool skips_request; /* does not read */
+    bool sends_singly;  /* a byte whenever the one before it was read */
+    int pause_ms;       /* after each send */
+    enum peer_end end;  /* after all bytes: closes, waits for the other side to close, sends them again */
+    int connections;    /* closes as many before it serves one */
+    struct gate_result gate;
+    enum gate_verdict verdict; /* of the gate of health-api on the request */
+} peer;
+static pthread_t thread;
+static struct fcgi_bytes request, bytes; /* what the peer reads and sends */
+
+static char dir[32];
+static struct sockaddr_un unix_address;
+static int listener;
+static char path[FASTCGI_MAX_TARGET + 1]; /* that is asked for, with query */
+static const char *query;
+static struct fastcgi_answer answer;
+static struct error err;
+
+/* A small send buffer for all: a peer that does not read is met soon, and a write is often a partial one. */
+int socket(int family, int type, int protocol)
+{
+    int fd = (int)syscall(SYS_socket, family, type, protocol);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int));
+    return fd;
+}
+
+static void read_request(int fd)
+{
+    ssize_t n;
+    do {
+        n = read(fd, request.data + request.len, sizeof request.data - request.len);
+        request.len += n > 0 ? (size_t)n : 0;
+        peer.verdict = gate_judge(request.data, request.len, &peer.gate);
+    } while (n > 0 && peer.verdict == GATE_MORE);
+}
+
+static bool send_bytes(int fd)
+{
+    size_t piece = peer.sends_singly ? 1 : bytes.len;
+    for (size_t at = 0; at < bytes.len;) {
+        ssize_t n = send(fd, bytes.data + at, piece < bytes.len - at ? piece : bytes.len - at, MSG_NOSIGNAL);
+        if (n < 0)
+            return false;
+        at += (size_t)n;
+        poll(NULL, 0, peer.pause_ms);
+        int unread = 0;
+        while (peer.sends_singly && ioctl(fd, TIOCOUTQ, &unread) == 0 && unread > 0) {
+            struct pollfd gone = {.fd = fd};
+            if (poll(&gone, 1, 0) > 0)
+                return false;
+            sched_yield();
+        }
+    }
+    return true;
+}
+
+static void *serve(void *unused)
+{
+    for (int i = 0; i < peer.connections; i++)
+        close(accept(listener, NULL, NULL));
+    int fd = accept(listener, NULL, NULL);
+    if (!peer.skips_request)
+        read_request(fd);
+    while (send_bytes(fd) && peer.end == REPEATS)
+        ;
+    struct pollfd gone = {.fd = fd, .events = POLLRDHUP};
+    if (peer.end != CLOSES)
+        poll(&gone, 1, -1);
+    close(fd);
+    return unused;
+}
+
+static int begin_test(void **state)
+{
+    (void)state;
+    memset(&peer, 0, sizeof peer);
+    request.len = bytes.len = 0;
+    snprintf(path, sizeof path, "/api/health");
+    query = "a=b&c";
+    snprintf(dir, sizeof dir, "/tmp/health-fastcgi-XXXXXX");
+    if (mkdtemp(dir) == NULL)
+        return -1;
+    unix_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(unix_address.sun_path, sizeof unix_address.sun_path, "%s/s.sock", dir);
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return bind(listener, (struct sockaddr *)&unix_address, sizeof unix_address);
+}
+
+static int end_test(void **state)
+{
+    (void)state;
+    close(listener);
+    unlink(unix_address.sun_path);
+    buf_free(&answer.body);
+    return rmdir(dir);
+}
+
+/* For the next row of a test. */
+static void begin_again(void)
+{
+    assert_int_equal(end_test(NULL), 0);
+    assert_int_equal(begin_test(NULL), 0);
+}
+
+static enum fastcgi_outcome ask_at(const void *address, size_t len, int64_t within_ns)
+{
+    int64_t deadline_ns = clock_now_ns() + within_ns;
+    buf_free(&answer.body);
+    err.text[0] = '\0';
+    enum fastcgi_outcome outcome =
+        fastcgi_ask(address, (socklen_t)len, path, query, deadline_ns, &answer, &err);
+    assert_true(clock_now_ns() < deadline_ns + BEHIND_NS);
+    if (outcome != FASTCGI_ANSWER) {
+        assert_int_equal(answer.status, 0);
+        assert_null(answer.body.data);
+        assert_true(err.text[0] != '\0');
+    }
+    return outcome;
+}
+
+static enum fastcgi_outcome ask(int64_t within_ns)
+{
+    return ask_at(&unix_address, sizeof unix_address, within_ns);
+}
+
+static enum fastcgi_outcome ask_peer(int64_t within_ns)
+{
+    assert_int_equal(listen(listener, 5), 0);
+    assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
+    enum fastcgi_outcome outcome = ask(within_ns);
+    pthread_join(thread, NULL);
+    return outcome;
+}
+
+static void set_path(size_t len)
+{
+    memset(path, '/', len);
+    path[len] = '\0';
+    query = "";
+}
+
+static void put_stdout(const char *text)
+{
+    put_record(&bytes, T_STDOUT, 1, text, strlen(text), (8 - strlen(text) % 8) % 8);
+}
+
+/* FastCGI Specification 1.0, section 5.5. */
+static void put_end(uint8_t protocol_status)
+{
+    const uint8_t body[8] = {[4] = protocol_status};
+    put_record(&bytes, T_END, 1, body, sizeof body, 0);
+}
+
+static void put_answer(const char *output)
+{
+    put_stdout(output);
+    put_record(&bytes, T_STDOUT, 1, NULL, 0, 0);
+    put_end(0);
+}
+
+static void expect_answer(int status, const char *body)
+{
+    enum fastcgi_outcome outcome = ask_peer(LATE_NS);
+    if (outcome != FASTCGI_ANSWER)
+        fail_msg("outcome %d: %s", (int)outcome, err.text);
+    assert_int_equal(answer.status, status);
+    assert_string_equal(answer.body.data, body);
+    assert_int_equal(answer.body.len, strlen(body));
+}
+
+static void an_answer_has_the_status_and_the_body_of_its_output(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *output;
+        int status;
+        const char *body;
+    } rows[] = {
+        {HEALTHY, 200, HEALTHY_BODY},
+        {"Status: 503 Service Unavailable\r\n\r\ndown", 503, "down"},
+        {"Content-Type: text/plain\r\nSTATUS:404\r\n\r\n", 404, ""},
+        {"Content-Type: text/plain\r\n\r\nok\n\nStatus: 500\n", 200, "ok\n\nStatus: 500\n"},
+        {"Status: 204\nX: y\n\n\r\n", 204, "\r\n"},
+        {"Status: fine\r\n\r\nbody", 503, "body"},
+        {"Status: 99999999999999999999\r\n\r\nbody", 503, "body"},
+        {"Status: 200 OK\r\nno end", 503, "Status: 200 OK\r\nno end"},
+        {"", 503, ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        put_answer(rows[i].output);
+        expect_answer(rows[i].status, rows[i].body);
+        begin_again();
+    }
+}
+
+static void the_request_passes_the_gate_and_says_what_is_asked(void **state)
+{
+    (void)state;
+    static const char *const pairs[] = {
+        "\016\003REQUEST_METHODGET",          "\013\013SCRIPT_NAME/api/health",
+        "\017\013SCRIPT_FILENAME/api/health", "\013\021REQUEST_URI/api/health?a=b&c",
+        "\014\005QUERY_STRINGa=b&c",          "\017\010SERVER_PROTOCOLHTTP/1.1",
+        "\021\007GATEWAY_INTERFACECGI/1.1",
+    };
+    put_answer(HEALTHY);
+    expect_answer(200, HEALTHY_BODY);
+    assert_int_equal(peer.verdict, GATE_WHOLE);
+    assert_false(peer.gate.has_body);
+    assert_int_equal(request.data[10], 0); /* flags: no FCGI_KEEP_CONN */
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        if (memmem(request.data, request.len, pairs[i], strlen(pairs[i])) == NULL)
+            fail_msg("not sent: %s", pairs[i]);
+}
+
+/* The gate judges the lengths. */
+static void a_path_of_more_than_127_bytes_has_a_length_of_four(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t len;
+        const char *lengths;
+        size_t lengths_len;
+    } rows[] = {{127, "\013\x7f", 2}, {128, "\013\x80\x00\x00\x80", 5}, {4000, "\013\x80\x00\x0f\xa0", 5}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char start[32];
+        memcpy(start, rows[i].lengths, rows[i].lengths_len);
+        memcpy(start + rows[i].lengths_len, "SCRIPT_NAME//", 13);
+        set_path(rows[i].len);
+        put_answer(HEALTHY);
+        expect_answer(200, HEALTHY_BODY);
+        assert_int_equal(peer.verdict, GATE_WHOLE);
+        assert_non_null(memmem(request.data, request.len, start, rows[i].lengths_len + 13));
+        begin_again();
+    }
+}
+
+static void an_answer_may_come_byte_by_byte(void **state)
+{
+    (void)state;
+    put_answer(HEALTHY);
+    peer.sends_singly = true;
+    expect_answer(200, HEALTHY_BODY);
+}
+
+static void the_answer_ends_the_question_whatever_the_connection_does(void **state)
+{
+    (void)state;
+    put_answer(HEALTHY);
+    peer.end = STAYS;
+    expect_answer(200, HEALTHY_BODY);
+}
+
+static void stderr_and_management_records_are_skipped(void **state)
+{
+    (void)state;
+    put_record(&bytes, 10, 0, "limits", 6, 2); /* FCGI_GET_VALUES_RESULT */
+    put_stdout("Status: 2");
+    put_record(&bytes, T_STDERR, 1, "a warning\n\n", 11, 5);
+    put_record(&bytes, 11, 0, "unknown?", 8, 0); /* FCGI_UNKNOWN_TYPE */
+    put_answer("01 Created\r\n\r\nbody");
+    expect_answer(201, "body");
+}
+
+static void a_request_turned_down_is_an_answer(void **state)
+{
+    (void)state;
+    for (uint8_t protocol_status = 1; protocol_status <= 3; protocol_status++) {
+        put_end(protocol_status); /* FCGI_CANT_MPX_CONN, FCGI_OVERLOADED, FCGI_UNKNOWN_ROLE */
+        expect_answer(503, "");
+        begin_again();
+    }
+}
+
+static void as_much_as_the_maximum_is_an_answer_and_a_byte_more_is_none(void **state)
+{
+    (void)state;
+    static char output[FASTCGI_MAX_BYTES];
+    memset(output, 'x', sizeof output);
+    memcpy(output, "A: b\n\n", 6);
+    for (size_t more = 0; more <= 1; more++) {
+        put_record(&bytes, T_STDOUT, 1, output, 60000, 255);
+        put_record(&bytes, T_STDOUT, 1, output + 60000, sizeof output - 60000, 0);
+        put_record(&bytes, T_STDOUT, 1, "more", more, 0);
+        put_end(0);
+        assert_int_equal(ask_peer(LATE_NS), more > 0 ? FASTCGI_MALFORMED : FASTCGI_ANSWER);
+        assert_int_equal(answer.body.len, more > 0 ? 0 : sizeof output - 6);
+        begin_again();
+    }
+}
+
+static void what_is_no_answer_of_fastcgi_is_malformed(void **state)
+{
+    (void)state;
+    for (int row = 0; row < 4; row++) {
+        switch (row) {
+        case 0: put(&bytes, "HTTP/1.1 400 Bad Request\r\nServer: other\r\n\r\n", 43); break;
+        case 1: put_request(&bytes, "GET", "/", false, 0); break; /* an echo */
+        case 2: put_record(&bytes, T_STDOUT, 2, "A: b\n\n", 6, 0); break;
+        case 3: put_record(&bytes, T_STDOUT, 257, "A: b\n\n", 6, 0); break;
+        }
+        peer.end = STAYS;
+        assert_int_equal(ask_peer(LATE_NS), FASTCGI_MALFORMED);
+        begin_again();
+    }
+}
+
+static void a_peer_that_closes_before_the_end_is_no_answer(void **state)
+{
+    (void)state;
+    static struct fcgi_bytes whole;
+    put_answer(HEALTHY);
+    whole = bytes;
+    bytes.len = 0;
+    for (size_t len = 0; len < whole.len; len += len < 20 ? 1 : 17) {
+        put(&bytes, whole.data, len);
+        assert_int_equal(ask_peer(LATE_NS), FASTCGI_CLOSED);
+        begin_again();
+    }
+    peer.skips_request = true;
+    assert_int_equal(ask_peer(LATE_NS), FASTCGI_CLOSED);
+}
+
+static void a_silent_peer_ends_at_the_deadline(void **state)
+{
+    (void)state;
+    peer.end = STAYS;
+    int64_t before_ns = clock_now_ns();
+    assert_int_equal(ask_peer(SOON_NS), FASTCGI_SILENT);
+    assert_true(clock_now_ns() >= before_ns + SOON_NS);
+}
+
+static void a_drip_of_bytes_ends_at_the_deadline(void **state)
+{
+    (void)state;
+    put_record(&bytes, T_STDERR, 1, "patience", 8, 0);
+    peer.sends_singly = true;
+    peer.pause_ms = 5;
+    peer.end = REPEATS;
+    assert_int_equal(ask_peer(SOON_NS), FASTCGI_BEGUN);
+}
+
+static void a_flood_of_records_ends_at_the_deadline(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        put_record(&bytes, T_STDERR, 1, "patience", 8, 0);
+    peer.end = REPEATS;
+    assert_int_equal(ask_peer(SOON_NS), FASTCGI_BEGUN);
+}
+
+/* Such a path does not fit into the socket's buffer. */
+static void a_peer_that_never_reads_ends_at_the_deadline(void **state)
+{
+    (void)state;
+    set_path(FASTCGI_MAX_TARGET);
+    peer.skips_request = true;
+    peer.end = STAYS;
+    assert_int_equal(ask_peer(SOON_NS), FASTCGI_SILENT);
+}
+
+static void a_peer_that_closes_during_the_request_is_no_answer_and_no_signal(void **state)
+{
+    (void)state;
+    set_path(FASTCGI_MAX_TARGET);
+    peer.skips_request = true;
+    assert_int_equal(ask_peer(LATE_NS), FASTCGI_CLOSED);
+}
+
+static void a_target_too_long_for_a_record_is_a_failure_of_this_side(void **state)
+{
+    (void)state;
+    set_path(FASTCGI_MAX_TARGET);
+    query = "q";
+    assert_int_equal(ask(LATE_NS), FASTCGI_LOCAL);
+}
+
+/* Connections of the test until the queue takes no more. Returns their number. */
+static int fill_queue(int fds[static 8])
+{
+    int count = 0;
+    assert_int_equal(listen(listener, 0), 0);
+    for (; count < 8; count++) {
+        fds[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (connect(fds[count], (struct sockaddr *)&unix_address, sizeof unix_address) != 0)
+            break;
+    }
+    assert_in_range(count, 1, 7);
+    assert_int_equal(errno, EAGAIN);
+    close(fds[count]);
+    return count;
+}
+
+static void a_full_queue_is_silence(void **state)
+{
+    (void)state;
+    int fds[8];
+    int count = fill_queue(fds);
+    assert_int_equal(ask(SOON_NS), FASTCGI_SILENT);
+    while (count > 0)
+        close(fds[--count]);
+}
+
+static void a_queue_that_moves_before_the_deadline_brings_an_answer(void **state)
+{
+    (void)state;
+    int fds[8];
+    int count = peer.connections = fill_queue(fds);
+    put_answer(HEALTHY);
+    assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
+    assert_int_equal(ask(LATE_NS), FASTCGI_ANSWER);
+    pthread_join(thread, NULL);
+    while (count > 0)
+        close(fds[--count]);
+}
+
+static void where_nobody_listens_the_question_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(ask(LATE_NS), FASTCGI_REFUSED); /* bound, not listening */
+    struct sockaddr_un missing = unix_address;
+    strcat(missing.sun_path, "x");
+    assert_int_equal(ask_at(&missing, sizeof missing, LATE_NS), FASTCGI_REFUSED);
+}
+
+static void tcp_is_asked_like_a_unix_socket(void **state)
+{
+    (void)state;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } rows[] = {
+        {.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}},
+        {.v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT}},
+    };
+    put_answer(HEALTHY);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        socklen_t len = sizeof rows[i];
+        close(listener);
+        request.len = 0;
+        listener = socket(rows[i].any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (bind(listener, &rows[i].any, len) != 0 && errno == EADDRNOTAVAIL)
+            continue; /* a machine without IPv6 */
+        assert_int_equal(getsockname(listener, &rows[i].any, &len), 0);
+        assert_int_equal(ask_at(&rows[i], len, LATE_NS), FASTCGI_REFUSED);
+        assert_int_equal(listen(listener, 5), 0);
+        assert_int_equal(ask_at(&rows[i], len, SOON_NS), FASTCGI_SILENT);
+        peer.connections = 1; /* the one just given up */
+        assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
+        enum fastcgi_outcome outcome = ask_at(&rows[i], len, LATE_NS);
+        pthread_join(thread, NULL);
+        assert_int_equal(outcome, FASTCGI_ANSWER);
+        assert_string_equal(answer.body.data, HEALTHY_BODY);
+    }
+}
+
+static void without_a_descriptor_this_side_has_failed(void **state)
+{
+    (void)state;
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    enum fastcgi_outcome outcome = ask(LATE_NS);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(outcome, FASTCGI_LOCAL);
+}
+
+static void any_bytes_get_an_outcome(void **state)
+{
+    (void)state;
+    uint32_t seed = 20240229;
+    for (int round = 0; round < 500; round++) {
+        put_record(&bytes, T_STDERR, 1, "a warning", 9, 7);
+        put_answer(HEALTHY);
+        mutate(&bytes, &seed);
+        enum fastcgi_outcome outcome = ask_peer(LATE_NS);
+        if (outcome != FASTCGI_ANSWER && outcome != FASTCGI_CLOSED)
+            assert_int_equal(outcome, FASTCGI_MALFORMED);
+        begin_again();
+    }
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, begin_test, end_test)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        test(an_answer_has_the_status_and_the_body_of_its_output),
+        test(the_request_passes_the_gate_and_says_what_is_asked),
+        test(a_path_of_more_than_127_bytes_has_a_length_of_four),
+        test(an_answer_may_come_byte_by_byte),
+        test(the_answer_ends_the_question_whatever_the_connection_does),
+        test(stderr_and_management_records_are_skipped),
+        test(a_request_turned_down_is_an_answer),
+        test(as_much_as_the_maximum_is_an_answer_and_a_byte_more_is_none),
+        test(what_is_no_answer_of_fastcgi_is_malformed),
+        test(a_peer_that_closes_before_the_end_is_no_answer),
+        test(a_silent_peer_ends_at_the_deadline),
+        test(a_drip_of_bytes_ends_at_the_deadline),
+        test(a_flood_of_records_ends_at_the_deadline),
+        test(a_peer_that_never_reads_ends_at_the_deadline),
+        test(a_peer_that_closes_during_the_request_is_no_answer_and_no_signal),
+        test(a_target_too_long_for_a_record_is_a_failure_of_this_side),
+        test(a_full_queue_is_silence),
+        test(a_queue_that_moves_before_the_deadline_brings_an_answer),
+        test(where_nobody_listens_the_question_is_refused),
+        test(tcp_is_asked_like_a_unix_socket),
+        test(without_a_descriptor_this_side_has_failed),
+        test(any_bytes_get_an_outcome),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
