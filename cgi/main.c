@@ -33,11 +33,6 @@ enum mode {
     MODE_HELP,
 };
 
-struct app {
-    struct config config;
-    struct prober *prober;
-};
-
 static void print_help(void)
 {
     puts("Usage: health-api [--once | --check-config | --version | --help]\n"
@@ -144,15 +139,17 @@ static bool load_checks(const struct config *config, struct checks *out, struct 
     return ok;
 }
 
-static bool reload_checks(void *context, struct error *err)
+/* Serves until it is stopped; on SIGHUP the prober gets what the checks file says by then. */
+static int run_server(struct server *server, const struct config *config, struct prober *prober)
 {
-    struct app *app = context;
-    struct checks checks = {0};
-
-    if (!load_checks(&app->config, &checks, err))
-        return false;
-    prober_set_checks(app->prober, &checks);
-    return true;
+    while (server_run(server) == SERVER_RELOAD) {
+        struct checks checks = {0};
+        struct error err = {0};
+        if (load_checks(config, &checks, &err))
+            prober_set_checks(prober, &checks);
+        server_end_reload(server, &err);
+    }
+    return server_close(server);
 }
 
 static int listen_exit_code(enum listen_status status)
@@ -166,17 +163,18 @@ static int listen_exit_code(enum listen_status status)
     return EXIT_FAILURE;
 }
 
-static int serve(struct app *app, struct checks *checks, int64_t started_ns)
+static int serve(const struct config *config, struct checks *checks, int64_t started_ns)
 {
     struct listener listener = {.fd = -1};
     struct snapshot_slot *slot = NULL;
+    struct prober *prober = NULL;
     struct error err = {0};
     int exit_code = EXIT_FAILURE;
 
     int64_t watchdog_ns = notify_init();
     if (!server_prepare(&err))
         goto out;
-    enum listen_status status = listen_open(&app->config, &listener, &err);
+    enum listen_status status = listen_open(config, &listener, &err);
     if (status != LISTEN_OK) {
         exit_code = listen_exit_code(status);
         goto out;
@@ -190,21 +188,21 @@ static int serve(struct app *app, struct checks *checks, int64_t started_ns)
         error_set(&err, "eventfd: %s", strerror(errno));
         goto out;
     }
-    app->prober = prober_start(&app->config, checks, slot, &err);
-    if (app->prober == NULL)
+    prober = prober_start(config, checks, slot, &err);
+    if (prober == NULL)
+        goto out;
+    struct server *server = server_open(&(struct server_options){.config = config,
+                                                                 .listener = &listener,
+                                                                 .slot = slot,
+                                                                 .started_ns = started_ns,
+                                                                 .watchdog_ns = watchdog_ns},
+                                        &err);
+    if (server == NULL)
         goto out;
     log_event(LOG_LEVEL_NOTICE, "serving", LOG_STR("version", HEALTH_VERSION),
-              LOG_STR("listen", listener.name), LOG_STR("checks", app->config.checks_path),
+              LOG_STR("listen", listener.name), LOG_STR("checks", config->checks_path),
               LOG_INT("pid", getpid()));
-    exit_code = server_run(&(struct server_options){
-        .config = &app->config,
-        .listener = &listener,
-        .slot = slot,
-        .started_ns = started_ns,
-        .watchdog_ns = watchdog_ns,
-        .reload = reload_checks,
-        .context = app,
-    });
+    exit_code = run_server(server, config, prober);
     log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_code", exit_code));
 
 out:
@@ -216,7 +214,7 @@ out:
     }
     listen_close(&listener);
     checks_free(checks);
-    if (app->prober != NULL && !prober_stop(app->prober, PROBER_GOODBYE_MS))
+    if (prober != NULL && !prober_stop(prober, PROBER_GOODBYE_MS))
         _exit(exit_code); /* it hangs in name resolution: exit(3) would take its data away under it */
     snapshot_slot_free(slot);
     return exit_code;
@@ -235,13 +233,13 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
 
 static int run(enum mode mode, int64_t started_ns)
 {
-    struct app app = {0};
+    struct config config;
     struct checks checks = {0};
     struct error err = {0};
     int exit_code = 0;
 
     log_init(LOG_LEVEL_INFO);
-    if (!configure(mode, &app.config, &checks, &err)) {
+    if (!configure(mode, &config, &checks, &err)) {
         log_event(LOG_LEVEL_ERROR, "configuration", LOG_STR("error", err.text));
         if (mode == MODE_CGI)
             oneshot_cgi_unconfigured();
@@ -249,9 +247,9 @@ static int run(enum mode mode, int64_t started_ns)
         return EX_CONFIG;
     }
     switch (mode) {
-    case MODE_SERVE: return serve(&app, &checks, started_ns);
-    case MODE_CGI: exit_code = oneshot_cgi(&app.config, &checks); break;
-    case MODE_ONCE: exit_code = oneshot_print(&app.config, &checks); break;
+    case MODE_SERVE: return serve(&config, &checks, started_ns);
+    case MODE_CGI: exit_code = oneshot_cgi(&config, &checks); break;
+    case MODE_ONCE: exit_code = oneshot_print(&config, &checks); break;
     case MODE_CHECK_CONFIG: printf("configuration ok, %zu checks\n", checks.count); break;
     case MODE_VERSION:
     case MODE_HELP: break;

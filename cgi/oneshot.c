@@ -1,8 +1,9 @@
 /* Answers once from a probe of its own. Main thread, no other. */
 #include "cgi/oneshot.h"
 
-#include "cgi/answer/health.h"
+#include "cgi/answer/route.h"
 #include "cgi/probe/prober.h"
+#include "cgi/serve/process.h"
 #include "common/clock.h"
 
 #include <stdio.h>
@@ -18,8 +19,42 @@ static struct request request_of_environment(void)
     };
 }
 
+/* The facts of one answer, and what they point to. */
+struct shot {
+    const struct snapshot *snapshot; /* one reference */
+    struct process_facts process;
+    struct verdict verdict;
+    struct transitions none; /* one answer is no change */
+    struct facts facts;
+};
+
+/* Takes over the reference to the snapshot. */
+static void begin_shot(struct shot *shot, const struct config *config, const struct snapshot *snapshot,
+                       int64_t started_ns)
+{
+    int64_t now_ns = clock_now_ns();
+    *shot = (struct shot){.snapshot = snapshot, .process.checks_error = ""};
+    process_read(&shot->process);
+    shot->verdict = verdict_judge(snapshot, &shot->process, now_ns, config->stale_after_ms * NS_PER_MS);
+    shot->facts = (struct facts){
+        .config = config,
+        .snapshot = snapshot,
+        .verdict = &shot->verdict,
+        .transitions = &shot->none,
+        .process = &shot->process,
+        .started_ns = started_ns,
+        .now_ns = now_ns,
+    };
+}
+
+static void end_shot(struct shot *shot)
+{
+    snapshot_release(shot->snapshot);
+}
+
 /* Probes, if asked to, and judges. False: no descriptor is left. */
-static bool prepare(struct health *h, const struct config *config, const struct checks *checks, bool probe)
+static bool probe_shot(struct shot *shot, const struct config *config, const struct checks *checks,
+                       bool probe)
 {
     int64_t started_ns = clock_now_ns();
     struct snapshot_slot *slot = snapshot_slot_new();
@@ -27,10 +62,7 @@ static bool prepare(struct health *h, const struct config *config, const struct 
         return false;
     if (probe)
         prober_run_once(config, checks, slot);
-    health_init(h, config, snapshot_acquire(slot), started_ns);
-    /* Not health_judge: one answer is no change, and nothing to log. */
-    h->verdict = verdict_judge(h->snapshot, &h->process, clock_now_ns(), config->stale_after_ms * NS_PER_MS);
-    health_refresh(h);
+    begin_shot(shot, config, snapshot_acquire(slot), started_ns);
     snapshot_slot_free(slot);
     return true;
 }
@@ -41,21 +73,25 @@ static int print(const char *bytes, size_t len)
     return written ? 0 : 1;
 }
 
-static int print_answer(struct health *h, const struct request *request)
+static int print_answer(const struct request *request, const struct facts *facts)
 {
-    struct response response = route_answer(h->site, request);
-    return print(response.bytes, response.len);
+    struct site *site = site_new();
+    site_render(site, facts);
+    struct response response = site_answer(site, request, facts);
+    int exit_code = print(response.bytes, response.len);
+    site_free(site);
+    return exit_code;
 }
 
 int oneshot_cgi(const struct config *config, const struct checks *checks)
 {
     const struct request request = request_of_environment();
-    struct health h;
+    struct shot shot;
 
-    if (!prepare(&h, config, checks, route_needs_snapshot(&request)))
+    if (!probe_shot(&shot, config, checks, route_needs_snapshot(&request)))
         return 1;
-    int exit_code = print_answer(&h, &request);
-    health_free(&h);
+    int exit_code = print_answer(&request, &shot.facts);
+    end_shot(&shot);
     return exit_code;
 }
 
@@ -63,27 +99,26 @@ void oneshot_cgi_unconfigured(void)
 {
     static const struct config config = {.interval_ms = MS_PER_S}; /* for Retry-After */
     const struct request request = request_of_environment();
-    struct health h;
+    struct shot shot;
 
-    health_init(&h, &config, snapshot_new(0), clock_now_ns());
-    h.verdict = verdict_of_process(REASON_INTERNAL);
-    health_refresh(&h);
-    (void)print_answer(&h, &request);
-    health_free(&h);
+    begin_shot(&shot, &config, snapshot_new(0), clock_now_ns());
+    shot.verdict = verdict_of_process(REASON_INTERNAL);
+    (void)print_answer(&request, &shot.facts);
+    end_shot(&shot);
 }
 
 int oneshot_print(const struct config *config, const struct checks *checks)
 {
-    struct health h;
+    struct shot shot;
     struct buf document = {0};
 
-    if (!prepare(&h, config, checks, true))
+    if (!probe_shot(&shot, config, checks, true))
         return 1;
-    health_render(&h, &document);
+    document_health(&shot.facts, &document);
     int exit_code = print(document.data, document.len);
-    if (h.verdict.status != HEALTH_HEALTHY)
+    if (shot.verdict.status != HEALTH_HEALTHY)
         exit_code = 1;
     buf_free(&document);
-    health_free(&h);
+    end_shot(&shot);
     return exit_code;
 }

@@ -3,10 +3,12 @@
 
 #include "common/clock.h"
 #include "common/text.h"
+#include "common/version.h"
 
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,19 +22,13 @@ static void finish(struct json_object *document, struct buf *out)
     json_object_put(document);
 }
 
-/* JSON is UTF-8 (RFC 8259, 8.1); a path in the environment need not be: each byte that is none becomes "?".
- */
+/* JSON is UTF-8 (RFC 8259, 8.1); a path in the environment need not be. */
 static struct json_object *new_text(const char *text)
 {
-    struct buf clean = {0};
-    buf_append_str(&clean, "");
-    while (*text != '\0') {
-        size_t len = text_utf8_len(text, strlen(text));
-        buf_append(&clean, len > 0 ? text : "?", len > 0 ? len : 1);
-        text += len > 0 ? len : 1;
-    }
-    struct json_object *string = json_object_new_string(clean.data);
-    buf_free(&clean);
+    char *clean = mem_strdup(text);
+    text_clean(clean);
+    struct json_object *string = json_object_new_string(clean);
+    free(clean);
     return string;
 }
 
@@ -84,12 +80,12 @@ static void add_finding(struct json_object *list, const char *check, enum reason
     json_object_array_add(list, entry);
 }
 
-static struct json_object *new_counts(const struct render_input *in)
+static struct json_object *new_counts(const struct facts *facts)
 {
     struct json_object *counts = json_object_new_object();
-    for (size_t i = 0; i < in->snapshot->check_count; i++) {
-        const struct check_result *check = &in->snapshot->checks[i];
-        bool known = in->verdict->counts_known && check->has_value;
+    for (size_t i = 0; i < facts->snapshot->check_count; i++) {
+        const struct check_result *check = &facts->snapshot->checks[i];
+        bool known = facts->verdict->counts_known && check->has_value;
         json_object_object_add(counts, check->name, known ? json_object_new_int64(check->value) : NULL);
     }
     return counts;
@@ -109,54 +105,54 @@ static void add_snapshot_findings(struct json_object *list, const struct snapsho
             add_finding(list, s->checks[i].name, s->checks[i].reason);
 }
 
-static struct json_object *new_failing(const struct render_input *in)
+static struct json_object *new_failing(const struct facts *facts)
 {
     struct json_object *failing = json_object_new_array();
-    const struct verdict *v = in->verdict;
+    const struct verdict *v = facts->verdict;
     bool about_process = strcmp(v->check, VERDICT_PROCESS) == 0;
     bool from_snapshot = v->status == HEALTH_DEGRADED && v->reason != REASON_STALE && !about_process;
 
     if (v->status != HEALTH_HEALTHY && !from_snapshot)
         add_finding(failing, v->check, v->reason);
-    if (from_snapshot || (about_process && in->snapshot->degraded))
-        add_snapshot_findings(failing, in->snapshot, CHECK_FAIL);
+    if (from_snapshot || (about_process && facts->snapshot->degraded))
+        add_snapshot_findings(failing, facts->snapshot, CHECK_FAIL);
     if (from_snapshot && json_object_array_length(failing) == 0)
         add_finding(failing, v->check, v->reason); /* it passes again, HEALTH_RISE is not reached yet */
     return failing;
 }
 
-static struct json_object *new_warnings(const struct render_input *in)
+static struct json_object *new_warnings(const struct facts *facts)
 {
     struct json_object *warnings = json_object_new_array();
-    if (in->verdict->reason == REASON_STALE || in->snapshot->starting)
+    if (facts->verdict->reason == REASON_STALE || facts->snapshot->starting)
         return warnings;
-    add_snapshot_findings(warnings, in->snapshot, CHECK_WARN);
-    if (!in->snapshot->degraded)
-        add_snapshot_findings(warnings, in->snapshot, CHECK_FAIL); /* HEALTH_FALL is not reached yet */
+    add_snapshot_findings(warnings, facts->snapshot, CHECK_WARN);
+    if (!facts->snapshot->degraded)
+        add_snapshot_findings(warnings, facts->snapshot, CHECK_FAIL); /* HEALTH_FALL is not reached yet */
     return warnings;
 }
 
-static int64_t uptime_seconds(const struct render_input *in)
+static int64_t uptime_seconds(const struct facts *facts)
 {
-    return (in->now_ns - in->started_ns) / NS_PER_S;
+    return (facts->now_ns - facts->started_ns) / NS_PER_S;
 }
 
-static struct json_object *new_health(const struct render_input *in)
+static struct json_object *new_health(const struct facts *facts)
 {
     struct json_object *document = json_object_new_object();
-    add_string(document, "status", health_status_name(in->verdict->status));
-    add_time(document, "time", in->snapshot->taken_wall_ms);
-    add_string(document, "version", in->version);
-    add_int(document, "uptime_seconds", uptime_seconds(in));
-    json_object_object_add(document, "counts", new_counts(in));
-    json_object_object_add(document, "failing", new_failing(in));
-    json_object_object_add(document, "warnings", new_warnings(in));
+    add_string(document, "status", health_status_name(facts->verdict->status));
+    add_time(document, "time", facts->snapshot->taken_wall_ms);
+    add_string(document, "version", HEALTH_VERSION);
+    add_int(document, "uptime_seconds", uptime_seconds(facts));
+    json_object_object_add(document, "counts", new_counts(facts));
+    json_object_object_add(document, "failing", new_failing(facts));
+    json_object_object_add(document, "warnings", new_warnings(facts));
     return document;
 }
 
-void render_health(const struct render_input *in, struct buf *out)
+void document_health(const struct facts *facts, struct buf *out)
 {
-    finish(new_health(in), out);
+    finish(new_health(facts), out);
 }
 
 static struct json_object *new_database(const struct database_result *database)
@@ -200,21 +196,21 @@ static struct json_object *new_check(const struct check_result *check, bool coun
     return object;
 }
 
-static struct json_object *new_checks(const struct render_input *in)
+static struct json_object *new_checks(const struct facts *facts)
 {
     struct json_object *checks = json_object_new_object();
-    for (size_t i = 0; i < in->snapshot->check_count; i++) {
-        const struct check_result *check = &in->snapshot->checks[i];
-        json_object_object_add(checks, check->name, new_check(check, in->verdict->counts_known));
+    for (size_t i = 0; i < facts->snapshot->check_count; i++) {
+        const struct check_result *check = &facts->snapshot->checks[i];
+        json_object_object_add(checks, check->name, new_check(check, facts->verdict->counts_known));
     }
     return checks;
 }
 
-static struct json_object *new_requests(const struct render_input *in)
+static struct json_object *new_requests(const struct facts *facts)
 {
     struct json_object *requests = json_object_new_object();
-    for (size_t i = 0; i < in->request_count; i++) {
-        const struct request_count *count = &in->requests[i];
+    for (size_t i = 0; i < facts->request_count; i++) {
+        const struct request_count *count = &facts->requests[i];
         struct json_object *route = json_object_object_get(requests, count->route);
         char code[16];
         if (route == NULL) {
@@ -227,24 +223,24 @@ static struct json_object *new_requests(const struct render_input *in)
     return requests;
 }
 
-static struct json_object *new_process(const struct render_input *in)
+static struct json_object *new_process(const struct facts *facts)
 {
     struct json_object *process = json_object_new_object();
     add_int(process, "pid", getpid());
-    add_string(process, "state", in->verdict->status == HEALTH_DRAINING ? "draining" : "serving");
-    add_int(process, "open_fds", in->usage->open_fds);
-    add_int(process, "max_fds", in->usage->max_fds);
-    add_int(process, "rss_bytes", in->usage->rss_bytes);
-    add_int(process, "connections", in->connections);
-    json_object_object_add(process, "requests_total", new_requests(in));
+    add_string(process, "state", facts->verdict->status == HEALTH_DRAINING ? "draining" : "serving");
+    add_int(process, "open_fds", facts->process->open_fds);
+    add_int(process, "max_fds", facts->process->max_fds);
+    add_int(process, "rss_bytes", facts->process->rss_bytes);
+    add_int(process, "connections", facts->process->connections);
+    json_object_object_add(process, "requests_total", new_requests(facts));
     return process;
 }
 
-static struct json_object *new_snapshot(const struct render_input *in)
+static struct json_object *new_snapshot(const struct facts *facts)
 {
     struct json_object *snapshot = json_object_new_object();
-    add_int(snapshot, "age_ms", (in->now_ns - in->snapshot->taken_ns) / NS_PER_MS);
-    add_int(snapshot, "stale_after_ms", in->config->stale_after_ms);
+    add_int(snapshot, "age_ms", (facts->now_ns - facts->snapshot->taken_ns) / NS_PER_MS);
+    add_int(snapshot, "stale_after_ms", facts->config->stale_after_ms);
     return snapshot;
 }
 
@@ -264,40 +260,40 @@ static struct json_object *new_transitions(const struct transitions *list)
     return transitions;
 }
 
-static struct json_object *new_config(const struct render_input *in)
+static struct json_object *new_config(const struct facts *facts)
 {
     struct json_object *config = json_object_new_object();
     const char *name;
     char value[256];
-    for (size_t i = 0; config_get(in->config, i, &name, value, sizeof value); i++)
+    for (size_t i = 0; config_get(facts->config, i, &name, value, sizeof value); i++)
         add_string(config, name, value);
-    json_object_object_add(config, "checks_error",
-                           in->checks_error[0] != '\0' ? new_text(in->checks_error) : NULL);
+    const char *error = facts->process->checks_error;
+    json_object_object_add(config, "checks_error", error[0] != '\0' ? new_text(error) : NULL);
     return config;
 }
 
-void render_status(const struct render_input *in, struct buf *out)
+void document_status(const struct facts *facts, struct buf *out)
 {
-    struct json_object *document = new_health(in);
-    json_object_object_add(document, "database", new_database(&in->snapshot->database));
-    json_object_object_add(document, "checks", new_checks(in));
-    json_object_object_add(document, "process", new_process(in));
-    json_object_object_add(document, "snapshot", new_snapshot(in));
-    json_object_object_add(document, "transitions", new_transitions(in->transitions));
-    json_object_object_add(document, "config", new_config(in));
+    struct json_object *document = new_health(facts);
+    json_object_object_add(document, "database", new_database(&facts->snapshot->database));
+    json_object_object_add(document, "checks", new_checks(facts));
+    json_object_object_add(document, "process", new_process(facts));
+    json_object_object_add(document, "snapshot", new_snapshot(facts));
+    json_object_object_add(document, "transitions", new_transitions(facts->transitions));
+    json_object_object_add(document, "config", new_config(facts));
     finish(document, out);
 }
 
-void render_live(const struct render_input *in, struct buf *out)
+void document_live(const struct facts *facts, struct buf *out)
 {
     struct json_object *document = json_object_new_object();
     add_string(document, "status", "alive");
-    add_string(document, "version", in->version);
-    add_int(document, "uptime_seconds", uptime_seconds(in));
+    add_string(document, "version", HEALTH_VERSION);
+    add_int(document, "uptime_seconds", uptime_seconds(facts));
     finish(document, out);
 }
 
-void render_problem(int status, const char *title, const char *detail, struct buf *out)
+void document_problem(int status, const char *title, const char *detail, struct buf *out)
 {
     struct json_object *document = json_object_new_object();
     add_string(document, "type", "about:blank"); /* RFC 9457, 4.2.1: the title is the status phrase */

@@ -1,10 +1,9 @@
-/* Snapshot and process -> JSON documents. The only file that includes json-c. Pure; main thread. */
+/* Facts -> JSON documents. The only file that includes json-c. Pure; main thread. */
 #ifndef ANSWER_DOCUMENT_H
 #define ANSWER_DOCUMENT_H
 
 #include "cgi/answer/verdict.h"
 #include "cgi/config.h"
-#include "cgi/serve/process.h"
 #include "common/buf.h"
 
 #include <stddef.h>
@@ -17,29 +16,25 @@ struct request_count {
     uint64_t total;
 };
 
-/* All that a document is made of. Borrowed for the call. */
-struct render_input {
+/* All that an answer is made of. Borrowed for the call. */
+struct facts {
+    const struct config *config;
     const struct snapshot *snapshot;
     const struct verdict *verdict;
-    const char *version;
-    int64_t now_ns;
-    int64_t started_ns;
-    /* /api/status only: */
-    const struct config *config;
     const struct transitions *transitions;
-    const struct process_usage *usage;
-    int64_t connections;
-    const struct request_count *requests;
+    const struct process_facts *process;
+    int64_t started_ns;
+    int64_t now_ns;
+    const struct request_count *requests; /* the site's to fill, as the next */
     size_t request_count;
-    const char *checks_error; /* why the last reload was refused; "" when it was not */
 };
 
 /* Each appends one JSON document and a newline to out. */
-void render_health(const struct render_input *in, struct buf *out);
-void render_status(const struct render_input *in, struct buf *out);
-void render_live(const struct render_input *in, struct buf *out);
+void document_health(const struct facts *facts, struct buf *out);
+void document_status(const struct facts *facts, struct buf *out);
+void document_live(const struct facts *facts, struct buf *out);
 
 /* RFC 9457 problem details: {"type":"about:blank","title":TITLE,"status":STATUS,"detail":DETAIL} */
-void render_problem(int status, const char *title, const char *detail, struct buf *out);
+void document_problem(int status, const char *title, const char *detail, struct buf *out);
 
 #endif

@@ -3,50 +3,51 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/version.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
-static void view(void *context, struct render_input *out)
+struct health {
+    const struct config *config;
+    int64_t started_ns;
+    struct site *site;
+    const struct snapshot *snapshot; /* one reference */
+    struct verdict verdict;
+    struct transitions transitions;
+};
+
+struct health *health_new(const struct config *config, const struct snapshot *snapshot, int64_t started_ns)
 {
-    struct health *h = context;
-    *out = (struct render_input){
-        .snapshot = h->snapshot,
-        .verdict = &h->verdict,
-        .version = h->version,
-        .now_ns = clock_now_ns(),
-        .started_ns = h->started_ns,
-        .config = h->config,
-        .transitions = &h->transitions,
-        .usage = &h->usage,
-        .connections = h->connections,
-        .checks_error = h->checks_error.text,
-    };
-    out->requests = site_request_counts(h->site, &out->request_count);
-}
-
-void health_init(struct health *h, const struct config *config, const struct snapshot *snapshot,
-                 int64_t started_ns)
-{
-    /* Retry-After: by then there is a newer answer. */
-    int64_t retry_after_s = (config->interval_ms + MS_PER_S - 1) / MS_PER_S;
-
+    struct health *h = mem_calloc(1, sizeof *h);
     *h = (struct health){
         .config = config,
-        .version = HEALTH_VERSION,
         .started_ns = started_ns,
+        .site = site_new(),
         .snapshot = snapshot,
         .verdict = {.status = HEALTH_STARTING, .reason = REASON_STARTING, .check = SNAPSHOT_DATABASE},
     };
-    process_usage_read(&h->usage);
-    h->site = site_new(view, h, (int)retry_after_s);
-    site_refresh(h->site);
+    return h;
 }
 
 void health_free(struct health *h)
 {
+    if (h == NULL)
+        return;
     site_free(h->site);
     snapshot_release(h->snapshot);
+    free(h);
+}
+
+static struct facts facts_of(const struct health *h, const struct process_facts *process, int64_t now_ns)
+{
+    return (struct facts){
+        .config = h->config,
+        .snapshot = h->snapshot,
+        .verdict = &h->verdict,
+        .transitions = &h->transitions,
+        .process = process,
+        .started_ns = h->started_ns,
+        .now_ns = now_ns,
+    };
 }
 
 static void record_change(struct health *h, const struct verdict *next)
@@ -58,50 +59,43 @@ static void record_change(struct health *h, const struct verdict *next)
     transitions_add(&h->transitions, &h->verdict, next, clock_wall_ms());
 }
 
-bool health_judge(struct health *h, int64_t now_ns)
+/* True: the pages are out of date. */
+static bool judge(struct health *h, const struct process_facts *process, int64_t now_ns)
 {
-    struct verdict next =
-        verdict_judge(h->snapshot, &h->process, now_ns, h->config->stale_after_ms * NS_PER_MS);
+    struct verdict next = verdict_judge(h->snapshot, process, now_ns, h->config->stale_after_ms * NS_PER_MS);
     bool changed = !verdict_equal(&h->verdict, &next);
+    /* Equal is about the status; whether the counts are known may differ all the same. */
+    bool outdated = changed || h->verdict.counts_known != next.counts_known;
 
     if (changed)
         record_change(h, &next);
-    /* Equal is about the status; whether the counts are known may differ all the same. */
-    bool renders_the_same = !changed && h->verdict.counts_known == next.counts_known;
     h->verdict = next;
-    if (!renders_the_same)
-        site_refresh(h->site);
-    return changed;
+    return outdated;
 }
 
-bool health_take_snapshot(struct health *h, const struct snapshot *snapshot, int64_t now_ns)
+void health_update(struct health *h, const struct snapshot *newer, const struct process_facts *process,
+                   int64_t now_ns)
 {
-    snapshot_release(h->snapshot);
-    h->snapshot = snapshot;
-    bool changed = health_judge(h, now_ns);
-    if (!changed)
-        site_refresh(h->site);
-    return changed;
-}
-
-void health_refresh(struct health *h)
-{
-    site_refresh(h->site);
-}
-
-void health_render(struct health *h, struct buf *out)
-{
-    struct render_input in;
-    view(h, &in);
-    render_health(&in, out);
-}
-
-void health_describe(const struct health *h, char *out, int out_size)
-{
-    if (h->verdict.reason == REASON_NONE) {
-        snprintf(out, (size_t)out_size, "%s", health_status_name(h->verdict.status));
-    } else {
-        snprintf(out, (size_t)out_size, "%s: %s: %s", health_status_name(h->verdict.status), h->verdict.check,
-                 reason_name(h->verdict.reason));
+    if (newer != NULL) {
+        snapshot_release(h->snapshot);
+        h->snapshot = newer;
     }
+    (void)judge(h, process, now_ns);
+    const struct facts facts = facts_of(h, process, now_ns);
+    site_render(h->site, &facts);
+}
+
+struct response health_answer(struct health *h, const struct request *request,
+                              const struct process_facts *process, int64_t now_ns)
+{
+    bool outdated = judge(h, process, now_ns);
+    const struct facts facts = facts_of(h, process, now_ns);
+    if (outdated)
+        site_render(h->site, &facts);
+    return site_answer(h->site, request, &facts);
+}
+
+const struct verdict *health_verdict(const struct health *h)
+{
+    return &h->verdict;
 }

@@ -1,7 +1,10 @@
 /* One table of routes, the pages rendered for them, and the request counters. Main thread. */
 #include "cgi/answer/route.h"
 
+#include "common/clock.h"
+
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +13,15 @@
 
 struct route {
     const char *path;
-    void (*render)(const struct render_input *in, struct buf *out);
+    void (*render)(const struct facts *facts, struct buf *out);
     bool follows_status; /* 503 unless healthy; else always 200 */
     bool on_demand;      /* rendered at each request: it shows the moment's numbers and few people ask */
 };
 
 static const struct route routes[] = {
-    {.path = "/api/health", .render = render_health, .follows_status = true},
-    {.path = "/api/status", .render = render_status, .follows_status = true, .on_demand = true},
-    {.path = "/api/health/live", .render = render_live},
+    {.path = "/api/health", .render = document_health, .follows_status = true},
+    {.path = "/api/status", .render = document_status, .follows_status = true, .on_demand = true},
+    {.path = "/api/health/live", .render = document_live},
 };
 
 enum { ROUTE_COUNT = sizeof routes / sizeof routes[0], ROUTE_OTHER = ROUTE_COUNT };
@@ -44,23 +47,15 @@ struct page {
 };
 
 struct site {
-    route_view_fn *view;
-    void *context;
-    int retry_after_s;
     struct page pages[ROUTE_COUNT];
     struct buf body;    /* scratch */
     struct buf problem; /* the last 4xx answer */
     uint64_t totals[ROUTE_COUNT + 1][CODE_COUNT];
-    struct request_count counts[(ROUTE_COUNT + 1) * CODE_COUNT];
 };
 
-struct site *site_new(route_view_fn *view, void *context, int retry_after_s)
+struct site *site_new(void)
 {
-    struct site *site = mem_calloc(1, sizeof *site);
-    site->view = view;
-    site->context = context;
-    site->retry_after_s = retry_after_s;
-    return site;
+    return mem_calloc(1, sizeof(struct site));
 }
 
 void site_free(struct site *site)
@@ -84,7 +79,8 @@ static size_t code_index(int code)
     return i;
 }
 
-static void append_head(const struct site *site, struct buf *out, int status, const char *allow,
+/* retry_after_s: 0 for none. */
+static void append_head(struct buf *out, int status, int64_t retry_after_s, const char *allow,
                         size_t content_length)
 {
     bool problem = status >= 400 && status < 500;
@@ -96,37 +92,59 @@ static void append_head(const struct site *site, struct buf *out, int status, co
                 "X-Content-Type-Options: nosniff\r\n"
                 "X-Health-Source: backend\r\n",
                 status, codes[code_index(status)].phrase, problem ? "problem+json" : "json", content_length);
-    if (status == 503)
-        buf_appendf(out, "Retry-After: %d\r\n", site->retry_after_s);
+    if (retry_after_s > 0)
+        buf_appendf(out, "Retry-After: %" PRId64 "\r\n", retry_after_s);
     if (allow != NULL)
         buf_appendf(out, "Allow: %s\r\n", allow);
     buf_append_str(out, "\r\n");
 }
 
-static void refresh_page(struct site *site, size_t i)
+static void render_page(struct site *site, size_t i, const struct facts *facts)
 {
     struct page *page = &site->pages[i];
-    struct render_input in = {0};
+    bool is_good = !routes[i].follows_status || facts->verdict->status == HEALTH_HEALTHY;
+    /* By then there is a newer answer. */
+    int64_t retry_after_s = is_good ? 0 : (facts->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
 
-    site->view(site->context, &in);
-    page->status = !routes[i].follows_status || in.verdict->status == HEALTH_HEALTHY ? 200 : 503;
+    page->status = is_good ? 200 : 503;
     buf_reset(&site->body);
-    routes[i].render(&in, &site->body);
+    routes[i].render(facts, &site->body);
 
     buf_reset(&page->get);
-    append_head(site, &page->get, page->status, NULL, site->body.len);
+    append_head(&page->get, page->status, retry_after_s, NULL, site->body.len);
     page->head_len = page->get.len;
     buf_append(&page->get, site->body.data, site->body.len);
 
     buf_reset(&page->options);
-    append_head(site, &page->options, page->status, ALLOWED_METHODS, 0);
+    append_head(&page->options, page->status, retry_after_s, ALLOWED_METHODS, 0);
 }
 
-void site_refresh(struct site *site)
+void site_render(struct site *site, const struct facts *facts)
 {
     for (size_t i = 0; i < ROUTE_COUNT; i++)
         if (!routes[i].on_demand)
-            refresh_page(site, i);
+            render_page(site, i, facts);
+}
+
+static void render_on_demand(struct site *site, size_t i, const struct facts *facts)
+{
+    struct request_count counts[(ROUTE_COUNT + 1) * CODE_COUNT];
+    struct facts all = *facts;
+
+    all.requests = counts;
+    all.request_count = 0;
+    for (size_t r = 0; r <= ROUTE_COUNT; r++) {
+        for (size_t c = 0; c < CODE_COUNT; c++) {
+            if (site->totals[r][c] == 0)
+                continue;
+            counts[all.request_count++] = (struct request_count){
+                .route = r == ROUTE_OTHER ? "other" : routes[r].path,
+                .code = codes[c].code,
+                .total = site->totals[r][c],
+            };
+        }
+    }
+    render_page(site, i, &all);
 }
 
 static bool is_empty(const char *text)
@@ -199,15 +217,15 @@ static struct response answer_problem(struct site *site, size_t route, int statu
                                       bool with_body)
 {
     buf_reset(&site->body);
-    render_problem(status, codes[code_index(status)].phrase, detail, &site->body);
+    document_problem(status, codes[code_index(status)].phrase, detail, &site->body);
     buf_reset(&site->problem);
-    append_head(site, &site->problem, status, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
+    append_head(&site->problem, status, 0, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
     if (with_body)
         buf_append(&site->problem, site->body.data, site->body.len);
     return answer(site, route, status, &site->problem, site->problem.len);
 }
 
-struct response route_answer(struct site *site, const struct request *request)
+struct response site_answer(struct site *site, const struct request *request, const struct facts *facts)
 {
     const char *method = or_empty(request->method);
     bool is_head = strcmp(method, "HEAD") == 0;
@@ -225,26 +243,9 @@ struct response route_answer(struct site *site, const struct request *request)
                               !is_head && !is_options);
     }
     if (routes[i].on_demand)
-        refresh_page(site, i);
+        render_on_demand(site, i, facts);
     const struct page *page = &site->pages[i];
     if (is_options)
         return answer(site, i, page->status, &page->options, page->options.len);
     return answer(site, i, page->status, &page->get, is_head ? page->head_len : page->get.len);
-}
-
-const struct request_count *site_request_counts(struct site *site, size_t *count)
-{
-    *count = 0;
-    for (size_t r = 0; r <= ROUTE_COUNT; r++) {
-        for (size_t c = 0; c < CODE_COUNT; c++) {
-            if (site->totals[r][c] == 0)
-                continue;
-            site->counts[(*count)++] = (struct request_count){
-                .route = r == ROUTE_OTHER ? "other" : routes[r].path,
-                .code = codes[c].code,
-                .total = site->totals[r][c],
-            };
-        }
-    }
-    return site->counts;
 }

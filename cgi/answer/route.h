@@ -4,7 +4,6 @@
 #define ANSWER_ROUTE_H
 
 #include "cgi/answer/document.h"
-#include "common/buf.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,26 +24,19 @@ struct response {
     int status;
 };
 
-/* Collects what /api/status is made of, at the time of a request. */
-typedef void route_view_fn(void *context, struct render_input *out);
-
+/* The pages that requests copy, and the count of the requests. */
 struct site;
 
-/* view is called with context for each /api/status answer and by site_refresh. retry_after_s goes into 503s.
- */
-struct site *site_new(route_view_fn *view, void *context, int retry_after_s);
+struct site *site_new(void);
 void site_free(struct site *site);
 
-/* Renders the documents that requests copy. Call after each change of snapshot or verdict. */
-void site_refresh(struct site *site);
+/* Renders the pages. Call after each change of what they are made of. */
+void site_render(struct site *site, const struct facts *facts);
+
+/* Answers any request, bad ones included; counts it. A page of the moment is rendered from facts. */
+struct response site_answer(struct site *site, const struct request *request, const struct facts *facts);
 
 /* Whether the answer depends on the database: what a one-shot caller need not probe for when it does not. */
 bool route_needs_snapshot(const struct request *request);
-
-/* Answers any request, bad ones included; counts it. */
-struct response route_answer(struct site *site, const struct request *request);
-
-/* The counters behind requests_total; valid until the next call. */
-const struct request_count *site_request_counts(struct site *site, size_t *count);
 
 #endif

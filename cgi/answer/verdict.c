@@ -28,7 +28,7 @@ struct verdict verdict_of_process(enum reason reason)
     return make(HEALTH_DEGRADED, reason, VERDICT_PROCESS, false);
 }
 
-struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_state *process,
+struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              int64_t now_ns, int64_t stale_after_ns)
 {
     bool stale = now_ns - snapshot->taken_ns > stale_after_ns;
@@ -45,6 +45,15 @@ struct verdict verdict_judge(const struct snapshot *snapshot, const struct proce
     if (snapshot->degraded)
         return make(HEALTH_DEGRADED, snapshot->cause, snapshot->cause_check, counts_known);
     return make(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
+}
+
+void verdict_describe(const struct verdict *v, char *out, size_t out_size)
+{
+    if (v->reason == REASON_NONE)
+        snprintf(out, out_size, "%s", health_status_name(v->status));
+    else
+        snprintf(out, out_size, "%s: %s: %s", health_status_name(v->status), v->check,
+                 reason_name(v->reason));
 }
 
 bool verdict_equal(const struct verdict *a, const struct verdict *b)

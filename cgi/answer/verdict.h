@@ -22,9 +22,15 @@ const char *health_status_name(enum health_status status);
 /* The name `failing` has for this process itself (draining, fd_limit). */
 #define VERDICT_PROCESS "process"
 
-struct process_state {
+/* What the server knows of its own process. */
+struct process_facts {
     bool draining;
-    bool fd_limit; /* HEALTH_FD_LIMIT is passed */
+    bool fd_limit;     /* HEALTH_FD_LIMIT is passed */
+    int64_t open_fds;  /* -1 unknown */
+    int64_t max_fds;   /* the soft RLIMIT_NOFILE */
+    int64_t rss_bytes; /* -1 unknown */
+    int64_t connections;
+    const char *checks_error; /* why the last reload was refused; "" when it was not */
 };
 
 struct verdict {
@@ -36,11 +42,14 @@ struct verdict {
 
 /* In this order: draining, fd_limit, snapshot older than stale_after_ns (that no probe has ever finished is
  * then no excuse), no probe yet, what the probe found. */
-struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_state *process,
+struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              int64_t now_ns, int64_t stale_after_ns);
 
 /* Degraded for a reason of this process itself, nothing known of the database. */
 struct verdict verdict_of_process(enum reason reason);
+
+/* "healthy", or "degraded: edges: corrupt": one line for the service manager. */
+void verdict_describe(const struct verdict *verdict, char *out, size_t out_size);
 
 /* Whether two verdicts are the same answer (status, reason, check). */
 bool verdict_equal(const struct verdict *a, const struct verdict *b);

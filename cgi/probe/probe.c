@@ -142,35 +142,23 @@ static void add_rotated_hosts(struct parameters *params, size_t first_host, stru
     PQconninfoFree(defaults);
 }
 
-/* By the environment or the service file, where "prefer" cannot be told from libpq's default. */
-static bool has_chosen_gssencmode(void)
-{
-    bool chosen = getenv("PGGSSENCMODE") != NULL;
-    if (chosen || getenv("PGSERVICE") == NULL)
-        return chosen;
-    PQconninfoOption *defaults = PQconndefaults();
-    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++)
-        if (strcmp(option->keyword, "gssencmode") == 0 && option->val != NULL)
-            chosen = strcmp(option->val, "prefer") != 0;
-    PQconninfoFree(defaults);
-    return chosen;
-}
-
 static PGconn *start_connecting(size_t first_host)
 {
     struct parameters params = {0};
     struct buf rotated[3] = {0};
 
     add_parameter(&params, "fallback_application_name", "health-api");
-    /* GSS encryption is tried first by default and may block in Kerberos; the user's own choice stands. */
-    if (!has_chosen_gssencmode())
-        add_parameter(&params, "gssencmode", "disable");
     if (first_host > 0)
         add_rotated_hosts(&params, first_host, rotated);
     PGconn *conn = PQconnectStartParams(params.keys, params.values, 0);
     for (size_t i = 0; i < 3; i++)
         buf_free(&rotated[i]);
     return conn;
+}
+
+void probe_init(void)
+{
+    setenv("PGGSSENCMODE", "disable", 0);
 }
 
 struct probe *probe_open(const struct probe_options *options, int64_t now_ns)

@@ -65,6 +65,11 @@ struct probe_outcome {
 
 struct probe;
 
+/* Once, before any thread is started, for it may change the environment: GSS encryption, which libpq tries
+ * first by default and which may block in Kerberos, is off unless PGGSSENCMODE or the service file asks for
+ * it. */
+void probe_init(void);
+
 /* Starts to connect with libpq's own settings (PGHOST ...). Always returns a probe; it may be FAILED already.
  */
 struct probe *probe_open(const struct probe_options *options, int64_t now_ns);

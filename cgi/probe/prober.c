@@ -2,7 +2,6 @@
  * commands (stop, new checks), which the main thread leaves under the lock. */
 #include "cgi/probe/prober.h"
 
-#include "cgi/changes.h"
 #include "cgi/probe/ledger.h"
 #include "cgi/probe/probe.h"
 #include "common/buf.h"
@@ -271,13 +270,8 @@ static int64_t step(struct prober *p, int64_t now_ns, struct pollfd fds[static 2
 static void apply_new_checks(struct prober *p)
 {
     struct checks old = p->checks;
-    struct changes changes;
 
-    changes_find(&old, &p->new_checks, &changes);
-    log_event(LOG_LEVEL_NOTICE, "checks reloaded", LOG_INT("checks", p->new_checks.count),
-              LOG_STR("added", changes.added.data), LOG_STR("removed", changes.removed.data),
-              LOG_STR("changed", changes.changed.data));
-    changes_free(&changes);
+    log_event(LOG_LEVEL_NOTICE, "checks reloaded", LOG_INT("checks", p->new_checks.count));
     p->checks = p->new_checks;
     p->new_checks = (struct checks){0};
     p->has_new_checks = false;
@@ -319,6 +313,7 @@ static struct prober *new_prober(const struct config *config, const struct check
                                  struct snapshot_slot *slot)
 {
     struct prober *p = mem_calloc(1, sizeof *p);
+    probe_init();
     p->config = config;
     p->slot = slot;
     p->checks = *checks;

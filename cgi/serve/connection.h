@@ -3,6 +3,7 @@
 #ifndef SERVE_CONNECTION_H
 #define SERVE_CONNECTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,22 +30,37 @@ struct connection_list {
 
 struct connections {
     struct connection_list phases[CONNECTION_PHASES];
-    size_t open; /* all but the closed */
+    size_t open;     /* all but the closed */
+    int64_t refused; /* calls of accept in a row for which the system had no room */
 };
 
-/* Takes over fd; new since now_ns. */
-struct connection *connections_add(struct connections *all, int fd, int64_t now_ns);
+enum connection_offer {
+    CONNECTION_ACCEPTED,
+    CONNECTION_NONE,    /* nobody waits any more */
+    CONNECTION_REFUSED, /* the system has no room: not before some time has passed */
+};
+
+/* Accepts one that waits at the listener, new since now_ns. Past max, and where this process has no
+ * descriptor left, the oldest makes room. */
+enum connection_offer connections_accept(struct connections *all, int listener_fd, size_t max, int64_t now_ns,
+                                         struct connection **out);
 
 /* Moves it to the end of the phase's list, since now_ns. */
 void connections_move(struct connections *all, struct connection *c, enum connection_phase phase,
                       int64_t now_ns);
 
-/* Closes the descriptor (which takes it out of epoll). */
-void connections_close(struct connections *all, struct connection *c);
+/* Closes the descriptor (which takes it out of epoll). why is for the log at level debug. */
+void connections_close(struct connections *all, struct connection *c, const char *why);
 
-/* The one that has to make room: the longest idle, else the longest without a byte, else the longest partial;
- * NULL when there is none. */
-struct connection *connections_oldest(const struct connections *all);
+/* Closes those that have been in the phase for limit_ns. */
+void connections_expire(struct connections *all, enum connection_phase phase, int64_t limit_ns,
+                        int64_t now_ns);
+
+/* Whether a request is to come of one: it is new, or has sent half of it. */
+bool connections_are_awaited(const struct connections *all);
+
+/* Closes and frees all of them. */
+void connections_close_all(struct connections *all);
 
 /* Frees those that were closed. Call between two epoll batches. */
 void connections_free_closed(struct connections *all);

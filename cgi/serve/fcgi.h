@@ -3,7 +3,7 @@
 #ifndef SERVE_FCGI_H
 #define SERVE_FCGI_H
 
-#include "cgi/answer/route.h"
+#include "cgi/answer/health.h"
 #include "common/error.h"
 
 #include <stdbool.h>
@@ -16,6 +16,7 @@ __attribute__((warn_unused_result)) bool fcgi_init(struct error *err);
  * peer keeps the connection open for another request. False: close it (the peer asked for that, or the answer
  * did not fit into the socket's buffer because the peer does not read). *fd is -1 then if libfcgi has closed
  * it already, which it does with a request that it cannot parse; the gate lets none through. */
-__attribute__((warn_unused_result)) bool fcgi_serve(int *fd, struct site *site);
+__attribute__((warn_unused_result)) bool fcgi_serve(int *fd, struct health *health,
+                                                    const struct process_facts *process, int64_t now_ns);
 
 #endif

@@ -113,7 +113,7 @@ static int64_t read_rss_bytes(void)
     return found ? pages * sysconf(_SC_PAGESIZE) : -1;
 }
 
-void process_usage_read(struct process_usage *out)
+void process_read(struct process_facts *out)
 {
     struct rlimit fds = {0};
     getrlimit(RLIMIT_NOFILE, &fds);

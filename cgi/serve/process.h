@@ -2,17 +2,14 @@
 #ifndef SERVE_PROCESS_H
 #define SERVE_PROCESS_H
 
+#include "cgi/answer/verdict.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-struct process_usage {
-    int64_t open_fds;  /* -1 unknown */
-    int64_t max_fds;   /* the soft RLIMIT_NOFILE */
-    int64_t rss_bytes; /* -1 unknown */
-};
-
-/* Reads /proc/self and getrlimit. */
-void process_usage_read(struct process_usage *out);
+/* Reads descriptors and memory, from /proc/self and getrlimit(2), into *out; leaves the rest of it as it is.
+ */
+void process_read(struct process_facts *out);
 
 /* The number of open descriptors, -1 when /proc cannot be read. */
 int64_t process_count_fds(void);

@@ -1,5 +1,5 @@
-/* The event loop. Main thread; owns the epoll set, the connections and the site. Nothing in here may block:
- * every descriptor is non-blocking and a request is answered from what is already rendered. */
+/* The event loop. Main thread; owns the epoll set, the connections and what is answered. Nothing in here may
+ * block: every descriptor is non-blocking and a request is answered from what is already rendered. */
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
@@ -8,6 +8,7 @@
 #include "cgi/serve/fcgi.h"
 #include "cgi/serve/gate.h"
 #include "cgi/serve/process.h"
+#include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/notify.h"
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -34,33 +36,49 @@
 #define EVENTS_PER_WAIT    64
 #define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
 
+/* Drawn in server.h. */
+enum phase {
+    HOLDING, /* the listener rests */
+    OPENED,  /* it accepts; the manager is owed READY=1 */
+    SERVING,
+    RELOADING, /* the caller's turn */
+    DRAINING,
+    FINISHING, /* the listener rests; what was accepted is answered */
+    DONE,
+};
+
 struct server {
-    const struct server_options *options;
+    struct server_options options;
     int epoll_fd;
     int signal_fd;
     int timer_fd;
-    bool is_accepting; /* the listener is in the epoll set */
-    bool is_ready;     /* READY=1 is sent */
-    bool is_untold;    /* the manager did not take the last STATUS */
-    bool is_done;
+    enum phase phase;
+    int64_t until_ns;     /* the end of HOLDING, DRAINING and FINISHING */
+    bool is_accepting;    /* the listener is in the epoll set */
+    struct verdict told;  /* to the manager */
+    int64_t tell_from_ns; /* it had no room: not before the next tick */
     int exit_code;
-    int64_t accept_from_ns;  /* the first probe may take until then; CLOCK_NEVER afterwards */
-    int64_t drain_until_ns;  /* CLOCK_NEVER: no SIGTERM yet */
-    int64_t refused_accepts; /* in a row */
     struct connections connections;
-
-    struct health health;
+    struct health *health;
+    struct process_facts process;
+    struct error checks_error;
     uint8_t peeked[GATE_MAX_BYTES];
 };
 
-bool server_prepare(struct error *err)
+/* SIGUSR1: libfcgi installs a handler for it; it means nothing here. */
+static sigset_t signals(void)
 {
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGUSR1); /* libfcgi installs a handler for it; it means nothing here */
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        sigaddset(&set, numbers[i]);
+    return set;
+}
+
+bool server_prepare(struct error *err)
+{
+    const sigset_t set = signals();
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     return fcgi_init(err);
@@ -76,108 +94,91 @@ static void set_accepting(struct server *s, bool accepting)
 {
     if (s->is_accepting != accepting) {
         s->is_accepting = accepting;
-        (void)watch(s, EPOLL_CTL_MOD, s->options->listener->fd, accepting ? EPOLLIN : 0,
-                    s->options->listener);
+        (void)watch(s, EPOLL_CTL_MOD, s->options.listener->fd, accepting ? EPOLLIN : 0, s->options.listener);
     }
 }
 
 static bool is_stopping(const struct server *s)
 {
-    return s->drain_until_ns != CLOCK_NEVER;
+    return s->phase >= DRAINING;
 }
 
-/* STATUS with each change; READY=1 once, when the first probe has finished and the listener accepts. What the
- * manager has no room for is told again with the next tick. */
-static void notify_status(struct server *s)
+static void enter(struct server *s, enum phase phase, int64_t until_ns)
 {
+    s->phase = phase;
+    s->until_ns = until_ns;
+}
+
+/* The phases that end by themselves, after a batch of so many events. */
+static void advance(struct server *s, int events, int64_t now_ns)
+{
+    switch (s->phase) {
+    case HOLDING:
+        if (health_verdict(s->health)->status != HEALTH_STARTING || now_ns >= s->until_ns) {
+            enter(s, OPENED, CLOCK_NEVER);
+            set_accepting(s, true);
+        }
+        break;
+    case DRAINING:
+        if (now_ns >= s->until_ns) {
+            enter(s, FINISHING, now_ns + FINISH_NS);
+            set_accepting(s, false);
+        }
+        break;
+    case FINISHING:
+        if (now_ns >= s->until_ns || (events == 0 && !connections_are_awaited(&s->connections)))
+            enter(s, DONE, CLOCK_NEVER);
+        break;
+    case OPENED:
+    case SERVING:
+    case RELOADING:
+    case DONE: break;
+    }
+}
+
+/* STATUS with each new verdict; READY=1 when the first probe has finished and the listener accepts, and again
+ * after a reload. What the manager has no room for is told with the next tick. */
+static void tell_manager(struct server *s, int64_t now_ns)
+{
+    const struct verdict *verdict = health_verdict(s->health);
+    bool is_ready = s->phase == OPENED && verdict->status != HEALTH_STARTING;
     char status[160];
     char lines[200];
-    bool is_first = !s->is_ready && s->health.verdict.status != HEALTH_STARTING && !is_stopping(s);
 
-    if (is_first) {
-        s->accept_from_ns = CLOCK_NEVER;
-        set_accepting(s, true);
+    if ((!is_ready && verdict_equal(verdict, &s->told)) || now_ns < s->tell_from_ns)
+        return;
+    verdict_describe(verdict, status, sizeof status);
+    snprintf(lines, sizeof lines, "%sSTATUS=%s", is_ready ? "READY=1\n" : "", status);
+    if (!notify_send(lines)) {
+        s->tell_from_ns = now_ns + TICK_NS / 2;
+        return;
     }
-    health_describe(&s->health, status, sizeof status);
-    snprintf(lines, sizeof lines, "%sSTATUS=%s", is_first ? "READY=1\n" : "", status);
-    s->is_untold = !notify_send(lines);
-    s->is_ready |= is_first && !s->is_untold;
-}
-
-static void judge(struct server *s, int64_t now_ns)
-{
-    if (health_judge(&s->health, now_ns))
-        notify_status(s);
+    s->told = *verdict;
+    if (is_ready)
+        enter(s, SERVING, CLOCK_NEVER);
 }
 
 static void take_snapshot(struct server *s, int64_t now_ns)
 {
     uint64_t ignored;
-    (void)!read(snapshot_slot_event_fd(s->options->slot), &ignored, sizeof ignored);
-    if (health_take_snapshot(&s->health, snapshot_acquire(s->options->slot), now_ns))
-        notify_status(s);
-}
-
-static void close_connection(struct server *s, struct connection *c, const char *why)
-{
-    log_event(LOG_LEVEL_DEBUG, "connection closed", LOG_STR("why", why));
-    connections_close(&s->connections, c);
-}
-
-/* Nobody waits any more, or one peer is lost, accept(2): epoll tells of the next. */
-static bool is_of_one_peer(int error)
-{
-    switch (error) {
-    case EAGAIN:
-    case EINTR:
-    case ECONNABORTED:
-    case EPROTO:
-    case ENOPROTOOPT:
-    case EOPNOTSUPP:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case EHOSTDOWN:
-    case EHOSTUNREACH:
-    case ENONET: return true;
-    default: return false;
-    }
-}
-
-/* accept4 failed. Where this process has no descriptor left a connection makes room; else the listener rests
- * until the next tick, for it is level-triggered and would spin. */
-static void handle_accept_error(struct server *s, int error)
-{
-    struct connection *oldest = connections_oldest(&s->connections);
-    if (error == EMFILE && oldest != NULL) {
-        close_connection(s, oldest, strerror(error));
-        return;
-    }
-    if (s->refused_accepts++ == 0) {
-        log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at each tick",
-                  LOG_STR("error", strerror(error)));
-    }
-    set_accepting(s, false);
+    (void)!read(snapshot_slot_event_fd(s->options.slot), &ignored, sizeof ignored);
+    health_update(s->health, snapshot_acquire(s->options.slot), &s->process, now_ns);
 }
 
 static void accept_connections(struct server *s, int64_t now_ns)
 {
-    for (int i = 0; i < ACCEPTS_PER_WAKEUP && s->is_accepting; i++) {
-        int fd = accept4(s->options->listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && is_of_one_peer(errno))
+    size_t max = (size_t)s->options.config->max_connections;
+    struct connection *c = NULL;
+
+    for (int i = 0; i < ACCEPTS_PER_WAKEUP; i++) {
+        enum connection_offer offer =
+            connections_accept(&s->connections, s->options.listener->fd, max, now_ns, &c);
+        if (offer == CONNECTION_REFUSED)
+            set_accepting(s, false); /* until the next tick: it is level-triggered and would spin */
+        if (offer != CONNECTION_ACCEPTED)
             return;
-        if (fd < 0) {
-            handle_accept_error(s, errno);
-            continue;
-        }
-        if (s->refused_accepts > 0) {
-            log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", s->refused_accepts));
-            s->refused_accepts = 0;
-        }
-        if (s->connections.open >= (size_t)s->options->config->max_connections)
-            close_connection(s, connections_oldest(&s->connections), "the cap is reached, longest idle");
-        struct connection *c = connections_add(&s->connections, fd, now_ns);
-        if (!watch(s, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c))
-            close_connection(s, c, strerror(errno));
+        if (!watch(s, EPOLL_CTL_ADD, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c))
+            connections_close(&s->connections, c, strerror(errno));
     }
 }
 
@@ -185,18 +186,17 @@ static void accept_connections(struct server *s, int64_t now_ns)
 static void count_connections(struct server *s)
 {
     int64_t open = (int64_t)s->connections.open;
-    if (s->health.usage.open_fds >= 0)
-        s->health.usage.open_fds += open - s->health.connections;
-    s->health.connections = open;
+    if (s->process.open_fds >= 0)
+        s->process.open_fds += open - s->process.connections;
+    s->process.connections = open;
 }
 
 static void answer(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
 {
     count_connections(s);
-    judge(s, now_ns);
-    bool keep = fcgi_serve(&c->fd, s->health.site);
-    if (!keep || is_last || now_ns >= s->drain_until_ns)
-        close_connection(s, c, "answered");
+    bool keep = fcgi_serve(&c->fd, s->health, &s->process, now_ns);
+    if (!keep || is_last || s->phase == FINISHING)
+        connections_close(&s->connections, c, "answered");
     else
         connections_move(&s->connections, c, CONNECTION_IDLE, now_ns);
 }
@@ -210,53 +210,47 @@ static void serve_connection(struct server *s, struct connection *c, uint32_t ev
     if (n < 0 && (errno == EAGAIN || errno == EINTR) && !peer_is_done)
         return;
     if (n <= 0) {
-        close_connection(s, c, n == 0 ? "closed by the peer" : strerror(errno));
+        connections_close(&s->connections, c, n == 0 ? "closed by the peer" : strerror(errno));
         return;
     }
     switch (gate_judge(s->peeked, (size_t)n, &result)) {
     case GATE_WHOLE: answer(s, c, peer_is_done || result.has_body, now_ns); break;
-    case GATE_REJECT: close_connection(s, c, result.why); break;
+    case GATE_REJECT: connections_close(&s->connections, c, result.why); break;
     case GATE_MORE:
         if (peer_is_done)
-            close_connection(s, c, "closed in mid-request");
+            connections_close(&s->connections, c, "closed in mid-request");
         else if (c->phase != CONNECTION_PARTIAL)
             connections_move(&s->connections, c, CONNECTION_PARTIAL, now_ns);
         break;
     }
 }
 
-static void expire(struct server *s, enum connection_phase phase, int64_t limit_ns, int64_t now_ns)
-{
-    struct connection *c;
-    while ((c = s->connections.phases[phase].head) != NULL && c->since_ns + limit_ns <= now_ns) {
-        close_connection(s, c,
-                         phase == CONNECTION_PARTIAL ? "half a request for too long" : "idle for too long");
-    }
-}
-
 static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
 {
-    const struct config *config = s->options->config;
+    const struct config *config = s->options.config;
     char lines[64];
 
-    if (is_stopping(s)) {
-        s->is_done = true; /* the second signal: the rest of the drain is off */
-        deadman_arm_final(config->stop_timeout_ms);
-        return;
-    }
     s->exit_code = exit_code;
-    s->drain_until_ns = now_ns + config->drain_ms * NS_PER_MS;
+    enter(s, DRAINING, now_ns + config->drain_ms * NS_PER_MS);
     /* Without a drain nobody is to be told: what is at hand gets its usual answer. */
-    s->health.process.draining = exit_code == 0 && config->drain_ms > 0;
+    s->process.draining = exit_code == 0 && config->drain_ms > 0;
+    set_accepting(s, config->drain_ms > 0);
     deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
     /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
              (config->drain_ms + config->stop_timeout_ms) * 1000);
     (void)notify_send(lines);
-    judge(s, now_ns);
+    health_update(s->health, NULL, &s->process, now_ns);
 }
 
-static void reload(struct server *s)
+/* The second signal: the rest of the drain is off. */
+static void hasten_stop(struct server *s, int64_t now_ns)
+{
+    enter(s, s->phase == DRAINING ? DRAINING : DONE, now_ns);
+    deadman_arm_final(s->options.config->stop_timeout_ms);
+}
+
+static void begin_reload(struct server *s)
 {
     char lines[64];
     struct timespec now;
@@ -266,26 +260,31 @@ static void reload(struct server *s)
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
              (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
     (void)notify_send(lines);
-    s->health.checks_error.text[0] = '\0';
-    if (!s->options->reload(s->options->context, &s->health.checks_error)) {
-        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay",
-                  LOG_STR("error", s->health.checks_error.text));
-    }
-    s->is_ready = false;
-    notify_status(s);
+    s->phase = RELOADING;
+}
+
+void server_end_reload(struct server *s, const struct error *refused)
+{
+    s->checks_error = *refused;
+    if (refused->text[0] != '\0')
+        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", refused->text));
+    s->phase = s->is_accepting ? OPENED : HOLDING;
+    tell_manager(s, clock_now_ns());
 }
 
 static void read_signals(struct server *s, int64_t now_ns)
 {
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGHUP) {
-            if (!is_stopping(s))
-                reload(s);
+        if (info.ssi_signo == SIGHUP && !is_stopping(s)) {
+            begin_reload(s);
         } else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
             log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
-                      LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options->config->drain_ms));
-            begin_stop(s, now_ns, 0);
+                      LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
+            if (is_stopping(s))
+                hasten_stop(s, now_ns);
+            else
+                begin_stop(s, now_ns, 0);
         }
     }
 }
@@ -293,40 +292,42 @@ static void read_signals(struct server *s, int64_t now_ns)
 static void check_fd_limit(struct server *s, int64_t now_ns)
 {
     char kinds[256];
-    if (s->health.usage.open_fds <= s->options->config->fd_limit || s->health.process.fd_limit)
+    if (s->process.open_fds <= s->options.config->fd_limit || s->process.fd_limit)
         return;
     process_describe_fds(kinds, sizeof kinds);
     log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping to be started anew",
-              LOG_INT("open_fds", s->health.usage.open_fds), LOG_INT("limit", s->options->config->fd_limit),
+              LOG_INT("open_fds", s->process.open_fds), LOG_INT("limit", s->options.config->fd_limit),
               LOG_STR("kinds", kinds));
-    s->health.process.fd_limit = true;
-    begin_stop(s, now_ns, 1);
+    s->process.fd_limit = true;
+    if (!is_stopping(s))
+        begin_stop(s, now_ns, 1);
 }
 
 static void tick(struct server *s, int64_t now_ns)
 {
+    int64_t idle_ns = s->options.config->idle_timeout_ms * NS_PER_MS;
+    bool is_starting = s->phase == HOLDING || s->phase == OPENED;
     uint64_t ignored;
     (void)!read(s->timer_fd, &ignored, sizeof ignored);
     deadman_arm();
     /* A first probe may take longer than TimeoutStartSec=, sd_notify(3). */
-    (void)notify_send(s->is_ready || is_stopping(s) ? "WATCHDOG=1" : "WATCHDOG=1\n" EXTEND_START);
-    process_usage_read(&s->health.usage);
-    s->health.connections = (int64_t)s->connections.open;
+    (void)notify_send(is_starting ? "WATCHDOG=1\n" EXTEND_START : "WATCHDOG=1");
+    process_read(&s->process);
+    s->process.connections = (int64_t)s->connections.open;
     check_fd_limit(s, now_ns);
-    expire(s, CONNECTION_IDLE, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
-    expire(s, CONNECTION_NEW, s->options->config->idle_timeout_ms * NS_PER_MS, now_ns);
-    if (s->drain_until_ns > now_ns && s->accept_from_ns == CLOCK_NEVER)
-        set_accepting(s, true);
-    if (s->is_untold)
-        notify_status(s);
-    judge(s, now_ns);
-    health_refresh(&s->health); /* the uptime in the documents */
+    connections_expire(&s->connections, CONNECTION_IDLE, idle_ns, now_ns);
+    connections_expire(&s->connections, CONNECTION_NEW, idle_ns, now_ns);
+    if (s->phase == OPENED || s->phase == SERVING || s->phase == DRAINING)
+        set_accepting(s, true); /* it may have been at rest for want of a descriptor */
+    health_update(s->health, NULL, &s->process, now_ns); /* the uptime in the pages */
 }
 
 static int64_t next_deadline(const struct server *s)
 {
     const struct connection *partial = s->connections.phases[CONNECTION_PARTIAL].head;
-    int64_t deadline_ns = s->accept_from_ns < s->drain_until_ns ? s->accept_from_ns : s->drain_until_ns;
+    int64_t deadline_ns = s->until_ns;
+    if (s->phase == FINISHING && !connections_are_awaited(&s->connections))
+        deadline_ns = 0; /* only what is here already */
     if (partial != NULL && partial->since_ns + PARTIAL_REQUEST_NS < deadline_ns)
         deadline_ns = partial->since_ns + PARTIAL_REQUEST_NS;
     return deadline_ns;
@@ -335,9 +336,9 @@ static int64_t next_deadline(const struct server *s)
 static void dispatch(struct server *s, const struct epoll_event *event, int64_t now_ns)
 {
     void *tag = event->data.ptr;
-    if (tag == s->options->listener)
+    if (tag == s->options.listener)
         accept_connections(s, now_ns);
-    else if (tag == s->options->slot)
+    else if (tag == s->options.slot)
         take_snapshot(s, now_ns);
     else if (tag == &s->signal_fd)
         read_signals(s, now_ns);
@@ -347,22 +348,20 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
         serve_connection(s, tag, event->events, now_ns);
 }
 
-/* One batch of events. Returns how many there were. */
-static int turn(struct server *s, int timeout_ms)
+/* One batch of events. */
+static void turn(struct server *s)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
+    int timeout_ms = clock_poll_timeout_ms(next_deadline(s), clock_now_ns());
     int count = epoll_wait(s->epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
     int64_t now_ns = clock_now_ns();
 
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
-    expire(s, CONNECTION_PARTIAL, PARTIAL_REQUEST_NS, now_ns);
-    if (now_ns >= s->accept_from_ns) {
-        s->accept_from_ns = CLOCK_NEVER;
-        set_accepting(s, true);
-    }
+    connections_expire(&s->connections, CONNECTION_PARTIAL, PARTIAL_REQUEST_NS, now_ns);
+    advance(s, count, now_ns);
+    tell_manager(s, now_ns);
     connections_free_closed(&s->connections);
-    return count;
 }
 
 /* Each second, or thrice in the time within which the manager wants to hear of us. */
@@ -373,16 +372,13 @@ static struct itimerspec tick_times(int64_t watchdog_ns)
     return (struct itimerspec){.it_interval = period, .it_value = period};
 }
 
+/* False: err says what the system refused. */
 static bool open_all(struct server *s, struct error *err)
 {
-    const struct itimerspec ticks = tick_times(s->options->watchdog_ns);
+    const struct itimerspec ticks = tick_times(s->options.watchdog_ns);
+    const sigset_t set = signals();
     const char *errpos = "epoll_create1";
-    sigset_t set;
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
     s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (s->epoll_fd < 0)
         goto failed;
@@ -395,81 +391,61 @@ static bool open_all(struct server *s, struct error *err)
     if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0)
         goto failed;
     errpos = "epoll_ctl";
-    if (!watch(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) ||
-        !watch(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) ||
-        !watch(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options->slot), EPOLLIN, s->options->slot) ||
-        !watch(s, EPOLL_CTL_ADD, s->options->listener->fd, 0, s->options->listener))
-        goto failed;
-    s->accept_from_ns = clock_now_ns() + START_HOLD_NS;
-    return true;
+    if (watch(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) &&
+        watch(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) &&
+        watch(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
+        watch(s, EPOLL_CTL_ADD, s->options.listener->fd, 0, s->options.listener))
+        return true;
 
 failed:
     error_set(err, "%s: %s", errpos, strerror(errno));
     return false;
 }
 
-static void close_all(struct server *s)
+struct server *server_open(const struct server_options *options, struct error *err)
 {
-    struct connection *c;
-    while ((c = connections_oldest(&s->connections)) != NULL)
-        connections_close(&s->connections, c);
-    connections_free_closed(&s->connections);
-    int fds[] = {s->epoll_fd, s->signal_fd, s->timer_fd};
-    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
-    health_free(&s->health);
-}
+    struct server *s = mem_calloc(1, sizeof *s);
+    int64_t now_ns = clock_now_ns();
 
-static bool has_requests_to_come(const struct server *s)
-{
-    return s->connections.phases[CONNECTION_NEW].head != NULL ||
-           s->connections.phases[CONNECTION_PARTIAL].head != NULL;
-}
-
-/* What was accepted is still answered; what waits in the backlog is our successor's. */
-static void finish(struct server *s)
-{
-    int64_t until_ns = clock_now_ns() + FINISH_NS;
-    int64_t now_ns;
-    int count;
-
-    s->accept_from_ns = CLOCK_NEVER;
-    set_accepting(s, false);
-    do {
-        now_ns = clock_now_ns();
-        count = turn(s, has_requests_to_come(s) ? clock_poll_timeout_ms(until_ns, now_ns) : 0);
-    } while (!s->is_done && now_ns < until_ns && (count > 0 || has_requests_to_come(s)));
-}
-
-static void serve(struct server *s)
-{
-    while (!s->is_done && clock_now_ns() < s->drain_until_ns)
-        (void)turn(s, clock_poll_timeout_ms(next_deadline(s), clock_now_ns()));
-    finish(s);
-}
-
-int server_run(const struct server_options *options)
-{
-    struct server s = {
-        .options = options,
+    *s = (struct server){
+        .options = *options,
         .epoll_fd = -1,
         .signal_fd = -1,
         .timer_fd = -1,
-        .drain_until_ns = CLOCK_NEVER,
+        .phase = HOLDING,
+        .until_ns = now_ns + START_HOLD_NS,
+        .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
-    struct error err = {0};
-
-    health_init(&s.health, options->config, snapshot_acquire(options->slot), options->started_ns);
-    if (open_all(&s, &err)) {
-        process_usage_read(&s.health.usage); /* the first tick is a second away */
-        deadman_init();
-        deadman_arm();
-        serve(&s);
-    } else {
-        log_event(LOG_LEVEL_ERROR, "cannot serve", LOG_STR("error", err.text));
-        s.exit_code = 1;
+    s->process.checks_error = s->checks_error.text;
+    s->told = *health_verdict(s->health);
+    if (!open_all(s, err)) {
+        (void)server_close(s);
+        return NULL;
     }
-    close_all(&s);
-    return s.exit_code;
+    process_read(&s->process); /* the first tick is a second away */
+    health_update(s->health, NULL, &s->process, now_ns);
+    deadman_init();
+    deadman_arm();
+    return s;
+}
+
+enum server_event server_run(struct server *s)
+{
+    while (s->phase != RELOADING && s->phase != DONE)
+        turn(s);
+    return s->phase == DONE ? SERVER_STOPPED : SERVER_RELOAD;
+}
+
+int server_close(struct server *s)
+{
+    const int fds[] = {s->epoll_fd, s->signal_fd, s->timer_fd};
+    int exit_code = s->exit_code;
+
+    connections_close_all(&s->connections);
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    health_free(s->health);
+    free(s);
+    return exit_code;
 }

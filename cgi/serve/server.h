@@ -1,13 +1,21 @@
-/* The event loop: listener, connections, deadlines, signals, ticks, drain. Main thread. */
+/* The event loop: listener, connections, deadlines, signals, ticks, drain. Main thread.
+ *
+ *              first probe,         READY=1 is          SIGTERM,            HEALTH_DRAIN       all is
+ * answered, or 1 s               told                fd_limit            is over            or 250 ms HOLDING
+ * ---------> OPENED ---------> SERVING ---------> DRAINING ---------> FINISHING ---------> DONE ^ |
+ *                         +--- RELOADING <---+ SIGHUP, also in HOLDING and OPENED
+ *
+ * Before DRAINING any phase may go there. Requests wait in the backlog in HOLDING, and from FINISHING on they
+ * are our successor's. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
 #include "cgi/config.h"
 #include "cgi/serve/listen.h"
 #include "cgi/snapshot.h"
+#include "common/error.h"
 
-/* Reloads the checks file (SIGHUP). False: err says why the old checks stay. */
-typedef bool server_reload_fn(void *context, struct error *err);
+#include <stdint.h>
 
 struct server_options {
     const struct config *config;
@@ -15,16 +23,30 @@ struct server_options {
     struct snapshot_slot *slot;
     int64_t started_ns;
     int64_t watchdog_ns; /* how often the service manager wants to hear of us at the least; 0: never */
-    server_reload_fn *reload;
-    void *context;
+};
+
+struct server;
+
+enum server_event {
+    SERVER_STOPPED, /* by SIGTERM or SIGINT and the drain after it, or past HEALTH_FD_LIMIT */
+    SERVER_RELOAD,  /* SIGHUP: read the checks file, tell server_end_reload, run again */
 };
 
 /* Blocks the signals that server_run reads, so that all threads inherit it, and sets up libfcgi, which
  * changes the environment: before any thread is started, for libpq reads the environment at each connect. */
 __attribute__((warn_unused_result)) bool server_prepare(struct error *err);
 
-/* Serves until SIGTERM or SIGINT and the drain after it, or HEALTH_FD_LIMIT is passed. Returns the exit code:
- * 0 after a signal, 1 for a failure (logged). */
-int server_run(const struct server_options *options);
+/* Opens what the loop waits for. NULL with err filled. The options' pointers must outlive it. */
+struct server *server_open(const struct server_options *options, struct error *err);
+
+/* Serves until there is something for the caller to do. */
+enum server_event server_run(struct server *server);
+
+/* refused: why the old checks stay; empty when there are new ones. */
+void server_end_reload(struct server *server, const struct error *refused);
+
+/* Closes all connections and frees. Returns the exit code: 0 after a signal, 1 after HEALTH_FD_LIMIT
+ * (logged). */
+int server_close(struct server *server);
 
 #endif

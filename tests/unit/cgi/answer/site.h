@@ -1,4 +1,4 @@
-/* A site over a snapshot of the test's own, for the tests of render, route and fcgi. */
+/* A site over a snapshot of the test's own, for the tests of document, route and fcgi. */
 #ifndef TESTS_UNIT_SITE_H
 #define TESTS_UNIT_SITE_H
 
@@ -12,29 +12,33 @@ struct test_site {
     struct verdict verdict;
     struct config config;
     struct transitions transitions;
-    struct process_usage usage;
+    struct process_facts process;
     struct site *site;
-    const char *checks_error;
     int64_t now_ns;
 };
 
-static inline void test_site_view(void *context, struct render_input *out)
+static inline struct facts test_site_facts(const struct test_site *t)
 {
-    struct test_site *t = context;
-    *out = (struct render_input){
+    return (struct facts){
+        .config = &t->config,
         .snapshot = t->snapshot,
         .verdict = &t->verdict,
-        .version = "1.2.3",
-        .now_ns = t->now_ns,
-        .started_ns = 0,
-        .config = &t->config,
         .transitions = &t->transitions,
-        .usage = &t->usage,
-        .connections = 3,
-        .checks_error = t->checks_error,
+        .process = &t->process,
+        .now_ns = t->now_ns,
     };
-    if (t->site != NULL)
-        out->requests = site_request_counts(t->site, &out->request_count);
+}
+
+static inline void test_site_render(struct test_site *t)
+{
+    const struct facts facts = test_site_facts(t);
+    site_render(t->site, &facts);
+}
+
+static inline struct response test_site_answer(struct test_site *t, const struct request *request)
+{
+    const struct facts facts = test_site_facts(t);
+    return site_answer(t->site, request, &facts);
 }
 
 /* A healthy site with count checks named c0, c1, ... whose values are 100, 101, ... */
@@ -59,9 +63,9 @@ static inline void test_site_init(struct test_site *t, size_t check_count)
                                 .interval_ms = 2000,
                                 .stale_after_ms = 6000,
                                 .log_level = 6};
-    t->checks_error = "";
-    t->site = site_new(test_site_view, t, 2);
-    site_refresh(t->site);
+    t->process = (struct process_facts){.connections = 3, .checks_error = ""};
+    t->site = site_new();
+    test_site_render(t);
 }
 
 static inline void test_site_degrade(struct test_site *t, const char *check, enum reason reason)
@@ -70,7 +74,7 @@ static inline void test_site_degrade(struct test_site *t, const char *check, enu
     t->snapshot->cause = reason;
     t->verdict = (struct verdict){.status = HEALTH_DEGRADED, .reason = reason, .counts_known = true};
     snprintf(t->verdict.check, sizeof t->verdict.check, "%s", check);
-    site_refresh(t->site);
+    test_site_render(t);
 }
 
 static inline void test_site_free(struct test_site *t)

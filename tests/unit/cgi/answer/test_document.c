@@ -1,17 +1,17 @@
-/* cgi/render: the JSON documents of the HTTP contract. */
+/* cgi/answer/document: the JSON documents of the HTTP contract. */
 #include "tests/unit/unit.h"
 
 #include "tests/unit/cgi/answer/site.h"
 
+#include "common/version.h"
+
 #include <json-c/json.h>
 
-static struct json_object *parse(void (*render)(const struct render_input *, struct buf *),
-                                 struct test_site *t)
+static struct json_object *parse(void (*render)(const struct facts *, struct buf *), struct test_site *t)
 {
     struct buf text = {0};
-    struct render_input in;
-    test_site_view(t, &in);
-    render(&in, &text);
+    const struct facts facts = test_site_facts(t);
+    render(&facts, &text);
     assert_int_equal(text.data[text.len - 1], '\n');
     struct json_object *document = json_tokener_parse(text.data);
     assert_non_null(document);
@@ -31,8 +31,8 @@ static const char *at(struct json_object *document, const char *path)
     return json_object_to_json_string_ext(document, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 }
 
-static void expect(struct test_site *t, void (*render)(const struct render_input *, struct buf *),
-                   const char *path, const char *expected)
+static void expect(struct test_site *t, void (*render)(const struct facts *, struct buf *), const char *path,
+                   const char *expected)
 {
     struct json_object *document = parse(render, t);
     assert_string_equal(at(document, path), expected);
@@ -44,14 +44,14 @@ static void health_has_exactly_the_members_of_the_contract_in_order(void **state
     (void)state;
     struct test_site t;
     struct buf text = {0};
-    struct render_input in;
     test_site_init(&t, 2);
-    test_site_view(&t, &in);
-    render_health(&in, &text);
-    assert_string_equal(text.data,
-                        "{\"status\":\"healthy\",\"time\":\"2026-01-31T12:00:00.123Z\",\"version\":\"1.2.3\","
-                        "\"uptime_seconds\":20794,\"counts\":{\"c0\":100,\"c1\":101},\"failing\":[],"
-                        "\"warnings\":[]}\n");
+    const struct facts facts = test_site_facts(&t);
+    document_health(&facts, &text);
+    assert_string_equal(
+        text.data,
+        "{\"status\":\"healthy\",\"time\":\"2026-01-31T12:00:00.123Z\",\"version\":\"" HEALTH_VERSION "\","
+        "\"uptime_seconds\":20794,\"counts\":{\"c0\":100,\"c1\":101},\"failing\":[],"
+        "\"warnings\":[]}\n");
     buf_free(&text);
     test_site_free(&t);
 }
@@ -64,9 +64,9 @@ static void one_failing_check_is_null_and_named_the_others_are_still_there(void 
     t.snapshot->checks[1].reason = REASON_CORRUPT;
     t.snapshot->checks[1].has_value = false;
     test_site_degrade(&t, "c1", REASON_CORRUPT);
-    expect(&t, render_health, "counts", "{\"c0\":100,\"c1\":null,\"c2\":102}");
-    expect(&t, render_health, "failing", "[{\"check\":\"c1\",\"reason\":\"corrupt\"}]");
-    expect(&t, render_health, "status", "\"degraded\"");
+    expect(&t, document_health, "counts", "{\"c0\":100,\"c1\":null,\"c2\":102}");
+    expect(&t, document_health, "failing", "[{\"check\":\"c1\",\"reason\":\"corrupt\"}]");
+    expect(&t, document_health, "status", "\"degraded\"");
     test_site_free(&t);
 }
 
@@ -79,9 +79,9 @@ static void a_failing_database_has_one_entry_and_every_count_is_null(void **stat
     t.snapshot->checks[0].reason = REASON_CORRUPT;
     test_site_degrade(&t, "database", REASON_UNREACHABLE);
     t.verdict.counts_known = false;
-    expect(&t, render_health, "counts", "{\"c0\":null,\"c1\":null}");
-    expect(&t, render_health, "failing", "[{\"check\":\"database\",\"reason\":\"unreachable\"}]");
-    expect(&t, render_status, "checks/c0/value", "null");
+    expect(&t, document_health, "counts", "{\"c0\":null,\"c1\":null}");
+    expect(&t, document_health, "failing", "[{\"check\":\"database\",\"reason\":\"unreachable\"}]");
+    expect(&t, document_status, "checks/c0/value", "null");
     test_site_free(&t);
 }
 
@@ -92,9 +92,9 @@ static void a_failing_check_of_severity_warn_is_a_warning(void **state)
     test_site_init(&t, 1);
     t.snapshot->checks[0].severity = CHECK_WARN;
     t.snapshot->checks[0].reason = REASON_OUT_OF_RANGE;
-    expect(&t, render_health, "failing", "[]");
-    expect(&t, render_health, "warnings", "[{\"check\":\"c0\",\"reason\":\"out_of_range\"}]");
-    expect(&t, render_health, "counts", "{\"c0\":100}");
+    expect(&t, document_health, "failing", "[]");
+    expect(&t, document_health, "warnings", "[{\"check\":\"c0\",\"reason\":\"out_of_range\"}]");
+    expect(&t, document_health, "counts", "{\"c0\":100}");
     test_site_free(&t);
 }
 
@@ -104,8 +104,8 @@ static void a_failure_before_fall_is_reached_is_a_warning(void **state)
     struct test_site t;
     test_site_init(&t, 1);
     t.snapshot->checks[0].reason = REASON_SCHEMA;
-    expect(&t, render_health, "warnings", "[{\"check\":\"c0\",\"reason\":\"schema\"}]");
-    expect(&t, render_health, "status", "\"healthy\"");
+    expect(&t, document_health, "warnings", "[{\"check\":\"c0\",\"reason\":\"schema\"}]");
+    expect(&t, document_health, "status", "\"healthy\"");
     test_site_free(&t);
 }
 
@@ -115,7 +115,7 @@ static void while_rise_is_awaited_the_last_cause_stands_in_failing(void **state)
     struct test_site t;
     test_site_init(&t, 1);
     test_site_degrade(&t, "c0", REASON_SCHEMA);
-    expect(&t, render_health, "failing", "[{\"check\":\"c0\",\"reason\":\"schema\"}]");
+    expect(&t, document_health, "failing", "[{\"check\":\"c0\",\"reason\":\"schema\"}]");
     test_site_free(&t);
 }
 
@@ -127,9 +127,9 @@ static void stale_names_only_that_and_shows_no_count(void **state)
     t.snapshot->checks[0].reason = REASON_SCHEMA;
     test_site_degrade(&t, "database", REASON_STALE);
     t.verdict.counts_known = false;
-    expect(&t, render_health, "failing", "[{\"check\":\"database\",\"reason\":\"stale\"}]");
-    expect(&t, render_health, "counts", "{\"c0\":null}");
-    expect(&t, render_health, "warnings", "[]");
+    expect(&t, document_health, "failing", "[{\"check\":\"database\",\"reason\":\"stale\"}]");
+    expect(&t, document_health, "counts", "{\"c0\":null}");
+    expect(&t, document_health, "warnings", "[]");
     test_site_free(&t);
 }
 
@@ -142,9 +142,9 @@ static void draining_comes_first_and_what_else_fails_stays_visible(void **state)
     t.snapshot->degraded = true;
     t.verdict = (struct verdict){
         .status = HEALTH_DRAINING, .reason = REASON_DRAINING, .check = "process", .counts_known = true};
-    expect(&t, render_health, "failing",
+    expect(&t, document_health, "failing",
            "[{\"check\":\"process\",\"reason\":\"draining\"},{\"check\":\"c0\",\"reason\":\"schema\"}]");
-    expect(&t, render_status, "process/state", "\"draining\"");
+    expect(&t, document_status, "process/state", "\"draining\"");
     test_site_free(&t);
 }
 
@@ -157,7 +157,7 @@ static void status_shows_the_database(void **state)
     t.snapshot->database.connect_us = 1002;
     t.snapshot->database.connected_wall_ms = 1769860800000;
     t.snapshot->database.reconnects = 4;
-    expect(&t, render_status, "database",
+    expect(&t, document_status, "database",
            "{\"reason\":null,\"server_version\":\"15.18\",\"in_recovery\":false,"
            "\"connected_since\":\"2026-01-31T12:00:00.000Z\",\"connect_ms\":1.002,\"round_trip_ms\":null,"
            "\"consecutive_failures\":0,\"reconnects\":4}");
@@ -175,7 +175,7 @@ static void status_shows_each_check_with_its_last_good_value(void **state)
     r->has_last_ok = true;
     r->last_ok_value = 99;
     r->last_ok_wall_ms = 1769860799000;
-    expect(&t, render_status, "checks/c0",
+    expect(&t, document_status, "checks/c0",
            "{\"value\":null,\"reason\":\"query_timeout\",\"severity\":\"fail\",\"duration_ms\":1.234,"
            "\"checked_at\":\"2026-01-31T12:00:00.123Z\","
            "\"last_ok\":{\"value\":99,\"time\":\"2026-01-31T11:59:59.000Z\"}}");
@@ -188,20 +188,21 @@ static void status_shows_process_snapshot_transitions_and_config(void **state)
     struct test_site t;
     struct verdict degraded = {.status = HEALTH_DEGRADED, .reason = REASON_SCHEMA, .check = "c0"};
     test_site_init(&t, 1);
-    t.usage = (struct process_usage){.open_fds = 11, .max_fds = 1024, .rss_bytes = 4096};
-    t.checks_error = "checks.sql:3: no";
+    t.process = (struct process_facts){.open_fds = 11,
+                                       .max_fds = 1024,
+                                       .rss_bytes = 4096,
+                                       .connections = 3,
+                                       .checks_error = "checks.sql:3: no"};
     transitions_add(&t.transitions, &t.verdict, &degraded, 1769860800000);
-    (void)route_answer(t.site, &(struct request){.method = "GET", .script_name = "/api/health"});
-    expect(&t, render_status, "process/open_fds", "11");
-    expect(&t, render_status, "process/requests_total", "{\"/api/health\":{\"200\":1}}");
-    expect(&t, render_status, "snapshot", "{\"age_ms\":1500,\"stale_after_ms\":6000}");
+    expect(&t, document_status, "process/open_fds", "11");
+    expect(&t, document_status, "snapshot", "{\"age_ms\":1500,\"stale_after_ms\":6000}");
     expect(
-        &t, render_status, "transitions",
+        &t, document_status, "transitions",
         "[{\"time\":\"2026-01-31T12:00:00.000Z\",\"from\":\"healthy\",\"to\":\"degraded\",\"check\":\"c0\","
         "\"reason\":\"schema\"}]");
-    expect(&t, render_status, "config/HEALTH_INTERVAL", "\"2s\"");
-    expect(&t, render_status, "config/HEALTH_CHECKS", "\"/etc/health-api/checks.sql\"");
-    expect(&t, render_status, "config/checks_error", "\"checks.sql:3: no\"");
+    expect(&t, document_status, "config/HEALTH_INTERVAL", "\"2s\"");
+    expect(&t, document_status, "config/HEALTH_CHECKS", "\"/etc/health-api/checks.sql\"");
+    expect(&t, document_status, "config/checks_error", "\"checks.sql:3: no\"");
     test_site_free(&t);
 }
 
@@ -211,7 +212,7 @@ static void the_largest_value_is_printed_exactly(void **state)
     struct test_site t;
     test_site_init(&t, 1);
     t.snapshot->checks[0].value = INT64_MAX;
-    expect(&t, render_health, "counts", "{\"c0\":9223372036854775807}");
+    expect(&t, document_health, "counts", "{\"c0\":9223372036854775807}");
     test_site_free(&t);
 }
 
@@ -219,7 +220,7 @@ static void a_problem_is_rfc_9457(void **state)
 {
     (void)state;
     struct buf text = {0};
-    render_problem(404, "Not Found", "There is no \"such\" route.", &text);
+    document_problem(404, "Not Found", "There is no \"such\" route.", &text);
     assert_string_equal(text.data, "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,"
                                    "\"detail\":\"There is no \\\"such\\\" route.\"}\n");
     buf_free(&text);

@@ -15,7 +15,7 @@ static struct snapshot *new_healthy(void)
     return s;
 }
 
-static void expect(const struct snapshot *s, struct process_state process, int64_t now_ns,
+static void expect(const struct snapshot *s, struct process_facts process, int64_t now_ns,
                    enum health_status status, enum reason reason, const char *check, bool counts_known)
 {
     struct verdict v = verdict_judge(s, &process, now_ns, STALE_AFTER);
@@ -29,7 +29,7 @@ static void a_fresh_and_passing_snapshot_is_healthy(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
-    expect(s, (struct process_state){0}, 1000 + STALE_AFTER, HEALTH_HEALTHY, REASON_NONE, "", true);
+    expect(s, (struct process_facts){0}, 1000 + STALE_AFTER, HEALTH_HEALTHY, REASON_NONE, "", true);
     snapshot_release(s);
 }
 
@@ -37,7 +37,7 @@ static void a_snapshot_past_its_age_is_stale_and_its_counts_are_unknown(void **s
 {
     (void)state;
     struct snapshot *s = new_healthy();
-    expect(s, (struct process_state){0}, 1001 + STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
+    expect(s, (struct process_facts){0}, 1001 + STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
            false);
     snapshot_release(s);
 }
@@ -47,8 +47,8 @@ static void no_probe_yet_is_starting_but_not_for_ever(void **state)
     (void)state;
     struct snapshot *s = new_healthy();
     s->starting = true;
-    expect(s, (struct process_state){0}, 1000, HEALTH_STARTING, REASON_STARTING, "database", false);
-    expect(s, (struct process_state){0}, 1001 + STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
+    expect(s, (struct process_facts){0}, 1000, HEALTH_STARTING, REASON_STARTING, "database", false);
+    expect(s, (struct process_facts){0}, 1001 + STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
            false);
     snapshot_release(s);
 }
@@ -60,7 +60,7 @@ static void a_failing_check_is_degraded_with_the_counts_still_known(void **state
     s->degraded = true;
     s->cause = REASON_CORRUPT;
     snprintf(s->cause_check, sizeof s->cause_check, "edges");
-    expect(s, (struct process_state){0}, 1000, HEALTH_DEGRADED, REASON_CORRUPT, "edges", true);
+    expect(s, (struct process_facts){0}, 1000, HEALTH_DEGRADED, REASON_CORRUPT, "edges", true);
     snapshot_release(s);
 }
 
@@ -71,7 +71,7 @@ static void a_failing_database_makes_the_counts_unknown(void **state)
     s->degraded = true;
     s->cause = s->database.reason = REASON_UNREACHABLE;
     snprintf(s->cause_check, sizeof s->cause_check, "database");
-    expect(s, (struct process_state){0}, 1000, HEALTH_DEGRADED, REASON_UNREACHABLE, "database", false);
+    expect(s, (struct process_facts){0}, 1000, HEALTH_DEGRADED, REASON_UNREACHABLE, "database", false);
     snapshot_release(s);
 }
 
@@ -79,7 +79,7 @@ static void draining_wins_over_everything(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
-    struct process_state draining = {.draining = true, .fd_limit = true};
+    struct process_facts draining = {.draining = true, .fd_limit = true};
     expect(s, draining, 1000, HEALTH_DRAINING, REASON_DRAINING, "process", true);
     expect(s, draining, 1001 + STALE_AFTER, HEALTH_DRAINING, REASON_DRAINING, "process", false);
     snapshot_release(s);
@@ -89,7 +89,7 @@ static void too_many_descriptors_are_degraded_whatever_the_database_says(void **
 {
     (void)state;
     struct snapshot *s = new_healthy();
-    expect(s, (struct process_state){.fd_limit = true}, 1000, HEALTH_DEGRADED, REASON_FD_LIMIT, "process",
+    expect(s, (struct process_facts){.fd_limit = true}, 1000, HEALTH_DEGRADED, REASON_FD_LIMIT, "process",
            true);
     snapshot_release(s);
 }

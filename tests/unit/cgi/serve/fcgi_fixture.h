@@ -1,24 +1,37 @@
-/* What the tests of cgi/fcgi share: a site, a socket pair of which the tests hold the web server's end, and a
- * reader of answers. */
+/* What the tests of cgi/serve/fcgi share: what is answered, a socket pair of which the tests hold the web
+ * server's end, and a reader of answers. */
 #ifndef TESTS_UNIT_FCGI_FIXTURE_H
 #define TESTS_UNIT_FCGI_FIXTURE_H
 
 #include "tests/unit/unit.h"
 
 #include "cgi/serve/fcgi.h"
-#include "tests/unit/cgi/answer/site.h"
+#include "cgi/serve/process.h"
 #include "tests/unit/cgi/serve/fcgi_bytes.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct test_site site;
+static const struct config config = {.interval_ms = 2000, .stale_after_ms = 6000};
+static struct process_facts process;
+static struct health *health;
 static struct fcgi_bytes bytes;
 static int server_fd; /* non-blocking, as the loop has it */
 static int peer_fd;
+
+/* Now there is what is answered from a snapshot of this test's, which it takes over. */
+static inline void publish(struct snapshot *snapshot, const char *checks_error)
+{
+    process = (struct process_facts){.checks_error = checks_error};
+    health_free(health);
+    health = health_new(&config, snapshot, 0);
+    health_update(health, NULL, &process, 0);
+}
 
 static inline void open_pair(void)
 {
@@ -38,7 +51,7 @@ static inline void close_pair(void)
 static inline int begin_test(void **state)
 {
     (void)state;
-    test_site_init(&site, 2);
+    publish(snapshot_new(2), "");
     bytes.len = 0;
     open_pair();
     return 0;
@@ -48,7 +61,8 @@ static inline int end_test(void **state)
 {
     (void)state;
     close_pair();
-    test_site_free(&site);
+    health_free(health);
+    health = NULL;
     return 0;
 }
 
@@ -59,7 +73,7 @@ static inline void send_bytes(void)
 
 static inline bool serve(void)
 {
-    return fcgi_serve(&server_fd, site.site);
+    return fcgi_serve(&server_fd, health, &process, 0);
 }
 
 /* An answer as the peer has it. */
@@ -115,8 +129,8 @@ static inline const struct answer *read_answer(void)
 static inline void expect_answer_to(const char *method, const char *path)
 {
     const struct answer *a = read_answer();
-    const struct response r =
-        route_answer(site.site, &(struct request){.method = method, .script_name = path});
+    const struct request request = {.method = method, .script_name = path};
+    const struct response r = health_answer(health, &request, &process, 0);
     assert_int_equal(a->len, r.len);
     assert_memory_equal(a->data, r.bytes, r.len);
     assert_int_equal(a->id, 1);
