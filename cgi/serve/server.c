@@ -36,7 +36,7 @@
 #define EVENTS_PER_WAIT    64
 #define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
 
-/* Drawn in server.h. */
+/* Drawn in ARCHITECTURE.md. */
 enum phase {
     HOLDING, /* the listener rests */
     OPENED,  /* it accepts; the manager is owed READY=1 */
@@ -182,18 +182,13 @@ static void accept_connections(struct server *s, int64_t now_ns)
     }
 }
 
-/* Connections are among the descriptors, which are counted once a second only. */
-static void count_connections(struct server *s)
+static void answer(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
 {
     int64_t open = (int64_t)s->connections.open;
+    /* Connections are among the descriptors, which are counted once a second only. */
     if (s->process.open_fds >= 0)
         s->process.open_fds += open - s->process.connections;
     s->process.connections = open;
-}
-
-static void answer(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
-{
-    count_connections(s);
     bool keep = fcgi_serve(&c->fd, s->health, &s->process, now_ns);
     if (!keep || is_last || s->phase == FINISHING)
         connections_close(&s->connections, c, "answered");

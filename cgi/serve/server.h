@@ -1,12 +1,5 @@
-/* The event loop: listener, connections, deadlines, signals, ticks, drain. Main thread.
- *
- *              first probe,         READY=1 is          SIGTERM,            HEALTH_DRAIN       all is
- * answered, or 1 s               told                fd_limit            is over            or 250 ms HOLDING
- * ---------> OPENED ---------> SERVING ---------> DRAINING ---------> FINISHING ---------> DONE ^ |
- *                         +--- RELOADING <---+ SIGHUP, also in HOLDING and OPENED
- *
- * Before DRAINING any phase may go there. Requests wait in the backlog in HOLDING, and from FINISHING on they
- * are our successor's. */
+/* The event loop: listener, connections, deadlines, signals, ticks, drain. Its phases are drawn in
+ * ARCHITECTURE.md. Main thread. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
