@@ -11,16 +11,15 @@
 #include <strings.h>
 #include <unistd.h>
 
-/* FastCGI Specification 1.0, section 8. */
-enum { VERSION_1 = 1, HEADER_LEN = 8, MANAGEMENT_ID = 0, REQUEST_ID = 1, RESPONDER = 1 };
-enum { BEGIN_REQUEST = 1, END_REQUEST = 3, PARAMS = 4, STDIN = 5, STDOUT = 6, STDERR = 7 };
+enum { MANAGEMENT_ID = 0, REQUEST_ID = 1 };
 
 #define RETRY_MS 10 /* a full queue gives no event to wait for */
 
 /* Section 3.3. */
 static void append_record(struct buf *b, uint8_t type, const void *content, size_t len)
 {
-    const uint8_t header[HEADER_LEN] = {VERSION_1, type, 0, REQUEST_ID, (uint8_t)(len >> 8), (uint8_t)len};
+    const uint8_t header[FASTCGI_HEADER_LEN] = {FASTCGI_VERSION_1,   type,        0, REQUEST_ID,
+                                                (uint8_t)(len >> 8), (uint8_t)len};
     buf_append(b, header, sizeof header);
     buf_append(b, content, len);
 }
@@ -35,7 +34,7 @@ static void append_length(struct buf *b, size_t len)
 
 static void append_request(struct buf *b, const char *path, const char *query)
 {
-    static const uint8_t begin[8] = {0, RESPONDER}; /* section 5.1; no FCGI_KEEP_CONN */
+    static const uint8_t begin[8] = {0, FASTCGI_RESPONDER}; /* section 5.1; no FCGI_KEEP_CONN */
     struct buf uri = {0}, params = {0};
     buf_appendf(&uri, "%s%s%s", path, query[0] != '\0' ? "?" : "", query);
     const char *const pairs[][2] = {
@@ -49,10 +48,10 @@ static void append_request(struct buf *b, const char *path, const char *query)
         buf_append_str(&params, pairs[i][0]);
         buf_append_str(&params, pairs[i][1]);
     }
-    append_record(b, BEGIN_REQUEST, begin, sizeof begin);
-    append_record(b, PARAMS, params.data, params.len);
-    append_record(b, PARAMS, "", 0);
-    append_record(b, STDIN, "", 0);
+    append_record(b, FASTCGI_BEGIN_REQUEST, begin, sizeof begin);
+    append_record(b, FASTCGI_PARAMS, params.data, params.len);
+    append_record(b, FASTCGI_PARAMS, "", 0);
+    append_record(b, FASTCGI_STDIN, "", 0);
     buf_free(&uri);
     buf_free(&params);
 }
@@ -97,22 +96,22 @@ static int transfer(int fd, short events, void *bytes, size_t len, int64_t deadl
 static int read_output(int fd, int64_t deadline_ns, struct buf *output)
 {
     for (bool has_begun = false;; has_begun = true) {
-        uint8_t header[HEADER_LEN] = {0}, content[UINT16_MAX + UINT8_MAX];
+        uint8_t header[FASTCGI_HEADER_LEN] = {0}, content[UINT16_MAX + UINT8_MAX];
         int failure = transfer(fd, POLLIN, header, sizeof header, deadline_ns);
         if (failure != 0)
             return failure == ETIMEDOUT && has_begun ? ETIME : failure;
         int id = header[2] << 8 | header[3];
-        int type = id == MANAGEMENT_ID ? STDERR : header[1];
+        int type = id == MANAGEMENT_ID ? FASTCGI_STDERR : header[1];
         size_t len = (size_t)header[4] << 8 | header[5];
-        if (header[0] != VERSION_1 || (id != MANAGEMENT_ID && id != REQUEST_ID) ||
-            (type != STDOUT && type != STDERR && type != END_REQUEST))
+        if (header[0] != FASTCGI_VERSION_1 || (id != MANAGEMENT_ID && id != REQUEST_ID) ||
+            (type != FASTCGI_STDOUT && type != FASTCGI_STDERR && type != FASTCGI_END_REQUEST))
             return EPROTO;
-        if (type == STDOUT && len > FASTCGI_MAX_BYTES - output->len)
+        if (type == FASTCGI_STDOUT && len > FASTCGI_MAX_BYTES - output->len)
             return EMSGSIZE;
         failure = transfer(fd, POLLIN, content, len + header[6], deadline_ns);
-        if (failure != 0 || type == END_REQUEST)
+        if (failure != 0 || type == FASTCGI_END_REQUEST)
             return failure == ETIMEDOUT ? ETIME : failure;
-        if (type == STDOUT)
+        if (type == FASTCGI_STDOUT)
             buf_append(output, content, len);
     }
 }

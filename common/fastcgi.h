@@ -1,4 +1,5 @@
-/* Asks a FastCGI responder one question, as a web server would (FastCGI Specification 1.0). Any thread. */
+/* The FastCGI protocol (FastCGI Specification 1.0): its numbers, and a client that asks a responder one
+ * question as a web server would. Any thread. */
 #ifndef COMMON_FASTCGI_H
 #define COMMON_FASTCGI_H
 
@@ -7,6 +8,17 @@
 
 #include <stdint.h>
 #include <sys/socket.h>
+
+/* Sections 3.3, 5.1 and 8. */
+enum { FASTCGI_VERSION_1 = 1, FASTCGI_HEADER_LEN = 8, FASTCGI_RESPONDER = 1, FASTCGI_BEGIN_BODY_LEN = 8 };
+enum fastcgi_type {
+    FASTCGI_BEGIN_REQUEST = 1,
+    FASTCGI_END_REQUEST = 3,
+    FASTCGI_PARAMS = 4,
+    FASTCGI_STDIN = 5,
+    FASTCGI_STDOUT = 6,
+    FASTCGI_STDERR = 7,
+};
 
 /* The most that an answer may have, headers included. */
 #define FASTCGI_MAX_BYTES 65536

@@ -1,16 +1,7 @@
 /* Walks the records of one request. Pure; main thread. */
 #include "cgi/serve/gate.h"
 
-/* FastCGI Specification 1.0, section 8 and 3.3. */
-enum {
-    VERSION_1 = 1,
-    HEADER_LEN = 8,
-    BEGIN_REQUEST = 1,
-    PARAMS = 4,
-    STDIN = 5,
-    BEGIN_BODY_LEN = 8,
-    RESPONDER = 1,
-};
+#include "common/fastcgi.h"
 
 enum stage { EXPECT_BEGIN, IN_PARAMS, IN_STDIN, COMPLETE };
 
@@ -91,14 +82,14 @@ static bool walk_pairs(struct walk *w, const uint8_t *p, size_t len)
 /* What a header alone tells, before its content is here. */
 static bool check_header(struct walk *w, const struct record *r, size_t offset)
 {
-    if (offset + HEADER_LEN + r->content_len + r->padding_len > GATE_MAX_BYTES)
+    if (offset + FASTCGI_HEADER_LEN + r->content_len + r->padding_len > GATE_MAX_BYTES)
         return fail(w, "longer than a request may be");
     if (w->stage == EXPECT_BEGIN) {
-        if (r->type != BEGIN_REQUEST || r->id == 0 || r->content_len != BEGIN_BODY_LEN)
+        if (r->type != FASTCGI_BEGIN_REQUEST || r->id == 0 || r->content_len != FASTCGI_BEGIN_BODY_LEN)
             return fail(w, "not a BEGIN_REQUEST");
     } else if (r->id != w->id) {
         return fail(w, "a record of another request");
-    } else if (r->type != (w->stage == IN_PARAMS ? PARAMS : STDIN)) {
+    } else if (r->type != (w->stage == IN_PARAMS ? FASTCGI_PARAMS : FASTCGI_STDIN)) {
         return fail(w, w->stage == IN_PARAMS ? "not a PARAMS record" : "not a STDIN record");
     }
     /* libfcgi forgets the padding when it turns to the next stream (SetReaderType) and would take it for
@@ -110,7 +101,7 @@ static bool check_header(struct walk *w, const struct record *r, size_t offset)
 
 static bool walk_begin(struct walk *w, const struct record *r)
 {
-    if (r->content[0] != 0 || r->content[1] != RESPONDER)
+    if (r->content[0] != 0 || r->content[1] != FASTCGI_RESPONDER)
         return fail(w, "a role other than responder");
     w->id = r->id;
     w->stage = IN_PARAMS;
@@ -155,20 +146,20 @@ static bool walk_bytes(struct walk *w, const uint8_t *bytes, size_t len)
         const uint8_t *header = bytes + offset;
         if (w->stage == COMPLETE)
             return fail(w, "bytes behind the request");
-        if (header[0] != VERSION_1)
+        if (header[0] != FASTCGI_VERSION_1)
             return fail(w, "not version 1 of the protocol");
-        if (len - offset < HEADER_LEN)
+        if (len - offset < FASTCGI_HEADER_LEN)
             return true;
         const struct record r = {
             .type = header[1],
             .id = (uint16_t)(header[2] << 8 | header[3]),
-            .content = header + HEADER_LEN,
+            .content = header + FASTCGI_HEADER_LEN,
             .content_len = (size_t)header[4] << 8 | header[5],
             .padding_len = header[6],
         };
         if (!check_header(w, &r, offset))
             return false;
-        size_t record_len = HEADER_LEN + r.content_len + r.padding_len;
+        size_t record_len = FASTCGI_HEADER_LEN + r.content_len + r.padding_len;
         if (len - offset < record_len)
             return true;
         if (!walk_record(w, &r))
