@@ -156,12 +156,39 @@ def test_the_page_has_the_annotations_that_the_program_knows(checks_file):
         assert range_of(text) == range_of(error), f"{name}: {error}"
 
 
-def test_the_page_has_each_reason_and_no_other():
+def reasons():
+    """The program's own, and those that nginx gives in its place."""
     words = set(re.findall(r'\[REASON_\w+\] = "(\w+)"', read("cgi", "reason.c"))) - {"none"}
     assert len(words) >= 17
-    words |= set(re.findall(r'"reason":"(\w+)"', read("nginx", "health-api.conf")))
-    assert {"hung", "nginx"} <= words
-    assert set(defaults(items(section(HEALTH_API, "REASONS"), "Cm"))) == words
+    of_nginx = set(re.findall(r'"reason":"(\w+)"', read("nginx", "health-api.conf")))
+    assert {"hung", "nginx"} <= of_nginx
+    return words | of_nginx
+
+
+def test_the_page_has_each_reason_and_no_other():
+    assert set(defaults(items(section(HEALTH_API, "REASONS"), "Cm"))) == reasons()
+
+
+def rows_of(document, heading):
+    """The cells of the first table below this heading."""
+    table = re.search(rf"^#+ {re.escape(heading)}\n.*?^\|[-|]+\|\n((?:\|[^\n]*\n)+)", read(*document.split("/")), re.M | re.S)[1]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+
+
+def test_the_runbook_says_what_to_do_for_each_reason():
+    symptoms = " ".join(row[0] for row in rows_of("docs/runbook.md", "health-api: what it says"))
+    assert [word for word in reasons() if f"`{word}`" not in symptoms] == []
+
+
+def test_the_symptoms_of_the_runbook_are_what_health_watch_says():
+    """But for what stands in their places: "..." and numbers."""
+    sources = "".join(read(path) for path in glob.glob(os.path.join(ROOT, "watchdog", "*.c")))
+    said = re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r'"\s+"', "", sources))
+    symptoms = [symptom for row in rows_of("docs/runbook.md", "health-watch") for symptom in re.findall(r"`([^`]+)`", row[0])]
+    assert len(symptoms) >= 20
+    for symptom in symptoms:
+        for part in re.split(r"\.\.\.|\d+", symptom.removeprefix("recovery: ")):
+            assert any(part in text for text in said), f"nothing says '{part}' of '{symptom}'"
 
 
 def test_the_pages_are_clean():
