@@ -1,4 +1,4 @@
-# make bench: the program beside what a user would pick instead. tests/bench/README.md says how to read its table.
+# make bench: the program beside what a user would pick instead. docs/benchmarks.md says how to read its table.
 BENCH_BIN := $(addprefix $(BUILD)/bench/,least threads count pace go-pgx)
 BENCH      = HEALTH_API=$(BUILD)/health-api PYTHONPATH=tests $(PYTHON) -m bench $(BUILD)/bench
 

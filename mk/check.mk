@@ -4,10 +4,11 @@ C_FILES := $(wildcard $(addsuffix /*.[ch],cgi cgi/* common watchdog tests/unit t
   tests/bench tests/bench/peers))
 
 .PHONY: lint
-lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppcheck, shellcheck, the layers
+lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppcheck, shellcheck, mandoc, the layers
 	@scripts/packages.sh lint
 	@$(MAKE) --no-print-directory layers lint-installed
 
+# MANPATH: mandoc would judge the index of this machine's own pages, too.
 .PHONY: lint-installed
 lint-installed:
 	clang-format --dry-run --Werror $(C_FILES)
@@ -17,6 +18,7 @@ lint-installed:
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	  --suppress=missingIncludeSystem -I. cgi common watchdog
 	shellcheck scripts/*.sh .ci/run
+	MANPATH=/ mandoc -Tlint -Wwarning man/*
 
 .PHONY: asan tsan sanitized
 sanitized: unit all

@@ -5,9 +5,12 @@ DATADIR := $(PREFIX)/share/health-api
 DOCDIR  := $(PREFIX)/share/doc/health-api
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
+MANDIR  := $(PREFIX)/share/man
 # What stays the administrator's once it is there.
 CONFDIR := /etc/health-api
 WATCH_CONFDIR := /etc/health-watch
+MAN5  := $(wildcard man/*.5)
+MAN8  := $(wildcard man/*.8)
 UNITS := health-api.socket health-api.service health-watch.service health-watch.timer
 
 .PHONY: install
@@ -25,8 +28,11 @@ install: all ## install under DESTDIR and PREFIX, units included
 	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|; s|@DOCDIR@|$(DOCDIR)|' systemd/$$unit \
 	  >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -D -m 644 systemd/health-api.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
-	install -D -m 644 README.md $(DESTDIR)$(DOCDIR)/README.md
-	install -m 644 ARCHITECTURE.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)
+	install -d $(addprefix $(DESTDIR),$(DOCDIR)/docs $(MANDIR)/man5 $(MANDIR)/man8)
+	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)
+	install -m 644 docs/*.md docs/bench.svg $(DESTDIR)$(DOCDIR)/docs
+	install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
+	install -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf && systemctl daemon-reload; fi
 
 # The shipped file, its directory, its mode. What was installed before and is as it was shipped then makes room for the
@@ -44,6 +50,7 @@ uninstall: ## stop and remove what install has put there; configuration that you
 	$(ON_LIVE_SYSTEMD) systemctl disable --now $(UNITS) || true; fi
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,health-api health-watch) $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 	rm -f $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,$(MAN5:man/%=man5/%) $(MAN8:man/%=man8/%))
 	$(call remove_unchanged,sql/checks.sql,$(CONFDIR))
 	$(call remove_unchanged,systemd/environment,$(CONFDIR))
 	$(call remove_unchanged,watchdog/watch.conf,$(WATCH_CONFDIR))

@@ -12,7 +12,7 @@ packages_of() {
         echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 fcgiwrap lighttpd pgbouncer openssl \
             libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-container dbus
         ;;
-    lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck ;;
+    lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck mandoc ;;
     fuzz) packages_of build && echo clang libclang-rt-dev ;;
     bench)
         packages_of run
@@ -52,8 +52,10 @@ if [ "${1:-}" = --install-as-root ]; then # by sudo from below
 fi
 
 wanted=""
+targets=""
 for set_name in "$@"; do
     wanted="$wanted $(packages_of "$set_name")"
+    [ "$set_name" = build ] && targets="$targets all" || targets="$targets $set_name"
 done
 if ! command -v dpkg-query >/dev/null; then
     echo "packages.sh: this is no Debian; these packages' equivalents are needed:$wanted" >&2
@@ -61,13 +63,16 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 missing=$(missing_of "$wanted")
 [ -n "$missing" ] || exit 0
-echo "Installing: $missing"
+announcement="Installing the Debian packages that make$targets needs, without starting their services: $missing"
 if [ "$(id -u)" -eq 0 ]; then
+    echo "$announcement"
     install_as_root "$missing"
 elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+    echo "$announcement"
     sudo "$0" --install-as-root "$missing"
 else
-    echo "packages.sh: not root, and sudo does not work without a terminal here; run this, then try again:" >&2
+    echo "packages.sh: make$targets needs Debian packages that are missing, and this is not root, nor does sudo work" \
+        "without a terminal here; run this, then try again:" >&2
     echo "  sudo apt-get update && sudo apt-get install -y --no-install-recommends $missing" >&2
     exit 1
 fi

@@ -1,8 +1,8 @@
 -- The checks of the sample database, one count each. The file is plain SQL: psql -f runs it as it stands.
 --
 -- Between a line "check" and its query may stand, each as a comment of its own: how often it runs, its own limit, the
--- least and the greatest good value, and whether a failure degrades the service or is only a warning. README.md has
--- the list. Everything else after two dashes is a comment.
+-- least and the greatest good value, and whether a failure degrades the service or is only a warning. The manual page
+-- health-api-checks(5) has the list. Everything else after two dashes is a comment.
 
 -- check: hypotheses
 SELECT count(*) FROM hypotheses;

@@ -74,7 +74,7 @@ def error_log(directory):
 
 
 def check_configuration(directory, http, server):
-    """nginx -t, with the snippets as they are shipped, as README.md says to install them."""
+    """nginx -t, with the snippets as they are shipped, as docs/nginx.md says to install them."""
     os.makedirs(f"{directory}/etc/conf.d")
     for name in SNIPPETS:
         place = "conf.d/" if name == "health-api-http.conf" else ""

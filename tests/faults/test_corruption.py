@@ -47,7 +47,7 @@ def truncate(path):
 def test_corrupt(start_backend, own_cluster, checks_file, fault, relation, damage, check, still_good):
     if damage is truncate:
         # A sequential scan takes the end of the file for the end of the table: what is missing shows only to a reader
-        # that comes by an index. (README: give a count its min.)
+        # that comes by an index. (health-api-checks(5): give a count its min.)
         own_cluster.execute("ALTER ROLE health_api SET enable_seqscan = off")
     backend = start_backend(HEALTH_CHECKS=checks_file(CHECKS), **own_cluster.environment())
     assert backend.wait_status("healthy")["counts"] == GOOD

@@ -1,6 +1,7 @@
 """One machine with a real systemd for all system tests: PostgreSQL and nginx from their packages, health-api as its
 README installs it."""
 import contextlib
+import glob
 import json
 import os
 import re
@@ -39,12 +40,14 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def readme_commands(name):
-    """The README's block of this name, for root and a database named knowledge."""
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        pattern = rf"<!-- tests/system runs this block: {name} -->\n```sh\n(.*?)```"
-        block = re.search(pattern, file.read(), re.S).group(1)
-    block = block.replace("sudo -u postgres", "runuser -u postgres --").replace("sudo ", "")
+def documented_commands(name):
+    """The one block of this name in README.md and docs/, for root and a database named knowledge."""
+    found = []
+    for path in [os.path.join(ROOT, "README.md"), *glob.glob(os.path.join(ROOT, "docs", "*.md"))]:
+        with open(path, encoding="utf-8") as file:
+            found += re.findall(rf"<!-- tests/system runs this block: {name} -->\n```sh\n(.*?)```", file.read(), re.S)
+    assert len(found) == 1, f"README.md and docs/ have {len(found)} blocks named '{name}', expected one"
+    block = found[0].replace("sudo -u postgres", "runuser -u postgres --").replace("sudo ", "")
     return block.replace("yourdb", "knowledge")
 
 
@@ -168,7 +171,7 @@ def install(machine):
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
         systemctl reload nginx""".replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
-    return machine.shell(f"cd {SOURCE}\n{readme_commands('install')}", timeout_s=120)
+    return machine.shell(f"cd {SOURCE}\n{documented_commands('install')}", timeout_s=120)
 
 
 @pytest.fixture(scope="session")
@@ -183,7 +186,7 @@ def fresh_machine():
 
 @pytest.fixture(scope="session")
 def installation(fresh_machine):
-    """What the README's commands have printed."""
+    """What the README's commands for the installation have printed."""
     return install(fresh_machine)
 
 

@@ -20,14 +20,15 @@ def other_machine():
 
 
 def files(machine):
-    """Whatever there is of this project, but for what the README lets the administrator copy for nginx."""
+    """Whatever there is of this project, but for what docs/nginx.md lets the administrator copy for nginx."""
     return set(machine.shell("find /usr/local /etc /var/lib /run/health-api /run/systemd ! -type d 2>/dev/null | grep -E 'health-(api|watch)' "
                              "| grep -v ^/etc/nginx/", check=False).splitlines())
 
 
 def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine):
     installed = files(other_machine)
-    assert "/usr/local/bin/health-api" in installed
+    assert {"/usr/local/bin/health-api", "/usr/local/share/man/man8/health-api.8",
+            "/usr/local/share/doc/health-api/docs/runbook.md"} <= installed
     other_machine.shell("systemctl enable --now health-watch.timer && systemctl start --wait health-watch.service", check=False)
     assert {"/var/lib/health-watch/health-api.service.state.lock", "/var/lib/systemd/timers/stamp-health-watch.timer"} \
         <= files(other_machine)

@@ -7,7 +7,7 @@ import pytest
 from harness.cluster import ROOT
 from harness.wait import wait_until
 
-from .conftest import readme_commands
+from .conftest import documented_commands
 
 DROP_INS = os.path.join(ROOT, "systemd", "health-api.service.d")
 UNITS = "/usr/local/lib/systemd/system"
@@ -23,8 +23,8 @@ def test_the_commands_of_the_readme_end_in_a_running_service(machine, installati
     assert shown["ActiveState"] == "active"
 
 
-def test_the_command_of_the_readme_shows_the_services_own_view(machine):
-    document = json.loads(machine.shell(readme_commands("once")))
+def test_the_command_of_the_runbook_shows_the_services_own_view(machine):
+    document = json.loads(machine.shell(documented_commands("once")))
     assert document["status"] == "healthy"
     assert document["counts"]["edges"] == 714201
 
