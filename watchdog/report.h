@@ -40,7 +40,7 @@ void report_summary(const struct judge_counts *counts, struct buf *out);
  * what is wrong, which is what a monitoring plugin shows. */
 void report_text(const struct report *report, bool verbose, struct buf *out);
 
-/* One document, described in README. */
+/* One document, described in health-watch(8). */
 void report_json(const struct report *report, struct buf *out);
 
 #endif

@@ -219,7 +219,7 @@ static void more_routes_than_allowed_are_refused(void **state)
     buf_free(&text);
 }
 
-/* What the repository ships is what its README promises: it must be read. */
+/* What the repository ships is what its manual promises: it must be read. */
 static void the_shipped_files_are_read(void **state)
 {
     (void)state;
