@@ -13,9 +13,9 @@
 #include <string.h>
 
 #define EVERY_MIN_MS   INT64_C(100)
-#define EVERY_MAX_MS   (INT64_C(24) * 60 * 60 * 1000)
+#define EVERY_MAX_MS   (24 * HOUR_MS)
 #define TIMEOUT_MIN_MS INT64_C(1)
-#define TIMEOUT_MAX_MS (INT64_C(5) * 60 * 1000)
+#define TIMEOUT_MAX_MS (5 * MINUTE_MS)
 
 /* Longer values are no valid ones: a name has at most 63 bytes, an int64 19 digits. */
 #define WORD_SIZE 64
@@ -226,12 +226,6 @@ static bool parse_duration(const char *text, int64_t min_ms, int64_t max_ms, int
     return quantity_parse_duration(text, out) && *out >= min_ms && *out <= max_ms;
 }
 
-static bool parse_count(const char *text, int64_t *out)
-{
-    const char *rest;
-    return quantity_parse_digits(text, 10, out, &rest) && *rest == '\0';
-}
-
 static bool parse_severity(const char *text, enum check_severity *out)
 {
     *out = strcmp(text, "warn") == 0 ? CHECK_WARN : CHECK_FAIL;
@@ -243,8 +237,8 @@ static bool set_annotation(struct check *check, enum key key, const char *value)
     switch (key) {
     case KEY_EVERY: return parse_duration(value, EVERY_MIN_MS, EVERY_MAX_MS, &check->every_ms);
     case KEY_TIMEOUT: return parse_duration(value, TIMEOUT_MIN_MS, TIMEOUT_MAX_MS, &check->timeout_ms);
-    case KEY_MIN: return parse_count(value, &check->min);
-    case KEY_MAX: return parse_count(value, &check->max);
+    case KEY_MIN: return quantity_parse_count(value, &check->min);
+    case KEY_MAX: return quantity_parse_count(value, &check->max);
     case KEY_SEVERITY: return parse_severity(value, &check->severity);
     case KEY_COUNT: break;
     }

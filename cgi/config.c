@@ -14,10 +14,6 @@
 
 #define PREFIX "HEALTH_"
 
-#define SECOND_MS (INT64_C(1000))
-#define MINUTE_MS (60 * SECOND_MS)
-#define HOUR_MS   (60 * MINUTE_MS)
-
 /* The least HEALTH_FD_LIMIT: room for one connection. */
 #define FD_LIMIT_MIN (CONFIG_BASE_FDS + 1)
 

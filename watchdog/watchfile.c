@@ -13,9 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MINUTE_MS (INT64_C(60) * 1000)
-#define HOUR_MS   (60 * MINUTE_MS)
-
 /* How much of a word an error shows. */
 #define QUOTE_MAX 60
 
@@ -114,12 +111,6 @@ static char *next_word(struct parser *p)
     return word;
 }
 
-static bool parse_count(const char *text, int64_t *out)
-{
-    const char *rest;
-    return quantity_parse_digits(text, 10, out, &rest) && *rest == '\0';
-}
-
 static void *field_of(struct watch *watch, const struct key *key)
 {
     return (char *)watch + key->offset;
@@ -137,7 +128,7 @@ static bool set_number(struct parser *p, const struct key *key, const char *valu
     char low[32];
     char high[32];
     bool is_duration = key->kind == KIND_DURATION;
-    bool ok = is_duration ? quantity_parse_duration(value, &number) : parse_count(value, &number);
+    bool ok = is_duration ? quantity_parse_duration(value, &number) : quantity_parse_count(value, &number);
     if (ok && number >= key->min && number <= key->max) {
         memcpy(field_of(p->watch, key), &number, sizeof number);
         return true;

@@ -5,11 +5,13 @@
 #include "common/clock.h"
 #include "common/holder.h"
 #include "common/log.h"
+#include "common/quantity.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -44,9 +46,11 @@ static int systemd_fds(void)
 {
     const char *pid = getenv("LISTEN_PID");
     const char *fds = getenv("LISTEN_FDS");
-    if (pid == NULL || fds == NULL || strtol(pid, NULL, 10) != getpid())
+    int64_t number;
+    if (pid == NULL || fds == NULL || !quantity_parse_count(pid, &number) || number != getpid() ||
+        !quantity_parse_count(fds, &number) || number > INT_MAX)
         return 0;
-    return (int)strtol(fds, NULL, 10);
+    return (int)number;
 }
 
 bool listen_is_inherited(void)
