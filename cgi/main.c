@@ -8,12 +8,12 @@
 #include "cgi/serve/server.h"
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/descriptor.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/version.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,17 +59,6 @@ static void print_help(void)
          "Signals: SIGHUP reads the checks file again; SIGTERM stops, a second one ends the drain.\n"
          "Exit codes: 0; 1 degraded or runtime failure; 64 usage; 69 the socket is held by another\n"
          "live process; 78 configuration.");
-}
-
-/* Descriptors 0 to 2 exist from here on, so that no socket ever gets one of their numbers. */
-static void open_standard_descriptors(void)
-{
-    int fd;
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        close(fd);
 }
 
 static bool choose_mode(int argc, char **argv, enum mode *mode)
@@ -265,7 +254,7 @@ int main(int argc, char **argv)
     int64_t started_ns = clock_now_ns();
     enum mode mode;
 
-    open_standard_descriptors();
+    descriptor_open_standard();
     if (!choose_mode(argc, argv, &mode))
         return EX_USAGE;
     if (mode == MODE_HELP) {

@@ -3,8 +3,8 @@
 
 #include "common/clock.h"
 #include "common/listening.h"
+#include "common/text.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,12 +52,11 @@ static void describe_command(pid_t pid, char *out, size_t out_size)
     for (ssize_t i = 0; i < n; i++)
         if (out[i] == '\0')
             out[i] = ' '; /* between two arguments, proc(5) */
-        else if (!isprint((unsigned char)out[i]))
-            out[i] = '?'; /* it could steer a terminal */
     if (n <= 0) {
         ssize_t len = read_proc(pid, "comm", name, sizeof name);
         snprintf(out, out_size, "[%.*s]", len > 0 ? (int)strcspn(name, "\n") : 7, len > 0 ? name : "unknown");
     }
+    text_clean(out);
 }
 
 bool holder_read_start(pid_t pid, uint64_t *start_ticks)

@@ -264,10 +264,10 @@ static void makes_control_characters_of_a_command_line_harmless(void **state)
 {
     (void)state;
     struct holder holder;
-    char *const argv[] = {(char[]){"\x1b[31mred\nname=x\x7f\xc3\xa4"}, (char[]){"60"}, NULL};
+    char *const argv[] = {(char[]){"\x1b[31mred\nname=x\x7f\xc3\xa4\xff"}, (char[]){"60"}, NULL};
     give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
     assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
-    assert_string_equal(holder.command_line, "?[31mred?name=x??? 60");
+    assert_string_equal(holder.command_line, "?[31mred?name=x?\xc3\xa4? 60");
 }
 
 static void cuts_a_long_command_line(void **state)
@@ -281,6 +281,20 @@ static void cuts_a_long_command_line(void **state)
     give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
     assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
     assert_int_equal(strlen(holder.command_line), sizeof holder.command_line - 1);
+}
+
+static void leaves_no_half_of_a_character_where_it_cuts(void **state)
+{
+    (void)state;
+    struct holder holder;
+    char name[401] = "";
+    for (size_t i = 0; i < 400; i += 2)
+        memcpy(name + i, "\xc3\xa4", 3);
+    char *const argv[] = {name, NULL};
+    give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_memory_equal(holder.command_line, name, 254);
+    assert_string_equal(holder.command_line + 254, "?");
 }
 
 static void a_process_without_command_line_is_named_by_its_program(void **state)
@@ -590,6 +604,7 @@ int main(void)
         test(a_connection_from_a_port_does_not_hold_it),
         test(makes_control_characters_of_a_command_line_harmless),
         test(cuts_a_long_command_line),
+        test(leaves_no_half_of_a_character_where_it_cuts),
         test(a_process_without_command_line_is_named_by_its_program),
         test(names_the_user_that_a_process_has_become),
         test(an_ipv6_only_socket_does_not_hold_the_port_of_ipv4),
