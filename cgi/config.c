@@ -2,7 +2,6 @@
  * the strings stay in the environment. */
 #include "cgi/config.h"
 
-#include "common/address.h"
 #include "common/quantity.h"
 #include "common/text.h"
 
@@ -10,7 +9,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define PREFIX "HEALTH_"
 
@@ -111,12 +109,19 @@ static bool kind_is_text(enum kind kind)
     return kind == KIND_TEXT || kind == KIND_LISTEN;
 }
 
+const char *config_parse_listen(const char *text, struct address *out)
+{
+    const char *expected = address_parse(text, out);
+    if (expected == NULL && !address_is_loopback(out))
+        expected = "a loopback address (127.0.0.0/8, [::1]): FastCGI has no authentication";
+    return expected;
+}
+
 /* NULL: it is one. */
 static const char *expected_address(const char *text)
 {
-    struct sockaddr_storage address;
-    socklen_t len;
-    return address_parse(text, &address, &len);
+    struct address address;
+    return config_parse_listen(text, &address);
 }
 
 static bool parse_number(const struct option *option, const char *text, int64_t *out)

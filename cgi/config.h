@@ -2,6 +2,7 @@
 #ifndef CGI_CONFIG_H
 #define CGI_CONFIG_H
 
+#include "common/address.h"
 #include "common/error.h"
 #include "common/log.h"
 
@@ -47,6 +48,10 @@ typedef void config_unknown_fn(const char *name, const char *nearest);
 __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
                                                      config_unknown_fn *unknown, struct config *out,
                                                      struct error *err);
+
+/* What HEALTH_LISTEN may name: an address that address_parse takes, TCP on loopback only, for FastCGI has no
+ * authentication of its own. Returns as that does. */
+__attribute__((warn_unused_result)) const char *config_parse_listen(const char *text, struct address *out);
 
 /* The settings for --help, one per line: name, default, meaning. */
 void config_print_help(FILE *out);

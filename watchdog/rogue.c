@@ -91,13 +91,13 @@ enum reached {
     NO_ANSWER,       /* its backlog is full, or we may not */
 };
 
-static enum reached ask_peer(const struct watch_listener *listener, struct holder *peer)
+static enum reached ask_peer(const struct address *listener, struct holder *peer)
 {
     enum reached reached = NO_ANSWER;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return NO_ANSWER;
-    if (connect(fd, (const struct sockaddr *)&listener->address, listener->len) == 0)
+    if (connect(fd, (const struct sockaddr *)&listener->socket, listener->len) == 0)
         reached = holder_of_peer(fd, peer) ? REACHED : REACHED_UNNAMED;
     else if (errno == ECONNREFUSED || errno == ENOENT || errno == ENOTDIR)
         reached = NOBODY;
@@ -124,7 +124,7 @@ static void keep_socket(struct holders *list, uint64_t inode)
 
 /* Sockets that were displaced at the path, or are at the same path of another mount namespace, have its name
  * as well: only the one that answers counts. */
-static void keep_who_answers(const struct watch_listener *listener, const char *home, struct holders *list)
+static void keep_who_answers(const struct address *listener, const char *home, struct holders *list)
 {
     struct holder peer;
     enum reached reached = ask_peer(listener, &peer);
@@ -162,7 +162,7 @@ static bool is_fork_of_systemd(const struct holders *list, const struct holder *
     return strcmp(ours[0], ours[1]) == 0;
 }
 
-void rogue_find(const struct watch_listener *listener, const struct unit_status *unit, struct rogue_list *out)
+void rogue_find(const struct address *listener, const struct unit_status *unit, struct rogue_list *out)
 {
     struct holders list;
     struct sockaddr_un un;
@@ -174,9 +174,9 @@ void rogue_find(const struct watch_listener *listener, const struct unit_status 
         snprintf(init, sizeof init, INIT_SCOPE);
     size_t prefix = prefix_of(init);
     rogue_home_of(unit, init, &home);
-    holder_list((const struct sockaddr *)&listener->address, listener->len, home.data, &list);
-    if (listener->address.ss_family == AF_UNIX) {
-        memcpy(&un, &listener->address, sizeof un);
+    holder_list((const struct sockaddr *)&listener->socket, listener->len, home.data, &list);
+    if (listener->socket.ss_family == AF_UNIX) {
+        memcpy(&un, &listener->socket, sizeof un);
         out->hidden = holder_is_hidden(un.sun_path);
         keep_who_answers(listener, home.data, &list);
     }

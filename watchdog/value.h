@@ -2,9 +2,10 @@
 #ifndef WATCHDOG_VALUE_H
 #define WATCHDOG_VALUE_H
 
+#include "common/address.h"
+
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
 
 #define VALUE_MAX_RANGES 8
 
@@ -30,14 +31,8 @@ char *value_parse_url(const char *text, char **unix_path);
  * none, the name of another kind of unit, or a template without its instance. */
 __attribute__((warn_unused_result)) bool value_parse_unit(const char *text, char *out, size_t out_size);
 
-/* "unix:/PATH" or "tcp:ADDRESS:PORT" with a numeric address, "[::1]" for IPv6, "*" for any. */
-__attribute__((warn_unused_result)) bool value_parse_listener(const char *text, struct sockaddr_storage *out,
-                                                              socklen_t *len);
-
-/* The address of what value_parse_url has returned, as value_parse_listener has it. Returns its length; 0
- * where the host is a name: whose it is cannot be told without asking a resolver. "localhost" is 127.0.0.1.
- */
-__attribute__((warn_unused_result)) socklen_t value_parse_base(const char *url, const char *unix_path,
-                                                               struct sockaddr_storage *out);
+/* The address of what value_parse_url has returned. None where the host is a name other than "localhost":
+ * whose it is cannot be told without asking a resolver. */
+struct address value_address_of(const char *url, const char *unix_path);
 
 #endif

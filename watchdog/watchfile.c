@@ -178,8 +178,7 @@ static bool set_unit(struct parser *p, const struct key *key, const char *value)
 
 static bool set_listener(struct parser *p, const struct key *key, const char *value)
 {
-    struct watch_listener *socket = &p->watch->socket;
-    if (!value_parse_listener(value, &socket->address, &socket->len))
+    if (address_parse(value, &p->watch->socket) != NULL)
         return fail_value(
             p, key->name, value,
             "unix:/PATH or tcp:ADDRESS:PORT with a numeric address ([::1] for IPv6, * for any)");
@@ -383,7 +382,7 @@ static bool finish(struct parser *p)
         return fail(p, "a listener without a unit, expected the unit that it must belong to");
     if (watch->protocol != WATCH_NOT_ASKED && watch->socket.len == 0)
         return fail(p, "a listener_protocol without a listener, expected the listener that speaks it");
-    watch->base.len = value_parse_base(watch->base_url, watch->unix_path, &watch->base.address);
+    watch->base = value_address_of(watch->base_url, watch->unix_path);
     return true;
 }
 
@@ -420,38 +419,22 @@ void watchfile_free(struct watch *watch)
     *watch = (struct watch){0};
 }
 
-bool watchfile_is_local(const struct watch *watch)
-{
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    memcpy(&in, &watch->base.address, sizeof in);
-    memcpy(&in6, &watch->base.address, sizeof in6);
-    return watch->base.len != 0 &&
-           (in.sin_family == AF_UNIX ||
-            (in.sin_family == AF_INET && ntohl(in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) ||
-            (in.sin_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr)));
-}
-
 /* Whether the listener is the wildcard address of the same family and port. */
 static bool is_any_of_base(const struct watch *watch)
 {
-    struct sockaddr_storage any = {.ss_family = AF_UNSPEC};
-    struct sockaddr_in in;
-    memcpy(&in, &watch->base.address, sizeof in);
-    const struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = in.sin_port};
-    const struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = in.sin_port};
-    if (in.sin_family == AF_INET)
-        memcpy(&any, &any4, sizeof any4);
-    else
-        memcpy(&any, &any6, sizeof any6);
-    return memcmp(&any, &watch->socket.address, sizeof any) == 0;
+    struct address any = {.socket.ss_family = watch->base.socket.ss_family};
+    /* IPv6 has its port at the same place. */
+    ((struct sockaddr_in *)&any.socket)->sin_port =
+        ((const struct sockaddr_in *)&watch->base.socket)->sin_port;
+    return any.socket.ss_family != AF_UNIX &&
+           memcmp(&any.socket, &watch->socket.socket, sizeof any.socket) == 0;
 }
 
 bool watchfile_is_direct(const struct watch *watch)
 {
     return watch->base.len != 0 && watch->socket.len != 0 &&
-           (memcmp(&watch->base.address, &watch->socket.address, sizeof watch->base.address) == 0 ||
-            (watchfile_is_local(watch) && is_any_of_base(watch)));
+           (memcmp(&watch->base.socket, &watch->socket.socket, sizeof watch->base.socket) == 0 ||
+            (address_is_loopback(&watch->base) && is_any_of_base(watch)));
 }
 
 const char *watchfile_class_name(enum watch_class class)

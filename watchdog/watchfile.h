@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #define WATCHFILE_MAX_BYTES  262144
 #define WATCHFILE_MAX_ROUTES 256
@@ -35,12 +34,6 @@ struct watch_route {
 /* How a listener is asked whether it answers. */
 enum watch_protocol { WATCH_NOT_ASKED, WATCH_FASTCGI, WATCH_HTTP };
 
-/* A socket that somebody listens at. */
-struct watch_listener {
-    struct sockaddr_storage address;
-    socklen_t len; /* 0: none is known */
-};
-
 struct watch {
     char *base_url;  /* scheme, host, port, prefix, without a slash at the end; "http://localhost" for a Unix
                         path */
@@ -51,8 +44,8 @@ struct watch {
     char *unit;                   /* with its suffix .service; NULL: nothing to recover */
     char *listener;               /* as written; NULL: none */
     char *state_file;             /* NULL: the default */
-    struct watch_listener socket; /* the listener: must be the unit's own */
-    struct watch_listener base;   /* of base_url, where that names an address of this machine by its number */
+    struct address socket;        /* the listener: must be the unit's own */
+    struct address base;          /* of base_url, where that names an address of this machine by its number */
     enum watch_protocol protocol; /* of the listener */
     struct value_codes codes;
     int64_t tries;
@@ -82,9 +75,6 @@ void watchfile_print_keys(FILE *out);
 
 /* Whether base_url is the listener itself: no proxy is in between. */
 bool watchfile_is_direct(const struct watch *watch);
-
-/* Whether base_url is a Unix path or a loopback address. */
-bool watchfile_is_local(const struct watch *watch);
 
 const char *watchfile_class_name(enum watch_class class);
 

@@ -1,7 +1,6 @@
 /* Opens or inherits the listening socket. Main thread, at start and exit. */
 #include "cgi/serve/listen.h"
 
-#include "common/address.h"
 #include "common/clock.h"
 #include "common/holder.h"
 #include "common/log.h"
@@ -69,12 +68,11 @@ static void send_at_once(int fd, sa_family_t family)
 
 static enum listen_status inherit(int fd, const char *name, struct listener *out, struct error *err)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof address;
+    struct address address = {.len = sizeof address.socket};
     int type = 0;
 
     if (!is_listening(fd) || !get_int_option(fd, SO_TYPE, &type) || type != SOCK_STREAM ||
-        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+        getsockname(fd, (struct sockaddr *)&address.socket, &address.len) != 0) {
         error_set(err, "%s is no listening stream socket", name);
         return LISTEN_CONFIG;
     }
@@ -91,7 +89,7 @@ static enum listen_status inherit(int fd, const char *name, struct listener *out
         error_set(err, "%s: fcntl: %s", name, strerror(errno));
         return LISTEN_FAILED;
     }
-    send_at_once(fd, address.ss_family);
+    send_at_once(fd, address.socket.ss_family);
     out->fd = fd;
     out->inherited = true;
     snprintf(out->name, sizeof out->name, "%s", name);
@@ -284,20 +282,20 @@ static enum listen_status open_unix(const struct config *config, const struct so
     return status;
 }
 
-static enum listen_status open_tcp(const struct config *config, const struct sockaddr_storage *address,
-                                   socklen_t len, struct listener *out, struct error *err)
+static enum listen_status open_tcp(const struct config *config, const struct address *address,
+                                   struct listener *out, struct error *err)
 {
     struct holder holder;
     int on = 1;
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         enum listen_status status = errno == EAFNOSUPPORT ? LISTEN_CONFIG : LISTEN_FAILED; /* no IPv6 */
         setting_error(config, err, "socket: %s", strerror(errno));
         return status;
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    send_at_once(fd, address->ss_family);
-    if (bind(fd, (const struct sockaddr *)address, len) == 0 && listen(fd, BACKLOG) == 0) {
+    send_at_once(fd, address->socket.ss_family);
+    if (bind(fd, (const struct sockaddr *)&address->socket, address->len) == 0 && listen(fd, BACKLOG) == 0) {
         out->fd = fd;
         snprintf(out->name, sizeof out->name, "%s", setting_value(config));
         return LISTEN_OK;
@@ -305,7 +303,7 @@ static enum listen_status open_tcp(const struct config *config, const struct soc
     int error = errno;
     close(fd);
     if (error == EADDRINUSE) {
-        bool known = holder_of_address((const struct sockaddr *)address, len, &holder);
+        bool known = holder_of_address((const struct sockaddr *)&address->socket, address->len, &holder);
         held_error(config, err, known, &holder);
         return LISTEN_HELD;
     }
@@ -313,25 +311,17 @@ static enum listen_status open_tcp(const struct config *config, const struct soc
     return error == EACCES || error == EADDRNOTAVAIL ? LISTEN_CONFIG : LISTEN_FAILED;
 }
 
-/* The address that HEALTH_LISTEN, or its default, names. */
-static bool parse_setting(const struct config *config, struct sockaddr_storage *out, socklen_t *len,
-                          struct error *err)
-{
-    const char *expected = address_parse(setting_value(config), out, len);
-    if (expected != NULL)
-        setting_error(config, err, "expected %s", expected);
-    return expected == NULL;
-}
-
 static enum listen_status open_own(const struct config *config, struct listener *out, struct error *err)
 {
-    struct sockaddr_storage address;
-    socklen_t len = 0;
-    if (!parse_setting(config, &address, &len, err))
+    struct address address;
+    const char *expected = config_parse_listen(setting_value(config), &address);
+    if (expected != NULL) {
+        setting_error(config, err, "expected %s", expected);
         return LISTEN_CONFIG;
-    if (address.ss_family == AF_UNIX)
-        return open_unix(config, (const struct sockaddr_un *)&address, out, err);
-    return open_tcp(config, &address, len, out, err);
+    }
+    if (address.socket.ss_family == AF_UNIX)
+        return open_unix(config, (const struct sockaddr_un *)&address.socket, out, err);
+    return open_tcp(config, &address, out, err);
 }
 
 bool listen_check_group(const struct config *config, struct error *err)

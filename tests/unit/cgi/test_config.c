@@ -135,6 +135,15 @@ static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state
         {"HEALTH_LISTEN=/run/x.sock", "HEALTH_LISTEN='/run/x.sock': expected unix:/PATH"},
         {"HEALTH_LISTEN=unix:x.sock", "absolute path"},
         {"HEALTH_LISTEN=tcp:9000", "tcp:ADDR:PORT"},
+        {"HEALTH_LISTEN=tcp:0.0.0.0:9000",
+         "HEALTH_LISTEN='tcp:0.0.0.0:9000': expected a loopback address (127.0.0.0/8, [::1]): FastCGI has no "
+         "authentication"},
+        {"HEALTH_LISTEN=tcp:192.168.1.1:9000", "a loopback address"},
+        {"HEALTH_LISTEN=tcp:128.0.0.1:9000", "a loopback address"},
+        {"HEALTH_LISTEN=tcp:*:9000", "a loopback address"},
+        {"HEALTH_LISTEN=tcp:[::]:9000", "a loopback address"},
+        {"HEALTH_LISTEN=tcp:[fe80::1]:9000", "a loopback address"},
+        {"HEALTH_LISTEN=tcp:[::ffff:8.8.8.8]:9000", "a loopback address"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct config c;

@@ -95,7 +95,7 @@ static void each_key_and_option_is_read(void **state)
     assert_string_equal(w.ca_file, "/etc/ca.pem");
     assert_string_equal(w.unit, "site.service");
     assert_string_equal(w.state_file, "/tmp/s");
-    assert_int_equal(w.socket.address.ss_family, AF_INET);
+    assert_int_equal(w.socket.socket.ss_family, AF_INET);
     assert_int_equal(w.tries, 2);
     assert_int_equal(w.budget, 0);
     assert_int_equal(w.restart_wait_ms, 10000);
