@@ -24,6 +24,10 @@
 /* How long a clean end waits for the prober to say goodbye to PostgreSQL. */
 #define PROBER_GOODBYE_MS 100
 
+/* What the modules hold without any FastCGI connection. */
+#define BASE_FDS                                                                                             \
+    (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
+
 enum mode {
     MODE_SERVE,
     MODE_CGI,
@@ -88,14 +92,6 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
         "health-api: unexpected argument '%s', expected one of --once, --check-config, --version, --help\n",
         argv[argc == 2 ? 1 : argc - 1]);
     return false;
-}
-
-static void warn_unknown(const char *name, const char *nearest)
-{
-    if (nearest != NULL)
-        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name), LOG_STR("did_you_mean", nearest));
-    else
-        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name));
 }
 
 /* A snapshot must not get old while one check uses the time it was given. */
@@ -214,11 +210,15 @@ out:
 static bool configure(enum mode mode, struct config *config, struct checks *checks, struct error *err)
 {
     struct rlimit fds = {0};
+    char *const *vars = environ;
+    char name[128];
 
+    while (config_next_unknown(&vars, name, sizeof name))
+        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name));
     getrlimit(RLIMIT_NOFILE, &fds);
-    if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, config, err))
+    if (!config_load(environ, (int64_t)fds.rlim_cur, BASE_FDS, config, err))
         return false;
-    log_init((enum log_level)config->log_level);
+    log_init(config->log_level);
     return load_checks(config, checks, err) && (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
 }
 

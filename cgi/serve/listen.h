@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* Descriptors held for good: the listener. */
+#define LISTEN_FDS 1
+
 struct listener {
     int fd;         /* listening, non-blocking, close-on-exec; -1 when closed */
     bool inherited; /* systemd's or fd 0: never shut down, its path is not ours to remove */

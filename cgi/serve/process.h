@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Descriptors held while they are counted: /proc/self/fd. */
+#define PROCESS_FDS 1
+
 struct process_usage {
     int64_t open_fds;  /* -1 unknown */
     int64_t max_fds;   /* the soft RLIMIT_NOFILE */

@@ -6,6 +6,9 @@
 #include "cgi/serve/listen.h"
 #include "cgi/snapshot.h"
 
+/* Descriptors held for good: epoll, signalfd, timerfd. */
+#define SERVER_FDS 3
+
 /* Reloads the checks file (SIGHUP). False: err says why the old checks stay. */
 typedef bool server_reload_fn(void *context, struct error *err);
 
