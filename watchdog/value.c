@@ -9,9 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* systemd, src/basic/unit-name.h: UNIT_NAME_MAX. */
-#define UNIT_NAME_MAX 255
-
 #define SUFFIX ".service"
 
 static bool parse_range(const char *text, int *first, int *last, const char **rest)
@@ -75,13 +72,14 @@ static bool is_authority(const char *text, size_t len)
             rest == text + len && port > 0 && port <= UINT16_MAX);
 }
 
-char *value_parse_url(const char *text, char **unix_path)
+char *value_parse_url(const char *text, const char **unix_path)
 {
+    *unix_path = NULL;
     if (strncmp(text, "unix:", 5) == 0) {
         struct address address;
         if (address_parse(text, &address) != NULL)
             return NULL;
-        *unix_path = mem_strdup(text + 5);
+        *unix_path = text + 5;
         return mem_strdup("http://localhost");
     }
     const char *authority = strncmp(text, "http://", 7) == 0    ? text + 7
@@ -97,7 +95,7 @@ char *value_parse_url(const char *text, char **unix_path)
     return url;
 }
 
-bool value_parse_unit(const char *text, char *out, size_t out_size)
+bool value_parse_unit(const char *text, char out[static VALUE_UNIT_SIZE])
 {
     size_t len = strlen(text);
     const char *dot = strrchr(text, '.');
@@ -112,8 +110,8 @@ bool value_parse_unit(const char *text, char *out, size_t out_size)
     for (size_t i = 0; i < len; i++)
         if (!isalnum((unsigned char)text[i]) && strchr(":-_.\\@", text[i]) == NULL)
             return false;
-    int written = snprintf(out, out_size, "%s%s", text, has_suffix ? "" : SUFFIX);
-    return written <= UNIT_NAME_MAX && (size_t)written < out_size && strstr(out, "@" SUFFIX) == NULL;
+    int written = snprintf(out, VALUE_UNIT_SIZE, "%s%s", text, has_suffix ? "" : SUFFIX);
+    return written < VALUE_UNIT_SIZE && strstr(out, "@" SUFFIX) == NULL;
 }
 
 struct address value_address_of(const char *url, const char *unix_path)

@@ -20,12 +20,13 @@ enum watch_class {
 
 struct watch_route {
     enum watch_class class;
-    char *path; /* as sent, query included */
+    const char *path;       /* as sent, query included */
+    const char *codes_text; /* NULL: the file's codes */
     struct value_codes codes;
     int64_t timeout_ms;
-    char *
+    const char *
         json_key; /* the body must be JSON with this value under this key ("a.b" is b in a); NULL: any body */
-    char *json_value;
+    const char *json_value;
     bool follow;   /* redirects */
     bool liveness; /* decides whether the backend hangs; never for aux */
     int line;
@@ -35,19 +36,22 @@ struct watch_route {
 enum watch_protocol { WATCH_NOT_ASKED, WATCH_FASTCGI, WATCH_HTTP };
 
 struct watch {
+    char *text;      /* the file, which all const char * below and in the routes point into */
+    const char *url; /* base_url as written */
     char *base_url;  /* scheme, host, port, prefix, without a slash at the end; "http://localhost" for a Unix
                         path */
-    char *unix_path; /* connect to this socket instead; NULL: by base_url */
-    char *host;      /* Host header; NULL: from base_url */
-    char *ca_file;   /* NULL: the system's certificates */
-    char *user_agent;
-    char *unit;                   /* with its suffix .service; NULL: nothing to recover */
-    char *listener;               /* as written; NULL: none */
-    char *state_file;             /* NULL: the default */
+    const char *unix_path; /* connect to this socket instead; NULL: by base_url */
+    const char *host;      /* Host header; NULL: from base_url */
+    const char *ca_file;   /* NULL: the system's certificates */
+    const char *user_agent;
+    const char *service;    /* unit as written */
+    char *unit;             /* with its suffix .service; NULL: nothing to recover */
+    const char *listener;   /* as written; NULL: none */
+    const char *state_file; /* NULL: the default */
+    const char *codes;
     struct address socket;        /* the listener: must be the unit's own */
     struct address base;          /* of base_url, where that names an address of this machine by its number */
     enum watch_protocol protocol; /* of the listener */
-    struct value_codes codes;
     int64_t tries;
     int64_t retry_wait_ms;
     int64_t connect_timeout_ms;
@@ -57,7 +61,7 @@ struct watch {
     int64_t start_grace_ms;
     int64_t cooldown_ms;
     int64_t restart_wait_ms;
-    bool evict_rogue;
+    unsigned int evict_rogue; /* 1: yes */
     struct watch_route *routes;
     size_t route_count;
 };

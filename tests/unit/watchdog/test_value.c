@@ -63,7 +63,7 @@ static void urls_lose_their_last_slash(void **state)
         {"http://localhost//", "http://localhost"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        char *path = NULL;
+        const char *path = NULL;
         char *url = value_parse_url(rows[i][0], &path);
         assert_non_null(url);
         assert_string_equal(url, rows[i][1]);
@@ -75,12 +75,11 @@ static void urls_lose_their_last_slash(void **state)
 static void a_unix_path_gives_both_url_and_path(void **state)
 {
     (void)state;
-    char *path = NULL;
+    const char *path = NULL;
     char *url = value_parse_url("unix:/run/app.sock", &path);
     assert_string_equal(url, "http://localhost");
     assert_string_equal(path, "/run/app.sock");
     free(url);
-    free(path);
 }
 
 static void other_urls_are_refused(void **state)
@@ -112,7 +111,7 @@ static void other_urls_are_refused(void **state)
         "0123456789",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        char *path = NULL;
+        const char *path = NULL;
         char *url = value_parse_url(texts[i], &path);
         if (url != NULL || path != NULL)
             fail_msg("'%s' was taken", texts[i]);
@@ -130,8 +129,8 @@ static void a_unit_gets_the_suffix_of_a_service(void **state)
         {"dev-\\x2d", "dev-\\x2d.service"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        char unit[256];
-        assert_true(value_parse_unit(rows[i][0], unit, sizeof unit));
+        char unit[VALUE_UNIT_SIZE];
+        assert_true(value_parse_unit(rows[i][0], unit));
         assert_string_equal(unit, rows[i][1]);
     }
 }
@@ -142,26 +141,25 @@ static void other_units_are_refused(void **state)
     static const char *const texts[] = {"",        "-a", "--no-block", "a/b",  "a b",          "site.socket",
                                         "a.timer", "a*", ".service",   "app@", "app@.service", "x;reboot",
                                         "a\n"};
-    char unit[256];
+    char unit[VALUE_UNIT_SIZE];
     char huge[300];
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if (value_parse_unit(texts[i], unit, sizeof unit))
+        if (value_parse_unit(texts[i], unit))
             fail_msg("'%s' was taken", texts[i]);
     memset(huge, 'a', sizeof huge);
     huge[250] = '\0';
-    assert_false(value_parse_unit(huge, unit, sizeof unit));
+    assert_false(value_parse_unit(huge, unit));
 }
 
 static struct sockaddr_in address_of(const char *text)
 {
     struct sockaddr_in in;
-    char *unix_path = NULL;
+    const char *unix_path = NULL;
     char *url = value_parse_url(text, &unix_path);
     assert_non_null(url);
     struct address address = value_address_of(url, unix_path);
     memcpy(&in, &address.socket, sizeof in);
     free(url);
-    free(unix_path);
     return in;
 }
 
