@@ -128,6 +128,24 @@ bool holder_of_peer(int connected_fd, struct holder *out)
     return true;
 }
 
+enum holder_reached holder_reach(const struct sockaddr *address, socklen_t len, struct holder *out)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return HOLDER_NO_SOCKET;
+    enum holder_reached reached = HOLDER_UNREACHED;
+    int error = connect(fd, address, len) == 0 ? 0 : errno;
+    if (error == 0 && holder_of_peer(fd, out))
+        reached = HOLDER_NAMED;
+    else if (error == 0 || error == EAGAIN) /* EAGAIN: its queue is full (connect(2)) */
+        reached = HOLDER_UNNAMED;
+    else if (error == ECONNREFUSED || error == ENOENT || error == ENOTDIR)
+        reached = HOLDER_NOBODY;
+    close(fd);
+    errno = error;
+    return reached;
+}
+
 /* The owner of /proc/PID is no answer: for a process that has changed its user it is root (proc(5)). */
 static bool read_uid(pid_t pid, uid_t *uid)
 {

@@ -99,6 +99,44 @@ static void names_the_peer_of_a_connection(void **state)
     close(listener);
 }
 
+static void tells_whether_somebody_listens_at_a_path(void **state)
+{
+    (void)state;
+    struct holder holder;
+    struct sockaddr_un elsewhere = {.sun_family = AF_UNIX, .sun_path = "/dev/null/s"};
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_NOBODY);
+    int listener = listen_on(unix_sockaddr(), sizeof unix_address);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_NAMED);
+    assert_int_equal(holder.pid, getpid());
+    close(listener);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_NOBODY);
+    assert_int_equal(holder_reach((struct sockaddr *)&elsewhere, sizeof elsewhere, &holder), HOLDER_NOBODY);
+}
+
+static void a_full_queue_and_a_socket_of_another_type_name_nobody(void **state)
+{
+    (void)state;
+    struct holder holder;
+    int waiting[16];
+    size_t count = 0;
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, unix_sockaddr(), sizeof unix_address), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    do {
+        waiting[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    } while (connect(waiting[count++], unix_sockaddr(), sizeof unix_address) == 0 && count < 16);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_UNNAMED);
+    while (count > 0)
+        close(waiting[--count]);
+    close(listener);
+    unlink(unix_address.sun_path);
+    int datagrams = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(datagrams, unix_sockaddr(), sizeof unix_address), 0);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_UNREACHED);
+    assert_int_equal(errno, EPROTOTYPE);
+    close(datagrams);
+}
+
 static void knows_no_peer_of_what_is_not_connected(void **state)
 {
     (void)state;
@@ -595,6 +633,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(names_the_peer_of_a_connection),
+        test(tells_whether_somebody_listens_at_a_path),
+        test(a_full_queue_and_a_socket_of_another_type_name_nobody),
         test(knows_no_peer_of_what_is_not_connected),
         test(names_who_listens_on_a_path),
         test(names_the_heir_of_a_socket),
