@@ -99,7 +99,7 @@ static bool check_stale_after(const struct config *c, struct error *err)
 bool config_load(char *const *environ_vars, int64_t fd_soft_limit, int base_fds, struct config *out,
                  struct error *err)
 {
-    struct error expected;
+    struct error expected = {0};
     int64_t fd_min = base_fds + 1; /* room for one connection */
     *out = (struct config){0};
     if (fd_soft_limit <= 0)

@@ -39,6 +39,8 @@ static bool parse_word(const struct setting *row, const char *text, int64_t *out
 static bool parse_number(const struct setting *row, const char *text, int64_t *out)
 {
     const char *rest;
+    if (row->kind == SETTING_WORD)
+        return parse_word(row, text, out);
     bool ok = row->kind == SETTING_DURATION ? quantity_parse_duration(text, out)
               : row->kind == SETTING_MODE   ? quantity_parse_digits(text, 8, out, &rest) && *rest == '\0'
                                             : quantity_parse_count(text, out);
@@ -80,7 +82,7 @@ static void describe(const struct setting *row, struct error *out)
 bool setting_set(const struct setting *row, const char *value, void *into, struct error *expected)
 {
     char *field = (char *)into + row->offset;
-    int64_t number;
+    int64_t number = 0;
     if (row->kind == SETTING_TEXT) {
         const char *wrong = row->check != NULL ? row->check(value) : NULL;
         if (wrong == NULL)
@@ -89,7 +91,7 @@ bool setting_set(const struct setting *row, const char *value, void *into, struc
             error_set(expected, "%s", wrong);
         return wrong == NULL;
     }
-    if (!(row->kind == SETTING_WORD ? parse_word : parse_number)(row, value, &number)) {
+    if (!parse_number(row, value, &number)) {
         describe(row, expected);
         return false;
     }
@@ -103,7 +105,7 @@ bool setting_set(const struct setting *row, const char *value, void *into, struc
 
 void setting_set_fallbacks(const struct setting *rows, size_t count, void *into)
 {
-    struct error expected;
+    struct error expected = {0};
     for (size_t i = 0; i < count; i++)
         if (rows[i].fallback != NULL)
             (void)!setting_set(&rows[i], rows[i].fallback, into, &expected);
