@@ -24,8 +24,7 @@ struct watch_route {
     const char *codes_text; /* NULL: the file's codes */
     struct value_codes codes;
     int64_t timeout_ms;
-    const char *
-        json_key; /* the body must be JSON with this value under this key ("a.b" is b in a); NULL: any body */
+    const char *json_key; /* the body must be JSON with json_value there ("a.b" is b in a); NULL: any body */
     const char *json_value;
     bool follow;   /* redirects */
     bool liveness; /* decides whether the backend hangs; never for aux */
@@ -36,7 +35,7 @@ struct watch_route {
 enum watch_protocol { WATCH_NOT_ASKED, WATCH_FASTCGI, WATCH_HTTP };
 
 struct watch {
-    char *text;      /* the file, which all const char * below and in the routes point into */
+    char *text;      /* of the file: what is const here and in the routes points into it, or is a default */
     const char *url; /* base_url as written */
     char *base_url;  /* scheme, host, port, prefix, without a slash at the end; "http://localhost" for a Unix
                         path */
@@ -44,11 +43,11 @@ struct watch {
     const char *host;      /* Host header; NULL: from base_url */
     const char *ca_file;   /* NULL: the system's certificates */
     const char *user_agent;
-    const char *service;    /* unit as written */
-    char *unit;             /* with its suffix .service; NULL: nothing to recover */
-    const char *listener;   /* as written; NULL: none */
-    const char *state_file; /* NULL: the default */
-    const char *codes;
+    const char *service;          /* unit as written */
+    char *unit;                   /* with its suffix .service; NULL: nothing to recover */
+    const char *listener;         /* as written; NULL: none */
+    const char *state_file;       /* NULL: the default */
+    const char *codes;            /* as written, of routes that name none */
     struct address socket;        /* the listener: must be the unit's own */
     struct address base;          /* of base_url, where that names an address of this machine by its number */
     enum watch_protocol protocol; /* of the listener */
