@@ -5,17 +5,13 @@
 #include "cgi/sqlscan.h"
 #include "common/buf.h"
 #include "common/quantity.h"
+#include "common/setting.h"
 #include "common/text.h"
 
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define EVERY_MIN_MS   INT64_C(100)
-#define EVERY_MAX_MS   (INT64_C(24) * 60 * 60 * 1000)
-#define TIMEOUT_MIN_MS INT64_C(1)
-#define TIMEOUT_MAX_MS (INT64_C(5) * 60 * 1000)
 
 /* Longer values are no valid ones: a name has at most 63 bytes, an int64 19 digits. */
 #define WORD_SIZE 64
@@ -35,23 +31,23 @@ struct parser {
     enum place place;
     const char *sql;     /* first byte of the statement */
     const char *sql_end; /* behind its last token */
-    unsigned seen;       /* annotations of the current check, a bit for each enum key */
+    unsigned seen;       /* a bit for each of the annotations of the current check */
     const char *file;
     struct checks *checks;
     struct error *err;
 };
 
-enum key { KEY_EVERY, KEY_TIMEOUT, KEY_MIN, KEY_MAX, KEY_SEVERITY, KEY_COUNT };
+#define FIELD(member) offsetof(struct check, member)
 
-static const struct {
-    const char *name;
-    const char *expected;
-} keys[KEY_COUNT] = {
-    [KEY_EVERY] = {"every", "a duration with its unit from 100ms to 24h"},
-    [KEY_TIMEOUT] = {"timeout", "a duration with its unit from 1ms to 5m"},
-    [KEY_MIN] = {"min", "a number from 0 to 9223372036854775807"},
-    [KEY_MAX] = {"max", "a number from 0 to 9223372036854775807"},
-    [KEY_SEVERITY] = {"severity", "warn or fail"},
+static const char *const severity_words[] = {[CHECK_FAIL] = "fail", [CHECK_WARN] = "warn"};
+
+static const struct setting annotations[] = {
+    {"every", SETTING_DURATION, FIELD(every_ms), .min = 100, .max = 24 * HOUR_MS},
+    {"timeout", SETTING_DURATION, FIELD(timeout_ms), .min = 1, .max = 5 * MINUTE_MS},
+    {"min", SETTING_COUNT, FIELD(min), .max = INT64_MAX},
+    {"max", SETTING_COUNT, FIELD(max), .max = INT64_MAX},
+    {"severity", SETTING_WORD, FIELD(severity), .min = CHECK_WARN, .max = CHECK_FAIL,
+     .words = severity_words},
 };
 
 static const char *const reserved_names[] = {"database", "process", "backend"};
@@ -151,11 +147,6 @@ static bool read_annotation(const char *at, const char *end, struct annotation *
     return true;
 }
 
-static bool key_is(const struct annotation *a, const char *name)
-{
-    return strlen(name) == a->key_len && memcmp(name, a->key, a->key_len) == 0;
-}
-
 static bool is_check_name(const char *name)
 {
     if (!islower((unsigned char)*name))
@@ -221,58 +212,29 @@ static bool begin_check(struct parser *p, const struct annotation *a)
     return true;
 }
 
-static bool parse_duration(const char *text, int64_t min_ms, int64_t max_ms, int64_t *out)
-{
-    return quantity_parse_duration(text, out) && *out >= min_ms && *out <= max_ms;
-}
-
-static bool parse_count(const char *text, int64_t *out)
-{
-    const char *rest;
-    return quantity_parse_digits(text, 10, out, &rest) && *rest == '\0';
-}
-
-static bool parse_severity(const char *text, enum check_severity *out)
-{
-    *out = strcmp(text, "warn") == 0 ? CHECK_WARN : CHECK_FAIL;
-    return *out == CHECK_WARN || strcmp(text, "fail") == 0;
-}
-
-static bool set_annotation(struct check *check, enum key key, const char *value)
-{
-    switch (key) {
-    case KEY_EVERY: return parse_duration(value, EVERY_MIN_MS, EVERY_MAX_MS, &check->every_ms);
-    case KEY_TIMEOUT: return parse_duration(value, TIMEOUT_MIN_MS, TIMEOUT_MAX_MS, &check->timeout_ms);
-    case KEY_MIN: return parse_count(value, &check->min);
-    case KEY_MAX: return parse_count(value, &check->max);
-    case KEY_SEVERITY: return parse_severity(value, &check->severity);
-    case KEY_COUNT: break;
-    }
-    return false;
-}
-
 /* An annotation with a known key, or in a header with any. */
-static bool take_annotation(struct parser *p, enum key key, const struct annotation *a)
+static bool take_annotation(struct parser *p, const struct setting *row, const struct annotation *a)
 {
+    struct error expected = {0};
     if (p->place != IN_HEADER)
         return fail(p, p->scan.token_line, "annotation '%s' must stand between '-- check:' and its statement",
-                    keys[key].name);
-    if (key == KEY_COUNT)
+                    row->name);
+    if (row == NULL)
         return fail(p, p->scan.token_line,
                     "unknown annotation '%s', expected every, timeout, min, max or severity",
                     quote(a->key, a->key_len).text);
-    if (p->seen & 1U << key)
-        return fail(p, p->scan.token_line, "annotation '%s' stands twice in check '%s'", keys[key].name,
+    unsigned bit = 1U << (row - annotations);
+    if (p->seen & bit)
+        return fail(p, p->scan.token_line, "annotation '%s' stands twice in check '%s'", row->name,
                     current(p)->name);
     if (!check_one_word(p, a))
         return false;
-    if (!set_annotation(current(p), key, a->value))
-        return fail(p, p->scan.token_line, "%s '%s': expected %s", keys[key].name, a->shown.text,
-                    keys[key].expected);
+    if (!setting_set(row, a->value, current(p), &expected))
+        return fail(p, p->scan.token_line, "%s '%s': expected %s", row->name, a->shown.text, expected.text);
     if (current(p)->min > current(p)->max)
         return fail(p, p->scan.token_line, "min %" PRId64 " of check '%s' is above its max %" PRId64,
                     current(p)->min, current(p)->name, current(p)->max);
-    p->seen |= 1U << key;
+    p->seen |= bit;
     return true;
 }
 
@@ -281,16 +243,15 @@ static bool take_line_comment(struct parser *p)
     struct annotation a;
     if (!read_annotation(p->scan.token + strlen("--"), p->scan.at, &a))
         return true;
-    bool is_check = key_is(&a, "check");
-    enum key key = 0;
-    while (key < KEY_COUNT && !key_is(&a, keys[key].name))
-        key++;
-    if (!is_check && key == KEY_COUNT && (a.is_glued || p->place != IN_HEADER))
+    bool is_check = a.key_len == strlen("check") && memcmp(a.key, "check", a.key_len) == 0;
+    const struct setting *row =
+        setting_find(annotations, sizeof annotations / sizeof annotations[0], a.key, a.key_len);
+    if (!is_check && row == NULL && (a.is_glued || p->place != IN_HEADER))
         return true;
     if (a.is_glued)
         return fail(p, p->scan.token_line, "annotation '%.*s:' needs a space before its value",
                     (int)a.key_len, a.key);
-    return is_check ? begin_check(p, &a) : take_annotation(p, key, &a);
+    return is_check ? begin_check(p, &a) : take_annotation(p, row, &a);
 }
 
 static bool take_token(struct parser *p)

@@ -2,6 +2,7 @@
 #ifndef CGI_CONFIG_H
 #define CGI_CONFIG_H
 
+#include "common/address.h"
 #include "common/error.h"
 #include "common/log.h"
 
@@ -11,11 +12,6 @@
 #include <stdio.h>
 
 #define CONFIG_DEFAULT_LISTEN "unix:/run/health-api/health-api.sock"
-
-/* Descriptors of the program without any FastCGI connection: the standard streams, the listener, epoll,
- * signalfd, timerfd, the snapshot's eventfd, the prober's two, /proc/self/fd, the service manager's socket,
- * two to PostgreSQL. */
-#define CONFIG_BASE_FDS 14
 
 struct config {
     const char *listen; /* NULL: not set. Points into the environment, as the other strings do */
@@ -34,19 +30,24 @@ struct config {
     int64_t fd_limit;
     int64_t max_connections;
     int64_t idle_timeout_ms;
-    int64_t log_level; /* enum log_level */
+    enum log_level log_level;
 };
-
-/* Called for each unknown HEALTH_* variable, with the nearest known name (NULL when none is near). */
-typedef void config_unknown_fn(const char *name, const char *nearest);
 
 /* Fills *out from environ (an array as in environ(7)); defaults where a variable is absent or empty.
  * fd_soft_limit is RLIMIT_NOFILE, of which HEALTH_FD_LIMIT defaults to 80 %, but not to less than what the
- * program needs; HEALTH_MAX_CONNECTIONS is cut to what HEALTH_FD_LIMIT leaves. False: err is "NAME='value':
- * what was expected". HEALTH_STALE_AFTER must exceed interval + connect timeout + query timeout. */
+ * program needs: base_fds, the descriptors that it holds without any FastCGI connection, and one.
+ * HEALTH_MAX_CONNECTIONS is cut to what HEALTH_FD_LIMIT leaves. False: err is "NAME='value': what was
+ * expected". HEALTH_STALE_AFTER must exceed interval + connect timeout + query timeout. */
 __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
-                                                     config_unknown_fn *unknown, struct config *out,
-                                                     struct error *err);
+                                                     int base_fds, struct config *out, struct error *err);
+
+/* Steps *vars (an array as in environ(7)) past the next variable that begins with HEALTH_ and is no setting;
+ * its name, cut if need be, goes to out. False: there is no more. */
+bool config_next_unknown(char *const **vars, char *out, size_t out_size);
+
+/* What HEALTH_LISTEN may name: an address that address_parse takes, TCP on loopback only, for FastCGI has no
+ * authentication of its own. Returns as that does. */
+__attribute__((warn_unused_result)) const char *config_parse_listen(const char *text, struct address *out);
 
 /* The settings for --help, one per line: name, default, meaning. */
 void config_print_help(FILE *out);

@@ -8,12 +8,12 @@
 #include "cgi/serve/server.h"
 #include "common/buf.h"
 #include "common/clock.h"
+#include "common/descriptor.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/version.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +23,10 @@
 
 /* How long a clean end waits for the prober to say goodbye to PostgreSQL. */
 #define PROBER_GOODBYE_MS 100
+
+/* What the modules hold without any FastCGI connection. */
+#define BASE_FDS                                                                                             \
+    (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
 
 enum mode {
     MODE_SERVE,
@@ -56,17 +60,6 @@ static void print_help(void)
          "live process; 78 configuration.");
 }
 
-/* Descriptors 0 to 2 exist from here on, so that no socket ever gets one of their numbers. */
-static void open_standard_descriptors(void)
-{
-    int fd;
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        close(fd);
-}
-
 static bool choose_mode(int argc, char **argv, enum mode *mode)
 {
     static const struct {
@@ -94,14 +87,6 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
         "health-api: unexpected argument '%s', expected one of --once, --check-config, --version, --help\n",
         argv[argc == 2 ? 1 : argc - 1]);
     return false;
-}
-
-static void warn_unknown(const char *name, const char *nearest)
-{
-    if (nearest != NULL)
-        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name), LOG_STR("did_you_mean", nearest));
-    else
-        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name));
 }
 
 /* A snapshot must not get old while one check uses the time it was given. */
@@ -223,11 +208,15 @@ out:
 static bool configure(enum mode mode, struct config *config, struct checks *checks, struct error *err)
 {
     struct rlimit fds = {0};
+    char *const *vars = environ;
+    char name[128];
 
+    while (config_next_unknown(&vars, name, sizeof name))
+        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name));
     getrlimit(RLIMIT_NOFILE, &fds);
-    if (!config_load(environ, (int64_t)fds.rlim_cur, warn_unknown, config, err))
+    if (!config_load(environ, (int64_t)fds.rlim_cur, BASE_FDS, config, err))
         return false;
-    log_init((enum log_level)config->log_level);
+    log_init(config->log_level);
     return load_checks(config, checks, err) && (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
 }
 
@@ -263,7 +252,7 @@ int main(int argc, char **argv)
     int64_t started_ns = clock_now_ns();
     enum mode mode;
 
-    open_standard_descriptors();
+    descriptor_open_standard();
     if (!choose_mode(argc, argv, &mode))
         return EX_USAGE;
     if (mode == MODE_HELP) {

@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Descriptors held for good: the eventfd that wakes the loop. */
+#define SNAPSHOT_FDS 1
+
 /* The state of one check. Durations are of the CLOCK_BOOTTIME kind, *_wall_ms are for print; 0 is never. */
 struct check_result {
     char name[CHECK_NAME_SIZE];

@@ -1,16 +1,22 @@
-/* What HEALTH_LISTEN names, and where FastCGI may be spoken at all. Pure; any thread. */
+/* The addresses of sockets, as settings and the watch file write them. Pure; any thread. */
 #ifndef COMMON_ADDRESS_H
 #define COMMON_ADDRESS_H
 
 #include <stdbool.h>
 #include <sys/socket.h>
 
-/* Reached from this machine alone, a Unix socket included: FastCGI has no authentication of its own. */
-bool address_is_loopback(const struct sockaddr_storage *address);
+/* Where a socket listens, or is to listen. */
+struct address {
+    struct sockaddr_storage socket;
+    socklen_t len; /* 0: none */
+};
 
-/* "unix:/PATH", "tcp:127.0.0.1:9000", "tcp:[::1]:9000", "tcp:localhost:9000" -> *out and its *len. Returns
- * NULL, or what was expected instead, a literal. */
-__attribute__((warn_unused_result)) const char *address_parse(const char *text, struct sockaddr_storage *out,
-                                                              socklen_t *len);
+/* "unix:/PATH", or "tcp:HOST:PORT" where HOST is an IPv4 address, an IPv6 one in brackets, "localhost" for
+ * 127.0.0.1, or "*" for any IPv4 address. Returns NULL, or what was expected instead, a literal; *out is
+ * empty then. */
+__attribute__((warn_unused_result)) const char *address_parse(const char *text, struct address *out);
+
+/* Reached from this machine alone: a loopback address or a Unix path. */
+bool address_is_loopback(const struct address *address);
 
 #endif

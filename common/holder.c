@@ -3,8 +3,8 @@
 
 #include "common/clock.h"
 #include "common/listening.h"
+#include "common/text.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,12 +52,11 @@ static void describe_command(pid_t pid, char *out, size_t out_size)
     for (ssize_t i = 0; i < n; i++)
         if (out[i] == '\0')
             out[i] = ' '; /* between two arguments, proc(5) */
-        else if (!isprint((unsigned char)out[i]))
-            out[i] = '?'; /* it could steer a terminal */
     if (n <= 0) {
         ssize_t len = read_proc(pid, "comm", name, sizeof name);
         snprintf(out, out_size, "[%.*s]", len > 0 ? (int)strcspn(name, "\n") : 7, len > 0 ? name : "unknown");
     }
+    text_clean(out);
 }
 
 bool holder_read_start(pid_t pid, uint64_t *start_ticks)
@@ -127,6 +126,24 @@ bool holder_of_peer(int connected_fd, struct holder *out)
         return false;
     describe(peer.pid, peer.uid, out);
     return true;
+}
+
+enum holder_reached holder_reach(const struct sockaddr *address, socklen_t len, struct holder *out)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return HOLDER_NO_SOCKET;
+    enum holder_reached reached = HOLDER_UNREACHED;
+    int error = connect(fd, address, len) == 0 ? 0 : errno;
+    if (error == 0 && holder_of_peer(fd, out))
+        reached = HOLDER_NAMED;
+    else if (error == 0 || error == EAGAIN) /* EAGAIN: its queue is full (connect(2)) */
+        reached = HOLDER_UNNAMED;
+    else if (error == ECONNREFUSED || error == ENOENT || error == ENOTDIR)
+        reached = HOLDER_NOBODY;
+    close(fd);
+    errno = error;
+    return reached;
 }
 
 /* The owner of /proc/PID is no answer: for a process that has changed its user it is root (proc(5)). */

@@ -24,6 +24,19 @@ struct holder {
 /* The process that answers on a connected AF_UNIX socket (SO_PEERCRED, unix(7)). */
 bool holder_of_peer(int connected_fd, struct holder *out);
 
+enum holder_reached {
+    HOLDER_NAMED,     /* somebody listens: who called listen(2) */
+    HOLDER_UNNAMED,   /* somebody listens, and the caller of listen(2) is gone, or the queue is full */
+    HOLDER_NOBODY,    /* nobody listens at the path */
+    HOLDER_UNREACHED, /* connect(2) failed otherwise: errno */
+    HOLDER_NO_SOCKET, /* socket(2) failed: errno */
+};
+
+/* Connects to a Unix path, without blocking, to see whether somebody listens there. *out is filled for
+ * HOLDER_NAMED. */
+__attribute__((warn_unused_result)) enum holder_reached holder_reach(const struct sockaddr *address,
+                                                                     socklen_t len, struct holder *out);
+
 /* The oldest process that holds a socket listening on the address, as below. False when none is found or
  * /proc does not show it to this user. */
 bool holder_of_address(const struct sockaddr *address, socklen_t len, struct holder *out);

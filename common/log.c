@@ -28,36 +28,14 @@ struct line {
     char text[LINE_SIZE];
 };
 
-static const struct {
-    const char *name;
-    enum log_level level;
-} levels[] = {
-    {"error", LOG_LEVEL_ERROR}, {"warn", LOG_LEVEL_WARN},   {"notice", LOG_LEVEL_NOTICE},
-    {"info", LOG_LEVEL_INFO},   {"debug", LOG_LEVEL_DEBUG},
+const char *const log_level_names[] = {
+    [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn",   [LOG_LEVEL_NOTICE] = "notice",
+    [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
 static enum log_level log_max_level = LOG_LEVEL_INFO;
 static bool log_to_journal;
 static atomic_uint_fast64_t log_dropped;
-
-bool log_level_parse(const char *word, enum log_level *out)
-{
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++) {
-        if (strcmp(levels[i].name, word) == 0) {
-            *out = levels[i].level;
-            return true;
-        }
-    }
-    return false;
-}
-
-const char *log_level_name(enum log_level level)
-{
-    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
-        if (levels[i].level == level)
-            return levels[i].name;
-    return "unknown";
-}
 
 bool log_journal_reads(int fd)
 {
@@ -173,7 +151,7 @@ static void line_put_priority(struct line *line, enum log_level level)
 static void line_put_event(struct line *line, enum log_level level, const char *event)
 {
     line_put_str(line, "level=");
-    line_put_str(line, log_level_name(level));
+    line_put_str(line, log_level_names[level]);
     line_put_str(line, " event=");
     line_put_quoted(line, event);
 }

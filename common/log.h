@@ -16,9 +16,8 @@ enum log_level {
     LOG_LEVEL_DEBUG = 7,
 };
 
-/* Parses "error", "warn", "notice", "info" or "debug". */
-__attribute__((warn_unused_result)) bool log_level_parse(const char *word, enum log_level *out);
-const char *log_level_name(enum log_level level);
+/* "error", "warn", "notice", "info" and "debug" by their numbers, NULL below. */
+extern const char *const log_level_names[LOG_LEVEL_DEBUG + 1];
 
 /* Whether the journal reads from fd: JOURNAL_STREAM names its device and inode, systemd.exec(5). */
 bool log_journal_reads(int fd);

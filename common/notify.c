@@ -1,9 +1,8 @@
 /* sd_notify(3) in one datagram. Main thread; owns one socket for the life of the process. */
 #include "common/notify.h"
 
-#include "common/clock.h"
+#include "common/quantity.h"
 
-#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,24 +16,15 @@ static struct {
     socklen_t address_len;
 } manager = {.fd = -1};
 
-/* A decimal number from 1 to max; 0 for anything else. */
-static int64_t parse_positive(const char *text, int64_t max)
-{
-    char *end;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    bool ok = errno == 0 && text[0] >= '0' && text[0] <= '9' && *end == '\0' && value <= max;
-    return ok ? value : 0;
-}
-
 static int64_t read_watchdog_ns(void)
 {
     const char *usec = getenv("WATCHDOG_USEC");
     const char *pid = getenv("WATCHDOG_PID");
+    int64_t number = 0;
 
-    if (usec == NULL || (pid != NULL && parse_positive(pid, INT32_MAX) != getpid()))
+    if (usec == NULL || (pid != NULL && (!quantity_parse_count(pid, &number) || number != getpid())))
         return 0;
-    return parse_positive(usec, INT64_MAX / NS_PER_US) * NS_PER_US;
+    return quantity_parse_count(usec, &number) && number <= INT64_MAX / NS_PER_US ? number * NS_PER_US : 0;
 }
 
 static void find_manager(const char *path)

@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Descriptors held for good: the socket to the manager. */
+#define NOTIFY_FDS 1
+
 /* Reads NOTIFY_SOCKET and WATCHDOG_USEC / WATCHDOG_PID and removes them from the environment, so that no
  * child speaks in our name. Returns the watchdog period in ns, 0 when none is wanted from this process. */
 int64_t notify_init(void);

@@ -5,14 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SECOND_MS (INT64_C(1000))
-#define MINUTE_MS (60 * SECOND_MS)
-#define HOUR_MS   (60 * MINUTE_MS)
-
 static const struct {
     const char *name;
     int64_t ms;
-} units[] = {{"h", HOUR_MS}, {"m", MINUTE_MS}, {"s", SECOND_MS}, {"ms", 1}}; /* largest first, for printing */
+} units[] = {{"h", HOUR_MS}, {"m", MINUTE_MS}, {"s", MS_PER_S}, {"ms", 1}}; /* largest first, for printing */
 
 bool quantity_parse_digits(const char *text, int base, int64_t *out, const char **rest)
 {
@@ -24,6 +20,12 @@ bool quantity_parse_digits(const char *text, int base, int64_t *out, const char 
     *out = value;
     *rest = at;
     return at > text;
+}
+
+bool quantity_parse_count(const char *text, int64_t *out)
+{
+    const char *rest;
+    return quantity_parse_digits(text, 10, out, &rest) && *rest == '\0';
 }
 
 bool quantity_parse_duration(const char *text, int64_t *out_ms)

@@ -2,6 +2,7 @@
 #include "watchdog/command.h"
 
 #include "common/clock.h"
+#include "common/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -18,6 +19,9 @@
 
 /* How long a killed child may take to go: only one that hangs in the kernel does not go at once. */
 #define REAP_MS 2000
+
+/* So much of the last line is told. */
+#define LINE_MAX_LEN 159
 
 struct child {
     pid_t pid;
@@ -111,7 +115,6 @@ static int reap(const struct child *child)
 /* The last line that is not empty, printable; what systemctl has to say stands there. */
 static void append_last_line(const struct buf *text, struct error *err)
 {
-    char line[160];
     size_t used = strlen(err->text);
     size_t end = text->len;
     while (end > 0 && isspace((unsigned char)text->data[end - 1]))
@@ -121,11 +124,9 @@ static void append_last_line(const struct buf *text, struct error *err)
         start--;
     if (start == end)
         return;
-    snprintf(line, sizeof line, "%.*s", (int)(end - start), text->data + start);
-    for (char *c = line; *c != '\0'; c++)
-        if (!isprint((unsigned char)*c))
-            *c = '?';
-    snprintf(err->text + used, sizeof err->text - used, ": %s", line);
+    int len = end - start < LINE_MAX_LEN ? (int)(end - start) : LINE_MAX_LEN;
+    snprintf(err->text + used, sizeof err->text - used, ": %.*s", len, text->data + start);
+    text_clean(err->text + used);
 }
 
 static enum command_status judge_end(const char *name, int status, const struct buf *text, struct error *err)

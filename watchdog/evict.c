@@ -13,7 +13,7 @@
 #define ROUNDS_MAX 4
 
 struct eviction {
-    const struct watch_listener *listener;
+    const struct address *listener;
     const struct unit_status *unit;
     const struct rogue_list *rogues;
     struct pollfd fds[ROGUE_MAX]; /* pidfds, -1 for one that is not touched, or is gone */
@@ -73,7 +73,7 @@ static void wait_gone(struct eviction *e, int64_t wait_ms)
     }
 }
 
-static void evict(const struct watch_listener *listener, const struct unit_status *unit,
+static void evict(const struct address *listener, const struct unit_status *unit,
                   const struct rogue_list *rogues)
 {
     struct eviction e = {.listener = listener, .unit = unit, .rogues = rogues};
@@ -98,7 +98,7 @@ static bool has_new(const struct rogue_list *list, const struct rogue_list *befo
     return false;
 }
 
-bool evict_run(const struct watch_listener *listener, const struct unit_status *unit,
+bool evict_run(const struct address *listener, const struct unit_status *unit,
                const struct rogue_list *rogues, struct error *err)
 {
     struct rogue_list before = *rogues;

@@ -19,7 +19,7 @@ bool evict_may(const struct rogue *rogue);
  * A signal goes through a pidfd only, and only after a look that came after the pidfd was opened has found
  * the same process (pid and start time) to be a rogue still: so a pid that was given to another process is
  * never hit. True: nobody of them holds the listener any more. False: err says who does. */
-__attribute__((warn_unused_result)) bool evict_run(const struct watch_listener *listener,
+__attribute__((warn_unused_result)) bool evict_run(const struct address *listener,
                                                    const struct unit_status *unit,
                                                    const struct rogue_list *rogues, struct error *err);
 

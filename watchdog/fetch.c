@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/holder.h"
+#include "common/text.h"
 
 #include <ctype.h>
 #include <curl/curl.h>
@@ -236,11 +237,10 @@ static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, lon
 
 static void describe(struct request *r, CURLcode code, long os_errno)
 {
-    char *out = r->result.detail;
     if (r->headers_cut)
         snprintf(r->result.detail, sizeof r->result.detail, "headers of more than %d bytes", FETCH_MAX_BYTES);
     else if (r->result.outcome == FETCH_ANSWER)
-        *out = '\0';
+        r->result.detail[0] = '\0';
     else if (r->result.outcome == FETCH_FULL)
         snprintf(r->result.detail, sizeof r->result.detail, "the socket's queue is full");
     else if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
@@ -248,9 +248,7 @@ static void describe(struct request *r, CURLcode code, long os_errno)
     else
         snprintf(r->result.detail, sizeof r->result.detail, "%.120s",
                  r->error[0] != '\0' ? r->error : curl_easy_strerror(code));
-    for (; *out != '\0'; out++)
-        if (!isprint((unsigned char)*out))
-            *out = '?';
+    text_clean(r->result.detail);
 }
 
 /* The time of CONNECT counts TLS as well; the port of our end is there once TCP is. */

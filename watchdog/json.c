@@ -51,11 +51,10 @@ static bool is_value(struct json_object *found, const char *value)
 static bool descend(struct json_object *in, const char *name, struct json_object **out)
 {
     int64_t index;
-    const char *rest;
     if (json_object_is_type(in, json_type_object))
         return json_object_object_get_ex(in, name, out);
-    if (!json_object_is_type(in, json_type_array) || !quantity_parse_digits(name, 10, &index, &rest) ||
-        *rest != '\0' || (size_t)index >= json_object_array_length(in))
+    if (!json_object_is_type(in, json_type_array) || !quantity_parse_count(name, &index) ||
+        (size_t)index >= json_object_array_length(in))
         return false;
     *out = json_object_array_get_idx(in, (size_t)index);
     return true;

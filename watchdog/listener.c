@@ -23,14 +23,13 @@ static enum listener_answer refusal(int error)
 }
 
 /* Connects, or says why not. EAGAIN: the queue of a Unix socket is full (connect(2)). */
-static bool join_queue(int fd, const struct watch_listener *to, int64_t deadline_ns,
-                       enum listener_answer *out)
+static bool join_queue(int fd, const struct address *to, int64_t deadline_ns, enum listener_answer *out)
 {
     struct pollfd connected = {.fd = fd, .events = POLLOUT};
     int error = 0;
     socklen_t len = sizeof error;
     *out = LISTENER_SILENT;
-    while (connect(fd, (const struct sockaddr *)&to->address, to->len) != 0) {
+    while (connect(fd, (const struct sockaddr *)&to->socket, to->len) != 0) {
         if (errno == EINPROGRESS) {
             int wait_ms = clock_poll_timeout_ms(deadline_ns, clock_now_ns());
             if (poll(&connected, 1, wait_ms) != 1 || getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
@@ -49,11 +48,11 @@ static bool join_queue(int fd, const struct watch_listener *to, int64_t deadline
     return true;
 }
 
-static enum listener_answer watch_queue(const struct watch_listener *at, int64_t deadline_ns)
+static enum listener_answer watch_queue(const struct address *at, int64_t deadline_ns)
 {
     enum listener_answer answer = LISTENER_NOT_ASKED;
     enum listening_taken taken = LISTENING_WAITS;
-    int fd = socket(at->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(at->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return LISTENER_NOT_ASKED;
     if (join_queue(fd, at, deadline_ns, &answer)) {
@@ -67,8 +66,7 @@ static enum listener_answer watch_queue(const struct watch_listener *at, int64_t
     return answer;
 }
 
-static enum listener_answer ask_fastcgi(const struct watch_listener *at, const char *path,
-                                        int64_t deadline_ns)
+static enum listener_answer ask_fastcgi(const struct address *at, const char *path, int64_t deadline_ns)
 {
     struct fastcgi_answer answer;
     struct error err = {0};
@@ -76,7 +74,7 @@ static enum listener_answer ask_fastcgi(const struct watch_listener *at, const c
     char *script = mem_strdup(path);
     script[len] = '\0';
     enum fastcgi_outcome outcome =
-        fastcgi_ask((const struct sockaddr *)&at->address, at->len, script,
+        fastcgi_ask((const struct sockaddr *)&at->socket, at->len, script,
                     path[len] == '?' ? path + len + 1 : "", deadline_ns, &answer, &err);
     buf_free(&answer.body);
     free(script);
@@ -154,7 +152,7 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route, in
 
 enum listener_answer listener_ask(const struct watch *watch, const struct survey *look, bool direct)
 {
-    const struct watch_listener *at = watch->socket.len == 0 && direct ? &watch->base : &watch->socket;
+    const struct address *at = watch->socket.len == 0 && direct ? &watch->base : &watch->socket;
     enum listener_answer answer = LISTENER_NOT_ASKED;
     size_t route = 0;
     while (route < watch->route_count && !(watch->routes[route].liveness && look->routes[route].is_dead))

@@ -1,5 +1,6 @@
 /* health-watch: reads the watch file and makes one run, or checks the file. Owns the exit codes. */
 #include "common/buf.h"
+#include "common/descriptor.h"
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/text.h"
@@ -8,7 +9,6 @@
 #include "watchdog/patrol.h"
 #include "watchdog/watchfile.h"
 
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -158,22 +158,11 @@ static enum judge_level run(const struct arguments *arguments)
     return level;
 }
 
-/* Descriptors 0 to 2 exist from here on, so that no socket ever gets one of their numbers. */
-static void open_standard_descriptors(void)
-{
-    int fd;
-    do {
-        fd = open("/dev/null", O_RDWR);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        close(fd);
-}
-
 int main(int argc, char **argv)
 {
     struct arguments arguments;
     enum judge_level level = JUDGE_FINE;
-    open_standard_descriptors();
+    descriptor_open_standard();
     signal(SIGPIPE, SIG_IGN);
     /* Inherited as ignored it would keep the ends of our children from us (wait(2)). */
     signal(SIGCHLD, SIG_DFL);

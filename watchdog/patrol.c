@@ -122,7 +122,7 @@ static bool is_direct(const struct patrol *p)
 {
     struct rogue_list *held = mem_calloc(1, sizeof *held);
     bool direct = watchfile_is_direct(p->watch);
-    if (!direct && watchfile_is_local(p->watch)) {
+    if (!direct && address_is_loopback(&p->watch->base)) {
         rogue_find(&p->watch->base, &p->unit, held);
         direct = held->own && held->count == 0;
     }

@@ -21,6 +21,7 @@ void report_note(struct report *report, const char *about, const char *format, .
     va_start(args, format);
     vsnprintf(note->text, sizeof note->text, format, args);
     va_end(args);
+    text_clean(note->text); /* what was cut within a character */
 }
 
 void report_summary(const struct judge_counts *counts, struct buf *out)

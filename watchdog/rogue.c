@@ -4,7 +4,6 @@
 #include "common/clock.h"
 #include "common/text.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -84,27 +83,6 @@ static void find_owner(const struct rogue_list *before, const char *below, bool 
              err.text, err.text[0] != '\0' ? ")" : "");
 }
 
-enum reached {
-    REACHED,         /* *peer is who called listen(2) */
-    REACHED_UNNAMED, /* connected, but that one is gone */
-    NOBODY,          /* nothing listens at the path */
-    NO_ANSWER,       /* its backlog is full, or we may not */
-};
-
-static enum reached ask_peer(const struct watch_listener *listener, struct holder *peer)
-{
-    enum reached reached = NO_ANSWER;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return NO_ANSWER;
-    if (connect(fd, (const struct sockaddr *)&listener->address, listener->len) == 0)
-        reached = holder_of_peer(fd, peer) ? REACHED : REACHED_UNNAMED;
-    else if (errno == ECONNREFUSED || errno == ENOENT || errno == ENOTDIR)
-        reached = NOBODY;
-    close(fd);
-    return reached;
-}
-
 static const struct holder *find_by_pid(const struct holders *list, pid_t pid)
 {
     for (size_t i = 0; i < list->count; i++)
@@ -124,13 +102,14 @@ static void keep_socket(struct holders *list, uint64_t inode)
 
 /* Sockets that were displaced at the path, or are at the same path of another mount namespace, have its name
  * as well: only the one that answers counts. */
-static void keep_who_answers(const struct watch_listener *listener, const char *home, struct holders *list)
+static void keep_who_answers(const struct address *listener, const char *home, struct holders *list)
 {
     struct holder peer;
-    enum reached reached = ask_peer(listener, &peer);
-    if (reached == NOBODY) {
+    enum holder_reached reached =
+        holder_reach((const struct sockaddr *)&listener->socket, listener->len, &peer);
+    if (reached == HOLDER_NOBODY) {
         *list = (struct holders){.count = 0};
-    } else if (reached == REACHED) {
+    } else if (reached == HOLDER_NAMED) {
         const struct holder *known = find_by_pid(list, peer.pid);
         if (known != NULL) {
             keep_socket(list, known->socket_inode);
@@ -162,7 +141,7 @@ static bool is_fork_of_systemd(const struct holders *list, const struct holder *
     return strcmp(ours[0], ours[1]) == 0;
 }
 
-void rogue_find(const struct watch_listener *listener, const struct unit_status *unit, struct rogue_list *out)
+void rogue_find(const struct address *listener, const struct unit_status *unit, struct rogue_list *out)
 {
     struct holders list;
     struct sockaddr_un un;
@@ -174,9 +153,9 @@ void rogue_find(const struct watch_listener *listener, const struct unit_status 
         snprintf(init, sizeof init, INIT_SCOPE);
     size_t prefix = prefix_of(init);
     rogue_home_of(unit, init, &home);
-    holder_list((const struct sockaddr *)&listener->address, listener->len, home.data, &list);
-    if (listener->address.ss_family == AF_UNIX) {
-        memcpy(&un, &listener->address, sizeof un);
+    holder_list((const struct sockaddr *)&listener->socket, listener->len, home.data, &list);
+    if (listener->socket.ss_family == AF_UNIX) {
+        memcpy(&un, &listener->socket, sizeof un);
         out->hidden = holder_is_hidden(un.sun_path);
         keep_who_answers(listener, home.data, &list);
     }

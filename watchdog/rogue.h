@@ -2,10 +2,10 @@
 #ifndef WATCHDOG_ROGUE_H
 #define WATCHDOG_ROGUE_H
 
+#include "common/address.h"
 #include "common/buf.h"
 #include "common/holder.h"
 #include "watchdog/unit.h"
-#include "watchdog/watchfile.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,8 +50,7 @@ __attribute__((warn_unused_result)) bool rogue_owner_of(const char *cgroup, char
  * process. Of a Unix path only who answers there counts: connect(2) tells, and when nobody accepts the names
  * that sockets were bound to. A process that belongs to another unit has an owner unless systemd says that
  * this unit is down. */
-void rogue_find(const struct watch_listener *listener, const struct unit_status *unit,
-                struct rogue_list *out);
+void rogue_find(const struct address *listener, const struct unit_status *unit, struct rogue_list *out);
 
 /* "pid 123 (user root) since 2026-01-31T12:00:00.123Z: python3 rogue.py" and what is known of its control
  * group. */

@@ -5,6 +5,7 @@
 
 #include "common/buf.h"
 #include "common/error.h"
+#include "common/quantity.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +15,7 @@
 #define STATE_MAX 64
 
 /* The window of the budget. */
-#define STATE_WINDOW_MS (INT64_C(60) * 60 * 1000)
+#define STATE_WINDOW_MS HOUR_MS
 
 #define STATE_BOOT_ID_SIZE 37
 

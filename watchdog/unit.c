@@ -37,11 +37,10 @@ bool unit_get(const char *text, const char *name, char *out, size_t out_size)
 static bool get_number(const char *text, const char *name, int64_t *out)
 {
     char value[32];
-    const char *rest;
     *out = 0;
     if (!unit_get(text, name, value, sizeof value) || value[0] == '\0')
         return true;
-    return quantity_parse_digits(value, 10, out, &rest) && *rest == '\0';
+    return quantity_parse_count(value, out);
 }
 
 static enum unit_load parse_load(const char *word)

@@ -4,85 +4,112 @@
 
 #include "common/buf.h"
 #include "common/quantity.h"
+#include "common/setting.h"
 #include "common/version.h"
 
 #include <ctype.h>
-#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MINUTE_MS (INT64_C(60) * 1000)
-#define HOUR_MS   (60 * MINUTE_MS)
-
 /* How much of a word an error shows. */
 #define QUOTE_MAX 60
 
-enum kind {
-    KIND_TEXT, /* to the end of the line */
-    KIND_PATH, /* absolute */
-    KIND_URL,  /* fills unix_path too */
-    KIND_UNIT,
-    KIND_LISTENER,
-    KIND_PROTOCOL,
-    KIND_CODES,
-    KIND_DURATION,
-    KIND_COUNT,
-    KIND_SWITCH,
-};
+static const char *check_url(const char *text)
+{
+    const char *unix_path;
+    char *url = value_parse_url(text, &unix_path);
+    bool is_good = url != NULL;
+    free(url);
+    return is_good ? NULL
+                   : "http://HOST[:PORT][/PREFIX], https://HOST..., or unix:/PATH, without user, ? and #";
+}
 
-struct key {
-    const char *name;
-    enum kind kind;
-    size_t offset;
-    const char *fallback; /* parsed as if it stood in the file; NULL: none */
-    int64_t min;
-    int64_t max;
-    const char *meaning;
-};
+static const char *check_path(const char *text)
+{
+    return text[0] == '/' ? NULL : "an absolute path";
+}
+
+static const char *check_unit(const char *text)
+{
+    char name[VALUE_UNIT_SIZE];
+    return value_parse_unit(text, name) ? NULL : "the name of a .service unit";
+}
+
+static const char *check_listener(const char *text)
+{
+    struct address address;
+    return address_parse(text, &address) == NULL
+               ? NULL
+               : "unix:/PATH or tcp:ADDRESS:PORT with a numeric address ([::1] for IPv6, * for any)";
+}
+
+static const char *check_codes(const char *text)
+{
+    struct value_codes codes;
+    return value_parse_codes(text, &codes) ? NULL : "status codes such as 200, 200-399 or 200,302,503";
+}
+
+static const char *const protocol_words[] = {[WATCH_FASTCGI] = "fastcgi", [WATCH_HTTP] = "http"};
+static const char *const switch_words[] = {"no", "yes"};
 
 #define FIELD(member) offsetof(struct watch, member)
 
-static const struct key keys[] = {
-    {"base_url", KIND_URL, FIELD(base_url), NULL, 0, 0,
-     "http://HOST[:PORT][/PREFIX], https://..., or unix:/PATH"},
-    {"host", KIND_TEXT, FIELD(host), NULL, 0, 0, "Host header, for a virtual host; unset: as in base_url"},
-    {"ca_file", KIND_PATH, FIELD(ca_file), NULL, 0, 0, "certificates to trust (PEM); unset: the system's"},
-    {"user_agent", KIND_TEXT, FIELD(user_agent), "health-watch/" HEALTH_VERSION, 0, 0, "User-Agent header"},
-    {"unit", KIND_UNIT, FIELD(unit), NULL, 0, 0, "service to recover; unset: only look and report"},
-    {"listener", KIND_LISTENER, FIELD(listener), NULL, 0, 0,
-     "socket that must be the unit's: unix:/PATH or tcp:ADDRESS:PORT"},
-    {"listener_protocol", KIND_PROTOCOL, FIELD(protocol), NULL, 0, 0,
-     "how it is asked before a kill, fastcgi or http; unset: not asked"},
-    {"state_file", KIND_PATH, FIELD(state_file), NULL, 0, 0,
-     "memory of recoveries; unset: /var/lib/health-watch/UNIT.state"},
-    {"codes", KIND_CODES, FIELD(codes), "200-299", 0, 0, "accepted status codes of routes that name none"},
-    {"tries", KIND_COUNT, FIELD(tries), "3", 1, 10, "requests to a route that does not answer"},
-    {"retry_wait", KIND_DURATION, FIELD(retry_wait_ms), "1s", 0, MINUTE_MS, "time between them"},
-    {"connect_timeout", KIND_DURATION, FIELD(connect_timeout_ms), "1s", 10, MINUTE_MS,
-     "limit for name resolution, connecting and TLS"},
-    {"timeout", KIND_DURATION, FIELD(timeout_ms), "2s", 10, 5 * MINUTE_MS,
-     "limit for a whole request of routes that name none"},
-    {"concurrency", KIND_COUNT, FIELD(concurrency), "8", 1, 64, "requests at a time"},
-    {"budget", KIND_COUNT, FIELD(budget), "3", 0, 60, "recoveries in any hour; past it only report"},
-    {"start_grace", KIND_DURATION, FIELD(start_grace_ms), "20s", 0, HOUR_MS,
-     "a unit that has started less long ago is left alone"},
-    {"cooldown", KIND_DURATION, FIELD(cooldown_ms), "1m", 0, HOUR_MS,
-     "least time from one recovery to the next"},
-    {"restart_wait", KIND_DURATION, FIELD(restart_wait_ms), "30s", 1000, 10 * MINUTE_MS,
-     "how long a recovery waits for an answer"},
-    {"evict_rogue", KIND_SWITCH, FIELD(evict_rogue), "no", 0, 0,
-     "yes: end a foreign process that holds the listener"},
+/* A text without a check goes to the end of its line; all else is one word. */
+static const struct setting keys[] = {
+    {"base_url", SETTING_TEXT, FIELD(url),
+     .meaning = "http://HOST[:PORT][/PREFIX], https://..., or unix:/PATH", .check = check_url},
+    {"host", SETTING_TEXT, FIELD(host), .meaning = "Host header, for a virtual host; unset: as in base_url"},
+    {"ca_file", SETTING_TEXT, FIELD(ca_file), .meaning = "certificates to trust (PEM); unset: the system's",
+     .check = check_path},
+    {"user_agent", SETTING_TEXT, FIELD(user_agent), "health-watch/" HEALTH_VERSION,
+     .meaning = "User-Agent header"},
+    {"unit", SETTING_TEXT, FIELD(service), .meaning = "service to recover; unset: only look and report",
+     .check = check_unit},
+    {"listener", SETTING_TEXT, FIELD(listener),
+     .meaning = "socket that must be the unit's: unix:/PATH or tcp:ADDRESS:PORT", .check = check_listener},
+    {"listener_protocol", SETTING_WORD, FIELD(protocol), NULL, WATCH_FASTCGI, WATCH_HTTP,
+     "how it is asked before a kill, fastcgi or http; unset: not asked", .words = protocol_words},
+    {"state_file", SETTING_TEXT, FIELD(state_file),
+     .meaning = "memory of recoveries; unset: /var/lib/health-watch/UNIT.state", .check = check_path},
+    {"codes", SETTING_TEXT, FIELD(codes), "200-299",
+     .meaning = "accepted status codes of routes that name none", .check = check_codes},
+    {"tries", SETTING_COUNT, FIELD(tries), "3", 1, 10, .meaning = "requests to a route that does not answer"},
+    {"retry_wait", SETTING_DURATION, FIELD(retry_wait_ms), "1s", 0, MINUTE_MS,
+     .meaning = "time between them"},
+    {"connect_timeout", SETTING_DURATION, FIELD(connect_timeout_ms), "1s", 10, MINUTE_MS,
+     .meaning = "limit for name resolution, connecting and TLS"},
+    {"timeout", SETTING_DURATION, FIELD(timeout_ms), "2s", 10, 5 * MINUTE_MS,
+     .meaning = "limit for a whole request of routes that name none"},
+    {"concurrency", SETTING_COUNT, FIELD(concurrency), "8", 1, 64, .meaning = "requests at a time"},
+    {"budget", SETTING_COUNT, FIELD(budget), "3", 0, 60,
+     .meaning = "recoveries in any hour; past it only report"},
+    {"start_grace", SETTING_DURATION, FIELD(start_grace_ms), "20s", 0, HOUR_MS,
+     .meaning = "a unit that has started less long ago is left alone"},
+    {"cooldown", SETTING_DURATION, FIELD(cooldown_ms), "1m", 0, HOUR_MS,
+     .meaning = "least time from one recovery to the next"},
+    {"restart_wait", SETTING_DURATION, FIELD(restart_wait_ms), "30s", 1000, 10 * MINUTE_MS,
+     .meaning = "how long a recovery waits for an answer"},
+    {"evict_rogue", SETTING_WORD, FIELD(evict_rogue), "no", 1, 0,
+     "yes: end a foreign process that holds the listener", .words = switch_words},
 };
 
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
 
+/* Of a route; json fills two fields, liveness and follow have no value. */
+static const struct setting options[] = {
+    {"codes", SETTING_TEXT, offsetof(struct watch_route, codes_text), .check = check_codes},
+    {"timeout", SETTING_DURATION, offsetof(struct watch_route, timeout_ms), .min = 10, .max = 5 * MINUTE_MS},
+};
+
+#define OPTION_COUNT (sizeof options / sizeof options[0])
+
 struct parser {
     const char *file;
     int line;
-    char *at;            /* rest of the line */
-    int seen[KEY_COUNT]; /* line where the key stands, 0: nowhere */
+    char *at;             /* rest of the line */
+    int lines[KEY_COUNT]; /* where each key stands, 0: nowhere */
     struct watch *watch;
     struct error *err;
 };
@@ -114,157 +141,47 @@ static char *next_word(struct parser *p)
     return word;
 }
 
-static bool parse_count(const char *text, int64_t *out)
-{
-    const char *rest;
-    return quantity_parse_digits(text, 10, out, &rest) && *rest == '\0';
-}
-
-static void *field_of(struct watch *watch, const struct key *key)
-{
-    return (char *)watch + key->offset;
-}
-
-static void set_text(struct watch *watch, const struct key *key, const char *value)
-{
-    char *copy = mem_strdup(value);
-    memcpy(field_of(watch, key), &copy, sizeof copy);
-}
-
-static bool set_number(struct parser *p, const struct key *key, const char *value)
-{
-    int64_t number;
-    char low[32];
-    char high[32];
-    bool is_duration = key->kind == KIND_DURATION;
-    bool ok = is_duration ? quantity_parse_duration(value, &number) : parse_count(value, &number);
-    if (ok && number >= key->min && number <= key->max) {
-        memcpy(field_of(p->watch, key), &number, sizeof number);
-        return true;
-    }
-    if (is_duration) {
-        quantity_format_duration(key->min, low, sizeof low);
-        quantity_format_duration(key->max, high, sizeof high);
-        snprintf(p->err->text, sizeof p->err->text, "a duration with its unit (800ms, 2s, 1m) from %s to %s",
-                 low, high);
-    } else {
-        snprintf(p->err->text, sizeof p->err->text, "a number from %" PRId64 " to %" PRId64, key->min,
-                 key->max);
-    }
-    char expected[96];
-    snprintf(expected, sizeof expected, "%.95s", p->err->text);
-    return fail_value(p, key->name, value, expected);
-}
-
-static bool set_switch(struct parser *p, const struct key *key, const char *value)
-{
-    bool on = strcmp(value, "yes") == 0;
-    if (!on && strcmp(value, "no") != 0)
-        return fail_value(p, key->name, value, "yes or no");
-    memcpy(field_of(p->watch, key), &on, sizeof on);
-    return true;
-}
-
-static bool set_url(struct parser *p, const struct key *key, const char *value)
-{
-    char *url = value_parse_url(value, &p->watch->unix_path);
-    if (url == NULL)
-        return fail_value(
-            p, key->name, value,
-            "http://HOST[:PORT][/PREFIX], https://HOST..., or unix:/PATH, without user, ? and #");
-    memcpy(field_of(p->watch, key), &url, sizeof url);
-    return true;
-}
-
-static bool set_unit(struct parser *p, const struct key *key, const char *value)
-{
-    char unit[256];
-    if (!value_parse_unit(value, unit, sizeof unit))
-        return fail_value(p, key->name, value, "the name of a .service unit");
-    set_text(p->watch, key, unit);
-    return true;
-}
-
-static bool set_listener(struct parser *p, const struct key *key, const char *value)
-{
-    struct watch_listener *socket = &p->watch->socket;
-    if (!value_parse_listener(value, &socket->address, &socket->len))
-        return fail_value(
-            p, key->name, value,
-            "unix:/PATH or tcp:ADDRESS:PORT with a numeric address ([::1] for IPv6, * for any)");
-    set_text(p->watch, key, value);
-    return true;
-}
-
-static bool set_protocol(struct parser *p, const struct key *key, const char *value)
-{
-    enum watch_protocol protocol = strcmp(value, "fastcgi") == 0 ? WATCH_FASTCGI
-                                   : strcmp(value, "http") == 0  ? WATCH_HTTP
-                                                                 : WATCH_NOT_ASKED;
-    memcpy(field_of(p->watch, key), &protocol, sizeof protocol);
-    return protocol != WATCH_NOT_ASKED || fail_value(p, key->name, value, "fastcgi or http");
-}
-
-static bool set_key(struct parser *p, const struct key *key, const char *value)
-{
-    switch (key->kind) {
-    case KIND_PATH:
-        if (value[0] != '/')
-            return fail_value(p, key->name, value, "an absolute path");
-        set_text(p->watch, key, value);
-        return true;
-    case KIND_TEXT: set_text(p->watch, key, value); return true;
-    case KIND_URL: return set_url(p, key, value);
-    case KIND_UNIT: return set_unit(p, key, value);
-    case KIND_LISTENER: return set_listener(p, key, value);
-    case KIND_PROTOCOL: return set_protocol(p, key, value);
-    case KIND_CODES:
-        return value_parse_codes(value, &p->watch->codes) ||
-               fail_value(p, key->name, value, "status codes such as 200, 200-399 or 200,302,503");
-    case KIND_SWITCH: return set_switch(p, key, value);
-    case KIND_DURATION:
-    case KIND_COUNT: break;
-    }
-    return set_number(p, key, value);
-}
-
 /* "status=healthy" */
-static bool set_json(struct parser *p, struct watch_route *route, const char *value)
+static bool set_json(struct parser *p, struct watch_route *route, char *value)
 {
-    const char *equals = strchr(value, '=');
+    char *equals = strchr(value, '=');
     if (equals == NULL || equals == value || route->json_key != NULL)
         return fail_value(p, "json", value, "KEY=VALUE such as status=healthy, once");
-    route->json_key = mem_strdup(value);
-    route->json_key[equals - value] = '\0';
-    route->json_value = mem_strdup(equals + 1);
+    *equals = '\0';
+    route->json_key = value;
+    route->json_value = equals + 1;
     return true;
 }
 
-static bool set_route_option(struct parser *p, struct watch_route *route, const char *option,
-                             const char *value)
+/* seen: a bit for each of the options that stand before. */
+static bool set_option(struct parser *p, struct watch_route *route, const char *name, char *value,
+                       unsigned *seen)
 {
-    if (strcmp(option, "codes") == 0)
-        return (route->codes.count == 0 && value_parse_codes(value, &route->codes)) ||
-               fail_value(p, option, value, "once, status codes such as 200, 200-399 or 200,302,503");
-    if (strcmp(option, "timeout") == 0)
-        return (route->timeout_ms == 0 && quantity_parse_duration(value, &route->timeout_ms) &&
-                route->timeout_ms >= 10 && route->timeout_ms <= 5 * MINUTE_MS) ||
-               fail_value(p, option, value, "once, a duration with its unit from 10ms to 5m");
-    if (strcmp(option, "json") == 0)
+    const struct setting *option = setting_find(options, OPTION_COUNT, name, strlen(name));
+    struct error expected = {0};
+    if (strcmp(name, "json") == 0)
         return set_json(p, route, value);
-    return fail_value(p, "option", option, "codes, timeout, json, liveness or follow");
+    if (option == NULL)
+        return fail_value(p, "option", name, "codes, timeout, json, liveness or follow");
+    unsigned bit = 1U << (option - options);
+    if ((*seen & bit) != 0)
+        return fail_value(p, name, value, "once");
+    *seen |= bit;
+    return setting_set(option, value, route, &expected) || fail_value(p, name, value, expected.text);
 }
 
 static bool take_route_options(struct parser *p, struct watch_route *route)
 {
+    unsigned seen = 0;
     for (char *option = next_word(p); option != NULL; option = next_word(p)) {
         if (strcmp(option, "liveness") == 0) {
             route->liveness = true;
         } else if (strcmp(option, "follow") == 0) {
             route->follow = true;
         } else {
-            const char *value = next_word(p);
-            if (!set_route_option(p, route, option, value != NULL ? value : ""))
+            char *value = next_word(p);
+            /* Where there is none, the rest of the line is "". */
+            if (!set_option(p, route, option, value != NULL ? value : p->at, &seen))
                 return false;
         }
     }
@@ -285,26 +202,27 @@ static bool take_route(struct parser *p, enum watch_class class)
     if (watch->route_count == WATCHFILE_MAX_ROUTES)
         return fail(p, "path '%.*s': expected at most %d routes", QUOTE_MAX, path, WATCHFILE_MAX_ROUTES);
     struct watch_route *route = &watch->routes[watch->route_count++];
-    *route = (struct watch_route){.class = class, .path = mem_strdup(path), .line = p->line};
+    *route = (struct watch_route){.class = class, .path = path, .line = p->line};
     return take_route_options(p, route);
 }
 
 static bool take_key(struct parser *p, const char *name)
 {
-    size_t i = 0;
-    while (i < KEY_COUNT && strcmp(keys[i].name, name) != 0)
-        i++;
-    if (i == KEY_COUNT)
+    const struct setting *key = setting_find(keys, KEY_COUNT, name, strlen(name));
+    struct error expected = {0};
+    if (key == NULL)
         return fail_value(p, "key", name, "core, aux or one of the keys that --help lists");
-    if (p->seen[i] != 0)
-        return fail(p, "%s stands already in line %d", name, p->seen[i]);
-    p->seen[i] = p->line;
-    const char *value = keys[i].kind == KIND_TEXT ? p->at + strspn(p->at, " \t") : next_word(p);
+    int *line = &p->lines[key - keys];
+    if (*line != 0)
+        return fail(p, "%s stands already in line %d", name, *line);
+    *line = p->line;
+    bool is_free = key->kind == SETTING_TEXT && key->check == NULL;
+    const char *value = is_free ? p->at + strspn(p->at, " \t") : next_word(p);
     if (value == NULL || *value == '\0')
         return fail(p, "%s: expected a value", name);
-    if (keys[i].kind != KIND_TEXT && next_word(p) != NULL)
+    if (!is_free && next_word(p) != NULL)
         return fail(p, "%s: expected one value", name);
-    return set_key(p, &keys[i], value);
+    return setting_set(key, value, p->watch, &expected) || fail_value(p, name, value, expected.text);
 }
 
 /* Cuts off a remark, which begins with a # at the start of a word, and white space at the end. */
@@ -357,54 +275,50 @@ static bool take_lines(struct parser *p, char *text, size_t len)
     return true;
 }
 
-static bool set_fallbacks(struct parser *p)
-{
-    for (size_t i = 0; i < KEY_COUNT; i++)
-        if (p->seen[i] == 0 && keys[i].fallback != NULL && !set_key(p, &keys[i], keys[i].fallback))
-            return false;
-    return true;
-}
-
 /* What needs the whole file. */
 static bool finish(struct parser *p)
 {
     struct watch *watch = p->watch;
+    char unit[VALUE_UNIT_SIZE];
     size_t core = 0;
     size_t marked = 0;
-    if (!set_fallbacks(p))
-        return false;
     for (size_t i = 0; i < watch->route_count; i++) {
         struct watch_route *route = &watch->routes[i];
         core += route->class == WATCH_CORE;
         marked += route->liveness;
-        if (route->codes.count == 0)
-            route->codes = watch->codes;
+        (void)!value_parse_codes(route->codes_text != NULL ? route->codes_text : watch->codes, &route->codes);
         if (route->timeout_ms == 0)
             route->timeout_ms = watch->timeout_ms;
     }
     for (size_t i = 0; i < watch->route_count && marked == 0; i++)
         watch->routes[i].liveness = watch->routes[i].class == WATCH_CORE;
-    if (watch->base_url == NULL)
+    if (watch->url == NULL)
         return fail(p, "no base_url, expected one");
     if (core == 0)
         return fail(p, "no core route, expected at least one");
-    if (watch->socket.len != 0 && watch->unit == NULL)
+    if (watch->listener != NULL && watch->service == NULL)
         return fail(p, "a listener without a unit, expected the unit that it must belong to");
-    if (watch->protocol != WATCH_NOT_ASKED && watch->socket.len == 0)
+    if (watch->protocol != WATCH_NOT_ASKED && watch->listener == NULL)
         return fail(p, "a listener_protocol without a listener, expected the listener that speaks it");
-    watch->base.len = value_parse_base(watch->base_url, watch->unix_path, &watch->base.address);
+    /* What follows was checked when it was read. */
+    watch->base_url = value_parse_url(watch->url, &watch->unix_path);
+    watch->base = value_address_of(watch->base_url, watch->unix_path);
+    if (watch->service != NULL && value_parse_unit(watch->service, unit))
+        watch->unit = mem_strdup(unit);
+    if (watch->listener != NULL)
+        (void)!address_parse(watch->listener, &watch->socket);
     return true;
 }
 
 bool watchfile_parse(const char *text, size_t len, const char *file, struct watch *out, struct error *err)
 {
-    *out = (struct watch){.routes = mem_calloc(WATCHFILE_MAX_ROUTES, sizeof(struct watch_route))};
+    *out = (struct watch){.text = mem_calloc(len + 1, 1),
+                          .routes = mem_calloc(WATCHFILE_MAX_ROUTES, sizeof(struct watch_route))};
     struct parser p = {.file = file, .watch = out, .err = err};
-    char *copy = mem_calloc(len + 1, 1);
     if (len > 0)
-        memcpy(copy, text, len);
-    bool ok = take_lines(&p, copy, len) && finish(&p);
-    free(copy);
+        memcpy(out->text, text, len);
+    setting_set_fallbacks(keys, KEY_COUNT, out);
+    bool ok = take_lines(&p, out->text, len) && finish(&p);
     if (!ok)
         watchfile_free(out);
     return ok;
@@ -412,55 +326,29 @@ bool watchfile_parse(const char *text, size_t len, const char *file, struct watc
 
 void watchfile_free(struct watch *watch)
 {
-    for (size_t i = 0; i < watch->route_count; i++) {
-        free(watch->routes[i].path);
-        free(watch->routes[i].json_key);
-        free(watch->routes[i].json_value);
-    }
-    free(watch->routes);
+    free(watch->text);
     free(watch->base_url);
-    free(watch->unix_path);
-    free(watch->host);
-    free(watch->ca_file);
-    free(watch->user_agent);
     free(watch->unit);
-    free(watch->listener);
-    free(watch->state_file);
+    free(watch->routes);
     *watch = (struct watch){0};
-}
-
-bool watchfile_is_local(const struct watch *watch)
-{
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-    memcpy(&in, &watch->base.address, sizeof in);
-    memcpy(&in6, &watch->base.address, sizeof in6);
-    return watch->base.len != 0 &&
-           (in.sin_family == AF_UNIX ||
-            (in.sin_family == AF_INET && ntohl(in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET) ||
-            (in.sin_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr)));
 }
 
 /* Whether the listener is the wildcard address of the same family and port. */
 static bool is_any_of_base(const struct watch *watch)
 {
-    struct sockaddr_storage any = {.ss_family = AF_UNSPEC};
-    struct sockaddr_in in;
-    memcpy(&in, &watch->base.address, sizeof in);
-    const struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = in.sin_port};
-    const struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = in.sin_port};
-    if (in.sin_family == AF_INET)
-        memcpy(&any, &any4, sizeof any4);
-    else
-        memcpy(&any, &any6, sizeof any6);
-    return memcmp(&any, &watch->socket.address, sizeof any) == 0;
+    struct address any = {.socket.ss_family = watch->base.socket.ss_family};
+    /* IPv6 has its port at the same place. */
+    ((struct sockaddr_in *)&any.socket)->sin_port =
+        ((const struct sockaddr_in *)&watch->base.socket)->sin_port;
+    return any.socket.ss_family != AF_UNIX &&
+           memcmp(&any.socket, &watch->socket.socket, sizeof any.socket) == 0;
 }
 
 bool watchfile_is_direct(const struct watch *watch)
 {
     return watch->base.len != 0 && watch->socket.len != 0 &&
-           (memcmp(&watch->base.address, &watch->socket.address, sizeof watch->base.address) == 0 ||
-            (watchfile_is_local(watch) && is_any_of_base(watch)));
+           (memcmp(&watch->base.socket, &watch->socket.socket, sizeof watch->base.socket) == 0 ||
+            (address_is_loopback(&watch->base) && is_any_of_base(watch)));
 }
 
 const char *watchfile_class_name(enum watch_class class)
@@ -470,8 +358,5 @@ const char *watchfile_class_name(enum watch_class class)
 
 void watchfile_print_keys(FILE *out)
 {
-    for (size_t i = 0; i < KEY_COUNT; i++) {
-        const char *fallback = keys[i].fallback != NULL ? keys[i].fallback : "-";
-        fprintf(out, "  %-17s %-18s %s\n", keys[i].name, fallback, keys[i].meaning);
-    }
+    setting_print(keys, KEY_COUNT, out);
 }

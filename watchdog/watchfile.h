@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #define WATCHFILE_MAX_BYTES  262144
 #define WATCHFILE_MAX_ROUTES 256
@@ -21,12 +20,12 @@ enum watch_class {
 
 struct watch_route {
     enum watch_class class;
-    char *path; /* as sent, query included */
+    const char *path;       /* as sent, query included */
+    const char *codes_text; /* NULL: the file's codes */
     struct value_codes codes;
     int64_t timeout_ms;
-    char *
-        json_key; /* the body must be JSON with this value under this key ("a.b" is b in a); NULL: any body */
-    char *json_value;
+    const char *json_key; /* the body must be JSON with json_value there ("a.b" is b in a); NULL: any body */
+    const char *json_value;
     bool follow;   /* redirects */
     bool liveness; /* decides whether the backend hangs; never for aux */
     int line;
@@ -35,26 +34,23 @@ struct watch_route {
 /* How a listener is asked whether it answers. */
 enum watch_protocol { WATCH_NOT_ASKED, WATCH_FASTCGI, WATCH_HTTP };
 
-/* A socket that somebody listens at. */
-struct watch_listener {
-    struct sockaddr_storage address;
-    socklen_t len; /* 0: none is known */
-};
-
 struct watch {
+    char *text;      /* of the file: what is const here and in the routes points into it, or is a default */
+    const char *url; /* base_url as written */
     char *base_url;  /* scheme, host, port, prefix, without a slash at the end; "http://localhost" for a Unix
                         path */
-    char *unix_path; /* connect to this socket instead; NULL: by base_url */
-    char *host;      /* Host header; NULL: from base_url */
-    char *ca_file;   /* NULL: the system's certificates */
-    char *user_agent;
+    const char *unix_path; /* connect to this socket instead; NULL: by base_url */
+    const char *host;      /* Host header; NULL: from base_url */
+    const char *ca_file;   /* NULL: the system's certificates */
+    const char *user_agent;
+    const char *service;          /* unit as written */
     char *unit;                   /* with its suffix .service; NULL: nothing to recover */
-    char *listener;               /* as written; NULL: none */
-    char *state_file;             /* NULL: the default */
-    struct watch_listener socket; /* the listener: must be the unit's own */
-    struct watch_listener base;   /* of base_url, where that names an address of this machine by its number */
+    const char *listener;         /* as written; NULL: none */
+    const char *state_file;       /* NULL: the default */
+    const char *codes;            /* as written, of routes that name none */
+    struct address socket;        /* the listener: must be the unit's own */
+    struct address base;          /* of base_url, where that names an address of this machine by its number */
     enum watch_protocol protocol; /* of the listener */
-    struct value_codes codes;
     int64_t tries;
     int64_t retry_wait_ms;
     int64_t connect_timeout_ms;
@@ -64,7 +60,7 @@ struct watch {
     int64_t start_grace_ms;
     int64_t cooldown_ms;
     int64_t restart_wait_ms;
-    bool evict_rogue;
+    unsigned int evict_rogue; /* 1: yes */
     struct watch_route *routes;
     size_t route_count;
 };
@@ -82,9 +78,6 @@ void watchfile_print_keys(FILE *out);
 
 /* Whether base_url is the listener itself: no proxy is in between. */
 bool watchfile_is_direct(const struct watch *watch);
-
-/* Whether base_url is a Unix path or a loopback address. */
-bool watchfile_is_local(const struct watch *watch);
 
 const char *watchfile_class_name(enum watch_class class);
 

@@ -9,6 +9,10 @@
 
 #include <stdbool.h>
 
+/* Descriptors held for good: two eventfds, which wake the thread and say that it has ended, and two
+ * connections to PostgreSQL. */
+#define PROBER_FDS 4
+
 struct prober;
 
 /* Starts the thread. Takes over *checks (emptied). config and slot must outlive it. NULL with err filled. */

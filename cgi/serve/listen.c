@@ -1,31 +1,27 @@
 /* Opens or inherits the listening socket. Main thread, at start and exit. */
 #include "cgi/serve/listen.h"
 
-#include "common/address.h"
-#include "common/clock.h"
 #include "common/holder.h"
 #include "common/log.h"
+#include "common/quantity.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <libgen.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SYSTEMD_FD    3   /* sd_listen_fds(3): SD_LISTEN_FDS_START */
-#define BACKLOG       511 /* nginx's and Redis's; the kernel cuts it to net.core.somaxconn */
-#define LOCK_WAIT_NS  (2 * NS_PER_S)
-#define LOCK_RETRY_MS 20
+#define SYSTEMD_FD 3   /* sd_listen_fds(3): SD_LISTEN_FDS_START */
+#define BACKLOG    511 /* nginx's and Redis's; the kernel cuts it to net.core.somaxconn */
 
 static bool get_int_option(int fd, int option, int *value)
 {
@@ -44,9 +40,11 @@ static int systemd_fds(void)
 {
     const char *pid = getenv("LISTEN_PID");
     const char *fds = getenv("LISTEN_FDS");
-    if (pid == NULL || fds == NULL || strtol(pid, NULL, 10) != getpid())
+    int64_t number;
+    if (pid == NULL || fds == NULL || !quantity_parse_count(pid, &number) || number != getpid() ||
+        !quantity_parse_count(fds, &number) || number > INT_MAX)
         return 0;
-    return (int)strtol(fds, NULL, 10);
+    return (int)number;
 }
 
 bool listen_is_inherited(void)
@@ -65,12 +63,11 @@ static void send_at_once(int fd, sa_family_t family)
 
 static enum listen_status inherit(int fd, const char *name, struct listener *out, struct error *err)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof address;
+    struct address address = {.len = sizeof address.socket};
     int type = 0;
 
     if (!is_listening(fd) || !get_int_option(fd, SO_TYPE, &type) || type != SOCK_STREAM ||
-        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+        getsockname(fd, (struct sockaddr *)&address.socket, &address.len) != 0) {
         error_set(err, "%s is no listening stream socket", name);
         return LISTEN_CONFIG;
     }
@@ -87,7 +84,7 @@ static enum listen_status inherit(int fd, const char *name, struct listener *out
         error_set(err, "%s: fcntl: %s", name, strerror(errno));
         return LISTEN_FAILED;
     }
-    send_at_once(fd, address.ss_family);
+    send_at_once(fd, address.socket.ss_family);
     out->fd = fd;
     out->inherited = true;
     snprintf(out->name, sizeof out->name, "%s", name);
@@ -116,75 +113,52 @@ __attribute__((format(printf, 3, 4))) static void setting_error(const struct con
     error_set(err, "%s='%.110s': %.120s", setting_name(config), setting_value(config), why);
 }
 
-static void held_error(const struct config *config, struct error *err, bool known,
-                       const struct holder *holder)
+/* Names who holds the address: the peer that has answered, if it is known, or who has the socket open. */
+static enum listen_status held(const struct config *config, const struct address *address,
+                               const struct holder *peer, struct error *err)
 {
     char who[sizeof err->text] = "a process that this user cannot see";
-    if (known)
-        holder_describe(holder, who, sizeof who);
+    struct holder found;
+    if (peer == NULL && holder_of_address((const struct sockaddr *)&address->socket, address->len, &found))
+        peer = &found;
+    if (peer != NULL)
+        holder_describe(peer, who, sizeof who);
     error_set(err, "%s='%.60s' is held by %.150s", setting_name(config), setting_value(config), who);
-}
-
-/* A lock on the socket's directory, so that of two processes that start at once one looks and binds at a
- * time. Returns the descriptor that holds it, -1 with errno when there is no such directory. */
-static int lock_directory(const char *path)
-{
-    char copy[sizeof((struct listener *)NULL)->path];
-    int64_t deadline_ns = clock_now_ns() + LOCK_WAIT_NS;
-
-    snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno != EWOULDBLOCK || clock_now_ns() > deadline_ns) {
-            /* One of us holds it for microseconds. Anyone who may read the directory can hold it for ever,
-             * and must not be able to keep us from starting. */
-            log_event(LOG_LEVEL_WARN, "the lock on the socket's directory is taken, going on without",
-                      LOG_STR("path", path), LOG_STR("error", strerror(errno)));
-            break;
-        }
-        (void)poll(NULL, 0, LOCK_RETRY_MS); /* nobody can be asked to wake us */
-    }
-    return fd;
+    text_clean(err->text);
+    return LISTEN_HELD;
 }
 
 /* Looks who answers at the path. LISTEN_OK: nobody, and nothing is in the way any more. */
-static enum listen_status clear_path(const struct config *config, const struct sockaddr_un *address,
+static enum listen_status clear_path(const struct config *config, const struct address *address,
                                      struct error *err)
 {
+    const struct sockaddr *to = (const struct sockaddr *)&address->socket;
+    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
     struct stat st;
     struct holder holder;
-    enum listen_status status = LISTEN_OK;
-
-    if (lstat(address->sun_path, &st) != 0)
+    if (lstat(path, &st) != 0)
         return LISTEN_OK; /* free; whatever else is wrong bind(2) says better */
     if (!S_ISSOCK(st.st_mode)) {
         setting_error(config, err, "exists and is no socket, expected a free path or a stale socket");
         return LISTEN_CONFIG;
     }
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        error_set(err, "socket: %s", strerror(errno));
-        return LISTEN_FAILED;
-    }
-    bool answered = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    enum holder_reached reached = holder_reach(to, address->len, &holder);
     int error = errno;
-    bool alive = answered || error == EAGAIN; /* EAGAIN: its backlog is full */
-    bool known = (alive && holder_of_peer(fd, &holder)) ||
-                 ((alive || error == EACCES) &&
-                  holder_of_address((const struct sockaddr *)address, sizeof *address, &holder));
-    errno = error;
-    if (alive || known) {
-        held_error(config, err, known, &holder);
-        status = LISTEN_HELD;
-    } else if (errno != ECONNREFUSED && errno != ENOENT) {
-        setting_error(config, err, "connect: %s", strerror(errno));
-        status = LISTEN_CONFIG;
-    } else if (unlink(address->sun_path) != 0 && errno != ENOENT) {
-        setting_error(config, err, "cannot remove the stale socket: %s", strerror(errno));
-        status = LISTEN_CONFIG;
+    switch (reached) {
+    case HOLDER_NAMED: return held(config, address, &holder, err);
+    case HOLDER_UNNAMED: return held(config, address, NULL, err);
+    case HOLDER_UNREACHED:
+        if (error == EACCES && holder_of_address(to, address->len, &holder))
+            return held(config, address, &holder, err);
+        setting_error(config, err, "connect: %s", strerror(error));
+        return LISTEN_CONFIG;
+    case HOLDER_NO_SOCKET: error_set(err, "socket: %s", strerror(error)); return LISTEN_FAILED;
+    case HOLDER_NOBODY: break;
     }
-    close(fd);
-    return status;
+    if (unlink(path) == 0 || errno == ENOENT)
+        return LISTEN_OK;
+    setting_error(config, err, "cannot remove the stale socket: %s", strerror(errno));
+    return LISTEN_CONFIG;
 }
 
 /* No other thread is there yet. -1, which lchown(2) takes for no change, when none is set. */
@@ -218,31 +192,35 @@ static bool set_group(const struct config *config, const char *path, struct erro
 }
 
 /* Binds and listens; the mode and the group are set before listen(2), and before it nobody can connect. */
-static enum listen_status bind_unix(const struct config *config, const struct sockaddr_un *address,
+static enum listen_status bind_unix(const struct config *config, const struct address *address,
                                     struct listener *out, struct error *err)
 {
+    const char *path = ((const struct sockaddr_un *)&address->socket)->sun_path;
     struct stat st;
-    const char *errpos = "socket";
+    const char *errpos = "bind";
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         error_set(err, "socket: %s", strerror(errno));
         return LISTEN_FAILED;
     }
-    errpos = "bind";
     /* bind(2) makes the path with 0777 less the umask (unix(7)): exactly the mode, and no chmod of a path
      * that might be another's by then. No other thread is there yet. */
     mode_t umask_before = umask(~(mode_t)config->socket_mode & 0777);
-    bool bound = bind(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    bool bound = bind(fd, (const struct sockaddr *)&address->socket, address->len) == 0;
     int bind_errno = errno;
     umask(umask_before);
+    if (!bound && bind_errno == EADDRINUSE) { /* another process was quicker */
+        close(fd);
+        return held(config, address, NULL, err);
+    }
     if (!bound) {
         errno = bind_errno;
         goto failed;
     }
-    if (!set_group(config, address->sun_path, err))
+    if (!set_group(config, path, err))
         goto undo;
     errpos = "stat";
-    if (lstat(address->sun_path, &st) != 0)
+    if (lstat(path, &st) != 0)
         goto failed;
     errpos = "listen";
     if (listen(fd, BACKLOG) != 0)
@@ -250,8 +228,8 @@ static enum listen_status bind_unix(const struct config *config, const struct so
     out->fd = fd;
     out->dev = st.st_dev;
     out->ino = st.st_ino;
-    snprintf(out->path, sizeof out->path, "%s", address->sun_path);
-    snprintf(out->name, sizeof out->name, "unix:%s", address->sun_path);
+    snprintf(out->path, sizeof out->path, "%s", path);
+    snprintf(out->name, sizeof out->name, "unix:%s", path);
     return LISTEN_OK;
 
 failed:
@@ -260,74 +238,47 @@ failed:
 undo:
     close(fd);
     if (bound)
-        unlink(address->sun_path);
+        unlink(path);
     return LISTEN_CONFIG;
 }
 
-static enum listen_status open_unix(const struct config *config, const struct sockaddr_un *address,
-                                    struct listener *out, struct error *err)
+static enum listen_status open_tcp(const struct config *config, const struct address *address,
+                                   struct listener *out, struct error *err)
 {
-    int lock = lock_directory(address->sun_path);
-    if (lock < 0) {
-        setting_error(config, err, "directory: %s, expected one where this user may create files",
-                      strerror(errno));
-        return LISTEN_CONFIG;
-    }
-    enum listen_status status = clear_path(config, address, err);
-    if (status == LISTEN_OK)
-        status = bind_unix(config, address, out, err);
-    close(lock);
-    return status;
-}
-
-static enum listen_status open_tcp(const struct config *config, const struct sockaddr_storage *address,
-                                   socklen_t len, struct listener *out, struct error *err)
-{
-    struct holder holder;
     int on = 1;
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         enum listen_status status = errno == EAFNOSUPPORT ? LISTEN_CONFIG : LISTEN_FAILED; /* no IPv6 */
         setting_error(config, err, "socket: %s", strerror(errno));
         return status;
     }
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    send_at_once(fd, address->ss_family);
-    if (bind(fd, (const struct sockaddr *)address, len) == 0 && listen(fd, BACKLOG) == 0) {
+    send_at_once(fd, address->socket.ss_family);
+    if (bind(fd, (const struct sockaddr *)&address->socket, address->len) == 0 && listen(fd, BACKLOG) == 0) {
         out->fd = fd;
         snprintf(out->name, sizeof out->name, "%s", setting_value(config));
         return LISTEN_OK;
     }
     int error = errno;
     close(fd);
-    if (error == EADDRINUSE) {
-        bool known = holder_of_address((const struct sockaddr *)address, len, &holder);
-        held_error(config, err, known, &holder);
-        return LISTEN_HELD;
-    }
+    if (error == EADDRINUSE)
+        return held(config, address, NULL, err);
     setting_error(config, err, "bind: %s", strerror(error));
     return error == EACCES || error == EADDRNOTAVAIL ? LISTEN_CONFIG : LISTEN_FAILED;
 }
 
-/* The address that HEALTH_LISTEN, or its default, names. */
-static bool parse_setting(const struct config *config, struct sockaddr_storage *out, socklen_t *len,
-                          struct error *err)
-{
-    const char *expected = address_parse(setting_value(config), out, len);
-    if (expected != NULL)
-        setting_error(config, err, "expected %s", expected);
-    return expected == NULL;
-}
-
 static enum listen_status open_own(const struct config *config, struct listener *out, struct error *err)
 {
-    struct sockaddr_storage address;
-    socklen_t len = 0;
-    if (!parse_setting(config, &address, &len, err))
+    struct address address;
+    const char *expected = config_parse_listen(setting_value(config), &address);
+    if (expected != NULL) {
+        setting_error(config, err, "expected %s", expected);
         return LISTEN_CONFIG;
-    if (address.ss_family == AF_UNIX)
-        return open_unix(config, (const struct sockaddr_un *)&address, out, err);
-    return open_tcp(config, &address, len, out, err);
+    }
+    if (address.socket.ss_family != AF_UNIX)
+        return open_tcp(config, &address, out, err);
+    enum listen_status status = clear_path(config, &address, err);
+    return status == LISTEN_OK ? bind_unix(config, &address, out, err) : status;
 }
 
 bool listen_check_group(const struct config *config, struct error *err)

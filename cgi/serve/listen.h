@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* Descriptors held for good: the listener. */
+#define LISTEN_FDS 1
+
 struct listener {
     int fd;         /* listening, non-blocking, close-on-exec; -1 when closed */
     bool inherited; /* systemd's or fd 0: never shut down, its path is not ours to remove */
@@ -27,8 +30,8 @@ enum listen_status {
 
 /* HEALTH_LISTEN if set, else LISTEN_FDS of sd_listen_fds(3), else fd 0 if it is a listening socket, else
  * CONFIG_DEFAULT_LISTEN. A Unix path is connected to first: answered (or its backlog is full) is LISTEN_HELD;
- * refused and a socket is stale and replaced; not a socket is LISTEN_CONFIG and left alone. Two processes
- * that start at once are kept apart by a lock on the directory. TCP, inherited or not, only on loopback
+ * refused and a socket is stale and replaced; not a socket is LISTEN_CONFIG and left alone. A path that
+ * another process binds meanwhile is LISTEN_HELD, too. TCP, inherited or not, only on loopback
  * addresses. */
 __attribute__((warn_unused_result)) enum listen_status listen_open(const struct config *config,
                                                                    struct listener *out, struct error *err);

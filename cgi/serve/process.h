@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Descriptors held while they are counted: /proc/self/fd. */
+#define PROCESS_FDS 1
+
 /* Reads descriptors and memory, from /proc/self and getrlimit(2), into *out; leaves the rest of it as it is.
  */
 void process_read(struct process_facts *out);

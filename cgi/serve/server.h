@@ -10,6 +10,9 @@
 
 #include <stdint.h>
 
+/* Descriptors held for good: epoll, signalfd, timerfd. */
+#define SERVER_FDS 3
+
 struct server_options {
     const struct config *config;
     struct listener *listener; /* stays the caller's */

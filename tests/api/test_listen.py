@@ -90,16 +90,6 @@ def test_what_is_no_socket_is_left_alone(cluster, directory):
         assert file.read() == "precious"
 
 
-def test_of_two_that_start_at_once_one_wins(start_backend, directory):
-    backends = [start_backend(wait=False) for _ in range(6)]
-    def decided():
-        return sum(backend.process.poll() is None for backend in backends) == 1
-    wait_until(decided, 10, "all but one have ended")
-    assert sorted(backend.process.poll() or 0 for backend in backends) == [0, 69, 69, 69, 69, 69]
-    wait_until(lambda: os.path.exists(f"{directory}/health-api.sock"), 5, "the winner's socket")
-    assert backends[0].ask("/api/health/live").status == 200
-
-
 def test_tcp_on_loopback_serves_and_a_second_one_names_the_first(start_backend, cluster, directory):
     port = free_port()
     backend = start_backend(wait=False, HEALTH_LISTEN=f"tcp:127.0.0.1:{port}")

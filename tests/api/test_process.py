@@ -61,12 +61,11 @@ def test_an_unreadable_checks_file_is_exit_78(checks_file, cluster):
     assert done.returncode == 78 and path in done.stderr
 
 
-def test_an_unknown_setting_warns_with_the_nearest_name_and_serves(start_backend):
+def test_an_unknown_setting_warns_with_its_name_and_serves(start_backend):
     backend = start_backend(HEALTH_INTERVALL="5s", HEALTH_PORT="tcp://10.0.0.1:80")
     backend.wait_status("healthy")
-    warnings = {line["name"]: line.get("did_you_mean") for line in backend.events("unknown setting")}
-    assert warnings["HEALTH_INTERVALL"] == "HEALTH_INTERVAL"
-    assert "HEALTH_PORT" in warnings
+    warned = {line["name"] for line in backend.events("unknown setting")}
+    assert {"HEALTH_INTERVALL", "HEALTH_PORT"} <= warned and "HEALTH_INTERVAL" not in warned
 
 
 def silent_server(directory):

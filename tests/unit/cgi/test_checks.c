@@ -205,8 +205,8 @@ static void takes_the_bounds_of_each_annotation(void **state)
 static void refuses_values_outside_of_them(void **state)
 {
     (void)state;
-#define EVERY   "a duration with its unit from 100ms to 24h"
-#define TIMEOUT "a duration with its unit from 1ms to 5m"
+#define EVERY   "a duration with its unit (800ms, 2s, 1m, 1h) from 100ms to 24h"
+#define TIMEOUT "a duration with its unit (800ms, 2s, 1m, 1h) from 1ms to 5m"
 #define NUMBER  "a number from 0 to 9223372036854775807"
     static const char *const rows[][3] = {
         {"every", "99ms", EVERY},

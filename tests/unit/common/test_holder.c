@@ -99,6 +99,44 @@ static void names_the_peer_of_a_connection(void **state)
     close(listener);
 }
 
+static void tells_whether_somebody_listens_at_a_path(void **state)
+{
+    (void)state;
+    struct holder holder;
+    struct sockaddr_un elsewhere = {.sun_family = AF_UNIX, .sun_path = "/dev/null/s"};
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_NOBODY);
+    int listener = listen_on(unix_sockaddr(), sizeof unix_address);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_NAMED);
+    assert_int_equal(holder.pid, getpid());
+    close(listener);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_NOBODY);
+    assert_int_equal(holder_reach((struct sockaddr *)&elsewhere, sizeof elsewhere, &holder), HOLDER_NOBODY);
+}
+
+static void a_full_queue_and_a_socket_of_another_type_name_nobody(void **state)
+{
+    (void)state;
+    struct holder holder;
+    int waiting[16];
+    size_t count = 0;
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, unix_sockaddr(), sizeof unix_address), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    do {
+        waiting[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    } while (connect(waiting[count++], unix_sockaddr(), sizeof unix_address) == 0 && count < 16);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_UNNAMED);
+    while (count > 0)
+        close(waiting[--count]);
+    close(listener);
+    unlink(unix_address.sun_path);
+    int datagrams = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(datagrams, unix_sockaddr(), sizeof unix_address), 0);
+    assert_int_equal(holder_reach(unix_sockaddr(), sizeof unix_address, &holder), HOLDER_UNREACHED);
+    assert_int_equal(errno, EPROTOTYPE);
+    close(datagrams);
+}
+
 static void knows_no_peer_of_what_is_not_connected(void **state)
 {
     (void)state;
@@ -264,10 +302,10 @@ static void makes_control_characters_of_a_command_line_harmless(void **state)
 {
     (void)state;
     struct holder holder;
-    char *const argv[] = {(char[]){"\x1b[31mred\nname=x\x7f\xc3\xa4"}, (char[]){"60"}, NULL};
+    char *const argv[] = {(char[]){"\x1b[31mred\nname=x\x7f\xc3\xa4\xff"}, (char[]){"60"}, NULL};
     give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
     assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
-    assert_string_equal(holder.command_line, "?[31mred?name=x??? 60");
+    assert_string_equal(holder.command_line, "?[31mred?name=x?\xc3\xa4? 60");
 }
 
 static void cuts_a_long_command_line(void **state)
@@ -281,6 +319,20 @@ static void cuts_a_long_command_line(void **state)
     give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
     assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
     assert_int_equal(strlen(holder.command_line), sizeof holder.command_line - 1);
+}
+
+static void leaves_no_half_of_a_character_where_it_cuts(void **state)
+{
+    (void)state;
+    struct holder holder;
+    char name[401] = "";
+    for (size_t i = 0; i < 400; i += 2)
+        memcpy(name + i, "\xc3\xa4", 3);
+    char *const argv[] = {name, NULL};
+    give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
+    assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
+    assert_memory_equal(holder.command_line, name, 254);
+    assert_string_equal(holder.command_line + 254, "?");
 }
 
 static void a_process_without_command_line_is_named_by_its_program(void **state)
@@ -581,6 +633,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(names_the_peer_of_a_connection),
+        test(tells_whether_somebody_listens_at_a_path),
+        test(a_full_queue_and_a_socket_of_another_type_name_nobody),
         test(knows_no_peer_of_what_is_not_connected),
         test(names_who_listens_on_a_path),
         test(names_the_heir_of_a_socket),
@@ -590,6 +644,7 @@ int main(void)
         test(a_connection_from_a_port_does_not_hold_it),
         test(makes_control_characters_of_a_command_line_harmless),
         test(cuts_a_long_command_line),
+        test(leaves_no_half_of_a_character_where_it_cuts),
         test(a_process_without_command_line_is_named_by_its_program),
         test(names_the_user_that_a_process_has_become),
         test(an_ipv6_only_socket_does_not_hold_the_port_of_ipv4),

@@ -94,6 +94,23 @@ static void digits_end_where_the_base_ends(void **state)
     assert_false(quantity_parse_digits("9223372036854775808", 10, &value, &rest));
 }
 
+static void a_count_is_a_whole_word_of_digits(void **state)
+{
+    (void)state;
+    static const char *const others[] = {
+        "", "-1", "+1", " 1", "1 ", "1x", "0x1", "1.0", "9223372036854775808"};
+    int64_t value = -1;
+    assert_true(quantity_parse_count("0", &value));
+    assert_int_equal(value, 0);
+    assert_true(quantity_parse_count("00080", &value));
+    assert_int_equal(value, 80);
+    assert_true(quantity_parse_count("9223372036854775807", &value));
+    assert_true(value == INT64_MAX);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (quantity_parse_count(others[i], &value))
+            fail_msg("'%s' was taken", others[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +118,7 @@ int main(void)
         cmocka_unit_test(other_durations_are_refused),
         cmocka_unit_test(a_duration_is_written_in_its_largest_exact_unit),
         cmocka_unit_test(digits_end_where_the_base_ends),
+        cmocka_unit_test(a_count_is_a_whole_word_of_digits),
     };
     return cmocka_run_group_tests_name("quantity", tests, NULL, NULL);
 }

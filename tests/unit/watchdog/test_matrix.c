@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HOUR_MS INT64_C(3600000)
-
 /* What is known of the listener. */
 enum known {
     UNKNOWN, /* none is named */

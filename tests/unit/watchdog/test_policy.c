@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MINUTE_MS INT64_C(60000)
-
 struct scene {
     struct watch watch;
     struct unit_status unit;

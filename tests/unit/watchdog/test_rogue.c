@@ -74,14 +74,14 @@ static void a_control_group_names_its_owner(void **state)
 }
 
 static char dir[32];
-static struct watch_listener listener;
+static struct address listener;
 static struct unit_status unit;
 static pid_t children[4];
 
 static const char *socket_path(void)
 {
     static struct sockaddr_un un;
-    memcpy(&un, &listener.address, sizeof un);
+    memcpy(&un, &listener.socket, sizeof un);
     return un.sun_path;
 }
 
@@ -93,8 +93,8 @@ static int begin_test(void **state)
     if (mkdtemp(dir) == NULL)
         return -1;
     snprintf(un.sun_path, sizeof un.sun_path, "%s/s", dir);
-    listener = (struct watch_listener){.len = sizeof un};
-    memcpy(&listener.address, &un, sizeof un);
+    listener = (struct address){.len = sizeof un};
+    memcpy(&listener.socket, &un, sizeof un);
     unit = (struct unit_status){.id = "site.service", .control_group = "/system.slice/site.service"};
     memset(children, 0, sizeof children);
     return 0;
@@ -117,7 +117,7 @@ static int listen_here(void)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (const struct sockaddr *)&listener.address, listener.len), 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&listener.socket, listener.len), 0);
     return fd;
 }
 
@@ -208,7 +208,7 @@ static void a_holder_that_does_not_accept_is_found_by_the_socket(void **state)
     close(fd);
     while (count < 64) { /* until the backlog is full */
         clients[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        bool full = connect(clients[count], (const struct sockaddr *)&listener.address, listener.len) != 0;
+        bool full = connect(clients[count], (const struct sockaddr *)&listener.socket, listener.len) != 0;
         count++;
         if (full)
             break;

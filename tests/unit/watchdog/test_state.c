@@ -11,9 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MINUTE_MS INT64_C(60000)
-#define HOUR_MS   (60 * MINUTE_MS)
-
 #define BOOT_A "aaaaaaaa-0000-0000-0000-000000000000"
 #define BOOT_B "bbbbbbbb-0000-0000-0000-000000000000"
 

@@ -47,6 +47,7 @@ static void a_short_file_has_the_defaults(void **state)
     (void)state;
     struct watch w = parse_good(HEAD "core /\n");
     assert_string_equal(w.base_url, "http://localhost");
+    assert_null(w.unix_path);
     assert_int_equal(w.tries, 3);
     assert_int_equal(w.retry_wait_ms, 1000);
     assert_int_equal(w.connect_timeout_ms, 1000);
@@ -95,7 +96,7 @@ static void each_key_and_option_is_read(void **state)
     assert_string_equal(w.ca_file, "/etc/ca.pem");
     assert_string_equal(w.unit, "site.service");
     assert_string_equal(w.state_file, "/tmp/s");
-    assert_int_equal(w.socket.address.ss_family, AF_INET);
+    assert_int_equal(w.socket.socket.ss_family, AF_INET);
     assert_int_equal(w.tries, 2);
     assert_int_equal(w.budget, 0);
     assert_int_equal(w.restart_wait_ms, 10000);
@@ -142,11 +143,15 @@ static void a_bad_line_is_an_error_with_its_number(void **state)
         {HEAD "core /\ncore /\n", "w.conf:3: path '/' stands already in line 2"},
         {HEAD "core / fast\n", "w.conf:2: option 'fast': expected codes, timeout, json, liveness or follow"},
         {HEAD "core / codes\n",
-         "w.conf:2: codes '': expected once, status codes such as 200, 200-399 or 200,302,503"},
-        {HEAD "core / codes 200 codes 200\n",
-         "w.conf:2: codes '200': expected once, status codes such as 200, 200-399 or 200,302,503"},
+         "w.conf:2: codes '': expected status codes such as 200, 200-399 or 200,302,503"},
+        {HEAD "core / codes 200 codes 200\n", "w.conf:2: codes '200': expected once"},
         {HEAD "core / timeout 1\n",
-         "w.conf:2: timeout '1': expected once, a duration with its unit from 10ms to 5m"},
+         "w.conf:2: timeout '1': expected a duration with its unit (800ms, 2s, 1m, 1h) from 10ms to 5m"},
+        {HEAD "core / timeout 6m\n",
+         "w.conf:2: timeout '6m': expected a duration with its unit (800ms, 2s, 1m, 1h) from 10ms to 5m"},
+        {HEAD "core / timeout 1s codes 200 timeout 1s\n", "w.conf:2: timeout '1s': expected once"},
+        {HEAD "codes 2xx\n",
+         "w.conf:2: codes '2xx': expected status codes such as 200, 200-399 or 200,302,503"},
         {HEAD "core / json status\n",
          "w.conf:2: json 'status': expected KEY=VALUE such as status=healthy, once"},
         {HEAD "core / json a=b json c=d\n",
@@ -160,7 +165,7 @@ static void a_bad_line_is_an_error_with_its_number(void **state)
         {HEAD "tries 0\n", "w.conf:2: tries '0': expected a number from 1 to 10"},
         {HEAD "tries 3\ntries 3\n", "w.conf:3: tries stands already in line 2"},
         {HEAD "timeout 2\n",
-         "w.conf:2: timeout '2': expected a duration with its unit (800ms, 2s, 1m) from 10ms to 5m"},
+         "w.conf:2: timeout '2': expected a duration with its unit (800ms, 2s, 1m, 1h) from 10ms to 5m"},
         {HEAD "evict_rogue maybe\n", "w.conf:2: evict_rogue 'maybe': expected yes or no"},
         {HEAD "ca_file ca.pem\n", "w.conf:2: ca_file 'ca.pem': expected an absolute path"},
         {HEAD "unit a.socket\n", "w.conf:2: unit 'a.socket': expected the name of a .service unit"},

@@ -1,0 +1,16 @@
+/* Opens what is missing of the standard descriptors. Main thread; they stay open for the life of the process.
+ */
+#include "common/descriptor.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+void descriptor_open_standard(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
