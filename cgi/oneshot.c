@@ -33,8 +33,7 @@ static void begin_shot(struct shot *shot, const struct config *config, const str
                        int64_t started_ns)
 {
     int64_t now_ns = clock_now_ns();
-    *shot = (struct shot){.snapshot = snapshot, .process.checks_error = ""};
-    process_read(&shot->process);
+    *shot = (struct shot){.snapshot = snapshot, .process = {.usage = process_read(), .checks_error = ""}};
     shot->verdict = verdict_judge(snapshot, &shot->process, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){
         .config = config,

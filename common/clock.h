@@ -9,6 +9,7 @@
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_S  INT64_C(1000000000)
 #define MS_PER_S  INT64_C(1000)
+#define US_PER_S  INT64_C(1000000)
 
 /* A deadline that never comes. */
 #define CLOCK_NEVER INT64_MAX
@@ -16,6 +17,9 @@
 /* Nanoseconds on CLOCK_BOOTTIME: CLOCK_MONOTONIC that also counts the time a machine was suspended, so an
  * answer from before the sleep is old after it. Steps of the wall clock do not touch it. */
 int64_t clock_now_ns(void);
+
+/* Microseconds on CLOCK_MONOTONIC, in which systemd gives and takes its times. */
+int64_t clock_monotonic_us(void);
 
 /* Milliseconds since 1970 on the wall clock. For print only. */
 int64_t clock_wall_ms(void);

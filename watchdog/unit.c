@@ -1,12 +1,12 @@
 /* systemctl and what it prints. Main thread; no state. */
 #include "watchdog/unit.h"
 
+#include "common/clock.h"
 #include "common/quantity.h"
 #include "watchdog/command.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static const char properties[] = "Id,LoadState,ActiveState,SubState,Result,MainPID,NRestarts,"
                                  "NeedDaemonReload,ControlGroup,Slice,UnitFileState,"
@@ -183,11 +183,8 @@ enum unit_answer unit_show_properties(const char *unit, const char *names, struc
 enum unit_answer unit_show(const char *unit, struct unit_status *out, struct error *err)
 {
     struct buf text = {0};
-    struct timespec now;
     enum unit_answer answer = unit_show_properties(unit, properties, &text, err);
-    clock_gettime(CLOCK_MONOTONIC, &now); /* systemd's own clock for its time stamps */
-    if (answer == UNIT_OK &&
-        !unit_parse(text.data, (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000, out, err))
+    if (answer == UNIT_OK && !unit_parse(text.data, clock_monotonic_us(), out, err))
         answer = UNIT_REFUSED;
     buf_free(&text);
     return answer;

@@ -228,9 +228,9 @@ static struct json_object *new_process(const struct facts *facts)
     struct json_object *process = json_object_new_object();
     add_int(process, "pid", getpid());
     add_string(process, "state", facts->verdict->status == HEALTH_DRAINING ? "draining" : "serving");
-    add_int(process, "open_fds", facts->process->open_fds);
-    add_int(process, "max_fds", facts->process->max_fds);
-    add_int(process, "rss_bytes", facts->process->rss_bytes);
+    add_int(process, "open_fds", facts->process->usage.open_fds);
+    add_int(process, "max_fds", facts->process->usage.max_fds);
+    add_int(process, "rss_bytes", facts->process->usage.rss_bytes);
     add_int(process, "connections", facts->process->connections);
     json_object_object_add(process, "requests_total", new_requests(facts));
     return process;

@@ -22,13 +22,18 @@ const char *health_status_name(enum health_status status);
 /* The name `failing` has for this process itself (draining, fd_limit). */
 #define VERDICT_PROCESS "process"
 
-/* What the server knows of its own process. */
-struct process_facts {
-    bool draining;
-    bool fd_limit;     /* HEALTH_FD_LIMIT is passed */
+/* What this process takes. */
+struct process_usage {
     int64_t open_fds;  /* -1 unknown */
     int64_t max_fds;   /* the soft RLIMIT_NOFILE */
     int64_t rss_bytes; /* -1 unknown */
+};
+
+/* What the server knows of its own process. */
+struct process_facts {
+    bool draining;
+    bool fd_limit; /* HEALTH_FD_LIMIT is passed */
+    struct process_usage usage;
     int64_t connections;
     const char *checks_error; /* why the last reload was refused; "" when it was not */
 };

@@ -108,17 +108,17 @@ static int accept_one(struct connections *all, int listener_fd)
     }
 }
 
-enum connection_offer connections_accept(struct connections *all, int listener_fd, size_t max, int64_t now_ns,
-                                         struct connection **out)
+enum accept_result connections_accept(struct connections *all, int listener_fd, size_t max, int64_t now_ns,
+                                      struct connection **out)
 {
     int fd = accept_one(all, listener_fd);
     if (fd < 0 && is_of_one_peer(errno))
-        return CONNECTION_NONE;
+        return ACCEPT_NONE;
     if (fd < 0) {
         if (all->refused++ == 0)
             log_event(LOG_LEVEL_ERROR, "cannot accept, trying again at each tick",
                       LOG_STR("error", strerror(errno)));
-        return CONNECTION_REFUSED;
+        return ACCEPT_NO_ROOM;
     }
     if (all->refused > 0)
         log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", all->refused));
@@ -126,7 +126,7 @@ enum connection_offer connections_accept(struct connections *all, int listener_f
     if (all->open >= max)
         connections_close(all, find_oldest(all), "the cap is reached, longest idle");
     *out = add(all, fd, now_ns);
-    return CONNECTION_ACCEPTED;
+    return ACCEPT_ONE;
 }
 
 void connections_expire(struct connections *all, enum connection_phase phase, int64_t limit_ns,

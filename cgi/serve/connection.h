@@ -34,16 +34,16 @@ struct connections {
     int64_t refused; /* calls of accept in a row for which the system had no room */
 };
 
-enum connection_offer {
-    CONNECTION_ACCEPTED,
-    CONNECTION_NONE,    /* nobody waits any more */
-    CONNECTION_REFUSED, /* the system has no room: not before some time has passed */
+enum accept_result {
+    ACCEPT_ONE,
+    ACCEPT_NONE,    /* nobody, or one that is lost already: epoll tells of the next */
+    ACCEPT_NO_ROOM, /* the system's: not again before some time has passed */
 };
 
 /* Accepts one that waits at the listener, new since now_ns. Past max, and where this process has no
  * descriptor left, the oldest makes room. */
-enum connection_offer connections_accept(struct connections *all, int listener_fd, size_t max, int64_t now_ns,
-                                         struct connection **out);
+enum accept_result connections_accept(struct connections *all, int listener_fd, size_t max, int64_t now_ns,
+                                      struct connection **out);
 
 /* Moves it to the end of the phase's list, since now_ns. */
 void connections_move(struct connections *all, struct connection *c, enum connection_phase phase,

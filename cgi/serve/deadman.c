@@ -16,7 +16,6 @@
  * which ticks each second, takes back the suspicion as soon as it runs again. */
 #define SUSPECT_AFTER_NS (8 * NS_PER_S)
 #define STUCK_AFTER_NS   (2 * NS_PER_S)
-#define US_PER_S         INT64_C(1000000)
 
 static atomic_bool is_suspect;
 static _Atomic int64_t final_ns = CLOCK_NEVER;

@@ -113,13 +113,12 @@ static int64_t read_rss_bytes(void)
     return found ? pages * sysconf(_SC_PAGESIZE) : -1;
 }
 
-void process_read(struct process_facts *out)
+struct process_usage process_read(void)
 {
     struct rlimit fds = {0};
     getrlimit(RLIMIT_NOFILE, &fds);
-    out->open_fds = process_count_fds();
-    out->max_fds = (int64_t)fds.rlim_cur;
-    out->rss_bytes = read_rss_bytes();
+    return (struct process_usage){
+        .open_fds = process_count_fds(), .max_fds = (int64_t)fds.rlim_cur, .rss_bytes = read_rss_bytes()};
 }
 
 /* The system calls themselves: a library for these two would be another dependency. */

@@ -10,9 +10,8 @@
 /* Descriptors held while they are counted: /proc/self/fd. */
 #define PROCESS_FDS 1
 
-/* Reads descriptors and memory, from /proc/self and getrlimit(2), into *out; leaves the rest of it as it is.
- */
-void process_read(struct process_facts *out);
+/* From /proc/self and getrlimit(2). */
+struct process_usage process_read(void);
 
 /* The number of open descriptors, -1 when /proc cannot be read. */
 int64_t process_count_fds(void);

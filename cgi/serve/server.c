@@ -22,7 +22,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TICK_NS            NS_PER_S
@@ -41,7 +40,6 @@ enum phase {
     HOLDING, /* the listener rests */
     OPENED,  /* it accepts; the manager is owed READY=1 */
     SERVING,
-    RELOADING, /* the caller's turn */
     DRAINING,
     FINISHING, /* the listener rests; what was accepted is answered */
     DONE,
@@ -54,9 +52,10 @@ struct server {
     int timer_fd;
     enum phase phase;
     int64_t until_ns;     /* the end of HOLDING, DRAINING and FINISHING */
-    bool is_accepting;    /* the listener is in the epoll set */
+    bool reload_is_due;   /* SIGHUP came */
+    bool is_accepting;    /* epoll tells of the listener */
     struct verdict told;  /* to the manager */
-    int64_t tell_from_ns; /* it had no room: not before the next tick */
+    int64_t tell_from_ns; /* it had no room: not before */
     int exit_code;
     struct connections connections;
     struct health *health;
@@ -131,13 +130,12 @@ static void advance(struct server *s, int events, int64_t now_ns)
         break;
     case OPENED:
     case SERVING:
-    case RELOADING:
     case DONE: break;
     }
 }
 
 /* STATUS with each new verdict; READY=1 when the first probe has finished and the listener accepts, and again
- * after a reload. What the manager has no room for is told with the next tick. */
+ * after a reload. What the manager has no room for is told half a second later. */
 static void tell_manager(struct server *s, int64_t now_ns)
 {
     const struct verdict *verdict = health_verdict(s->health);
@@ -150,7 +148,7 @@ static void tell_manager(struct server *s, int64_t now_ns)
     verdict_describe(verdict, status, sizeof status);
     snprintf(lines, sizeof lines, "%sSTATUS=%s", is_ready ? "READY=1\n" : "", status);
     if (!notify_send(lines)) {
-        s->tell_from_ns = now_ns + TICK_NS / 2;
+        s->tell_from_ns = now_ns + NS_PER_S / 2;
         return;
     }
     s->told = *verdict;
@@ -171,11 +169,11 @@ static void accept_connections(struct server *s, int64_t now_ns)
     struct connection *c = NULL;
 
     for (int i = 0; i < ACCEPTS_PER_WAKEUP; i++) {
-        enum connection_offer offer =
+        enum accept_result result =
             connections_accept(&s->connections, s->options.listener->fd, max, now_ns, &c);
-        if (offer == CONNECTION_REFUSED)
+        if (result == ACCEPT_NO_ROOM)
             set_accepting(s, false); /* until the next tick: it is level-triggered and would spin */
-        if (offer != CONNECTION_ACCEPTED)
+        if (result != ACCEPT_ONE)
             return;
         if (!watch(s, EPOLL_CTL_ADD, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c))
             connections_close(&s->connections, c, strerror(errno));
@@ -186,10 +184,10 @@ static void answer(struct server *s, struct connection *c, bool is_last, int64_t
 {
     int64_t open = (int64_t)s->connections.open;
     /* Connections are among the descriptors, which are counted once a second only. */
-    if (s->process.open_fds >= 0)
-        s->process.open_fds += open - s->process.connections;
+    if (s->process.usage.open_fds >= 0)
+        s->process.usage.open_fds += open - s->process.connections;
     s->process.connections = open;
-    bool keep = fcgi_serve(&c->fd, s->health, &s->process, now_ns);
+    bool keep = fcgi_serve(&c->fd, s->health, &s->process, clock_now_ns());
     if (!keep || is_last || s->phase == FINISHING)
         connections_close(&s->connections, c, "answered");
     else
@@ -229,7 +227,7 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     enter(s, DRAINING, now_ns + config->drain_ms * NS_PER_MS);
     /* Without a drain nobody is to be told: what is at hand gets its usual answer. */
     s->process.draining = exit_code == 0 && config->drain_ms > 0;
-    set_accepting(s, config->drain_ms > 0);
+    s->tell_from_ns = 0;
     deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
     /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
@@ -245,34 +243,12 @@ static void hasten_stop(struct server *s, int64_t now_ns)
     deadman_arm_final(s->options.config->stop_timeout_ms);
 }
 
-static void begin_reload(struct server *s)
-{
-    char lines[64];
-    struct timespec now;
-
-    /* sd_notify(3): RELOADING=1 needs the time on CLOCK_MONOTONIC. */
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
-             (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
-    (void)notify_send(lines);
-    s->phase = RELOADING;
-}
-
-void server_end_reload(struct server *s, const struct error *refused)
-{
-    s->checks_error = *refused;
-    if (refused->text[0] != '\0')
-        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", refused->text));
-    s->phase = s->is_accepting ? OPENED : HOLDING;
-    tell_manager(s, clock_now_ns());
-}
-
 static void read_signals(struct server *s, int64_t now_ns)
 {
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP && !is_stopping(s)) {
-            begin_reload(s);
+            s->reload_is_due = true;
         } else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
             log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
@@ -287,14 +263,16 @@ static void read_signals(struct server *s, int64_t now_ns)
 static void check_fd_limit(struct server *s, int64_t now_ns)
 {
     char kinds[256];
-    if (s->process.open_fds <= s->options.config->fd_limit || s->process.fd_limit)
+    if (s->process.usage.open_fds <= s->options.config->fd_limit || s->process.fd_limit)
         return;
     process_describe_fds(kinds, sizeof kinds);
     log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping to be started anew",
-              LOG_INT("open_fds", s->process.open_fds), LOG_INT("limit", s->options.config->fd_limit),
+              LOG_INT("open_fds", s->process.usage.open_fds), LOG_INT("limit", s->options.config->fd_limit),
               LOG_STR("kinds", kinds));
     s->process.fd_limit = true;
-    if (!is_stopping(s))
+    if (is_stopping(s))
+        hasten_stop(s, now_ns);
+    else
         begin_stop(s, now_ns, 1);
 }
 
@@ -307,7 +285,7 @@ static void tick(struct server *s, int64_t now_ns)
     deadman_arm();
     /* A first probe may take longer than TimeoutStartSec=, sd_notify(3). */
     (void)notify_send(is_starting ? "WATCHDOG=1\n" EXTEND_START : "WATCHDOG=1");
-    process_read(&s->process);
+    s->process.usage = process_read();
     s->process.connections = (int64_t)s->connections.open;
     check_fd_limit(s, now_ns);
     connections_expire(&s->connections, CONNECTION_IDLE, idle_ns, now_ns);
@@ -417,18 +395,44 @@ struct server *server_open(const struct server_options *options, struct error *e
         (void)server_close(s);
         return NULL;
     }
-    process_read(&s->process); /* the first tick is a second away */
+    s->process.usage = process_read(); /* the first tick is a second away */
     health_update(s->health, NULL, &s->process, now_ns);
     deadman_init();
     deadman_arm();
     return s;
 }
 
+static void begin_reload(struct server *s)
+{
+    char lines[64];
+
+    s->reload_is_due = false;
+    if (is_stopping(s))
+        return;
+    /* sd_notify(3): RELOADING=1 needs the time. */
+    snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
+    (void)notify_send(lines);
+    if (s->phase == SERVING)
+        enter(s, OPENED, CLOCK_NEVER);
+}
+
 enum server_event server_run(struct server *s)
 {
-    while (s->phase != RELOADING && s->phase != DONE)
+    while (!s->reload_is_due && s->phase != DONE)
         turn(s);
-    return s->phase == DONE ? SERVER_STOPPED : SERVER_RELOAD;
+    if (s->phase == DONE)
+        return SERVER_STOPPED;
+    begin_reload(s);
+    return SERVER_RELOAD;
+}
+
+void server_end_reload(struct server *s, const struct error *refused)
+{
+    s->checks_error = *refused;
+    if (refused->text[0] != '\0')
+        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", refused->text));
+    s->tell_from_ns = 0;
+    tell_manager(s, clock_now_ns());
 }
 
 int server_close(struct server *s)

@@ -271,6 +271,40 @@ def test_without_a_free_descriptor_it_goes_on_serving(cluster, directory, start_
     wait_until(lambda: backend.ask().status == 200, 10, "healthy again")
 
 
+def test_a_reload_while_no_descriptor_is_free_loses_no_request(start_backend, directory):
+    """Before the first probe has ended, too: the listener rests, and SIGHUP must not make it rest until then."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{directory}/.s.PGSQL.5432")
+    listener.listen()
+    backend = start_backend(PGHOST=directory, HEALTH_CONNECT_TIMEOUT="20s", HEALTH_STALE_AFTER="60s")
+    assert backend.document()["status"] == "starting"
+    used = max(int(fd) for fd in os.listdir(f"/proc/{backend.pid}/fd"))
+    resource.prlimit(backend.pid, resource.RLIMIT_NOFILE, (used + 1, 4096))
+    with Connection(backend.address) as waiting:
+        wait_until(lambda: backend.events("cannot accept, trying again at each tick"), 10, "it cannot accept")
+        backend.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: backend.events("reload refused, the old checks stay"), 10, "the reload, without a descriptor")
+        resource.prlimit(backend.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+        waiting.send(request())
+        began = time.monotonic()
+        assert waiting.receive().status == 503
+        assert time.monotonic() - began < 10  # a tick is a second, the first probe ends after 20
+    listener.close()
+
+
+def test_a_reload_and_a_stop_at_once_are_both_done(start_backend, checks_file):
+    path = checks_file("-- check: one\nSELECT 1;\n")
+    backend = start_backend(HEALTH_CHECKS=path, HEALTH_DRAIN="5s")
+    backend.wait_status("healthy")
+    checks_file("-- check: one\nSELECT 1;\n-- check: two\nSELECT 2;\n")
+    with Frozen(backend.pid):
+        backend.process.send_signal(signal.SIGHUP)
+        backend.process.send_signal(signal.SIGTERM)
+    backend.wait_status("draining")
+    wait_until(lambda: backend.events("checks reloaded"), 4, "the reload")
+    assert backend.stop() == 0
+
+
 def lines_of(path):
     with open(path, encoding="utf-8") as file:
         return sum("INJECTED" in line for line in file)

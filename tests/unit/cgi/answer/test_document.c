@@ -188,9 +188,7 @@ static void status_shows_process_snapshot_transitions_and_config(void **state)
     struct test_site t;
     struct verdict degraded = {.status = HEALTH_DEGRADED, .reason = REASON_SCHEMA, .check = "c0"};
     test_site_init(&t, 1);
-    t.process = (struct process_facts){.open_fds = 11,
-                                       .max_fds = 1024,
-                                       .rss_bytes = 4096,
+    t.process = (struct process_facts){.usage = {.open_fds = 11, .max_fds = 1024, .rss_bytes = 4096},
                                        .connections = 3,
                                        .checks_error = "checks.sql:3: no"};
     transitions_add(&t.transitions, &t.verdict, &degraded, 1769860800000);

@@ -81,8 +81,7 @@ static void counts_when_no_descriptor_is_left(void **state)
         opened++;
     int64_t full = process_count_fds();
     process_describe_fds(kinds, sizeof kinds);
-    struct process_facts usage;
-    process_read(&usage);
+    struct process_usage usage = process_read();
     for (int i = 0; i < opened; i++)
         close(fds[i]);
     setrlimit(RLIMIT_NOFILE, &before);
@@ -98,10 +97,10 @@ static void counts_when_no_descriptor_is_left(void **state)
 static void reads_memory_and_the_limit(void **state)
 {
     (void)state;
-    struct process_facts usage;
+    struct process_usage usage;
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
-    process_read(&usage);
+    usage = process_read();
     assert_int_equal(usage.max_fds, (int64_t)limit.rlim_cur);
     assert_int_equal(usage.open_fds, process_count_fds());
     assert_true(usage.rss_bytes > 256 * 1024);
@@ -111,8 +110,7 @@ static void reads_memory_and_the_limit(void **state)
     void *memory =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     assert_ptr_not_equal(memory, MAP_FAILED);
-    struct process_facts more;
-    process_read(&more);
+    struct process_usage more = process_read();
     munmap(memory, size);
     assert_true(more.rss_bytes > usage.rss_bytes + (16 << 20));
 }
