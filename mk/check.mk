@@ -3,6 +3,10 @@
 C_FILES := $(wildcard $(addsuffix /*.[ch],cgi cgi/* common watchdog tests/unit tests/unit/* tests/unit/cgi/* tests/fuzz \
   tests/bench tests/bench/peers))
 
+.PHONY: layers
+layers: ## check that the includes flow one way
+	@scripts/check-layers.sh
+
 .PHONY: lint
 lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppcheck, shellcheck, mandoc, the layers
 	@scripts/packages.sh lint
