@@ -205,8 +205,8 @@ static bool query_is_well_formed(const char *query)
     return true;
 }
 
-static struct response answer(struct site *site, size_t route, int status, const struct buf *bytes,
-                              size_t len)
+static struct response count_answer(struct site *site, size_t route, int status, const struct buf *bytes,
+                                    size_t len)
 {
     site->totals[route][code_index(status)]++;
     return (struct response){.bytes = bytes->data, .len = len, .status = status};
@@ -222,7 +222,7 @@ static struct response answer_problem(struct site *site, size_t route, int statu
     append_head(&site->problem, status, 0, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
     if (with_body)
         buf_append(&site->problem, site->body.data, site->body.len);
-    return answer(site, route, status, &site->problem, site->problem.len);
+    return count_answer(site, route, status, &site->problem, site->problem.len);
 }
 
 struct response site_answer(struct site *site, const struct request *request, const struct facts *facts)
@@ -246,6 +246,6 @@ struct response site_answer(struct site *site, const struct request *request, co
         render_on_demand(site, i, facts);
     const struct page *page = &site->pages[i];
     if (is_options)
-        return answer(site, i, page->status, &page->options, page->options.len);
-    return answer(site, i, page->status, &page->get, is_head ? page->head_len : page->get.len);
+        return count_answer(site, i, page->status, &page->options, page->options.len);
+    return count_answer(site, i, page->status, &page->get, is_head ? page->head_len : page->get.len);
 }

@@ -47,8 +47,8 @@ static bool put_response(FCGX_Request *r, const struct response *response)
     return FCGX_FClose(r->err) == 0 && FCGX_FClose(r->out) == 0;
 }
 
-static bool answer(FCGX_Request *r, struct health *health, const struct process_facts *process,
-                   int64_t now_ns)
+static bool answer_request(FCGX_Request *r, struct health *health, const struct process_facts *process,
+                           int64_t now_ns)
 {
     const struct request request = {
         .method = FCGX_GetParam("REQUEST_METHOD", r->envp),
@@ -82,7 +82,7 @@ bool fcgi_serve(int *fd, struct health *health, const struct process_facts *proc
     bool keep = r.keepConnection != 0;
     drain_input(&r);
     /* An error in the input also tells of PARAMS that were cut short, which FCGX_Accept_r lets pass. */
-    bool ok = FCGX_GetError(r.in) == 0 && answer(&r, health, process, now_ns);
+    bool ok = FCGX_GetError(r.in) == 0 && answer_request(&r, health, process, now_ns);
     FCGX_Free(&r, 0);
     return ok && keep;
 }

@@ -1,5 +1,6 @@
 /* The event loop. Main thread; owns the epoll set, the connections and what is answered. Nothing in here may
- * block: every descriptor is non-blocking and a request is answered from what is already rendered. */
+ * block: every descriptor is non-blocking, and an answer is a page that is rendered already, or rendered from
+ * memory. */
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
@@ -35,7 +36,7 @@
 #define EVENTS_PER_WAIT    64
 #define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
 
-/* Drawn in ARCHITECTURE.md. */
+/* In the order of time; drawn in ARCHITECTURE.md. From DRAINING on it stops. */
 enum phase {
     HOLDING, /* the listener rests */
     OPENED,  /* it accepts; the manager is owed READY=1 */
@@ -55,7 +56,7 @@ struct server {
     bool reload_is_due;   /* SIGHUP came */
     bool is_accepting;    /* epoll tells of the listener */
     struct verdict told;  /* to the manager */
-    int64_t tell_from_ns; /* it had no room: not before */
+    int64_t tell_from_ns; /* the manager had no room: not before this */
     int exit_code;
     struct connections connections;
     struct health *health;
@@ -83,7 +84,7 @@ bool server_prepare(struct error *err)
     return fcgi_init(err);
 }
 
-static bool watch(struct server *s, int operation, int fd, uint32_t events, void *tag)
+static bool watch_fd(struct server *s, int operation, int fd, uint32_t events, void *tag)
 {
     struct epoll_event event = {.events = events, .data.ptr = tag};
     return epoll_ctl(s->epoll_fd, operation, fd, &event) == 0;
@@ -93,13 +94,9 @@ static void set_accepting(struct server *s, bool accepting)
 {
     if (s->is_accepting != accepting) {
         s->is_accepting = accepting;
-        (void)watch(s, EPOLL_CTL_MOD, s->options.listener->fd, accepting ? EPOLLIN : 0, s->options.listener);
+        (void)watch_fd(s, EPOLL_CTL_MOD, s->options.listener->fd, accepting ? EPOLLIN : 0,
+                       s->options.listener);
     }
-}
-
-static bool is_stopping(const struct server *s)
-{
-    return s->phase >= DRAINING;
 }
 
 static void enter(struct server *s, enum phase phase, int64_t until_ns)
@@ -135,7 +132,7 @@ static void advance(struct server *s, int events, int64_t now_ns)
 }
 
 /* STATUS with each new verdict; READY=1 when the first probe has finished and the listener accepts, and again
- * after a reload. What the manager has no room for is told half a second later. */
+ * after a reload. What the manager has no room for is told with a later tick. */
 static void tell_manager(struct server *s, int64_t now_ns)
 {
     const struct verdict *verdict = health_verdict(s->health);
@@ -175,18 +172,19 @@ static void accept_connections(struct server *s, int64_t now_ns)
             set_accepting(s, false); /* until the next tick: it is level-triggered and would spin */
         if (result != ACCEPT_ONE)
             return;
-        if (!watch(s, EPOLL_CTL_ADD, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c))
+        if (!watch_fd(s, EPOLL_CTL_ADD, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c))
             connections_close(&s->connections, c, strerror(errno));
     }
 }
 
-static void answer(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
+static void answer_connection(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
 {
     int64_t open = (int64_t)s->connections.open;
     /* Connections are among the descriptors, which are counted once a second only. */
     if (s->process.usage.open_fds >= 0)
         s->process.usage.open_fds += open - s->process.connections;
     s->process.connections = open;
+    /* By the clock of now: the batch may have waited, or the whole process. */
     bool keep = fcgi_serve(&c->fd, s->health, &s->process, clock_now_ns());
     if (!keep || is_last || s->phase == FINISHING)
         connections_close(&s->connections, c, "answered");
@@ -207,7 +205,7 @@ static void serve_connection(struct server *s, struct connection *c, uint32_t ev
         return;
     }
     switch (gate_judge(s->peeked, (size_t)n, &result)) {
-    case GATE_WHOLE: answer(s, c, peer_is_done || result.has_body, now_ns); break;
+    case GATE_WHOLE: answer_connection(s, c, peer_is_done || result.has_body, now_ns); break;
     case GATE_REJECT: connections_close(&s->connections, c, result.why); break;
     case GATE_MORE:
         if (peer_is_done)
@@ -227,6 +225,8 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     enter(s, DRAINING, now_ns + config->drain_ms * NS_PER_MS);
     /* Without a drain nobody is to be told: what is at hand gets its usual answer. */
     s->process.draining = exit_code == 0 && config->drain_ms > 0;
+    if (config->drain_ms > 0)
+        set_accepting(s, true); /* those that wait for the first probe are told as well */
     s->tell_from_ns = 0;
     deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
     /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
@@ -247,12 +247,12 @@ static void read_signals(struct server *s, int64_t now_ns)
 {
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGHUP && !is_stopping(s)) {
+        if (info.ssi_signo == SIGHUP && s->phase < DRAINING) {
             s->reload_is_due = true;
         } else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
             log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
-            if (is_stopping(s))
+            if (s->phase >= DRAINING)
                 hasten_stop(s, now_ns);
             else
                 begin_stop(s, now_ns, 0);
@@ -270,7 +270,7 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
               LOG_INT("open_fds", s->process.usage.open_fds), LOG_INT("limit", s->options.config->fd_limit),
               LOG_STR("kinds", kinds));
     s->process.fd_limit = true;
-    if (is_stopping(s))
+    if (s->phase >= DRAINING)
         hasten_stop(s, now_ns);
     else
         begin_stop(s, now_ns, 1);
@@ -279,12 +279,11 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
 static void tick(struct server *s, int64_t now_ns)
 {
     int64_t idle_ns = s->options.config->idle_timeout_ms * NS_PER_MS;
-    bool is_starting = s->phase == HOLDING || s->phase == OPENED;
     uint64_t ignored;
     (void)!read(s->timer_fd, &ignored, sizeof ignored);
     deadman_arm();
     /* A first probe may take longer than TimeoutStartSec=, sd_notify(3). */
-    (void)notify_send(is_starting ? "WATCHDOG=1\n" EXTEND_START : "WATCHDOG=1");
+    (void)notify_send(s->phase <= OPENED ? "WATCHDOG=1\n" EXTEND_START : "WATCHDOG=1");
     s->process.usage = process_read();
     s->process.connections = (int64_t)s->connections.open;
     check_fd_limit(s, now_ns);
@@ -364,10 +363,10 @@ static bool open_all(struct server *s, struct error *err)
     if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0)
         goto failed;
     errpos = "epoll_ctl";
-    if (watch(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) &&
-        watch(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) &&
-        watch(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
-        watch(s, EPOLL_CTL_ADD, s->options.listener->fd, 0, s->options.listener))
+    if (watch_fd(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) &&
+        watch_fd(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) &&
+        watch_fd(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
+        watch_fd(s, EPOLL_CTL_ADD, s->options.listener->fd, 0, s->options.listener))
         return true;
 
 failed:
@@ -407,7 +406,7 @@ static void begin_reload(struct server *s)
     char lines[64];
 
     s->reload_is_due = false;
-    if (is_stopping(s))
+    if (s->phase >= DRAINING)
         return;
     /* sd_notify(3): RELOADING=1 needs the time. */
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
