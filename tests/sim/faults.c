@@ -98,7 +98,7 @@ const struct fault_row fault_rows[FAULT_COUNT] = {
 
 /* Off today: retries after a failure count each, whatever the interval; the time is that of the round's end; each timeout of
  * a check that ignores cancellation leaves a server process; failed checks are asked at each interval. */
-const struct limits limits_today = {.sessions = 2};
+const struct limits limits_today = {.sessions = 2, .lead = {.query_timeout = 1, .ms = 300}};
 
 const struct limits limits_design = {
     .fall_damps = true,

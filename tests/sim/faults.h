@@ -78,7 +78,8 @@ static inline bool faults_is_of_check(enum fault_kind kind)
 /* The rest of the invariants: 0 is off. */
 struct limits {
     bool fall_damps;           /* no 503 before HEALTH_FALL - 1 intervals have passed since the fault's begin */
-    bool time_is_of_answer;    /* the snapshot is not newer than the server's last answer; else: than its arrival */
+    bool time_is_of_answer;    /* the snapshot is not newer than the server's last answer; else: */
+    struct bound lead;         /* not so much newer than the arrival of that, while the database does not fail */
     int orphans;               /* of each check */
     int sessions;              /* that are open at a time */
     int crashes_in_10_minutes; /* by one check */

@@ -28,6 +28,8 @@ static struct verdict last;
 static size_t first_fault; /* those before it are over and forgotten */
 static int64_t judged_starts[SERVER_CHECKS_MAX];
 static int64_t judged_crashes;
+static int64_t count_bounds_ns[SERVER_CHECKS_MAX];
+static int64_t allowed_age_ns, allowed_lead_ns; /* of a 200; of the snapshot's time over the last answer's */
 
 static double seconds(int64_t ns)
 {
@@ -53,6 +55,11 @@ static void forget_old_faults(int64_t now_ns)
         first_fault++;
 }
 
+static int64_t answered_ns(void)
+{
+    return faults_limits()->time_is_of_answer ? pq_last_answer_sent_ns : pq_last_answer_read_ns;
+}
+
 /* A 200 although a fault should have been noticed. */
 static void judge_healthy(int64_t now_ns)
 {
@@ -62,8 +69,8 @@ static void judge_healthy(int64_t now_ns)
             timeline_violation("noticed", "200 although '%s' began %.3f s ago, bound %.3f s", fault_rows[f->kind].name,
                                seconds(now_ns - f->begin_ns), seconds(f->noticed_ns));
     }
-    int64_t age_ns = now_ns - pq_last_answer_sent_ns;
-    if (age_ns > plan.config.stale_after_ms * NS_PER_MS + READ_NS)
+    int64_t age_ns = now_ns - answered_ns();
+    if (age_ns > allowed_age_ns + READ_NS)
         timeline_violation("stale", "200 although the server's last answer is %.3f s old", seconds(age_ns));
 }
 
@@ -82,7 +89,12 @@ static const struct fault *find_excuse(int check, const char *reason, int64_t no
 
 static int number_of(const char *name)
 {
-    return strcmp(name, SNAPSHOT_DATABASE) == 0 ? -1 : atoi(strrchr(name, '_') + 1);
+    int number = 0;
+    if (strncmp(name, "check_", 6) != 0)
+        return -1;
+    for (name += 6; *name != '\0'; name++)
+        number = number * 10 + *name - '0';
+    return number;
 }
 
 static void judge_failing(const struct verdict *v, int64_t now_ns)
@@ -122,7 +134,7 @@ static void judge_counts(const struct snapshot *s, int64_t now_ns)
     for (size_t i = 0; i < s->check_count; i++) {
         int number = number_of(s->checks[i].name);
         int64_t age_ns = now_ns - s->checks[i].value * NS_PER_MS;
-        int64_t bound_ns = plan_bound_ns(&count_age, number);
+        int64_t bound_ns = count_bounds_ns[number];
         if (s->checks[i].has_value && s->checks[i].reason == REASON_NONE && age_ns > bound_ns)
             timeline_violation("counts", "the count of %s is %.3f s old, bound %.3f s", s->checks[i].name,
                                seconds(age_ns), seconds(bound_ns));
@@ -131,10 +143,10 @@ static void judge_counts(const struct snapshot *s, int64_t now_ns)
 
 static void judge_time(const struct snapshot *s)
 {
-    int64_t answered_ns = faults_limits()->time_is_of_answer ? pq_last_answer_sent_ns : pq_last_answer_read_ns;
-    if (!s->starting && s->database.reason == REASON_NONE && s->taken_ns > answered_ns + READ_NS)
+    if (!s->starting && (faults_limits()->time_is_of_answer || s->database.reason == REASON_NONE) &&
+        s->taken_ns > answered_ns() + allowed_lead_ns)
         timeline_violation("time", "the snapshot says %.3f s, the last answer is of %.3f s",
-                           seconds(s->taken_ns - TIMELINE_BEGIN_NS), seconds(answered_ns - TIMELINE_BEGIN_NS));
+                           seconds(s->taken_ns - TIMELINE_BEGIN_NS), seconds(answered_ns() - TIMELINE_BEGIN_NS));
 }
 
 static void judge_load(void)
@@ -204,8 +216,22 @@ static void judge_moment(void)
     judge();
 }
 
+static void set_bounds(void)
+{
+    const struct limits *limits = faults_limits();
+    for (int i = 0; i < plan.check_count; i++)
+        count_bounds_ns[i] = plan_bound_ns(&count_age, i);
+    allowed_age_ns = plan.config.stale_after_ms * NS_PER_MS;
+    allowed_lead_ns = READ_NS;
+    if (!limits->time_is_of_answer) {
+        allowed_age_ns += plan_repeat_ns(plan.config.fall);
+        allowed_lead_ns += plan_bound_ns(&limits->lead, -1);
+    }
+}
+
 void oracle_begin(struct snapshot_slot *slot)
 {
+    set_bounds();
     watched = slot;
     descriptors_watched = snapshot_slot_event_fd(slot);
     descriptors_on_watched = judge;

@@ -141,8 +141,7 @@ int64_t plan_bound_ns(const struct bound *b, int check)
            b->round_trip * 2 * (net.delay_ns + net.jitter_ns);
 }
 
-/* So many more failures or successes in a row are needed. */
-static int64_t repeat_ns(int64_t times)
+int64_t plan_repeat_ns(int64_t times)
 {
     const struct bound one = {.interval = 1, .connect_timeout = 1, .query_timeout = 1, .check_time = 1, .ms = 2700};
     return (times - 1) * plan_bound_ns(&one, -1);
@@ -156,8 +155,8 @@ static void set_bounds(struct fault *f)
 
     f->noticed_ns = CLOCK_NEVER;
     if (promise->must_fail && !warn)
-        f->noticed_ns = plan_bound_ns(&promise->noticed, check) + repeat_ns(plan.config.fall);
-    f->cleared_ns = plan_bound_ns(&promise->cleared, check) + repeat_ns(plan.config.rise);
+        f->noticed_ns = plan_bound_ns(&promise->noticed, check) + plan_repeat_ns(plan.config.fall);
+    f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan.config.rise);
 }
 
 static int64_t reach_ns(const struct fault *f)

@@ -51,6 +51,9 @@ void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns);
 /* What a bound comes to; check -1: of none. */
 int64_t plan_bound_ns(const struct bound *bound, int check);
 
+/* How long so many failures or successes in a row take, beyond the first. */
+int64_t plan_repeat_ns(int64_t times);
+
 void plan_print(void);
 
 #endif

@@ -10,12 +10,15 @@
 static struct fault scheduled[PLAN_FAULTS_MAX];
 static struct prober *reloaded;
 
+/* The first of those that faults hold. */
 static void set_door(enum door door, bool begins)
 {
-    if (begins)
-        server.door = door;
-    else if (server.door == door) /* else another fault holds it */
-        server.door = DOOR_OPEN;
+    static int held[DOOR_NO_FORK + 1];
+    held[door] += begins ? 1 : -1;
+    server.door = DOOR_OPEN;
+    for (int i = DOOR_NO_FORK; i > DOOR_OPEN; i--)
+        if (held[i] > 0)
+            server.door = (enum door)i;
     if (begins && (door == DOOR_ABSENT || door == DOOR_NOT_YET))
         server_terminate_all();
 }
