@@ -19,6 +19,7 @@
 #define JOBS_MAX      64
 #define RUN_SECONDS   120 /* a run that takes so long hangs: SIGALRM ends it */
 #define NS_PER_DAY    (86400 * NS_PER_S)
+#define RUNS_PER_DAY_MAX 200
 
 struct options {
     bool design, verbose, one, all;
@@ -135,10 +136,11 @@ static void print_totals(const struct totals *t, int64_t took_ns)
            t->logins, t->queries, (double)took_ns / 1e9, hours / ((double)took_ns / 6e10));
 }
 
-static bool is_over(const struct options *o, const struct totals *t, int64_t began_ns)
+/* Runs that end early by a violation (--all) are no days. */
+static bool is_over(const struct options *o, const struct totals *t, uint64_t next, int64_t began_ns)
 {
     if (o->days > 0)
-        return t->virtual_ns >= o->days * NS_PER_DAY;
+        return t->virtual_ns >= o->days * NS_PER_DAY || (int64_t)(next - o->seed) > o->days * RUNS_PER_DAY_MAX;
     return real_ns() - began_ns >= o->seconds * NS_PER_S;
 }
 
@@ -157,8 +159,8 @@ int main(int argc, char **argv)
         printf("seed %" PRIu64 ": %s\n", o.seed, passed ? "no violation" : "VIOLATION");
         return passed ? 0 : RUN_VIOLATED;
     }
-    for (uint64_t next = o.seed; running > 0 || (failed == 0 && !is_over(&o, totals, began_ns));) {
-        if (running < o.jobs && failed == 0 && !is_over(&o, totals, began_ns)) {
+    for (uint64_t next = o.seed; running > 0 || (failed == 0 && !is_over(&o, totals, next, began_ns));) {
+        if (running < o.jobs && failed == 0 && !is_over(&o, totals, next, began_ns)) {
             struct child *child = children;
             while (child->pid != 0)
                 child++;

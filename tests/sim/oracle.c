@@ -61,7 +61,7 @@ static int64_t answered_ns(void)
 }
 
 /* A 200 although a fault should have been noticed. */
-static void judge_healthy(int64_t now_ns)
+static void judge_healthy(const struct snapshot *s, int64_t now_ns)
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
         const struct fault *f = &plan.faults[i];
@@ -70,7 +70,8 @@ static void judge_healthy(int64_t now_ns)
                                seconds(now_ns - f->begin_ns), seconds(f->noticed_ns));
     }
     int64_t age_ns = now_ns - answered_ns();
-    if (age_ns > allowed_age_ns + READ_NS)
+    bool counts = faults_limits()->time_is_of_answer || s->database.reason == REASON_NONE;
+    if (counts && age_ns > allowed_age_ns + READ_NS)
         timeline_violation("stale", "200 although the server's last answer is %.3f s old", seconds(age_ns));
 }
 
@@ -195,7 +196,7 @@ static void judge(void)
         timeline_note("ANSWER: %s", text);
     }
     if (v.status == HEALTH_HEALTHY)
-        judge_healthy(now_ns);
+        judge_healthy(s, now_ns);
     else
         judge_failing(&v, now_ns);
     judge_blame(s, now_ns);
