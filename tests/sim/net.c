@@ -157,6 +157,8 @@ static void arrive_down(void *context, int64_t unused)
     struct link *link = messages->link;
     (void)unused;
 
+    if (link->state == LINK_CONNECTING)
+        link->state = LINK_OPEN; /* what it is told by overtook the word that it is connected */
     if (!link->client_open || link->state != LINK_OPEN) {
         free_all(messages); /* the reset that it is answered by finds nobody */
         return;

@@ -215,12 +215,19 @@ static int64_t pick_duration_ns(const struct fault_row *row)
     return rng_between(&dice, row->shortest_ms, high) * NS_PER_MS;
 }
 
-/* Two at a time of the same kind, or of the same check, would be one. */
+static bool loses_session(enum fault_kind kind)
+{
+    return kind == FAULT_RESET || kind == FAULT_TERMINATE_SESSION;
+}
+
+/* Two at a time of the same kind, or of the same check, would be one. With rounds only one session may be lost in a row. */
 static bool is_taken(enum fault_kind kind, int check, int64_t begin_ns)
 {
     for (size_t i = 0; i < plan.fault_count; i++) {
         const struct fault *f = &plan.faults[i];
         bool same_check = faults_is_of_check(kind) && faults_is_of_check(f->kind) && f->check == check;
+        if (!faults_by_design && loses_session(kind) && loses_session(f->kind) && begin_ns < f->end_ns + OVERLAP_NS)
+            return true;
         if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + NS_PER_S)
             return true;
     }
