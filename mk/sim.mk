@@ -20,7 +20,7 @@ $(BUILD)/sim: $(SIM_OBJ) $(SIM_CODE)
 sim: $(BUILD)/sim ## the prober in a simulated world: SECONDS=20 or DAYS=n of random faults, SEED=n again, VERBOSE=1
 	@$(BUILD)/sim $(SIM_ARGS)
 
-sim-proof: $(BUILD)/sim ## each of tests/sim/wrong/*.patch is a violation within a minute, and a seed gives the same output twice
-	@tests/sim/prove.sh $(BUILD)/sim
+sim-proof: ## each of tests/sim/wrong/*.patch is a violation within a minute, and a seed gives the same output twice
+	@tests/sim/prove.sh
 
 -include $(SIM_OBJ:.o=.d)

@@ -1,5 +1,6 @@
-/* The descriptors that the program has open: simulated ones, of sockets and eventfds, by numbers that the system does not
- * use. descriptors.c defines poll(2), read(2), write(2), close(2) and their like for the whole simulator. */
+/* The descriptors that the program has open: simulated ones, of sockets and eventfds, by numbers that the
+ * system does not use. descriptors.c defines poll(2), read(2), write(2), close(2) and their like for the
+ * whole simulator. */
 #ifndef SIM_DESCRIPTORS_H
 #define SIM_DESCRIPTORS_H
 

@@ -1,4 +1,5 @@
-/* What can go wrong in the simulated world, and what follows from it for an HTTP client: the one table of promises. */
+/* What can go wrong in the simulated world, and what follows from it for an HTTP client: the one table of
+ * promises. */
 #ifndef SIM_FAULTS_H
 #define SIM_FAULTS_H
 
@@ -51,7 +52,8 @@ struct bound {
 
 /* What the answer must be, by one of the two programs. */
 struct promise {
-    const char *off; /* why a program that is judged by this column cannot keep it: the fault is not planned; else NULL */
+    const char *off; /* why a program that is judged by this column cannot keep it: the fault is not planned;
+                        else NULL */
     bool may_fail;   /* 503 is right, from the fault's begin to its end and by cleared after that */
     bool must_fail;  /* and 200 is wrong, by noticed after its begin */
     struct bound noticed, cleared;
@@ -77,11 +79,11 @@ static inline bool faults_is_of_check(enum fault_kind kind)
 
 /* The rest of the invariants: 0 is off. */
 struct limits {
-    bool fall_damps;           /* no 503 before HEALTH_FALL - 1 intervals have passed since the fault's begin */
-    bool time_is_of_answer;    /* the snapshot is not newer than the server's last answer; else: */
-    struct bound lead;         /* not so much newer than the arrival of that, while the database does not fail */
-    int orphans;               /* of each check */
-    int sessions;              /* that are open at a time */
+    bool fall_damps;        /* no 503 before HEALTH_FALL - 1 intervals have passed since the fault's begin */
+    bool time_is_of_answer; /* the snapshot is not newer than the server's last answer; else: */
+    struct bound lead;      /* not so much newer than the arrival of that, while the database does not fail */
+    int orphans;            /* of each check */
+    int sessions;           /* that are open at a time */
     int crashes_in_10_minutes; /* by one check */
     int load_distance;         /* a good check's time on the server times this lies between two of its runs */
     int failed_load_distance;  /* the same after a failure */

@@ -1,6 +1,8 @@
-/* sim [--design] [--verbose] [--all] [--seed N] [--from N] [--seconds N] [--days N] [--jobs N]: runs one seed after the other, each in
- * a process of its own, until so many seconds or virtual days have passed; a seed that fails is run again, with its events.
- * --seed runs that one only, --all goes on after a violation and prints one line for each. Exit code 0: no violation. */
+/* sim [--design] [--verbose] [--all] [--seed N] [--from N] [--seconds N] [--days N] [--jobs N]: runs one seed
+ * after the other, each in a process of its own, until so many seconds or virtual days have passed; a seed
+ * that fails is run again, with its events.
+ * --seed runs that one only, --all goes on after a violation and prints one line for each. Exit code 0: no
+ * violation. */
 #include "tests/sim/faults.h"
 #include "tests/sim/run.h"
 #include "tests/sim/timeline.h"
@@ -16,9 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define JOBS_MAX      64
-#define RUN_SECONDS   120 /* a run that takes so long hangs: SIGALRM ends it */
-#define NS_PER_DAY    (86400 * NS_PER_S)
+#define JOBS_MAX         64
+#define RUN_SECONDS      120 /* a run that takes so long hangs: SIGALRM ends it */
+#define NS_PER_DAY       (86400 * NS_PER_S)
 #define RUNS_PER_DAY_MAX 200
 
 struct options {
@@ -130,24 +132,28 @@ static bool show(uint64_t seed, const struct options *o, struct totals *totals)
 static void print_totals(const struct totals *t, int64_t took_ns)
 {
     double hours = (double)t->virtual_ns / 3.6e12;
-    printf("sim: %" PRId64 " runs, %.1f virtual days, %" PRId64 " faults, %" PRId64 " moments judged (%.0f %% answered 200), %"
-           PRId64 " logins, %" PRId64 " queries; %.1f s, %.0f virtual hours a minute\n",
-           t->runs, hours / 24, t->faults, t->moments, 100.0 * (double)t->healthy / (double)(t->moments + !t->moments),
-           t->logins, t->queries, (double)took_ns / 1e9, hours / ((double)took_ns / 6e10));
+    printf("sim: %" PRId64 " runs, %.1f virtual days, %" PRId64 " faults, %" PRId64
+           " moments judged (%.0f %% answered 200), %" PRId64 " logins, %" PRId64
+           " queries; %.1f s, %.0f virtual hours a minute\n",
+           t->runs, hours / 24, t->faults, t->moments,
+           100.0 * (double)t->healthy / (double)(t->moments + !t->moments), t->logins, t->queries,
+           (double)took_ns / 1e9, hours / ((double)took_ns / 6e10));
 }
 
 /* Runs that end early by a violation (--all) are no days. */
 static bool is_over(const struct options *o, const struct totals *t, uint64_t next, int64_t began_ns)
 {
     if (o->days > 0)
-        return t->virtual_ns >= o->days * NS_PER_DAY || (int64_t)(next - o->seed) > o->days * RUNS_PER_DAY_MAX;
+        return t->virtual_ns >= o->days * NS_PER_DAY ||
+               (int64_t)(next - o->seed) > o->days * RUNS_PER_DAY_MAX;
     return real_ns() - began_ns >= o->seconds * NS_PER_S;
 }
 
 int main(int argc, char **argv)
 {
     struct options o = parse(argc, argv);
-    struct totals *totals = mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct totals *totals =
+        mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct child children[JOBS_MAX] = {{0}};
     int64_t began_ns = real_ns();
     int64_t running = 0;
@@ -173,7 +179,8 @@ int main(int argc, char **argv)
         pid_t pid = wait(&status);
         for (struct child *child = children; child < children + JOBS_MAX; child++) {
             if (child->pid == pid) {
-                failed = status != 0 && !o.all && (failed == 0 || child->seed < failed) ? child->seed : failed;
+                failed =
+                    status != 0 && !o.all && (failed == 0 || child->seed < failed) ? child->seed : failed;
                 child->pid = 0;
                 running--;
             }

@@ -1,5 +1,5 @@
-/* The network between the program and the server: connections that deliver messages in order, after a delay, again when a
- * packet was lost, or not at all. */
+/* The network between the program and the server: connections that deliver messages in order, after a delay,
+ * again when a packet was lost, or not at all. */
 #ifndef SIM_NET_H
 #define SIM_NET_H
 
@@ -81,9 +81,9 @@ struct net {
     bool is_local;     /* a Unix socket: nothing is lost */
     int address_count;
     /* Faults: */
-    int silent;                        /* how many say that nothing passes */
+    int silent; /* how many say that nothing passes */
     int silent_address[NET_ADDRESSES_MAX];
-    int lose_next;                     /* packets */
+    int lose_next; /* packets */
     int lose_next_syn;
     int lose_percent;
     struct rng rng;

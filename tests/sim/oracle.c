@@ -17,9 +17,16 @@
 #define READ_NS (20 * NS_PER_MS)
 
 /* How much longer a quiet world may take to count again than a single check's bound. */
-static const struct bound count_age = {
-    .every = 1, .interval = 2, .query_timeout = 1, .connect_timeout = 1, .check_time = 2, .load = 1, .round_trip = 40, .ms = 1500};
-static const struct bound first_answer = {.connect_timeout = 2, .interval = 1, .check_time = 1, .round_trip = 40, .ms = 1000};
+static const struct bound count_age = {.every = 1,
+                                       .interval = 2,
+                                       .query_timeout = 1,
+                                       .connect_timeout = 1,
+                                       .check_time = 2,
+                                       .load = 1,
+                                       .round_trip = 40,
+                                       .ms = 1500};
+static const struct bound first_answer = {
+    .connect_timeout = 2, .interval = 1, .check_time = 1, .round_trip = 40, .ms = 1000};
 
 int64_t oracle_moments, oracle_healthy;
 
@@ -66,8 +73,9 @@ static void judge_healthy(const struct snapshot *s, int64_t now_ns)
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
         const struct fault *f = &plan.faults[i];
         if (f->noticed_ns != CLOCK_NEVER && now_ns - f->begin_ns > f->noticed_ns && now_ns < f->end_ns)
-            timeline_violation("noticed", "200 although '%s' began %.3f s ago, bound %.3f s", fault_rows[f->kind].name,
-                               seconds(now_ns - f->begin_ns), seconds(f->noticed_ns));
+            timeline_violation("noticed", "200 although '%s' began %.3f s ago, bound %.3f s",
+                               fault_rows[f->kind].name, seconds(now_ns - f->begin_ns),
+                               seconds(f->noticed_ns));
     }
     int64_t age_ns = now_ns - answered_ns();
     bool counts = faults_limits()->time_is_of_answer || s->database.reason == REASON_NONE;
@@ -75,7 +83,8 @@ static void judge_healthy(const struct snapshot *s, int64_t now_ns)
         timeline_violation("stale", "200 although the server's last answer is %.3f s old", seconds(age_ns));
 }
 
-/* A fault that explains why this one (-1: the database) fails with that reason; longest: the one that began first. */
+/* A fault that explains why this one (-1: the database) fails with that reason; longest: the one that began
+ * first. */
 static const struct fault *find_excuse(int check, const char *reason, int64_t now_ns)
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
@@ -107,14 +116,15 @@ static void judge_failing(const struct verdict *v, int64_t now_ns)
         return;
     const struct fault *excuse = find_excuse(check, reason, now_ns);
     if (excuse == NULL)
-        timeline_violation("alarm", "503 '%s: %s' although nothing is wrong that explains it", v->check, reason);
+        timeline_violation(check >= 0 ? "blame" : "alarm",
+                           "503 '%s: %s' although nothing is wrong that explains it", v->check, reason);
     if (check >= 0 && plan.checks[check].warn)
         timeline_violation("warn", "503 for %s, which is only a warning", v->check);
     int64_t least_ns = (plan.config.fall - 1) * plan.config.interval_ms * NS_PER_MS * 9 / 10;
     if (faults_limits()->fall_damps && last.status == HEALTH_HEALTHY && v->reason != REASON_STALE &&
         now_ns - excuse->begin_ns < least_ns)
-        timeline_violation("fall", "503 '%s: %s' %.3f s after its begin, with HEALTH_FALL %" PRId64, v->check, reason,
-                           seconds(now_ns - excuse->begin_ns), plan.config.fall);
+        timeline_violation("fall", "503 '%s: %s' %.3f s after its begin, with HEALTH_FALL %" PRId64, v->check,
+                           reason, seconds(now_ns - excuse->begin_ns), plan.config.fall);
 }
 
 /* What the snapshot says of each, whatever the answer is. */
@@ -124,7 +134,8 @@ static void judge_blame(const struct snapshot *s, int64_t now_ns)
         timeline_violation("blame", "the database is blamed for '%s'", reason_name(s->database.reason));
     for (size_t i = 0; i < s->check_count; i++) {
         const struct check_result *c = &s->checks[i];
-        if (c->reason != REASON_NONE && find_excuse(number_of(c->name), reason_name(c->reason), now_ns) == NULL)
+        if (c->reason != REASON_NONE &&
+            find_excuse(number_of(c->name), reason_name(c->reason), now_ns) == NULL)
             timeline_violation("blame", "%s is blamed for '%s'", c->name, reason_name(c->reason));
     }
 }
@@ -147,7 +158,8 @@ static void judge_time(const struct snapshot *s)
     if (!s->starting && (faults_limits()->time_is_of_answer || s->database.reason == REASON_NONE) &&
         s->taken_ns > answered_ns() + allowed_lead_ns)
         timeline_violation("time", "the snapshot says %.3f s, the last answer is of %.3f s",
-                           seconds(s->taken_ns - TIMELINE_BEGIN_NS), seconds(answered_ns() - TIMELINE_BEGIN_NS));
+                           seconds(s->taken_ns - TIMELINE_BEGIN_NS),
+                           seconds(answered_ns() - TIMELINE_BEGIN_NS));
 }
 
 static void judge_load(void)
@@ -156,7 +168,8 @@ static void judge_load(void)
     for (int i = 0; i < plan.check_count; i++) {
         const struct server_check *c = &server.checks[i];
         if (limits->orphans > 0 && server_orphans(i) > limits->orphans)
-            timeline_violation("orphans", "%d server processes work on check_%d for nobody", server_orphans(i), i);
+            timeline_violation("orphans", "%d server processes work on check_%d for nobody",
+                               server_orphans(i), i);
         if (c->starts == judged_starts[i])
             continue;
         judged_starts[i] = c->starts;
@@ -169,7 +182,8 @@ static void judge_load(void)
         judged_crashes = server.crashes;
         int recent = 0;
         for (size_t i = 0; i < plan.fault_count; i++)
-            recent += plan.faults[i].kind == FAULT_RECOVERY && timeline_now_ns - plan.faults[i].begin_ns < 600 * NS_PER_S;
+            recent += plan.faults[i].kind == FAULT_RECOVERY &&
+                      timeline_now_ns - plan.faults[i].begin_ns < 600 * NS_PER_S;
         if (limits->crashes_in_10_minutes > 0 && recent > limits->crashes_in_10_minutes)
             timeline_violation("crashes", "a check crashed the server %d times within 10 minutes", recent);
     }

@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOAD_INVERSE  50 /* 1 / HEALTH_MAX_LOAD */
-#define NAME_FORMAT   "check_%d"
-#define CHECK_MAX     INT64_C(1000000000000000)
-#define OVERLAP_NS    (10 * NS_PER_S)
+#define LOAD_INVERSE    50 /* 1 / HEALTH_MAX_LOAD */
+#define NAME_FORMAT     "check_%d"
+#define CHECK_MAX       INT64_C(1000000000000000)
+#define OVERLAP_NS      (10 * NS_PER_S)
 #define ENVIRONMENT_MAX 16
 
 struct plan plan;
@@ -28,7 +28,8 @@ static int64_t pick(const int64_t *values, size_t count)
 {
     return values[rng_below(&dice, (int64_t)count)];
 }
-#define PICK(...) pick((const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+#define PICK(...)                                                                                            \
+    pick((const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
 
 static void set(const char *name, int64_t value, const char *unit)
 {
@@ -93,7 +94,9 @@ static void make_config(void)
     /* With rounds the time is that of the last one, and retries wait for up to 2.2 s. */
     int64_t least_ms = interval_ms + connect_ms + query_ms;
     set("HEALTH_STALE_AFTER",
-        faults_by_design ? least_ms + PICK(100, 1000, 4000) : 2 * least_ms + 3000 + check_time_ns() / NS_PER_MS, "ms");
+        faults_by_design ? least_ms + PICK(100, 1000, 4000)
+                         : 2 * least_ms + 3000 + check_time_ns() / NS_PER_MS,
+        "ms");
     for (int i = 0; i < environment_count; i++)
         vars[i] = environment[i];
     if (!config_load(vars, 1024, NULL, &plan.config, &err))
@@ -134,16 +137,18 @@ int64_t plan_bound_ns(const struct bound *b, int check)
     }
     if (check >= 0)
         every_ms = plan.checks[check].every_ms;
-    int64_t ms = b->interval * c->interval_ms + b->connect_timeout * c->connect_timeout_ms * net.address_count +
-                 b->query_timeout * query_ms + b->reconnect_every * c->reconnect_every_ms +
-                 b->heartbeat * plan.heartbeat_ms + b->hung_after * plan.hung_after_ms + b->every * every_ms + b->ms;
+    int64_t ms =
+        b->interval * c->interval_ms + b->connect_timeout * c->connect_timeout_ms * net.address_count +
+        b->query_timeout * query_ms + b->reconnect_every * c->reconnect_every_ms +
+        b->heartbeat * plan.heartbeat_ms + b->hung_after * plan.hung_after_ms + b->every * every_ms + b->ms;
     return ms * NS_PER_MS + b->check_time * check_time_ns() + b->load * longest_ns * LOAD_INVERSE +
            b->round_trip * 2 * (net.delay_ns + net.jitter_ns);
 }
 
 int64_t plan_repeat_ns(int64_t times)
 {
-    const struct bound one = {.interval = 1, .connect_timeout = 1, .query_timeout = 1, .check_time = 1, .ms = 2700};
+    const struct bound one = {
+        .interval = 1, .connect_timeout = 1, .query_timeout = 1, .check_time = 1, .ms = 2700};
     return (times - 1) * plan_bound_ns(&one, -1);
 }
 
@@ -220,13 +225,15 @@ static bool loses_session(enum fault_kind kind)
     return kind == FAULT_RESET || kind == FAULT_TERMINATE_SESSION;
 }
 
-/* Two at a time of the same kind, or of the same check, would be one. With rounds only one session may be lost in a row. */
+/* Two at a time of the same kind, or of the same check, would be one. With rounds only one session may be
+ * lost in a row. */
 static bool is_taken(enum fault_kind kind, int check, int64_t begin_ns)
 {
     for (size_t i = 0; i < plan.fault_count; i++) {
         const struct fault *f = &plan.faults[i];
         bool same_check = faults_is_of_check(kind) && faults_is_of_check(f->kind) && f->check == check;
-        if (!faults_by_design && loses_session(kind) && loses_session(f->kind) && begin_ns < f->end_ns + OVERLAP_NS)
+        if (!faults_by_design && loses_session(kind) && loses_session(f->kind) &&
+            begin_ns < f->end_ns + OVERLAP_NS)
             return true;
         if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + NS_PER_S)
             return true;
@@ -240,7 +247,8 @@ static void make_faults(void)
 
     plan.end_ns = TIMELINE_BEGIN_NS + rng_between(&dice, 200, 1200) * NS_PER_S;
     while (begin_ns < plan.end_ns - 30 * NS_PER_S && plan.fault_count < PLAN_FAULTS_MAX / 2) {
-        struct fault f = {.kind = pick_kind(), .begin_ns = begin_ns, .check = (int)rng_below(&dice, plan.check_count)};
+        struct fault f = {
+            .kind = pick_kind(), .begin_ns = begin_ns, .check = (int)rng_below(&dice, plan.check_count)};
         f.end_ns = f.begin_ns + pick_duration_ns(&fault_rows[f.kind]);
         set_bounds(&f);
         if (!is_taken(f.kind, f.check, f.begin_ns)) {
@@ -257,7 +265,8 @@ void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns)
 {
     if (plan.fault_count == PLAN_FAULTS_MAX)
         timeline_violation("world", "more than %d faults", PLAN_FAULTS_MAX);
-    struct fault f = {.kind = kind, .begin_ns = timeline_now_ns, .end_ns = timeline_now_ns + duration_ns, .check = check};
+    struct fault f = {
+        .kind = kind, .begin_ns = timeline_now_ns, .end_ns = timeline_now_ns + duration_ns, .check = check};
     set_bounds(&f);
     size_t at = plan.fault_count++;
     for (; at > 0 && plan.faults[at - 1].begin_ns > f.begin_ns; at--)
@@ -290,7 +299,8 @@ void plan_parse_checks(struct checks *out)
         if (c->timeout_ms != 0)
             len += snprintf(text + len, room, "-- timeout: %" PRId64 "ms\n", c->timeout_ms);
         room = sizeof text - (size_t)len;
-        len += snprintf(text + len, room, "%s" QUERY_CHECK_SQL ";\n", c->warn ? "-- severity: warn\n" : "", i);
+        len +=
+            snprintf(text + len, room, "%s" QUERY_CHECK_SQL ";\n", c->warn ? "-- severity: warn\n" : "", i);
     }
     if (!checks_parse(text, (size_t)len, "simulated", out, &err))
         timeline_violation("world", "%s", err.text);
@@ -298,7 +308,8 @@ void plan_parse_checks(struct checks *out)
 
 void plan_print(void)
 {
-    printf("seed %" PRIu64 "%s: PGHOST=%s", plan.seed, faults_by_design ? ", by design" : "", getenv("PGHOST"));
+    printf("seed %" PRIu64 "%s: PGHOST=%s", plan.seed, faults_by_design ? ", by design" : "",
+           getenv("PGHOST"));
     for (int i = 0; i < environment_count; i++)
         printf(" %s", environment[i]);
     printf("\n  round trip %.2f ms, %d addresses, %d + 1 steps of login of %.2f ms, recovery %.1f s\n",
@@ -306,8 +317,8 @@ void plan_print(void)
            (double)server.recovery_ns / 1e9);
     for (int i = 0; i < plan.check_count; i++) {
         const struct plan_check *c = &plan.checks[i];
-        printf("  " NAME_FORMAT ": %.2f ms%s, every %" PRId64 " ms, timeout %" PRId64 " ms, slow %.0f ms\n", i,
-               (double)c->duration_ns / 1e6, c->warn ? ", warn" : "", c->every_ms, c->timeout_ms,
+        printf("  " NAME_FORMAT ": %.2f ms%s, every %" PRId64 " ms, timeout %" PRId64 " ms, slow %.0f ms\n",
+               i, (double)c->duration_ns / 1e6, c->warn ? ", warn" : "", c->every_ms, c->timeout_ms,
                (double)c->slow_ns / 1e6);
     }
     for (size_t i = 0; i < plan.fault_count; i++) {
@@ -316,9 +327,11 @@ void plan_print(void)
         if (faults_is_of_check(f->kind))
             snprintf(check, sizeof check, " (" NAME_FORMAT ")", f->check);
         if (f->noticed_ns != CLOCK_NEVER)
-            snprintf(noticed, sizeof noticed, "noticed by %.3f", (double)(f->begin_ns + f->noticed_ns - TIMELINE_BEGIN_NS) / 1e9);
-        printf("  %10.3f to %10.3f  %s%s: %s, cleared by %.3f\n", (double)(f->begin_ns - TIMELINE_BEGIN_NS) / 1e9,
-               (double)(f->end_ns - TIMELINE_BEGIN_NS) / 1e9, fault_rows[f->kind].name, check, noticed,
+            snprintf(noticed, sizeof noticed, "noticed by %.3f",
+                     (double)(f->begin_ns + f->noticed_ns - TIMELINE_BEGIN_NS) / 1e9);
+        printf("  %10.3f to %10.3f  %s%s: %s, cleared by %.3f\n",
+               (double)(f->begin_ns - TIMELINE_BEGIN_NS) / 1e9, (double)(f->end_ns - TIMELINE_BEGIN_NS) / 1e9,
+               fault_rows[f->kind].name, check, noticed,
                (double)(f->end_ns + f->cleared_ns - TIMELINE_BEGIN_NS) / 1e9);
     }
 }

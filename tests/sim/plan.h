@@ -1,4 +1,5 @@
-/* One run, decided by its seed: settings, checks, the server and its network, and the faults with their begins and ends. */
+/* One run, decided by its seed: settings, checks, the server and its network, and the faults with their
+ * begins and ends. */
 #ifndef SIM_PLAN_H
 #define SIM_PLAN_H
 

@@ -1,5 +1,5 @@
-/* libpq over the simulated network, for pq_connect.c, pq_pipeline.c and pq_result.c alone: the program sees libpq-fe.h. The
- * states and their changes are those of libpq 15 (fe-exec.c, fe-connect.c). */
+/* libpq over the simulated network, for pq_connect.c, pq_pipeline.c and pq_result.c alone: the program sees
+ * libpq-fe.h. The states and their changes are those of libpq 15 (fe-exec.c, fe-connect.c). */
 #ifndef SIM_PQ_H
 #define SIM_PQ_H
 
@@ -52,8 +52,8 @@ struct pg_conn {
     char error[512];
 };
 
-/* What the server sent last to the program and the program has read, of any connection: when it was sent, when it was
- * read. */
+/* What the server sent last to the program and the program has read, of any connection: when it was sent,
+ * when it was read. */
 extern int64_t pq_last_answer_sent_ns, pq_last_answer_read_ns;
 
 /* Counted: connections that are not finished now, results that are not cleared. */

@@ -64,8 +64,8 @@ static void add_error(PGconn *conn, const char *text)
                  "connection to server on socket \"/run/sim/.s.PGSQL.5432\" failed: %s", text);
     else
         snprintf(conn->error + len, sizeof conn->error - len,
-                 "connection to server at \"10.0.0.%d\", port 5432 failed: %s", conn->addresses[conn->address] + 1,
-                 text);
+                 "connection to server at \"10.0.0.%d\", port 5432 failed: %s",
+                 conn->addresses[conn->address] + 1, text);
 }
 
 /* libpq closes one socket before it opens the next: the number is the same one. */
@@ -132,7 +132,9 @@ PGconn *PQconnectStartParams(const char *const *keys, const char *const *values,
     const char *hostaddr = find_parameter(keys, values, "hostaddr", "PGHOSTADDR");
     add_addresses(conn, hostaddr != NULL ? hostaddr : find_parameter(keys, values, "host", "PGHOST"));
     if (conn->address_count == 0)
-        pq_break(conn, "could not translate host name \"db.sim\" to address: Temporary failure in name resolution\n");
+        pq_break(
+            conn,
+            "could not translate host name \"db.sim\" to address: Temporary failure in name resolution\n");
     else
         connect_to_address(conn);
     return conn;
@@ -165,7 +167,8 @@ static PostgresPollingStatusType poll_connecting(PGconn *conn)
     if (net.is_local)
         add_error(conn, "No such file or directory\n");
     else
-        add_error(conn, conn->link->state == LINK_REFUSED ? "Connection refused\n" : "Connection reset by peer\n");
+        add_error(conn,
+                  conn->link->state == LINK_REFUSED ? "Connection refused\n" : "Connection reset by peer\n");
     return connect_to_next(conn) ? PGRES_POLLING_WRITING : give_up(conn);
 }
 
@@ -327,8 +330,11 @@ PQnoticeReceiver PQsetNoticeReceiver(PGconn *conn, PQnoticeReceiver receiver, vo
 
 PQconninfoOption *PQconndefaults(void)
 {
-    static const char *const names[][2] = {{"host", "PGHOST"}, {"hostaddr", "PGHOSTADDR"}, {"port", "PGPORT"},
-                                           {"user", "PGUSER"}, {"dbname", "PGDATABASE"}};
+    static const char *const names[][2] = {{"host", "PGHOST"},
+                                           {"hostaddr", "PGHOSTADDR"},
+                                           {"port", "PGPORT"},
+                                           {"user", "PGUSER"},
+                                           {"dbname", "PGDATABASE"}};
     size_t count = sizeof names / sizeof names[0];
     PQconninfoOption *options = calloc(count + 1, sizeof *options);
     for (size_t i = 0; options != NULL && i < count; i++) {

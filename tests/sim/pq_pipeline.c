@@ -41,7 +41,8 @@ static void append_command(PGconn *conn, enum command command)
     if (queued(conn) == PQ_QUEUE_MAX)
         timeline_violation("world", "more than %d queries in a pipeline", PQ_QUEUE_MAX);
     conn->queue[conn->queue_end++ % PQ_QUEUE_MAX] = command;
-    if (conn->pipeline == PQ_PIPELINE_ABORTED && (conn->async == ASYNC_IDLE || conn->async == ASYNC_PIPELINE_IDLE))
+    if (conn->pipeline == PQ_PIPELINE_ABORTED &&
+        (conn->async == ASYNC_IDLE || conn->async == ASYNC_PIPELINE_IDLE))
         process_queue(conn);
     else if (conn->pipeline != PQ_PIPELINE_ABORTED && conn->async == ASYNC_IDLE)
         conn->async = ASYNC_BUSY;

@@ -46,7 +46,8 @@ struct query query_parse(const char *sql, int parameter_count, const char *const
         if ((at = strstr(sql, "pid =")) != NULL)
             q.pid = atoi(find_value(at + 5, parameter_count, parameters));
         if (q.pid == 0 || strstr(sql, "count(") == NULL)
-            timeline_violation("world", "tests/sim/query.c knows pg_stat_activity as 'SELECT count(*) ... pid = $1' only");
+            timeline_violation(
+                "world", "tests/sim/query.c knows pg_stat_activity as 'SELECT count(*) ... pid = $1' only");
     } else if (strstr(sql, "pg_is_in_recovery()") != NULL) {
         q.kind = QUERY_RECOVERY;
     } else if (strcmp(sql, "SELECT 1") == 0) {

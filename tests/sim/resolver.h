@@ -1,4 +1,5 @@
-/* Name resolution as the program sees it, by libpq or by getaddrinfo(3). db.sim has every address of the server. */
+/* Name resolution as the program sees it, by libpq or by getaddrinfo(3). db.sim has every address of the
+ * server. */
 #ifndef SIM_RESOLVER_H
 #define SIM_RESOLVER_H
 

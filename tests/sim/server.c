@@ -1,5 +1,5 @@
-/* The postmaster and its server processes. A process takes one message after the other; what takes it time ends by an event,
- * and a stopped process does what was due as soon as it goes on. */
+/* The postmaster and its server processes. A process takes one message after the other; what takes it time
+ * ends by an event, and a stopped process does what was due as soon as it goes on. */
 #include "tests/sim/server.h"
 
 #include "tests/sim/timeline.h"
@@ -132,7 +132,8 @@ static void crash(int check)
         if (p->exists) {
             p->out = NULL;
             if (!(p->work == WORK_CHECK && p->check == check))
-                put_error(p, "WARNING", "57P02", "terminating connection because of crash of another server process");
+                put_error(p, "WARNING", "57P02",
+                          "terminating connection because of crash of another server process");
             if (p->out != NULL)
                 p->out->kind = DOWN_NOTICE;
             end_process(p);
@@ -224,7 +225,10 @@ static void start_check(struct process *p, int check)
     case CHECK_SLOW: duration_ns = c->slow_ns; break;
     case CHECK_LOCKED: duration_ns = CLOCK_NEVER; break;
     case CHECK_STUBBORN: duration_ns = timeout_ns = CLOCK_NEVER; break;
-    case CHECK_DROPPED: p->end = "42P01"; duration_ns = PING_NS; break;
+    case CHECK_DROPPED:
+        p->end = "42P01";
+        duration_ns = PING_NS;
+        break;
     case CHECK_CORRUPT: p->end = "XX001"; break;
     default: break;
     }
@@ -317,7 +321,8 @@ static void take(struct process *p, const struct message *m)
 
 static void go_on(struct process *p)
 {
-    while (p->exists && !is_stopped(p) && p->work == WORK_NONE && p->link != NULL && p->link->waiting != NULL) {
+    while (p->exists && !is_stopped(p) && p->work == WORK_NONE && p->link != NULL &&
+           p->link->waiting != NULL) {
         struct message *m = p->link->waiting;
         p->link->waiting = m->next;
         take(p, m);
@@ -328,7 +333,8 @@ static void go_on(struct process *p)
 /* A client that is gone shows also while the process works. */
 static void look_for_goodbye(struct process *p)
 {
-    if (p->work == WORK_CHECK && p->link != NULL && p->link->waiting != NULL && p->link->waiting->kind == UP_GOODBYE)
+    if (p->work == WORK_CHECK && p->link != NULL && p->link->waiting != NULL &&
+        p->link->waiting->kind == UP_GOODBYE)
         take_goodbye(p);
 }
 
@@ -379,7 +385,8 @@ static void fork_for(struct link *link)
     *p = (struct process){.exists = true, .pid = ++last_pid, .link = link, .generation = generation};
     link->process = p;
     if (server.door == DOOR_NO_FORK) {
-        put_error(p, "FATAL", NULL, "could not fork new process for connection: Resource temporarily unavailable");
+        put_error(p, "FATAL", NULL,
+                  "could not fork new process for connection: Resource temporarily unavailable");
         end_process(p);
         return;
     }
@@ -390,12 +397,11 @@ static void open_door(void)
 {
     if (server.frozen || server.postmaster_frozen)
         return;
-    for (int i = 0; i < at_door_count; i++) {
+    for (int i = 0; i < at_door_count; i++)
         if (server.door == DOOR_ABSENT)
             net_reset(at_door[i]);
         else if (at_door[i]->server_open)
             fork_for(at_door[i]);
-    }
     at_door_count = 0;
 }
 
@@ -468,6 +474,7 @@ int server_orphans(int check)
 {
     int count = 0;
     for (const struct process *p = processes; p < processes + PROCESSES_MAX; p++)
-        count += p->exists && p->work == WORK_CHECK && p->check == check && (p->link == NULL || !p->link->client_open);
+        count += p->exists && p->work == WORK_CHECK && p->check == check &&
+                 (p->link == NULL || !p->link->client_open);
     return count;
 }

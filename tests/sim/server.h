@@ -1,5 +1,5 @@
-/* The PostgreSQL server: a postmaster that lets clients in, a server process for each, and the checks' queries. What it
- * counts is the truth that the oracle compares with. */
+/* The PostgreSQL server: a postmaster that lets clients in, a server process for each, and the checks'
+ * queries. What it counts is the truth that the oracle compares with. */
 #ifndef SIM_SERVER_H
 #define SIM_SERVER_H
 
@@ -31,7 +31,8 @@ struct server_check {
     /* Counted: */
     int64_t starts, busy_ns, last_end_ns, last_took_ns;
     bool last_failed;
-    /* Of the run before the last one: how long it took, whether it failed, how long after it the last one began. */
+    /* Of the run before the last one: how long it took, whether it failed, how long after it the last one
+     * began. */
     int64_t took_before_ns, distance_ns;
     bool failed_before;
 };
@@ -39,11 +40,11 @@ struct server_check {
 /* How a login ends. */
 enum door {
     DOOR_OPEN,
-    DOOR_ABSENT,   /* nobody listens */
-    DOOR_NOT_YET,  /* 57P03 */
-    DOOR_FULL,     /* 53300 */
-    DOOR_REJECTS,  /* 28P01 */
-    DOOR_NO_FORK,  /* an error of the old protocol, without SQLSTATE */
+    DOOR_ABSENT,  /* nobody listens */
+    DOOR_NOT_YET, /* 57P03 */
+    DOOR_FULL,    /* 53300 */
+    DOOR_REJECTS, /* 28P01 */
+    DOOR_NO_FORK, /* an error of the old protocol, without SQLSTATE */
 };
 
 struct server {

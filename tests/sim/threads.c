@@ -57,7 +57,8 @@ void threads_clock_read(void)
     if (stall_at_clock_ns > 0) {
         int64_t duration_ns = stall_at_clock_ns;
         stall_at_clock_ns = 0;
-        timeline_note("the process is not scheduled for %.3f s, in the middle of its work", (double)duration_ns / 1e9);
+        timeline_note("the process is not scheduled for %.3f s, in the middle of its work",
+                      (double)duration_ns / 1e9);
         timeline_run_to(timeline_now_ns + duration_ns);
     }
 }

@@ -1,6 +1,7 @@
-/* The program's threads as coroutines: one runs until it waits (poll, a condition, a mutex, a join, name resolution), then
- * the next that can go on does. Only when none can does virtual time pass. threads.c defines the pthread functions for
- * the whole simulator, so that the program under test starts and joins its threads as ever. */
+/* The program's threads as coroutines: one runs until it waits (poll, a condition, a mutex, a join, name
+ * resolution), then the next that can go on does. Only when none can does virtual time pass. threads.c
+ * defines the pthread functions for the whole simulator, so that the program under test starts and joins its
+ * threads as ever. */
 #ifndef SIM_THREADS_H
 #define SIM_THREADS_H
 
@@ -9,7 +10,8 @@
 
 typedef bool threads_ready_fn(void *context);
 
-/* Lets the calling thread wait until is_ready says so or the deadline has passed; returns what is_ready said last. */
+/* Lets the calling thread wait until is_ready says so or the deadline has passed; returns what is_ready said
+ * last. */
 bool threads_wait(int64_t deadline_ns, threads_ready_fn *is_ready, void *context);
 
 /* Nothing of the process runs for so long: from now on, or from the next look at the clock on. */

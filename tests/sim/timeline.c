@@ -35,7 +35,8 @@ static bool is_before(const struct event *a, const struct event *b)
 
 void timeline_at(int64_t when_ns, timeline_fn *fn, void *context, int64_t number)
 {
-    struct event event = {when_ns < timeline_now_ns ? timeline_now_ns : when_ns, orders++, fn, context, number};
+    struct event event = {when_ns < timeline_now_ns ? timeline_now_ns : when_ns, orders++, fn, context,
+                          number};
     size_t at = count++;
 
     if (count > EVENTS_MAX)

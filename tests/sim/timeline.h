@@ -1,5 +1,5 @@
-/* Virtual time: the clock, what happens when, and the record of what happened. Everything in the simulator runs in one
- * thread of the system, one after the other; time passes between two events only. */
+/* Virtual time: the clock, what happens when, and the record of what happened. Everything in the simulator
+ * runs in one thread of the system, one after the other; time passes between two events only. */
 #ifndef SIM_TIMELINE_H
 #define SIM_TIMELINE_H
 

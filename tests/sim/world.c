@@ -40,7 +40,8 @@ static void begin_recovery(int check)
 
 static void set_check(const struct fault *f, bool begins)
 {
-    server.checks[f->check].behaviour = begins ? (enum behaviour)(CHECK_SLOW + (int)(f->kind - FAULT_CHECK_SLOW)) : CHECK_GOOD;
+    server.checks[f->check].behaviour =
+        begins ? (enum behaviour)(CHECK_SLOW + (int)(f->kind - FAULT_CHECK_SLOW)) : CHECK_GOOD;
     if (!begins)
         server_release(f->check);
 }
