@@ -153,10 +153,20 @@ static void judge_counts(const struct snapshot *s, int64_t now_ns)
     }
 }
 
-static void judge_time(const struct snapshot *s)
+static bool was_stalled(int64_t now_ns)
 {
-    if (!s->starting && (faults_limits()->time_is_of_answer || s->database.reason == REASON_NONE) &&
-        s->taken_ns > answered_ns() + allowed_lead_ns)
+    for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++)
+        if (plan.faults[i].kind >= FAULT_STALL && plan.faults[i].kind <= FAULT_SUSPEND)
+            return true;
+    return false;
+}
+
+static void judge_time(const struct snapshot *s, int64_t now_ns)
+{
+    bool strict = faults_limits()->time_is_of_answer;
+    if (s->starting || (!strict && (s->database.reason != REASON_NONE || was_stalled(now_ns))))
+        return;
+    if (s->taken_ns > answered_ns() + allowed_lead_ns)
         timeline_violation("time", "the snapshot says %.3f s, the last answer is of %.3f s",
                            seconds(s->taken_ns - TIMELINE_BEGIN_NS),
                            seconds(answered_ns() - TIMELINE_BEGIN_NS));
@@ -214,7 +224,7 @@ static void judge(void)
     else
         judge_failing(&v, now_ns);
     judge_blame(s, now_ns);
-    judge_time(s);
+    judge_time(s, now_ns);
     if (is_quiet && v.status == HEALTH_HEALTHY)
         judge_counts(s, now_ns);
     last = v;

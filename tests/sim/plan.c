@@ -225,17 +225,25 @@ static bool loses_session(enum fault_kind kind)
     return kind == FAULT_RESET || kind == FAULT_TERMINATE_SESSION;
 }
 
-/* Two at a time of the same kind, or of the same check, would be one. With rounds only one session may be
- * lost in a row. */
+/* With rounds only one session may be lost in a row; and a retransmission takes as long as the grace of a
+ * check that runs into its limit. */
+static bool is_too_much(enum fault_kind a, enum fault_kind b)
+{
+    if (faults_by_design)
+        return false;
+    return (loses_session(a) && loses_session(b)) || (a == FAULT_LOST_PACKET && faults_is_of_check(b)) ||
+           (b == FAULT_LOST_PACKET && faults_is_of_check(a));
+}
+
+/* Two at a time of the same kind, or of the same check, would be one. */
 static bool is_taken(enum fault_kind kind, int check, int64_t begin_ns)
 {
     for (size_t i = 0; i < plan.fault_count; i++) {
         const struct fault *f = &plan.faults[i];
         bool same_check = faults_is_of_check(kind) && faults_is_of_check(f->kind) && f->check == check;
-        if (!faults_by_design && loses_session(kind) && loses_session(f->kind) &&
-            begin_ns < f->end_ns + OVERLAP_NS)
-            return true;
         if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + NS_PER_S)
+            return true;
+        if (is_too_much(kind, f->kind) && begin_ns <= f->end_ns + OVERLAP_NS)
             return true;
     }
     return false;

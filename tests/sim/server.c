@@ -1,6 +1,6 @@
-/* The postmaster and its server processes. A process takes one message after the other; what takes it time
+/* The server processes. A process takes one message after the other; what takes it time
  * ends by an event, and a stopped process does what was due as soon as it goes on. */
-#include "tests/sim/server.h"
+#include "tests/sim/process.h"
 
 #include "tests/sim/timeline.h"
 
@@ -9,44 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROCESSES_MAX  512
 #define PING_NS        (20 * NS_PER_US)
 #define CLIENT_LOOK_NS (500 * NS_PER_MS) /* client_connection_check_interval */
-
-enum work {
-    WORK_NONE, /* waits for its client */
-    WORK_LOGIN,
-    WORK_CHECK,
-};
-
-struct process {
-    bool exists;
-    int pid;
-    struct link *link; /* NULL: the client is gone */
-    bool frozen;
-    int login_step;
-    enum work work;
-    int64_t generation; /* of the work: what an event was meant for */
-    bool is_due;        /* the work ended while the process was stopped */
-    const char *end;    /* SQLSTATE with which it ends; NULL: a value */
-    int check;
-    int64_t started_ns;
-    /* The implicit transaction: */
-    bool aborted;
-    int64_t timeout_ms;
-    bool client_check;
-    struct message *out, *out_last; /* not flushed yet */
-};
 
 struct server server;
 void (*server_on_crash)(int check);
 
-static struct process processes[PROCESSES_MAX];
-static struct link *at_door[PROCESSES_MAX]; /* connected, not taken by the postmaster */
-static int at_door_count;
-static int last_pid = 1000;
-
-static void go_on(struct process *p);
+struct process processes[PROCESSES_MAX];
 
 static bool is_stopped(const struct process *p)
 {
@@ -73,7 +42,7 @@ static void flush(struct process *p)
     p->out = NULL;
 }
 
-static void put_error(struct process *p, const char *severity, const char *sqlstate, const char *text)
+void process_put_error(struct process *p, const char *severity, const char *sqlstate, const char *text)
 {
     struct message *m = net_new(DOWN_ERROR);
     m->size = 100;
@@ -103,7 +72,7 @@ static void count_end(struct process *p, bool failed)
 }
 
 /* The process ends; its client, if it still has one, learns of that. */
-static void end_process(struct process *p)
+void process_end(struct process *p)
 {
     if (p->work == WORK_CHECK)
         count_end(p, true);
@@ -132,11 +101,11 @@ static void crash(int check)
         if (p->exists) {
             p->out = NULL;
             if (!(p->work == WORK_CHECK && p->check == check))
-                put_error(p, "WARNING", "57P02",
-                          "terminating connection because of crash of another server process");
+                process_put_error(p, "WARNING", "57P02",
+                                  "terminating connection because of crash of another server process");
             if (p->out != NULL)
                 p->out->kind = DOWN_NOTICE;
-            end_process(p);
+            process_end(p);
         }
     }
     server.recovering = true;
@@ -176,18 +145,18 @@ static void finish_work(struct process *p)
     } else if (work == WORK_CHECK) {
         count_end(p, p->end != NULL || server.checks[p->check].behaviour >= CHECK_RANGE);
         if (p->link == NULL) {
-            end_process(p);
+            process_end(p);
             return;
         }
         if (p->end != NULL) {
-            put_error(p, "ERROR", p->end, "the query ended with an error");
+            process_put_error(p, "ERROR", p->end, "the query ended with an error");
             flush(p);
             p->aborted = true;
         } else {
             put_check_answer(p);
         }
     }
-    go_on(p);
+    process_go_on(p);
 }
 
 static void work_is_over(void *context, int64_t generation)
@@ -205,7 +174,7 @@ static void cancelled(void *context, int64_t generation)
 {
     struct process *p = context;
     if (p->exists && p->generation == generation && !is_stopped(p))
-        end_process(p);
+        process_end(p);
 }
 
 static void start_check(struct process *p, int check)
@@ -270,16 +239,16 @@ static void start_query(struct process *p, const struct query *q)
 static bool refuse(struct process *p)
 {
     switch (server.recovering ? DOOR_NOT_YET : server.door) {
-    case DOOR_NOT_YET: put_error(p, "FATAL", "57P03", "the database system is starting up"); break;
-    case DOOR_FULL: put_error(p, "FATAL", "53300", "sorry, too many clients already"); break;
+    case DOOR_NOT_YET: process_put_error(p, "FATAL", "57P03", "the database system is starting up"); break;
+    case DOOR_FULL: process_put_error(p, "FATAL", "53300", "sorry, too many clients already"); break;
     case DOOR_REJECTS:
         if (p->login_step < server.login_steps)
             return false;
-        put_error(p, "FATAL", "28P01", "password authentication failed for user \"health\"");
+        process_put_error(p, "FATAL", "28P01", "password authentication failed for user \"health\"");
         break;
     default: return false;
     }
-    end_process(p);
+    process_end(p);
     return true;
 }
 
@@ -290,7 +259,7 @@ static void take_goodbye(struct process *p)
     p->link = NULL;
     p->out = NULL;
     if (p->work != WORK_CHECK)
-        end_process(p);
+        process_end(p);
     else if (p->client_check && server.checks[p->check].behaviour != CHECK_STUBBORN)
         timeline_at(timeline_now_ns + rng_below(&server.rng, CLIENT_LOOK_NS), cancelled, p, p->generation);
 }
@@ -319,7 +288,7 @@ static void take(struct process *p, const struct message *m)
     }
 }
 
-static void go_on(struct process *p)
+void process_go_on(struct process *p)
 {
     while (p->exists && !is_stopped(p) && p->work == WORK_NONE && p->link != NULL &&
            p->link->waiting != NULL) {
@@ -343,7 +312,7 @@ void server_received(struct link *link)
     struct process *p = link->process;
     if (!is_stopped(p))
         look_for_goodbye(p);
-    go_on(p);
+    process_go_on(p);
 }
 
 void server_disconnected(struct link *link)
@@ -362,60 +331,9 @@ void server_disconnected(struct link *link)
     }
 }
 
-bool server_listens(void)
-{
-    return server.door != DOOR_ABSENT;
-}
-
-static void forked(void *context, int64_t pid)
-{
-    struct process *p = context;
-    if (p->exists && p->pid == pid)
-        go_on(p);
-}
-
-static void fork_for(struct link *link)
-{
-    struct process *p = processes;
-    while (p < processes + PROCESSES_MAX && p->exists)
-        p++;
-    if (p == processes + PROCESSES_MAX)
-        timeline_violation("storm", "%d server processes", PROCESSES_MAX);
-    int64_t generation = p->generation + 1;
-    *p = (struct process){.exists = true, .pid = ++last_pid, .link = link, .generation = generation};
-    link->process = p;
-    if (server.door == DOOR_NO_FORK) {
-        put_error(p, "FATAL", NULL,
-                  "could not fork new process for connection: Resource temporarily unavailable");
-        end_process(p);
-        return;
-    }
-    timeline_at(timeline_now_ns + server.fork_ns, forked, p, p->pid);
-}
-
-static void open_door(void)
-{
-    if (server.frozen || server.postmaster_frozen)
-        return;
-    for (int i = 0; i < at_door_count; i++)
-        if (server.door == DOOR_ABSENT)
-            net_reset(at_door[i]);
-        else if (at_door[i]->server_open)
-            fork_for(at_door[i]);
-    at_door_count = 0;
-}
-
-void server_connected(struct link *link)
-{
-    if (at_door_count == PROCESSES_MAX) /* the backlog is full, and drops */
-        return;
-    at_door[at_door_count++] = link;
-    open_door();
-}
-
 void server_go_on(void)
 {
-    open_door();
+    postmaster_open_door();
     for (struct process *p = processes; p < processes + PROCESSES_MAX; p++) {
         if (!p->exists || is_stopped(p))
             continue;
@@ -423,15 +341,15 @@ void server_go_on(void)
             finish_work(p);
         else
             look_for_goodbye(p);
-        go_on(p);
+        process_go_on(p);
     }
 }
 
 static void terminate(struct process *p)
 {
     p->out = NULL;
-    put_error(p, "FATAL", "57P01", "terminating connection due to administrator command");
-    end_process(p);
+    process_put_error(p, "FATAL", "57P01", "terminating connection due to administrator command");
+    process_end(p);
 }
 
 void server_terminate_all(void)
