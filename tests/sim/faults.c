@@ -130,7 +130,7 @@ const struct fault_row fault_rows[FAULT_COUNT] = {
     [FAULT_LOST_PACKET] = {"packet lost", 5, 0, 0, NEVER, NEVER},
     [FAULT_LOST_SYN] = {"SYN lost", 5, 0, 0,
                         NOT("HEALTH_CONNECT_TIMEOUT is 1s, and so is the retransmission"), NEVER},
-    [FAULT_SILENT_ADDRESS] = {"first address silent", 3, 1000, 30000,
+    [FAULT_SILENT_ADDRESS] = {"address answers no SYN", 3, 1000, 30000,
                               NOT("libpq never gives an address up by itself; one timeout counts at once"),
                               NEVER},
     [FAULT_FREEZE_SESSION] = {"one server process frozen", 5, 100, 20000,

@@ -81,9 +81,9 @@ struct net {
     bool is_local;     /* a Unix socket: nothing is lost */
     int address_count;
     /* Faults: */
-    int silent; /* how many say that nothing passes */
-    int silent_address[NET_ADDRESSES_MAX];
-    int lose_next; /* packets */
+    int silent;                            /* how many say that nothing passes */
+    int silent_address[NET_ADDRESSES_MAX]; /* the same of new connections to it */
+    int lose_next;                         /* packets */
     int lose_next_syn;
     int lose_percent;
     struct rng rng;

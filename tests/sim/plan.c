@@ -99,7 +99,7 @@ static void make_config(void)
         "ms");
     for (int i = 0; i < environment_count; i++)
         vars[i] = environment[i];
-    if (!config_load(vars, 1024, NULL, &plan.config, &err))
+    if (!config_load(vars, 1024, 0, &plan.config, &err))
         timeline_violation("world", "%s", err.text);
     plan.heartbeat_ms = read_setting("HEALTH_HEARTBEAT", 250);
     plan.hung_after_ms = read_setting("HEALTH_HUNG_AFTER", 800);
@@ -225,13 +225,13 @@ static bool loses_session(enum fault_kind kind)
     return kind == FAULT_RESET || kind == FAULT_TERMINATE_SESSION;
 }
 
-/* With rounds only one session may be lost in a row; and a retransmission takes as long as the grace of a
- * check that runs into its limit. */
+/* With rounds a session may be lost once, when the last one is known to be good; and a retransmission takes
+ * as long as the grace of a check that runs into its limit. */
 static bool is_too_much(enum fault_kind a, enum fault_kind b)
 {
     if (faults_by_design)
         return false;
-    return (loses_session(a) && loses_session(b)) || (a == FAULT_LOST_PACKET && faults_is_of_check(b)) ||
+    return loses_session(a) || loses_session(b) || (a == FAULT_LOST_PACKET && faults_is_of_check(b)) ||
            (b == FAULT_LOST_PACKET && faults_is_of_check(a));
 }
 

@@ -56,6 +56,8 @@ struct pg_conn {
  * when it was read. */
 extern int64_t pq_last_answer_sent_ns, pq_last_answer_read_ns;
 
+void pq_note_answer(int64_t sent_ns);
+
 /* Counted: connections that are not finished now, results that are not cleared. */
 extern int pq_open_connections, pq_live_results;
 

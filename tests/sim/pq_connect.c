@@ -36,6 +36,7 @@ bool pq_read(PGconn *conn)
         got += n;
     if (got > 0 || (n < 0 && conn->link->state == LINK_OPEN))
         return true;
+    pq_note_answer(timeline_now_ns - 2 * net.delay_ns);
     pq_break(conn, n == 0 ? "server closed the connection unexpectedly\n"
                             "\tThis probably means the server terminated abnormally\n"
                             "\tbefore or while processing the request.\n"
@@ -164,6 +165,7 @@ static PostgresPollingStatusType poll_connecting(PGconn *conn)
         return PGRES_POLLING_READING;
     default: break;
     }
+    pq_note_answer(timeline_now_ns - 2 * net.delay_ns); /* by the server's system */
     if (net.is_local)
         add_error(conn, "No such file or directory\n");
     else
@@ -198,14 +200,14 @@ static PostgresPollingStatusType poll_login(PGconn *conn)
         return PGRES_POLLING_READING;
     struct message m = *taken;
     net_free(taken);
+    if (m.kind != DOWN_LOGIN) /* a refusal is an answer too */
+        pq_note_answer(m.sent_ns);
     if (m.kind == DOWN_ERROR)
         return take_login_error(conn, &m);
     if (m.kind == DOWN_LOGIN) {
         net_send_up(conn->link, net_new(UP_LOGIN));
         return PGRES_POLLING_READING;
     }
-    pq_last_answer_sent_ns = m.sent_ns;
-    pq_last_answer_read_ns = timeline_now_ns;
     conn->status = CONNECTION_OK;
     conn->pid = m.pid;
     conn->link->logged_in = true;

@@ -7,6 +7,14 @@
 
 int64_t pq_last_answer_sent_ns, pq_last_answer_read_ns;
 
+void pq_note_answer(int64_t sent_ns)
+{
+    if (sent_ns > pq_last_answer_sent_ns) {
+        pq_last_answer_sent_ns = sent_ns;
+        pq_last_answer_read_ns = timeline_now_ns;
+    }
+}
+
 static unsigned queued(const PGconn *conn)
 {
     return conn->queue_end - conn->queue_first;
@@ -105,10 +113,8 @@ static void parse(PGconn *conn)
         struct message *m = net_take(conn->link);
         if (m == NULL)
             return;
-        if (m->sent_ns > pq_last_answer_sent_ns && m->kind != DOWN_NOTICE) {
-            pq_last_answer_sent_ns = m->sent_ns;
-            pq_last_answer_read_ns = timeline_now_ns;
-        }
+        if (m->kind != DOWN_NOTICE)
+            pq_note_answer(m->sent_ns);
         if (m->kind == DOWN_NOTICE || conn->async == ASYNC_IDLE)
             notice(conn, m);
         else
