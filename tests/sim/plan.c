@@ -162,6 +162,8 @@ static void set_bounds(struct fault *f)
     if (promise->must_fail && !warn)
         f->noticed_ns = plan_bound_ns(&promise->noticed, check) + plan_repeat_ns(plan.config.fall);
     f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan.config.rise);
+    if (faults_by_design) /* logins have a streak of their own: the next good one comes only then */
+        f->cleared_ns += (plan.config.rise - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
 }
 
 static int64_t reach_ns(const struct fault *f)
