@@ -231,6 +231,8 @@ static bool loses_session(enum fault_kind kind)
  * as long as the grace of a check that runs into its limit. */
 static bool is_too_much(enum fault_kind a, enum fault_kind b)
 {
+    if (a == FAULT_LOST_PACKET && b == FAULT_LOST_PACKET)
+        return true; /* they may wait for the next packet both, and lose its retransmission as well */
     if (faults_by_design)
         return false;
     return loses_session(a) || loses_session(b) || (a == FAULT_LOST_PACKET && faults_is_of_check(b)) ||
