@@ -17,7 +17,7 @@ TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 .PHONY: all run test unit api faults system watch soak clean packages help
 all: $(BUILD)/health-api $(BUILD)/health-watch ## build build/health-api and build/health-watch
 
-include mk/build.mk mk/check.mk mk/bench.mk mk/fuzz.mk mk/install.mk
+include mk/build.mk mk/check.mk mk/sim.mk mk/bench.mk mk/fuzz.mk mk/install.mk
 
 run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080) until Ctrl-C
 	@scripts/packages.sh run
@@ -26,7 +26,7 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 
 test: ## install what the tests need, then unit, API, fault, watchdog and system tests
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory layers unit all
+	@$(MAKE) --no-print-directory layers unit sim all
 	$(TESTED) $(PYTEST) tests/system
 	$(TESTED) $(PYTEST) tests/api tests/faults
 	$(TESTED) $(PYTEST) tests/watch

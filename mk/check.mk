@@ -1,6 +1,6 @@
 # What finds faults without a server: the linters, and the suites under the sanitizers.
 
-C_FILES := $(wildcard $(addsuffix /*.[ch],cgi cgi/* common watchdog tests/unit tests/unit/* tests/unit/cgi/* tests/fuzz \
+C_FILES := $(wildcard $(addsuffix /*.[ch],cgi cgi/* common watchdog tests/unit tests/unit/* tests/unit/cgi/* tests/sim tests/fuzz \
   tests/bench tests/bench/peers))
 
 .PHONY: layers

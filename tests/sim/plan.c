@@ -1,0 +1,349 @@
+/* Dice, with weights. */
+#include "tests/sim/plan.h"
+
+#include "common/quantity.h"
+#include "tests/sim/net.h"
+#include "tests/sim/resolver.h"
+#include "tests/sim/rng.h"
+#include "tests/sim/timeline.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOAD_INVERSE    50 /* 1 / HEALTH_MAX_LOAD */
+#define NAME_FORMAT     "check_%d"
+#define CHECK_MAX       INT64_C(1000000000000000)
+#define OVERLAP_NS      (10 * NS_PER_S)
+#define ENVIRONMENT_MAX 16
+
+struct plan plan;
+
+static struct rng dice;
+static char environment[ENVIRONMENT_MAX][64];
+static int environment_count;
+
+static int64_t pick(const int64_t *values, size_t count)
+{
+    return values[rng_below(&dice, (int64_t)count)];
+}
+#define PICK(...)                                                                                            \
+    pick((const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+
+static void set(const char *name, int64_t value, const char *unit)
+{
+    snprintf(environment[environment_count++], sizeof environment[0], "%s=%" PRId64 "%s", name, value, unit);
+}
+
+/* A setting that this program may not know yet. */
+static int64_t read_setting(const char *wanted, int64_t otherwise)
+{
+    const char *name;
+    char value[64];
+    int64_t ms;
+    for (size_t i = 0; config_get(&plan.config, i, &name, value, sizeof value); i++)
+        if (strcmp(name, wanted) == 0 && quantity_parse_duration(value, &ms))
+            return ms;
+    return otherwise;
+}
+
+static void make_checks(int64_t query_timeout_ms)
+{
+    plan.check_count = (int)(rng_percent(&dice, 10) ? rng_between(&dice, 12, 40) : rng_between(&dice, 1, 8));
+    for (int i = 0; i < plan.check_count; i++) {
+        struct plan_check *c = &plan.checks[i];
+        c->warn = rng_percent(&dice, 30);
+        c->every_ms = rng_percent(&dice, 30) ? PICK(1000, 5000, 15000, 30000) : 0;
+        c->timeout_ms = rng_percent(&dice, 20) ? PICK(300, 500, 1500) : 0;
+        int64_t limit_ms = c->timeout_ms != 0 ? c->timeout_ms : query_timeout_ms;
+        c->duration_ns = PICK(50, 100, 500, 2000, 10000, 45000) * NS_PER_US;
+        if (plan.check_count > 8 && c->duration_ns > 2 * NS_PER_MS)
+            c->duration_ns = 2 * NS_PER_MS;
+        c->slow_ns = limit_ms * rng_between(&dice, 20, 60) / 100 * NS_PER_MS;
+    }
+}
+
+static int64_t check_time_ns(void)
+{
+    int64_t sum = 0, slowest = 0;
+    for (int i = 0; i < plan.check_count; i++) {
+        sum += plan.checks[i].duration_ns;
+        slowest = plan.checks[i].slow_ns > slowest ? plan.checks[i].slow_ns : slowest;
+    }
+    return sum + slowest;
+}
+
+static void make_config(void)
+{
+    struct error err;
+    char *vars[ENVIRONMENT_MAX + 1] = {NULL};
+    int64_t interval_ms = PICK(500, 1000, 2000, 2000, 2000, 5000);
+    int64_t connect_ms = faults_by_design ? PICK(1500, 1500, 2500) : PICK(1000, 1500, 2500);
+    int64_t query_ms = PICK(500, 800, 800, 2000);
+    int64_t fall = PICK(1, 1, 1, 2, 3, 5);
+
+    environment_count = 0;
+    make_checks(query_ms);
+    set("HEALTH_INTERVAL", interval_ms, "ms");
+    set("HEALTH_CONNECT_TIMEOUT", connect_ms, "ms");
+    set("HEALTH_QUERY_TIMEOUT", query_ms, "ms");
+    set("HEALTH_RECONNECT_EVERY", PICK(4000, 4000, 10000, 30000), "ms");
+    set("HEALTH_FALL", fall, "");
+    set("HEALTH_RISE", PICK(1, 1, 1, 2, 3), "");
+    /* With rounds the time is that of the last one, and retries wait for up to 2.2 s. */
+    int64_t least_ms = interval_ms + connect_ms + query_ms;
+    set("HEALTH_STALE_AFTER",
+        faults_by_design ? least_ms + PICK(100, 1000, 4000)
+                         : 2 * least_ms + 3000 + check_time_ns() / NS_PER_MS,
+        "ms");
+    for (int i = 0; i < environment_count; i++)
+        vars[i] = environment[i];
+    if (!config_load(vars, 1024, 0, &plan.config, &err))
+        timeline_violation("world", "%s", err.text);
+    plan.heartbeat_ms = read_setting("HEALTH_HEARTBEAT", 250);
+    plan.hung_after_ms = read_setting("HEALTH_HUNG_AFTER", 800);
+}
+
+static void make_world(uint64_t seed)
+{
+    net = (struct net){.rng.state = seed ^ 1};
+    server = (struct server){.rng.state = seed ^ 2, .check_count = plan.check_count};
+    resolver = (struct resolver){.takes_ns = 300 * NS_PER_US, .dead_ns = 5 * NS_PER_S};
+    net.is_local = rng_percent(&dice, 20);
+    net.delay_ns = (net.is_local ? 15 : PICK(50, 100, 250, 1000, 10000, 40000)) * NS_PER_US;
+    net.jitter_ns = net.delay_ns / 5;
+    net.address_count = net.is_local ? 1 : (int)PICK(1, 1, 2);
+    setenv("PGHOST", net.is_local ? "/run/sim" : "db.sim", 1);
+    server.login_steps = (int)rng_between(&dice, 0, 4);
+    server.fork_ns = PICK(500, 2000) * NS_PER_US;
+    server.login_ns = PICK(50, 500, 3000) * NS_PER_US;
+    server.recovery_ns = PICK(200, 2000, 8000) * NS_PER_MS;
+    for (int i = 0; i < plan.check_count; i++) {
+        server.checks[i].duration_ns = plan.checks[i].duration_ns;
+        server.checks[i].slow_ns = plan.checks[i].slow_ns;
+    }
+}
+
+int64_t plan_bound_ns(const struct bound *b, int check)
+{
+    const struct config *c = &plan.config;
+    int64_t query_ms = c->query_timeout_ms;
+    int64_t every_ms = 0, longest_ns = 0;
+
+    for (int i = 0; i < plan.check_count; i++) {
+        query_ms = plan.checks[i].timeout_ms > query_ms ? plan.checks[i].timeout_ms : query_ms;
+        longest_ns = plan.checks[i].slow_ns > longest_ns ? plan.checks[i].slow_ns : longest_ns;
+    }
+    if (check >= 0)
+        every_ms = plan.checks[check].every_ms;
+    int64_t ms =
+        b->interval * c->interval_ms + b->connect_timeout * c->connect_timeout_ms * net.address_count +
+        b->query_timeout * query_ms + b->reconnect_every * c->reconnect_every_ms +
+        b->heartbeat * plan.heartbeat_ms + b->hung_after * plan.hung_after_ms + b->every * every_ms + b->ms;
+    return ms * NS_PER_MS + b->check_time * check_time_ns() + b->load * longest_ns * LOAD_INVERSE +
+           b->round_trip * 2 * (net.delay_ns + net.jitter_ns);
+}
+
+int64_t plan_repeat_ns(int64_t times)
+{
+    const struct bound one = {
+        .interval = 1, .connect_timeout = 1, .query_timeout = 1, .check_time = 1, .ms = 2700};
+    return (times - 1) * plan_bound_ns(&one, -1);
+}
+
+static void set_bounds(struct fault *f)
+{
+    const struct promise *promise = faults_promise(f->kind);
+    int check = faults_is_of_check(f->kind) ? f->check : -1;
+    bool warn = check >= 0 && plan.checks[check].warn;
+
+    f->noticed_ns = CLOCK_NEVER;
+    if (promise->must_fail && !warn)
+        f->noticed_ns = plan_bound_ns(&promise->noticed, check) + plan_repeat_ns(plan.config.fall);
+    f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan.config.rise);
+    if (faults_by_design) /* logins have a streak of their own: the next good one comes only then */
+        f->cleared_ns += (plan.config.rise - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
+}
+
+static int64_t reach_ns(const struct fault *f)
+{
+    return (f->noticed_ns == CLOCK_NEVER ? 0 : f->noticed_ns) + f->cleared_ns + f->end_ns - f->begin_ns;
+}
+
+/* Two at a time: each may hold the other's discovery and end up. */
+static void stretch_overlaps(void)
+{
+    int64_t more[PLAN_FAULTS_MAX] = {0};
+    for (size_t i = 0; i < plan.fault_count; i++) {
+        const struct fault *a = &plan.faults[i];
+        for (size_t k = 0; k < plan.fault_count; k++) {
+            const struct fault *b = &plan.faults[k];
+            if (k != i && a->begin_ns < b->end_ns + b->cleared_ns + OVERLAP_NS &&
+                b->begin_ns < a->end_ns + a->cleared_ns + OVERLAP_NS)
+                more[i] += reach_ns(b);
+        }
+    }
+    for (size_t i = 0; i < plan.fault_count; i++) {
+        plan.faults[i].noticed_ns += plan.faults[i].noticed_ns == CLOCK_NEVER ? 0 : more[i];
+        plan.faults[i].cleared_ns += more[i];
+    }
+}
+
+static bool is_possible(enum fault_kind kind)
+{
+    bool of_network = kind == FAULT_SILENCE || kind == FAULT_LOST_PACKET || kind == FAULT_LOST_SYN ||
+                      kind == FAULT_RESOLVER_DEAD || kind == FAULT_RESOLVER_SLOW;
+    if (faults_promise(kind)->off != NULL || (of_network && net.is_local))
+        return false;
+    return kind != FAULT_SILENT_ADDRESS || net.address_count > 1;
+}
+
+static enum fault_kind pick_kind(void)
+{
+    int64_t total = 0, drawn;
+    int kind = 0;
+    for (int i = 0; i < FAULT_COUNT; i++)
+        total += is_possible((enum fault_kind)i) ? fault_rows[i].weight : 0;
+    for (drawn = rng_below(&dice, total);; kind++) {
+        int weight = is_possible((enum fault_kind)kind) ? fault_rows[kind].weight : 0;
+        if (drawn < weight)
+            return (enum fault_kind)kind;
+        drawn -= weight;
+    }
+}
+
+/* Short ones are as likely as long ones. */
+static int64_t pick_duration_ns(const struct fault_row *row)
+{
+    int64_t high = row->longest_ms;
+    for (int64_t halvings = rng_below(&dice, 6); halvings > 0 && high / 2 > row->shortest_ms; halvings--)
+        high /= 2;
+    return rng_between(&dice, row->shortest_ms, high) * NS_PER_MS;
+}
+
+static bool loses_session(enum fault_kind kind)
+{
+    return kind == FAULT_RESET || kind == FAULT_TERMINATE_SESSION;
+}
+
+/* With rounds a session may be lost once, when the last one is known to be good; and a retransmission takes
+ * as long as the grace of a check that runs into its limit. */
+static bool is_too_much(enum fault_kind a, enum fault_kind b)
+{
+    if (a == FAULT_LOST_PACKET && b == FAULT_LOST_PACKET)
+        return true; /* they may wait for the next packet both, and lose its retransmission as well */
+    if (faults_by_design)
+        return false;
+    return loses_session(a) || loses_session(b) || (a == FAULT_LOST_PACKET && faults_is_of_check(b)) ||
+           (b == FAULT_LOST_PACKET && faults_is_of_check(a));
+}
+
+/* Two at a time of the same kind, or of the same check, would be one. */
+static bool is_taken(enum fault_kind kind, int check, int64_t begin_ns)
+{
+    for (size_t i = 0; i < plan.fault_count; i++) {
+        const struct fault *f = &plan.faults[i];
+        bool same_check = faults_is_of_check(kind) && faults_is_of_check(f->kind) && f->check == check;
+        if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + NS_PER_S)
+            return true;
+        if (is_too_much(kind, f->kind) && begin_ns <= f->end_ns + OVERLAP_NS)
+            return true;
+    }
+    return false;
+}
+
+static void make_faults(void)
+{
+    int64_t begin_ns = TIMELINE_BEGIN_NS + 20 * NS_PER_S, last_end_ns = begin_ns;
+
+    plan.end_ns = TIMELINE_BEGIN_NS + rng_between(&dice, 200, 1200) * NS_PER_S;
+    while (begin_ns < plan.end_ns - 30 * NS_PER_S && plan.fault_count < PLAN_FAULTS_MAX / 2) {
+        struct fault f = {
+            .kind = pick_kind(), .begin_ns = begin_ns, .check = (int)rng_below(&dice, plan.check_count)};
+        f.end_ns = f.begin_ns + pick_duration_ns(&fault_rows[f.kind]);
+        set_bounds(&f);
+        if (!is_taken(f.kind, f.check, f.begin_ns)) {
+            plan.faults[plan.fault_count++] = f;
+            last_end_ns = f.end_ns + f.cleared_ns > last_end_ns ? f.end_ns + f.cleared_ns : last_end_ns;
+        }
+        begin_ns = rng_percent(&dice, 25) ? begin_ns + rng_below(&dice, 5000) * NS_PER_MS
+                                          : last_end_ns + rng_between(&dice, 10000, 40000) * NS_PER_MS;
+    }
+    stretch_overlaps();
+}
+
+void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns)
+{
+    if (plan.fault_count == PLAN_FAULTS_MAX)
+        timeline_violation("world", "more than %d faults", PLAN_FAULTS_MAX);
+    struct fault f = {
+        .kind = kind, .begin_ns = timeline_now_ns, .end_ns = timeline_now_ns + duration_ns, .check = check};
+    set_bounds(&f);
+    size_t at = plan.fault_count++;
+    for (; at > 0 && plan.faults[at - 1].begin_ns > f.begin_ns; at--)
+        plan.faults[at] = plan.faults[at - 1];
+    plan.faults[at] = f;
+}
+
+void plan_make(uint64_t seed)
+{
+    plan = (struct plan){.seed = seed};
+    dice.state = seed * UINT64_C(0xD1342543DE82EF95) + 1;
+    make_config();
+    make_world(seed);
+    make_faults();
+}
+
+void plan_parse_checks(struct checks *out)
+{
+    static char text[SERVER_CHECKS_MAX * 256];
+    struct error err;
+    int len = 0;
+    for (int i = 0; i < plan.check_count; i++) {
+        const struct plan_check *c = &plan.checks[i];
+        size_t room = sizeof text - (size_t)len;
+        len += snprintf(text + len, room, "-- check: " NAME_FORMAT "\n-- max: %" PRId64 "\n", i, CHECK_MAX);
+        room = sizeof text - (size_t)len;
+        if (c->every_ms != 0)
+            len += snprintf(text + len, room, "-- every: %" PRId64 "ms\n", c->every_ms);
+        room = sizeof text - (size_t)len;
+        if (c->timeout_ms != 0)
+            len += snprintf(text + len, room, "-- timeout: %" PRId64 "ms\n", c->timeout_ms);
+        room = sizeof text - (size_t)len;
+        len +=
+            snprintf(text + len, room, "%s" QUERY_CHECK_SQL ";\n", c->warn ? "-- severity: warn\n" : "", i);
+    }
+    if (!checks_parse(text, (size_t)len, "simulated", out, &err))
+        timeline_violation("world", "%s", err.text);
+}
+
+void plan_print(void)
+{
+    printf("seed %" PRIu64 "%s: PGHOST=%s", plan.seed, faults_by_design ? ", by design" : "",
+           getenv("PGHOST"));
+    for (int i = 0; i < environment_count; i++)
+        printf(" %s", environment[i]);
+    printf("\n  round trip %.2f ms, %d addresses, %d + 1 steps of login of %.2f ms, recovery %.1f s\n",
+           (double)net.delay_ns / 5e5, net.address_count, server.login_steps, (double)server.login_ns / 1e6,
+           (double)server.recovery_ns / 1e9);
+    for (int i = 0; i < plan.check_count; i++) {
+        const struct plan_check *c = &plan.checks[i];
+        printf("  " NAME_FORMAT ": %.2f ms%s, every %" PRId64 " ms, timeout %" PRId64 " ms, slow %.0f ms\n",
+               i, (double)c->duration_ns / 1e6, c->warn ? ", warn" : "", c->every_ms, c->timeout_ms,
+               (double)c->slow_ns / 1e6);
+    }
+    for (size_t i = 0; i < plan.fault_count; i++) {
+        const struct fault *f = &plan.faults[i];
+        char check[32] = "", noticed[32] = "harmless";
+        if (faults_is_of_check(f->kind))
+            snprintf(check, sizeof check, " (" NAME_FORMAT ")", f->check);
+        if (f->noticed_ns != CLOCK_NEVER)
+            snprintf(noticed, sizeof noticed, "noticed by %.3f",
+                     (double)(f->begin_ns + f->noticed_ns - TIMELINE_BEGIN_NS) / 1e9);
+        printf("  %10.3f to %10.3f  %s%s: %s, cleared by %.3f\n",
+               (double)(f->begin_ns - TIMELINE_BEGIN_NS) / 1e9, (double)(f->end_ns - TIMELINE_BEGIN_NS) / 1e9,
+               fault_rows[f->kind].name, check, noticed,
+               (double)(f->end_ns + f->cleared_ns - TIMELINE_BEGIN_NS) / 1e9);
+    }
+}

@@ -1,0 +1,60 @@
+/* One run, decided by its seed: settings, checks, the server and its network, and the faults with their
+ * begins and ends. */
+#ifndef SIM_PLAN_H
+#define SIM_PLAN_H
+
+#include "cgi/checks.h"
+#include "cgi/config.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/server.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PLAN_FAULTS_MAX 512
+
+struct plan_check {
+    int64_t every_ms, timeout_ms; /* 0: not set */
+    bool warn;
+    int64_t duration_ns, slow_ns;
+};
+
+struct fault {
+    enum fault_kind kind;
+    int64_t begin_ns, end_ns;
+    int check;
+    int64_t noticed_ns; /* after the begin a 200 is wrong; CLOCK_NEVER: it is always right */
+    int64_t cleared_ns; /* after the end a 503 is wrong */
+};
+
+struct plan {
+    uint64_t seed;
+    int64_t end_ns;
+    struct config config;
+    int64_t heartbeat_ms, hung_after_ms;
+    int check_count;
+    struct plan_check checks[SERVER_CHECKS_MAX];
+    struct fault faults[PLAN_FAULTS_MAX]; /* by their begin */
+    size_t fault_count;
+};
+extern struct plan plan;
+
+/* Fills plan, server, net and resolver, and the environment (PGHOST). */
+void plan_make(uint64_t seed);
+
+/* The checks as the program reads them from their file. */
+void plan_parse_checks(struct checks *out);
+
+/* One that nobody planned, from now on. */
+void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns);
+
+/* What a bound comes to; check -1: of none. */
+int64_t plan_bound_ns(const struct bound *bound, int check);
+
+/* How long so many failures or successes in a row take, beyond the first. */
+int64_t plan_repeat_ns(int64_t times);
+
+void plan_print(void);
+
+#endif

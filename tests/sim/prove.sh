@@ -1,0 +1,49 @@
+#!/bin/sh
+# Proves that the simulator can fail: applies each tests/sim/wrong/RULE-NAME.patch to a copy of the tree, and expects a violation
+# of RULE within a minute; and that a seed gives the same output twice. A patch whose NAME ends with -design is judged by the
+# second column of the table of promises. Usage: tests/sim/prove.sh [PATCH...]
+set -eu
+cd "$(dirname "$0")/../.."
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+tar -c --exclude=./build --exclude=./.git . | tar -x -C "$copy"
+failures=0
+
+fail() {
+    echo "sim-proof: $*" >&2
+    failures=$((failures + 1))
+}
+
+prove() {
+    rule=$(basename "$1" | cut -d- -f1)
+    promise=today
+    case $1 in *-design.patch) promise=design ;; esac
+    patch -s -p1 -d "$copy" <"$1" || { fail "$1 does not apply"; return; }
+    if ! make -s -C "$copy" BUILD=build build/sim >"$copy/make.log" 2>&1; then
+        tail -n 20 "$copy/make.log"
+        fail "$1 does not build"
+    else
+        began=$(date +%s)
+        make -s -C "$copy" sim SECONDS=60 PROMISE=$promise >"$copy/sim.log" 2>&1 || true
+        if grep -q "VIOLATION of '$rule'" "$copy/sim.log"; then
+            echo "$(basename "$1" .patch): found after $(($(date +%s) - began)) s: $(sed -n "s/.*VIOLATION of //p" "$copy/sim.log")"
+        else
+            fail "$1: no violation of '$rule': $(grep VIOLATION "$copy/sim.log" || tail -n 1 "$copy/sim.log")"
+        fi
+    fi
+    patch -s -R -p1 -d "$copy" <"$1"
+}
+
+make -s -C "$copy" BUILD=build build/sim
+for seed in 1 2 3; do
+    "$copy/build/sim" --seed $seed --verbose >"$copy/first" || true
+    "$copy/build/sim" --seed $seed --verbose >"$copy/second" || true
+    cmp -s "$copy/first" "$copy/second" || fail "seed $seed gives another output the second time"
+done
+
+[ $# -gt 0 ] || set -- tests/sim/wrong/*.patch
+for patch; do
+    prove "$patch"
+done
+[ "$failures" -eq 0 ]

@@ -1,0 +1,14 @@
+/* One run of the simulator. It uses the process up: what it changes does not return. */
+#ifndef SIM_RUN_H
+#define SIM_RUN_H
+
+#include <stdint.h>
+
+struct run_result {
+    int64_t virtual_ns, moments, healthy, faults, logins, queries;
+};
+
+/* Ends the process with RUN_VIOLATED at the first violation. */
+struct run_result run(uint64_t seed);
+
+#endif
