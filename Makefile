@@ -26,7 +26,8 @@ run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080
 
 test: ## install what the tests need, then unit, API, fault, watchdog and system tests
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory layers unit sim all
+	@$(MAKE) --no-print-directory layers unit all
+	@$(MAKE) --no-print-directory sim DAYS=5
 	$(TESTED) $(PYTEST) tests/system
 	$(TESTED) $(PYTEST) tests/api tests/faults
 	$(TESTED) $(PYTEST) tests/watch

@@ -1,9 +1,9 @@
 /* The state machine over one PGconn. Owned by the prober's thread; owns the connection. */
 #include "cgi/probe/probe.h"
 
+#include "cgi/probe/errors.h"
 #include "cgi/probe/hosts.h"
 #include "cgi/probe/intake.h"
-#include "cgi/probe/protocol.h"
 #include "common/buf.h"
 #include "common/clock.h"
 
@@ -42,10 +42,10 @@ struct probe {
     struct probe_options options;
     struct probe_failure failure;
     int64_t deadline_ns;
-    size_t bytes_left;         /* of the budget */
-    short events;              /* what libpq waits for while it connects */
-    enum protocol_stage stage; /* how far the peer has shown that it speaks PostgreSQL's protocol */
-    char fatal_sqlstate[6];    /* of a message with which the server announced the end of the connection */
+    size_t bytes_left;       /* of the budget */
+    short events;            /* what libpq waits for while it connects */
+    enum errors_stage stage; /* how far the peer has shown that it speaks PostgreSQL's protocol */
+    char fatal_sqlstate[6];  /* of a message with which the server announced the end of the connection */
     int64_t connect_started_ns;
     struct probe_facts facts;
     /* The round: */
@@ -72,26 +72,17 @@ static void fail(struct probe *p, enum reason reason, const char *sqlstate, cons
 static void fail_connect(struct probe *p)
 {
     const char *message = PQerrorMessage(p->conn);
-    char sqlstate[6];
+    struct errors_login why = errors_of_login(message, PQconnectionNeedsPassword(p->conn) != 0);
 
-    protocol_find_sqlstate(message, sqlstate);
-    if (sqlstate[0] != '\0') {
-        fail(p, reason_from_sqlstate(sqlstate), sqlstate, message);
-    } else if (PQconnectionNeedsPassword(p->conn) != 0) {
-        fail(p, REASON_ACCESS, "", message);
-    } else if (protocol_is_violation(message)) {
-        fail(p, REASON_MALFORMED, "", message);
-    } else {
-        fail(p, REASON_UNREACHABLE, "", message);
-        p->failure.refused = protocol_is_refusal(message);
-    }
+    fail(p, why.reason, why.sqlstate, message);
+    p->failure.refused = why.refused;
 }
 
 /* An established connection is broken. */
 static void fail_connection(struct probe *p)
 {
     const char *message = PQerrorMessage(p->conn);
-    if (p->fatal_sqlstate[0] == '\0' && protocol_is_violation(message)) {
+    if (p->fatal_sqlstate[0] == '\0' && errors_is_violation(message)) {
         fail(p, REASON_MALFORMED, "", message);
         return;
     }
@@ -177,7 +168,7 @@ struct probe *probe_open(const struct probe_options *options, int64_t now_ns)
         fail(p, REASON_INTERNAL, "", "libpq has no memory for a connection");
         return p;
     }
-    PQsetErrorVerbosity(p->conn, PQERRORS_SQLSTATE);
+    PQsetErrorVerbosity(p->conn, PQERRORS_VERBOSE);
     PQsetNoticeReceiver(p->conn, receive_notice, p);
     if (PQstatus(p->conn) == CONNECTION_BAD)
         fail_connect(p);
@@ -223,13 +214,13 @@ static bool peer_is_plausible(struct probe *p)
     ConnStatusType status = PQstatus(p->conn);
 
     if (status == CONNECTION_STARTED || status == CONNECTION_NEEDED) {
-        p->stage = PROTOCOL_UNKNOWN; /* the next host of several */
+        p->stage = ERRORS_UNKNOWN; /* the next host of several */
         return true;
     }
-    if (p->stage == PROTOCOL_SETTLED)
+    if (p->stage == ERRORS_SETTLED)
         return true;
     ssize_t n = recvfrom(PQsocket(p->conn), first, sizeof first, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
-    return n <= 0 || protocol_judge_first_bytes(first, (size_t)n, &p->stage);
+    return n <= 0 || errors_judge_first_bytes(first, (size_t)n, &p->stage);
 }
 
 static void step_connecting(struct probe *p, int64_t now_ns)
@@ -359,8 +350,8 @@ static void take_answer(struct probe *p, const PGresult *result)
     const struct check *check = running_check(p);
     struct probe_outcome *outcome = &p->outcomes[p->segments_done - 1];
     outcome->has_value = PQntuples(result) == 1 && PQnfields(result) == 1 && PQgetisnull(result, 0, 0) == 0 &&
-                         protocol_parse_count(PQftype(result, 0), PQgetvalue(result, 0, 0),
-                                              (size_t)PQgetlength(result, 0, 0), &outcome->value);
+                         errors_parse_count(PQftype(result, 0), PQgetvalue(result, 0, 0),
+                                            (size_t)PQgetlength(result, 0, 0), &outcome->value);
     if (!outcome->has_value)
         outcome->reason = REASON_MALFORMED;
     else if (outcome->value < check->min || outcome->value > check->max)
@@ -384,12 +375,12 @@ static void take_error(struct probe *p, const PGresult *result, int64_t now_ns)
         return;
     }
     if (p->segments_done == 0) {
-        fail(p, reason_from_sqlstate(sqlstate), sqlstate, message);
+        fail(p, errors_of_query(sqlstate, message), sqlstate, message);
         return;
     }
     struct probe_outcome *outcome = &p->outcomes[p->segments_done - 1];
     outcome->has_value = false; /* an error of the commit comes behind the answer */
-    outcome->reason = reason_from_sqlstate(sqlstate);
+    outcome->reason = errors_of_query(sqlstate, message);
     snprintf(outcome->sqlstate, sizeof outcome->sqlstate, "%s", sqlstate);
     snprintf(outcome->detail, sizeof outcome->detail, "%s", message);
     p->expected = EXPECT_SYNC;

@@ -154,6 +154,28 @@ def test_a_server_that_talks_and_does_not_listen(start_backend, checks_file, clu
     assert backend.peak_rss_kib() - before_kib < 4096
 
 
+def test_a_server_that_cannot_fork_lacks_resources(start_backend, checks_file, directory):
+    """It says so as version 2 of the protocol did: a text, no SQLSTATE (postmaster.c, report_fork_failure_to_client)."""
+    peer_directory = os.path.join(directory, "pg")
+    said = b"Ecould not fork new process for connection: Resource temporarily unavailable\n\0"
+    with Saying(peer_directory, hello=said, waits=False):
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
+        backend.wait_failing(("database", "resources"))
+
+
+@pytest.mark.parametrize("text, reason", [("no more connections allowed (max_client_conn)", "saturated"),
+                                          ("no such user: health_api", "access"), ("no such database: nowhere", "access"),
+                                          ("password authentication failed", "access"), ("pgbouncer cannot connect to server", "unreachable")])
+def test_what_pgbouncer_refuses_is_told_by_its_text(start_backend, checks_file, directory, text, reason):
+    """Its SQLSTATE is always the same."""
+    peer_directory = os.path.join(directory, "pg")
+    said = message(b"E", b"SFATAL\0VFATAL\0C08P01\0M" + text.encode() + b"\0\0")
+    with Saying(peer_directory, hello=said, waits=False):
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
+        backend.wait_failing(("database", reason))
+        assert text in backend.events("database fails")[0]["detail"]
+
+
 @pytest.mark.parametrize("severity", ["\u0412\u0410\u0416\u041d\u041e", "\u81f4\u547d\u9519\u8bef", "FATALE"])
 def test_a_server_that_speaks_another_language(start_backend, checks_file, directory, severity):
     peer_directory = os.path.join(directory, "pg")
@@ -174,6 +196,8 @@ def test_an_answer_in_order_that_is_no_count_costs_the_check_only(start_backend,
         backend.wait_failing(("one", "malformed"))
 
 
+# In a query 08P01 is a parameter that nobody gives.
+SAID_IN_QUERY = {"08P01": "query_error"}
 SAID = {"08P01": "unreachable", "28P01": "access", "3D000": "access", "42501": "access", "42P01": "schema",
         "42703": "schema", "42883": "schema", "3F000": "schema", "53300": "saturated", "53200": "resources",
         "57P03": "restarting", "57014": "query_timeout", "55P03": "query_timeout", "58P01": "corrupt", "XX001": "corrupt",
@@ -193,7 +217,7 @@ def test_the_reason_of_what_a_server_says_at_connect_and_in_a_query(start_backen
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=address)
         backend.wait_failing(("database", SAID[sqlstate]))
     with Saying(address, answer=whole_round(PARSED + refusal("ERROR", sqlstate))):
-        backend.wait_failing(("one", SAID[sqlstate]))
+        backend.wait_failing(("one", SAID_IN_QUERY.get(sqlstate, SAID[sqlstate])))
 
 
 def test_a_fake_that_answers_well_is_healthy(start_backend, checks_file, directory):

@@ -121,7 +121,7 @@ const struct fault_row fault_rows[FAULT_COUNT] = {
     [FAULT_REJECT] = {"login rejected", 6, 100, 40000, FAILS(LOGIN_FAILS, NEXT_ATTEMPT, "access"),
                       FAILS(NEXT_LOGIN_FAILS, LOCKED_OUT_WAITS, "access")},
     [FAULT_NO_FORK] = {"server cannot fork", 6, 100, 40000,
-                       FAILS(LOGIN_FAILS, NEXT_ATTEMPT, "malformed unreachable"),
+                       FAILS(LOGIN_FAILS, NEXT_ATTEMPT, "resources unreachable"),
                        FAILS(NEXT_LOGIN_FAILS, LOGIN_SUCCEEDS, "resources")},
     [FAULT_RECOVERY] = {"crash recovery", 0, 0, 0,
                         FAILS(SESSION_ENDS, NEXT_ATTEMPT, "restarting unreachable"),

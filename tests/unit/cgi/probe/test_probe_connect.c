@@ -33,7 +33,7 @@ static void libpq_is_told_our_name_and_sqlstates_in_its_messages(void **state)
     EXPECT_CALLS(STARTED);
     open_probe();
     assert_string_equal(script_option("fallback_application_name"), "health-api");
-    assert_int_equal(script_verbosity(), PQERRORS_SQLSTATE);
+    assert_int_equal(script_verbosity(), PQERRORS_VERBOSE);
 }
 
 static void gss_encryption_is_off_unless_the_user_chose_it(void **state)
