@@ -117,7 +117,10 @@ static enum reason of_client(const char *message)
         {"GSS encryption", REASON_ACCESS},
         {"channel binding", REASON_ACCESS},
     };
-    return FIND_PHRASE(message, phrases, REASON_UNREACHABLE);
+    /* After "connection to server at \"NAME\" ... failed: ", which may have one of these words in the name.
+     */
+    const char *failed = strstr(message, " failed: ");
+    return FIND_PHRASE(failed != NULL ? failed : message, phrases, REASON_UNREACHABLE);
 }
 
 struct errors_login errors_of_login(const char *message, bool needs_password)
@@ -149,10 +152,12 @@ enum reason errors_of_query(const char *sqlstate, const char *message)
         return REASON_QUERY_ERROR;
     /* A missing file is damage where it is one of the server's data or not named (of pg_xact the path is in
      * the detail: slru.c), else the library of an extension. */
-    if (strcmp(sqlstate, "58P01") == 0 && strpbrk(message, "/\"") != NULL &&
-        strstr(message, "base/") == NULL && strstr(message, "global/") == NULL &&
-        strstr(message, "pg_tblspc/") == NULL)
-        return REASON_SCHEMA;
+    static const struct phrase data[] = {{"base/", REASON_CORRUPT},      {"global/", REASON_CORRUPT},
+                                         {"pg_tblspc/", REASON_CORRUPT}, {"pg_wal/", REASON_CORRUPT},
+                                         {"pg_xact/", REASON_CORRUPT},   {"pg_multixact/", REASON_CORRUPT},
+                                         {"pg_logical/", REASON_CORRUPT}};
+    if (strcmp(sqlstate, "58P01") == 0 && strpbrk(message, "/\"") != NULL)
+        return FIND_PHRASE(message, data, REASON_SCHEMA);
     return reason_from_sqlstate(sqlstate);
 }
 

@@ -184,6 +184,8 @@ static void what_tls_and_kerberos_refuse_is_access(void **state)
         {TCP "server certificate for \"a\" does not match host name \"b\"\n", "access", "", false},
         {TCP "root certificate file \"/root.crt\" does not exist\n", "access", "", false},
         {TCP "server does not support SSL, but SSL was required\n", "access", "", false},
+        {"connection to server at \"certificate-db\" (::1), port 5432 failed: Connection refused\n",
+         "unreachable", "", true},
         {TCP "could not initiate GSSAPI security context: No Kerberos credentials available\n", "access", "",
          false},
         {TCP "GSSAPI encryption required but it is not supported over a local socket\n", "access", "", false},
@@ -279,6 +281,7 @@ static void a_query_fails_for_its_sqlstate_and_what_the_message_adds(void **stat
         {"58P01", "could not open file \"base/5/16384\": No such file or directory", "corrupt"},
         {"58P01", "could not open file \"global/1262\": No such file or directory", "corrupt"},
         {"58P01", "could not open file \"pg_tblspc/1/PG_15/5/1\": No such file or directory", "corrupt"},
+        {"58P01", "could not open file \"pg_wal/000000010000000000000001\": No such file", "corrupt"},
         {"58P01", "could not access status of transaction 1234", "corrupt"}, /* pg_xact, in the detail */
         {"58P01", "konnte auf den Status von Transaktion 1234 nicht zugreifen", "corrupt"},
         {"58P01", "", "corrupt"},
