@@ -3,6 +3,7 @@
 # of RULE within a minute; and that a seed gives the same output twice. A patch whose NAME ends with -design is judged by the
 # second column of the table of promises. Usage: tests/sim/prove.sh [PATCH...]
 set -eu
+unset MAKEFLAGS MFLAGS # this make is no part of the one that called it
 cd "$(dirname "$0")/../.."
 
 copy=$(mktemp -d)
