@@ -10,7 +10,7 @@ from harness.backend import CHECKS
 from harness.cluster import PASSWORD, ROOT, SERVER_USER
 from harness.wait import hold_for, wait_until
 
-OLDEST_S = 3
+OLDEST_S = 5
 DOCUMENT = os.path.join(ROOT, "docs", "write-outages.md")
 
 
@@ -72,7 +72,7 @@ def wait_only(backend, *expected):
 
 def test_a_server_that_writes_is_healthy(written):
     backend, writers = written
-    hold_for(lambda: backend.document()["status"] == "healthy", 2 * OLDEST_S, "healthy while it is written to")
+    hold_for(lambda: backend.document()["status"] == "healthy", OLDEST_S + 2, "healthy while it is written to")
     document = backend.document()
     assert document["warnings"] == []
     assert document["counts"]["last_write"] <= OLDEST_S and document["counts"]["in_recovery"] == 0
