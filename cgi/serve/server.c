@@ -336,7 +336,7 @@ static void turn(struct server *s)
     connections_free_closed(&s->connections);
 }
 
-/* Each second, or thrice in the time within which the manager wants to hear of us. */
+/* Each second, or three times within the period in which systemd expects to hear from us. */
 static struct itimerspec tick_times(int64_t watchdog_ns)
 {
     int64_t tick_ns = watchdog_ns > 0 && watchdog_ns / 3 < TICK_NS ? watchdog_ns / 3 : TICK_NS;
