@@ -23,6 +23,9 @@ struct config {
     int64_t query_timeout_ms;
     int64_t reconnect_every_ms;
     int64_t stale_after_ms;
+    int64_t heartbeat_ms; /* 0: once per interval */
+    int64_t hung_after_ms;
+    int64_t max_load; /* per cent of one processor of the server, of each check */
     int64_t fall;
     int64_t rise;
     int64_t drain_ms;

@@ -89,23 +89,6 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
     return false;
 }
 
-/* A snapshot must not get old while one check uses the time it was given. */
-static bool check_timeouts(const struct config *config, const struct checks *checks, struct error *err)
-{
-    for (size_t i = 0; i < checks->count; i++) {
-        const struct check *check = &checks->items[i];
-        int64_t needed_ms = config->interval_ms + config->connect_timeout_ms + check->timeout_ms;
-        if (needed_ms >= config->stale_after_ms) {
-            error_set(err,
-                      "%s:%d: timeout of check '%s': interval + connect timeout + it is %" PRId64
-                      "ms, expected less than HEALTH_STALE_AFTER (%" PRId64 "ms)",
-                      config->checks_path, check->line, check->name, needed_ms, config->stale_after_ms);
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool load_checks(const struct config *config, struct checks *out, struct error *err)
 {
     struct buf text = {0};
@@ -116,10 +99,6 @@ static bool load_checks(const struct config *config, struct checks *out, struct 
         error_set(err, "HEALTH_CHECKS='%.100s': %.120s", config->checks_path, why.text);
     }
     ok = ok && checks_parse(text.data != NULL ? text.data : "", text.len, config->checks_path, out, err);
-    if (ok && !check_timeouts(config, out, err)) {
-        checks_free(out);
-        ok = false;
-    }
     buf_free(&text);
     return ok;
 }

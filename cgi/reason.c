@@ -9,6 +9,7 @@ static const char *const names[REASON_COUNT] = {
     [REASON_UNREACHABLE] = "unreachable",
     [REASON_CONNECT_TIMEOUT] = "connect_timeout",
     [REASON_QUERY_TIMEOUT] = "query_timeout",
+    [REASON_HUNG] = "hung",
     [REASON_ACCESS] = "access",
     [REASON_SCHEMA] = "schema",
     [REASON_SATURATED] = "saturated",

@@ -18,11 +18,15 @@
 struct check_result {
     char name[CHECK_NAME_SIZE];
     enum check_severity severity;
-    enum reason reason; /* REASON_NONE: its last run passed */
-    bool has_value;     /* false: the value is not known now; an old one is never shown as current */
+    enum reason reason;      /* REASON_NONE: its last run passed */
+    bool down;               /* it fails, after its fall and rise */
+    enum reason down_reason; /* while it is down: why, also while its rise is awaited */
+    bool has_value;          /* false: the value is not known now; an old one is never shown as current */
     int64_t value;
     int64_t duration_us;
     int64_t checked_wall_ms;
+    int64_t checked_ns; /* clock_now_ns; when the question was sent */
+    int64_t period_ms;  /* from its last question but one to the last; 0 unknown */
     bool has_last_ok;
     int64_t last_ok_value;
     int64_t last_ok_wall_ms;
@@ -31,6 +35,8 @@ struct check_result {
 /* The database as a whole. */
 struct database_result {
     enum reason reason; /* REASON_NONE: connected and answering; else every check's value is unknown */
+    bool down;          /* as for a check */
+    enum reason down_reason;
     int server_version; /* as libpq has it, 150004 for 15.4; 0 unknown */
     bool has_in_recovery;
     bool in_recovery;
@@ -43,11 +49,12 @@ struct database_result {
 
 struct snapshot {
     atomic_uint references; /* snapshot.c only */
-    int64_t taken_ns;       /* clock_now_ns */
+    int64_t taken_ns;       /* clock_now_ns; when the last question that was answered was sent */
     int64_t taken_wall_ms;
-    bool starting; /* no probe has finished yet */
-    bool degraded; /* after HEALTH_FALL and HEALTH_RISE */
-    /* While degraded: the check and reason it is degraded for, the last one while HEALTH_RISE is awaited. */
+    int64_t vouched_ns; /* of a database that is down: when the prober last found nothing else */
+    bool starting;      /* no probe has finished yet */
+    bool degraded;      /* the database is down, or a check of severity fail is */
+    /* While degraded: the first of them, and why. */
     char cause_check[CHECK_NAME_SIZE];
     enum reason cause;
     struct database_result database;

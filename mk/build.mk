@@ -51,8 +51,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
 # Without -lpq: a function of it that is not in the script does not link.
-SCRIPTED := $(filter $(BUILD)/unit/cgi/probe/test_probe_%,$(UNIT_BIN))
-$(SCRIPTED): $(BUILD)/tests/unit/cgi/probe/scripted_libpq.o
+SCRIPT_OBJ := $(addprefix $(BUILD)/tests/unit/cgi/probe/,scripted_libpq.o scripted_result.o)
+SCRIPTED   := $(filter $(BUILD)/unit/cgi/probe/test_session_%,$(UNIT_BIN))
+$(SCRIPTED): $(SCRIPT_OBJ)
 $(SCRIPTED): private PACKAGES := fcgi json-c
 
 $(BUILD)/unit/watchdog/%: private PACKAGES := $(WATCH_PACKAGES)
@@ -76,4 +77,4 @@ $(BUILD)/prerequisites-watch: | $(BUILD)/prerequisites
 # Objects of tests are made on the way to a test and stay.
 .SECONDARY:
 
--include $(CGI_OBJ:.o=.d) $(WATCH_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(BUILD)/tests/unit/cgi/probe/scripted_libpq.d
+-include $(CGI_OBJ:.o=.d) $(WATCH_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(SCRIPT_OBJ:.o=.d)

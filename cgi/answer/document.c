@@ -91,18 +91,34 @@ static struct json_object *new_counts(const struct facts *facts)
     return counts;
 }
 
-/* Adds the checks of one severity that fail now; one entry for all when the database as a whole does. */
-static void add_snapshot_findings(struct json_object *list, const struct snapshot *s,
-                                  enum check_severity severity)
+/* Why it is down: now, or while its rise is awaited the last time. */
+static enum reason why(enum reason reason, enum reason down_reason)
 {
-    if (s->database.reason != REASON_NONE) {
-        if (severity == CHECK_FAIL)
-            add_finding(list, SNAPSHOT_DATABASE, s->database.reason);
-        return;
+    return reason != REASON_NONE ? reason : down_reason;
+}
+
+/* What makes the snapshot degraded; one entry for all when the database as a whole does. */
+static void add_down(struct json_object *list, const struct snapshot *s)
+{
+    if (s->database.down)
+        add_finding(list, SNAPSHOT_DATABASE, why(s->database.reason, s->database.down_reason));
+    for (size_t i = 0; i < s->check_count && !s->database.down; i++) {
+        const struct check_result *r = &s->checks[i];
+        if (r->down && r->severity == CHECK_FAIL)
+            add_finding(list, r->name, why(r->reason, r->down_reason));
     }
-    for (size_t i = 0; i < s->check_count; i++)
-        if (s->checks[i].reason != REASON_NONE && s->checks[i].severity == severity)
-            add_finding(list, s->checks[i].name, s->checks[i].reason);
+}
+
+/* What fails and does not make it degraded: by its severity, or because its fall is not reached yet. */
+static void add_warnings(struct json_object *list, const struct snapshot *s)
+{
+    if (s->database.reason != REASON_NONE && !s->database.down)
+        add_finding(list, SNAPSHOT_DATABASE, s->database.reason);
+    for (size_t i = 0; i < s->check_count && s->database.reason == REASON_NONE; i++) {
+        const struct check_result *r = &s->checks[i];
+        if (r->reason != REASON_NONE && (r->severity == CHECK_WARN || !r->down))
+            add_finding(list, r->name, r->reason);
+    }
 }
 
 static struct json_object *new_failing(const struct facts *facts)
@@ -114,10 +130,8 @@ static struct json_object *new_failing(const struct facts *facts)
 
     if (v->status != HEALTH_HEALTHY && !from_snapshot)
         add_finding(failing, v->check, v->reason);
-    if (from_snapshot || (about_process && facts->snapshot->degraded))
-        add_snapshot_findings(failing, facts->snapshot, CHECK_FAIL);
-    if (from_snapshot && json_object_array_length(failing) == 0)
-        add_finding(failing, v->check, v->reason); /* it passes again, HEALTH_RISE is not reached yet */
+    if (from_snapshot || about_process)
+        add_down(failing, facts->snapshot);
     return failing;
 }
 
@@ -126,9 +140,7 @@ static struct json_object *new_warnings(const struct facts *facts)
     struct json_object *warnings = json_object_new_array();
     if (facts->verdict->reason == REASON_STALE || facts->snapshot->starting)
         return warnings;
-    add_snapshot_findings(warnings, facts->snapshot, CHECK_WARN);
-    if (!facts->snapshot->degraded)
-        add_snapshot_findings(warnings, facts->snapshot, CHECK_FAIL); /* HEALTH_FALL is not reached yet */
+    add_warnings(warnings, facts->snapshot);
     return warnings;
 }
 
@@ -192,6 +204,8 @@ static struct json_object *new_check(const struct check_result *check, bool coun
     add_string(object, "severity", check->severity == CHECK_WARN ? "warn" : "fail");
     add_ms(object, "duration_ms", check->checked_wall_ms != 0 ? check->duration_us : -1);
     add_time(object, "checked_at", check->checked_wall_ms);
+    json_object_object_add(object, "period_ms",
+                           check->period_ms > 0 ? json_object_new_int64(check->period_ms) : NULL);
     json_object_object_add(object, "last_ok", last_ok);
     return object;
 }

@@ -31,7 +31,9 @@ struct verdict verdict_of_process(enum reason reason)
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              int64_t now_ns, int64_t stale_after_ns)
 {
-    bool stale = now_ns - snapshot->taken_ns > stale_after_ns;
+    /* While the database is down nothing is answered, and that is no old news. */
+    bool is_vouched = snapshot->database.down && snapshot->vouched_ns > snapshot->taken_ns;
+    bool stale = now_ns - (is_vouched ? snapshot->vouched_ns : snapshot->taken_ns) > stale_after_ns;
     bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;
 
     if (process->draining)

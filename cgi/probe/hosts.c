@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static size_t count_entries(const char *list)
+size_t hosts_count(const char *list)
 {
     size_t count = 1;
     for (const char *c = list; *c != '\0'; c++)
@@ -20,7 +20,7 @@ static const char *find_entry(const char *list, size_t index)
 
 void hosts_rotate(const char *list, size_t offset, struct buf *out)
 {
-    const char *first = find_entry(list, offset % count_entries(list));
+    const char *first = find_entry(list, offset % hosts_count(list));
 
     buf_append_str(out, first);
     if (first > list) {

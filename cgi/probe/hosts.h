@@ -8,6 +8,9 @@
 
 #include <stddef.h>
 
+/* How many entries the comma-separated list has. */
+size_t hosts_count(const char *list);
+
 /* Appends the comma-separated list beginning with entry offset (modulo its length), the entries before it
  * behind. Empty entries are entries. */
 void hosts_rotate(const char *list, size_t offset, struct buf *out);

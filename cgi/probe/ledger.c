@@ -11,40 +11,75 @@
 /* While the same failure lasts, one line this often says how many attempts it has been. */
 #define SUMMARY_EVERY_NS (60 * NS_PER_S)
 
+/* The longest distance of a check that the server did not end by itself. */
+#define DISTANCE_MAX_NS (600 * NS_PER_S)
+
+/* An orphan may have been held up with the whole server, and be within its limit: it was seen so often. */
+#define ORPHAN_LOOKS 2
+
+/* Of a failing check: its duration is at most this share of the time between. */
+#define FAILING_DISTANCE 4
+
+/* Failures and successes in a row. The first of each counts at once, a further one only an interval after the
+ * last that counted: what is asked more often does not fall or rise sooner. */
+struct streak {
+    int64_t fails;
+    int64_t passes;
+    int64_t counted_ns;
+    bool known; /* the first ever decides alone: there is no status yet that it could flip */
+    bool down;
+    enum reason reason; /* of the last one that failed */
+};
+
 struct entry {
     struct check_result result;
-    int64_t every_ns;
+    struct streak streak;
+    int64_t every_ns; /* 0: each interval */
     int64_t due_ns;
-    int64_t broke; /* which break of the connection it was; 0: its last answer was none */
+    int64_t took_ns;
+    int64_t distance_ns; /* 0: the server ended its last query by itself */
+    int64_t orphan_pid;
+    int seen; /* how often in a row the orphan was there */
+    bool is_asked;
+    bool was_lost;      /* its last session, while it was under way */
+    enum reason logged; /* as the log has it: an outage of the database changes nothing of that */
+    bool is_suspect;    /* until the next ping says who is to blame */
+    bool is_slowed;
+    bool was_cancelled; /* its last query, by a conflict that is none of its own: asked once more before it
+                           counts */
 };
 
 struct ledger {
-    int64_t fall;
-    int64_t rise;
-    int64_t breaks; /* of the connection, so far */
+    const struct config *config;
     struct entry *entries;
     size_t count;
     struct database_result database;
-    char database_sqlstate[6];
+    struct streak login;
+    struct streak ping;
+    char sqlstate[6]; /* of the last failure of the database */
     int64_t summary_ns;
     int64_t summary_failures; /* since the last line of them, or the last answer */
-    bool probed;              /* a probe has finished: no longer starting */
-    bool degraded;
-    char cause_check[CHECK_NAME_SIZE];
-    enum reason cause;
-    int64_t failed_in_a_row;
-    int64_t passed_in_a_row;
-    bool round_counted; /* as failed, while it still runs */
-    int64_t published_ns;
+    int64_t answered_ns;      /* when the last question with an end was sent */
+    int64_t answered_wall_ms;
+    bool is_held;     /* down until each check was asked again: `healthy` has all its counts */
+    bool has_started; /* each check was asked once, or the database was down */
+    bool has_news;
+    bool has_change;
 };
 
-struct ledger *ledger_new(int64_t fall, int64_t rise, const struct checks *checks)
+static int64_t interval_ns(const struct ledger *l)
+{
+    return l->config->interval_ms * NS_PER_MS;
+}
+
+struct ledger *ledger_new(const struct config *config, const struct checks *checks)
 {
     struct ledger *l = mem_calloc(1, sizeof *l);
-    l->fall = fall;
-    l->rise = rise;
+    l->config = config;
     l->database.connect_us = -1;
     l->database.round_trip_us = -1;
+    l->answered_ns = clock_now_ns();
+    l->answered_wall_ms = clock_wall_ms();
     ledger_set_checks(l, &(struct checks){0}, checks);
     return l;
 }
@@ -78,7 +113,8 @@ void ledger_set_checks(struct ledger *l, const struct checks *before, const stru
         const struct check *check = &checks->items[i];
         const struct entry *known = find(l, before, check);
         if (known != NULL)
-            entries[i].result = known->result;
+            entries[i] = *known;
+        entries[i].is_asked = false;
         snprintf(entries[i].result.name, sizeof entries[i].result.name, "%s", check->name);
         entries[i].result.severity = check->severity;
         entries[i].every_ns = check->every_ms * NS_PER_MS;
@@ -86,201 +122,372 @@ void ledger_set_checks(struct ledger *l, const struct checks *before, const stru
     free(l->entries);
     l->entries = entries;
     l->count = checks->count;
+    l->has_change = true;
 }
 
-static bool is_due(const struct entry *e, int64_t now_ns, int64_t interval_ns)
+static bool is_quick(const struct ledger *l, const struct entry *e)
 {
-    return e->result.reason != REASON_NONE || !e->result.has_value || e->due_ns - interval_ns / 2 <= now_ns;
+    int64_t heartbeat_ms = l->config->heartbeat_ms > 0 ? l->config->heartbeat_ms : l->config->interval_ms;
+    return e->result.checked_ns != 0 && e->distance_ns == 0 && e->took_ns < heartbeat_ms * NS_PER_MS / 2;
 }
 
-size_t ledger_select_due(const struct ledger *l, int64_t now_ns, int64_t interval_ns, size_t *out)
+static const struct entry *first_due(const struct ledger *l, bool only_quick)
 {
-    size_t n = 0;
+    const struct entry *first = NULL;
     for (size_t i = 0; i < l->count; i++) {
-        if (!is_due(&l->entries[i], now_ns, interval_ns))
-            continue;
-        size_t at = n++;
-        for (; at > 0 && l->entries[out[at - 1]].broke > l->entries[i].broke; at--)
-            out[at] = out[at - 1];
-        out[at] = i;
+        const struct entry *e = &l->entries[i];
+        if (!e->is_asked && (!only_quick || is_quick(l, e)) && (first == NULL || e->due_ns < first->due_ns))
+            first = e;
     }
-    return n;
+    return first;
 }
 
-bool ledger_is_breaker(const struct ledger *l, size_t check)
+size_t ledger_pick(const struct ledger *l, bool only_quick, int64_t now_ns)
 {
-    return l->entries[check].broke != 0;
+    const struct entry *e = first_due(l, only_quick);
+    return e != NULL && e->due_ns <= now_ns ? (size_t)(e - l->entries) : LEDGER_NONE;
 }
 
-void ledger_make_all_due(struct ledger *l)
+int64_t ledger_due_ns(const struct ledger *l, bool only_quick)
 {
+    const struct entry *e = first_due(l, only_quick);
+    return e != NULL ? e->due_ns : CLOCK_NEVER;
+}
+
+void ledger_note_asked(struct ledger *l, size_t check)
+{
+    l->entries[check].is_asked = true;
+}
+
+void ledger_forget_asked(struct ledger *l, size_t check)
+{
+    l->entries[check].is_asked = false;
+}
+
+bool ledger_note_lost(struct ledger *l, size_t check, int64_t backend_pid)
+{
+    struct entry *e = &l->entries[check];
+    bool again = e->was_lost;
+    e->is_asked = false;
+    e->was_lost = true;
+    e->orphan_pid = backend_pid;
+    return again;
+}
+
+int64_t ledger_orphan(const struct ledger *l, size_t check)
+{
+    return l->entries[check].orphan_pid;
+}
+
+static int64_t max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* +-5 %, so that many instances and many checks do not ask in step. */
+static int64_t with_jitter(int64_t ns)
+{
+    return ns - ns / 20 + ns / 10000 * (random() % 1001); /* random has 31 bits: 2 s */
+}
+
+/* By its period, and so that it takes no more than its share of the server. */
+static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
+{
+    bool fails = e->result.reason != REASON_NONE;
+    int64_t wish_ns = fails || e->every_ns == 0 ? interval_ns(l) : e->every_ns;
+    int64_t work_ns = max(e->took_ns - max(l->database.round_trip_us, 0) * NS_PER_US, 0);
+    int64_t least_ns = fails ? FAILING_DISTANCE * e->took_ns : work_ns * 100 / l->config->max_load;
+    bool is_slowed = !fails && least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */
+
+    e->due_ns = max(sent_ns + with_jitter(wish_ns), sent_ns + e->took_ns + with_jitter(least_ns));
+    if (is_slowed && !e->is_slowed)
+        log_event(LOG_LEVEL_NOTICE, "check slowed down", LOG_STR("check", e->result.name),
+                  LOG_INT("took_ms", e->took_ns / NS_PER_MS), LOG_INT("period_ms", least_ns / NS_PER_MS));
+    e->is_slowed = is_slowed;
+}
+
+bool ledger_book_orphan(struct ledger *l, size_t check, bool is_there, int64_t now_ns)
+{
+    struct entry *e = &l->entries[check];
+    e->seen = is_there ? e->seen + 1 : 0;
+    if (is_there)
+        e->due_ns = now_ns + with_jitter(max(interval_ns(l), e->distance_ns));
+    else
+        e->orphan_pid = 0;
+    return e->seen > ORPHAN_LOOKS;
+}
+
+static void count(struct ledger *l, struct streak *s, enum reason reason, int64_t fall, int64_t rise,
+                  int64_t now_ns)
+{
+    bool passed = reason == REASON_NONE;
+    bool is_first = passed ? s->passes == 0 : s->fails == 0;
+
+    if (!passed)
+        s->reason = reason;
+    if (is_first || now_ns - s->counted_ns >= interval_ns(l) * 9 / 10) {
+        s->passes = passed ? s->passes + 1 : 0;
+        s->fails = passed ? 0 : s->fails + 1;
+        s->counted_ns = now_ns;
+    }
+    bool down = s->down;
+    if (passed && (!s->known || s->passes >= rise))
+        down = false;
+    if (!passed && (!s->known || s->fails >= fall))
+        down = true;
+    l->has_change |= down != s->down || !s->known;
+    s->down = down;
+    s->known = true;
+}
+
+static void note_answered(struct ledger *l, int64_t sent_ns, int64_t now_ns)
+{
+    if (sent_ns >= l->answered_ns) {
+        l->answered_ns = sent_ns;
+        l->answered_wall_ms = clock_wall_ms() - (now_ns - sent_ns) / NS_PER_MS;
+    }
+    l->has_news = true;
+}
+
+static void log_check(struct entry *e, const struct answer *answer)
+{
+    if (answer->reason == e->logged)
+        return;
+    e->logged = answer->reason;
+    if (answer->reason == REASON_NONE) {
+        log_event(LOG_LEVEL_INFO, "check passes again", LOG_STR("check", e->result.name));
+        return;
+    }
+    log_event(LOG_LEVEL_WARN, "check fails", LOG_STR("check", e->result.name),
+              LOG_STR("reason", reason_name(answer->reason)), LOG_STR("sqlstate", answer->sqlstate),
+              LOG_STR("detail", answer->detail));
+}
+
+/* serialization_failure, deadlock_detected: of a standby also a query that was in the way of recovery. */
+static bool is_conflict(const struct answer *answer)
+{
+    return strcmp(answer->sqlstate, "40001") == 0 || strcmp(answer->sqlstate, "40P01") == 0;
+}
+
+void ledger_book_check(struct ledger *l, size_t check, const struct answer *answer, int64_t now_ns)
+{
+    struct entry *e = &l->entries[check];
+    struct check_result *r = &e->result;
+
+    e->is_asked = false;
+    if (answer->by_server) {
+        e->distance_ns = 0;
+        e->orphan_pid = 0;
+        e->was_lost = false;
+    }
+    if (is_conflict(answer) && !e->was_cancelled) {
+        e->was_cancelled = true;
+        e->due_ns = now_ns;
+        return;
+    }
+    e->was_cancelled = false;
+    log_check(e, answer);
+    l->has_change |=
+        r->reason != answer->reason || r->has_value != answer->has_count || r->value != answer->count;
+    r->reason = answer->reason;
+    r->has_value = answer->has_count;
+    r->value = answer->count;
+    r->duration_us = answer->took_ns / NS_PER_US;
+    r->period_ms = r->checked_ns != 0 ? (answer->sent_ns - r->checked_ns) / NS_PER_MS : 0;
+    r->checked_ns = answer->sent_ns;
+    r->checked_wall_ms = clock_wall_ms();
+    if (answer->reason == REASON_NONE) {
+        r->has_last_ok = true;
+        r->last_ok_value = answer->count;
+        r->last_ok_wall_ms = r->checked_wall_ms;
+    }
+    count(l, &e->streak, answer->reason, l->config->fall, l->config->rise, now_ns);
+    r->down = e->streak.down;
+    r->down_reason = e->streak.reason;
+    e->took_ns = answer->took_ns;
+    if (e->distance_ns == 0)
+        schedule(l, e, answer->sent_ns);
+    note_answered(l, answer->sent_ns, now_ns);
+}
+
+void ledger_suspect(struct ledger *l, size_t check, int64_t backend_pid, int64_t now_ns)
+{
+    struct entry *e = &l->entries[check];
+    e->is_asked = false;
+    e->orphan_pid = backend_pid;
+    e->is_suspect = true;
+    e->distance_ns = e->distance_ns == 0 ? interval_ns(l) : e->distance_ns * 2;
+    if (e->distance_ns > DISTANCE_MAX_NS)
+        e->distance_ns = DISTANCE_MAX_NS;
+    e->due_ns = now_ns + with_jitter(e->distance_ns);
+}
+
+static void log_database_failure(struct ledger *l, enum reason reason, const struct answer *answer,
+                                 int64_t now_ns)
+{
+    bool is_new = reason != l->database.reason || strcmp(answer->sqlstate, l->sqlstate) != 0;
+    l->summary_failures++;
+    if (!is_new && now_ns - l->summary_ns < SUMMARY_EVERY_NS)
+        return;
+    log_event(LOG_LEVEL_WARN, is_new ? "database fails" : "database still fails",
+              LOG_STR("reason", reason_name(reason)), LOG_STR("sqlstate", answer->sqlstate),
+              LOG_STR("detail", answer->detail), LOG_INT("attempts", l->summary_failures));
+    l->summary_ns = now_ns;
+    l->summary_failures = 0;
+}
+
+/* Nothing is known of the checks any more, and it is not their fault. */
+static void forget_checks(struct ledger *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        struct entry *e = &l->entries[i];
+        e->result.has_value = false;
+        if (e->distance_ns == 0) {
+            e->result.reason = REASON_NONE;
+            e->due_ns = 0;
+        }
+    }
+}
+
+/* Of those that may be asked, or are about to be booked. */
+size_t ledger_unasked(const struct ledger *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        const struct entry *e = &l->entries[i];
+        bool is_awaited = e->distance_ns == 0 || e->is_suspect;
+        if (is_awaited && !e->result.has_value && e->result.reason == REASON_NONE)
+            return i;
+    }
+    return LEDGER_NONE;
+}
+
+bool ledger_has_ping(const struct ledger *l)
+{
+    return l->ping.known;
+}
+
+static void set_reason(struct ledger *l, enum reason reason)
+{
+    l->has_change |= l->database.reason != reason;
+    l->database.reason = reason;
+    l->database.down_reason = reason;
+}
+
+static void book_database(struct ledger *l, struct streak *s, const struct answer *answer, int64_t now_ns)
+{
+    bool still_hung =
+        answer->reason == REASON_CONNECT_TIMEOUT && l->ping.fails > 0 && l->ping.reason == REASON_HUNG;
+    enum reason reason = still_hung ? REASON_HUNG : answer->reason;
+    count(l, s, reason, l->config->fall, l->config->rise, now_ns);
+    if (reason != REASON_NONE) {
+        log_database_failure(l, reason, answer, now_ns);
+        snprintf(l->sqlstate, sizeof l->sqlstate, "%s", answer->sqlstate);
+        set_reason(l, reason);
+        l->database.consecutive_failures++;
+        l->database.has_in_recovery = false;
+        forget_checks(l);
+    } else if (l->login.fails > 0 || l->ping.fails > 0) {
+        set_reason(l, l->login.fails > 0 ? l->login.reason : l->ping.reason); /* the one that lasts */
+    } else if (l->database.reason != REASON_NONE) {
+        log_event(LOG_LEVEL_INFO, "database answers again",
+                  LOG_INT("failures", l->database.consecutive_failures));
+        l->database.reason = REASON_NONE;
+        l->database.consecutive_failures = 0;
+        l->summary_failures = 0;
+        l->has_change = true;
+    }
+    l->is_held |= ledger_is_down(l);
+    l->has_news = true;
+    if (answer->reason != REASON_HUNG && answer->reason != REASON_CONNECT_TIMEOUT)
+        note_answered(l, answer->sent_ns, now_ns);
+}
+
+void ledger_book_login(struct ledger *l, const struct answer *answer, int server_version, int64_t now_ns)
+{
+    if (answer->reason == REASON_NONE) {
+        l->database.server_version = server_version;
+        l->database.connected_wall_ms = clock_wall_ms();
+        l->database.connect_us = answer->took_ns / NS_PER_US;
+    }
+    book_database(l, &l->login, answer, now_ns);
+}
+
+void ledger_book_ping(struct ledger *l, const struct answer *answer, int64_t now_ns)
+{
+    if (answer->reason == REASON_NONE && answer->question != QUESTION_CHECK)
+        l->database.round_trip_us = answer->took_ns / NS_PER_US;
+    if (answer->question == QUESTION_RECOVERY && answer->has_count) {
+        l->database.has_in_recovery = true;
+        l->database.in_recovery = answer->count != 0;
+    }
     for (size_t i = 0; i < l->count; i++)
-        l->entries[i].due_ns = 0;
-}
-
-void ledger_note_connected(struct ledger *l, const struct probe_facts *facts)
-{
-    l->database.server_version = facts->server_version;
-    l->database.connected_wall_ms = clock_wall_ms();
-    l->database.connect_us = facts->connect_us;
+        l->entries[i].is_suspect = false;
+    book_database(l, &l->ping, answer, now_ns);
 }
 
 void ledger_note_reconnect(struct ledger *l)
 {
     l->database.reconnects++;
+    l->has_news = true;
 }
 
-void ledger_abandon_round(struct ledger *l)
+bool ledger_fails(const struct ledger *l)
 {
-    l->round_counted = false;
-    ledger_make_all_due(l);
+    return l->database.reason != REASON_NONE;
 }
 
-/* NULL: none does. */
-static const struct check_result *first_failing(const struct ledger *l)
+bool ledger_is_down(const struct ledger *l)
 {
-    for (size_t i = 0; i < l->count; i++) {
-        const struct check_result *r = &l->entries[i].result;
-        if (r->reason != REASON_NONE && r->severity == CHECK_FAIL)
-            return r;
+    return l->login.down || l->ping.down;
+}
+
+bool ledger_is_complete(const struct ledger *l)
+{
+    return ledger_fails(l) || (l->ping.known && ledger_unasked(l) == LEDGER_NONE);
+}
+
+bool ledger_has_news(const struct ledger *l)
+{
+    return l->has_news;
+}
+
+bool ledger_has_change(const struct ledger *l)
+{
+    return l->has_change;
+}
+
+static void set_cause(struct snapshot *s)
+{
+    const char *cause = SNAPSHOT_DATABASE;
+    s->degraded = s->database.down;
+    s->cause = s->database.down_reason;
+    for (size_t i = 0; i < s->check_count && !s->degraded; i++) {
+        const struct check_result *r = &s->checks[i];
+        s->degraded = r->down && r->severity == CHECK_FAIL;
+        s->cause = r->down_reason;
+        cause = r->name;
     }
-    return NULL;
-}
-
-static void set_cause(struct ledger *l)
-{
-    const struct check_result *failing = first_failing(l);
-    bool is_check = l->database.reason == REASON_NONE && failing != NULL;
-    l->cause = is_check ? failing->reason : l->database.reason;
-    snprintf(l->cause_check, sizeof l->cause_check, "%s", is_check ? failing->name : SNAPSHOT_DATABASE);
-}
-
-/* Counts one probe. The first ever decides alone: there is no status yet that it could flip. */
-static void count_probe(struct ledger *l, bool passed)
-{
-    l->passed_in_a_row = passed ? l->passed_in_a_row + 1 : 0;
-    l->failed_in_a_row = passed ? 0 : l->failed_in_a_row + 1;
-    if (passed && (!l->probed || l->passed_in_a_row >= l->rise))
-        l->degraded = false;
-    if (!passed && (!l->probed || l->failed_in_a_row >= l->fall))
-        l->degraded = true;
-    if (!passed)
-        set_cause(l);
-    l->probed = true;
-}
-
-static void log_outcome(const struct entry *e, const struct probe_outcome *outcome)
-{
-    if (outcome->reason == e->result.reason)
-        return;
-    if (outcome->reason == REASON_NONE) {
-        log_event(LOG_LEVEL_INFO, "check passes again", LOG_STR("check", e->result.name));
-        return;
-    }
-    log_event(LOG_LEVEL_WARN, "check fails", LOG_STR("check", e->result.name),
-              LOG_STR("reason", reason_name(outcome->reason)), LOG_STR("sqlstate", outcome->sqlstate),
-              LOG_STR("detail", outcome->detail));
-}
-
-bool ledger_take_outcome(struct ledger *l, size_t check, const struct probe_outcome *outcome, int64_t now_ns)
-{
-    struct entry *e = &l->entries[check];
-    struct check_result *r = &e->result;
-    bool passed = outcome->reason == REASON_NONE;
-
-    log_outcome(e, outcome);
-    r->reason = outcome->reason;
-    r->has_value = outcome->has_value;
-    r->value = outcome->value;
-    r->duration_us = outcome->duration_us;
-    r->checked_wall_ms = clock_wall_ms();
-    if (passed) {
-        r->has_last_ok = true;
-        r->last_ok_value = outcome->value;
-        r->last_ok_wall_ms = r->checked_wall_ms;
-    }
-    e->due_ns = now_ns + e->every_ns;
-    e->broke = outcome->broke_connection ? ++l->breaks : 0;
-    l->database.reason = REASON_NONE; /* it answers */
-    if (!passed && r->severity == CHECK_FAIL && !l->round_counted) {
-        l->round_counted = true;
-        count_probe(l, false);
-    }
-    return !passed;
-}
-
-void ledger_finish_round(struct ledger *l, const struct probe_facts *facts)
-{
-    if (l->database.consecutive_failures > 0) {
-        log_event(LOG_LEVEL_INFO, "database answers again",
-                  LOG_INT("failures", l->database.consecutive_failures));
-    }
-    l->database.reason = REASON_NONE;
-    l->database.consecutive_failures = 0;
-    l->database.round_trip_us = facts->round_trip_us;
-    l->database.has_in_recovery = true;
-    l->database.in_recovery = facts->in_recovery;
-    l->summary_failures = 0;
-    if (!l->round_counted)
-        count_probe(l, first_failing(l) == NULL);
-    else if (first_failing(l) != NULL)
-        set_cause(l);
-    l->round_counted = false;
-}
-
-static void log_database_failure(struct ledger *l, enum reason reason, const char *sqlstate,
-                                 const char *detail, int64_t now_ns)
-{
-    bool is_new = reason != l->database.reason || strcmp(sqlstate, l->database_sqlstate) != 0;
-    l->summary_failures++;
-    if (!is_new && now_ns - l->summary_ns < SUMMARY_EVERY_NS)
-        return;
-    log_event(LOG_LEVEL_WARN, is_new ? "database fails" : "database still fails",
-              LOG_STR("reason", reason_name(reason)), LOG_STR("sqlstate", sqlstate),
-              LOG_STR("detail", detail), LOG_INT("attempts", l->summary_failures));
-    l->summary_ns = now_ns;
-    l->summary_failures = 0;
-}
-
-void ledger_fail_database(struct ledger *l, enum reason reason, const char *sqlstate, const char *detail,
-                          int64_t now_ns)
-{
-    log_database_failure(l, reason, sqlstate, detail, now_ns);
-    snprintf(l->database_sqlstate, sizeof l->database_sqlstate, "%s", sqlstate);
-    l->database.reason = reason;
-    l->database.consecutive_failures++;
-    l->database.connected_wall_ms = 0;
-    l->database.has_in_recovery = false;
-    for (size_t i = 0; i < l->count; i++) {
-        l->entries[i].result.has_value = false;
-        l->entries[i].result.reason = REASON_NONE; /* not the check's fault */
-        l->entries[i].broke = 0;                   /* a round must not leave out what is not known to fail */
-    }
-    ledger_make_all_due(l);
-    if (l->round_counted)
-        set_cause(l); /* the rest of a probe that has failed already */
-    else
-        count_probe(l, false);
-    l->round_counted = false;
+    snprintf(s->cause_check, sizeof s->cause_check, "%s", cause);
 }
 
 struct snapshot *ledger_snapshot(struct ledger *l, int64_t now_ns)
 {
     struct snapshot *s = snapshot_new(l->count);
-    s->taken_ns = now_ns;
-    s->taken_wall_ms = clock_wall_ms();
-    s->starting = !l->probed;
-    s->degraded = l->degraded;
-    s->cause = l->cause;
-    memcpy(s->cause_check, l->cause_check, sizeof s->cause_check);
+    bool complete = ledger_is_complete(l);
+    l->has_started |= complete;
+    l->is_held = ledger_is_down(l) || (l->is_held && !complete);
+    l->database.down = l->is_held;
+    s->taken_ns = l->answered_ns;
+    s->taken_wall_ms = l->answered_wall_ms;
+    s->vouched_ns = now_ns;
+    s->starting = !l->has_started;
     s->database = l->database;
+    if (ledger_fails(l))
+        s->database.connected_wall_ms = 0;
     for (size_t i = 0; i < l->count; i++)
         s->checks[i] = l->entries[i].result;
-    l->published_ns = now_ns;
+    set_cause(s);
+    l->has_news = false;
+    l->has_change = false;
     return s;
-}
-
-int64_t ledger_published_ns(const struct ledger *l)
-{
-    return l->published_ns;
 }

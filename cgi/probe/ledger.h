@@ -1,9 +1,10 @@
-/* What is known of the database and of each check: the prober writes down what its probes found, the snapshot
- * is a copy. Counts HEALTH_FALL and HEALTH_RISE, and logs each change once. Prober thread. */
+/* What is known of the database and of each check: the prober books the answers, the snapshot is a copy.
+ * Counts fall and rise, says when each check is due, and logs each change once. Prober thread. */
 #ifndef PROBE_LEDGER_H
 #define PROBE_LEDGER_H
 
-#include "cgi/probe/probe.h"
+#include "cgi/config.h"
+#include "cgi/probe/session.h"
 #include "cgi/snapshot.h"
 
 #include <stdbool.h>
@@ -12,47 +13,70 @@
 
 struct ledger;
 
-/* checks is borrowed for the call. */
-struct ledger *ledger_new(int64_t fall, int64_t rise, const struct checks *checks);
+/* No check. */
+#define LEDGER_NONE SIZE_MAX
+
+/* checks is borrowed for the call, config for good. */
+struct ledger *ledger_new(const struct config *config, const struct checks *checks);
 void ledger_free(struct ledger *ledger);
 
 /* New checks after a reload, in the place of those that it has (before): one with the same name and query
- * keeps what is known of it, all are due. */
+ * keeps what is known of it and when it is due; the others are due now. */
 void ledger_set_checks(struct ledger *ledger, const struct checks *before, const struct checks *checks);
 
-/* The checks that are due, by their index, into out (room for all); returns how many. One that failed is due
- * always. Those that broke the connection come last, so that they do not keep the others from being counted,
- * and the one of them that was asked last behind the others. Within half an interval of its time counts as
- * due. */
-size_t ledger_select_due(const struct ledger *ledger, int64_t now_ns, int64_t interval_ns, size_t *out);
+/* The check that is due for the longest time, LEDGER_NONE: none is. only_quick: of those that usually answer
+ * within a heartbeat. */
+size_t ledger_pick(const struct ledger *ledger, bool only_quick, int64_t now_ns);
 
-void ledger_make_all_due(struct ledger *ledger);
+/* When the next one is due, CLOCK_NEVER without any. */
+int64_t ledger_due_ns(const struct ledger *ledger, bool only_quick);
 
-void ledger_note_connected(struct ledger *ledger, const struct probe_facts *facts);
+/* The server process that may still work for the check, although nobody waits for its answer; 0: none. */
+int64_t ledger_orphan(const struct ledger *ledger, size_t check);
+
+/* Whether it is still there. If it is the check waits for its turn again. True: it was there the last time as
+ * well. */
+bool ledger_book_orphan(struct ledger *ledger, size_t check, bool is_there, int64_t now_ns);
+
+/* It is asked: until its answer is booked, or it is forgotten, it is not due. */
+void ledger_note_asked(struct ledger *ledger, size_t check);
+void ledger_forget_asked(struct ledger *ledger, size_t check);
+
+/* An answer of the server's own to a check. */
+void ledger_book_check(struct ledger *ledger, size_t check, const struct answer *answer, int64_t now_ns);
+
+/* Its session was lost. True: as the last time; false: it is asked again, for that happens. */
+bool ledger_note_lost(struct ledger *ledger, size_t check, int64_t backend_pid);
+
+/* A check in flight when the session was lost or our limit was overrun: it backs off, whoever is to blame. */
+void ledger_suspect(struct ledger *ledger, size_t check, int64_t backend_pid, int64_t now_ns);
+
+/* A login, or another question that is about the database as a whole. A failed one makes every value unknown,
+ * and every check due once that is over. */
+void ledger_book_login(struct ledger *ledger, const struct answer *answer, int server_version,
+                       int64_t now_ns);
+void ledger_book_ping(struct ledger *ledger, const struct answer *answer, int64_t now_ns);
+
+/* A session was lost or broken while the database did not fail. */
 void ledger_note_reconnect(struct ledger *ledger);
 
-/* A round: each outcome as it comes, then finish, or instead ledger_fail_database, or ledger_abandon_round
- * when it is begun anew on another connection. It is one probe for HEALTH_FALL. */
-void ledger_abandon_round(struct ledger *ledger);
+/* Whether each check was asked once, or the database fails. */
+bool ledger_is_complete(const struct ledger *ledger);
 
-/* Whether this check's last answer broke the connection. */
-bool ledger_is_breaker(const struct ledger *ledger, size_t check);
+/* Whether the database fails, and whether it is down after its fall. */
+bool ledger_fails(const struct ledger *ledger);
+bool ledger_is_down(const struct ledger *ledger);
 
-/* True: this check fails, and readers should know at once. */
-bool ledger_take_outcome(struct ledger *ledger, size_t check, const struct probe_outcome *outcome,
-                         int64_t now_ns);
+/* Whether a ping was ever answered, and a check that was never asked, LEDGER_NONE: each was. */
+bool ledger_has_ping(const struct ledger *ledger);
+size_t ledger_unasked(const struct ledger *ledger);
 
-/* It has passed when no check fails, among them those that it did not get to. */
-void ledger_finish_round(struct ledger *ledger, const struct probe_facts *facts);
+/* Whether something has been booked since the last snapshot, and something that readers should know at once.
+ */
+bool ledger_has_news(const struct ledger *ledger);
+bool ledger_has_change(const struct ledger *ledger);
 
-/* The database as a whole failed: every value is unknown, every check is due. detail is for the log. */
-void ledger_fail_database(struct ledger *ledger, enum reason reason, const char *sqlstate, const char *detail,
-                          int64_t now_ns);
-
-/* A new snapshot of what is known, taken at now_ns. The caller publishes it. */
+/* A new snapshot of what is known. The caller publishes it. */
 struct snapshot *ledger_snapshot(struct ledger *ledger, int64_t now_ns);
-
-/* When the last one was taken. */
-int64_t ledger_published_ns(const struct ledger *ledger);
 
 #endif

@@ -112,8 +112,8 @@ def test_an_unknown_argument_is_exit_64_and_names_the_known_ones(arguments):
 
 
 @pytest.mark.parametrize("name, default", [
-    ("HEALTH_INTERVAL", "2s"), ("HEALTH_CONNECT_TIMEOUT", "1s"), ("HEALTH_QUERY_TIMEOUT", "800ms"),
-    ("HEALTH_RECONNECT_EVERY", "10s"), ("HEALTH_STALE_AFTER", "6s"), ("HEALTH_SOCKET_MODE", "0660"),
+    ("HEALTH_INTERVAL", "2s"), ("HEALTH_CONNECT_TIMEOUT", "1500ms"), ("HEALTH_QUERY_TIMEOUT", "800ms"),
+    ("HEALTH_RECONNECT_EVERY", "4s"), ("HEALTH_STALE_AFTER", "6s"), ("HEALTH_SOCKET_MODE", "0660"),
     ("HEALTH_CHECKS", "/etc/health-api/checks.sql"), ("HEALTH_MAX_CONNECTIONS", "256"),
     ("HEALTH_IDLE_TIMEOUT", "75s"), ("HEALTH_STOP_TIMEOUT", "3s"), ("HEALTH_DRAIN", "0s"), ("HEALTH_FALL", "1")])
 def test_help_shows_the_default_of_the_contract(name, default):

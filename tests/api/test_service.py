@@ -149,7 +149,7 @@ def test_a_change_is_logged_once_and_not_each_probe(start_backend, checks_file):
 
 
 def test_a_healthy_program_is_silent(start_backend):
-    backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_RECONNECT_EVERY="300ms")
+    backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_RECONNECT_EVERY="300ms", HEALTH_MAX_LOAD=100)
     backend.wait_status("healthy")
     log = backend.log()
     for path in ("/api/health", "/nowhere", "/api/status"):
@@ -278,8 +278,9 @@ def test_a_reload_while_no_descriptor_is_free_loses_no_request(start_backend, di
     listener.listen()
     backend = start_backend(PGHOST=directory, HEALTH_CONNECT_TIMEOUT="20s", HEALTH_STALE_AFTER="60s")
     assert backend.document()["status"] == "starting"
-    used = max(int(fd) for fd in os.listdir(f"/proc/{backend.pid}/fd"))
-    resource.prlimit(backend.pid, resource.RLIMIT_NOFILE, (used + 1, 4096))
+    used = {int(fd) for fd in os.listdir(f"/proc/{backend.pid}/fd")}
+    first_free = min(set(range(len(used) + 1)) - used)
+    resource.prlimit(backend.pid, resource.RLIMIT_NOFILE, (first_free, 4096))
     with Connection(backend.address) as waiting:
         wait_until(lambda: backend.events("cannot accept, trying again at each tick"), 10, "it cannot accept")
         backend.process.send_signal(signal.SIGHUP)

@@ -92,15 +92,26 @@ class Cluster:
     def wait_gone(self, pid):
         wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 20, f"postmaster {pid} is gone")
 
-    def has_no_children(self):
-        """No process works in the data directory."""
+    def processes(self):
+        """The pids of all that works in the data directory."""
+        pids = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 if os.readlink(f"/proc/{pid}/cwd") == self.data:
-                    return False
+                    pids.append(int(pid))
             except OSError:
                 pass
-        return True
+        return pids
+
+    def has_no_children(self):
+        return not self.processes()
+
+    def signal_all(self, number):
+        for pid in self.processes():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass  # it has just ended
 
     def accepts(self):
         try:

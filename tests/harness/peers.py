@@ -83,9 +83,24 @@ class Peer:
         raise NotImplementedError
 
 
+SYNC = b"S" + struct.pack(">I", 4)
+
+
+def receive_question(client):
+    """All up to the Sync that ends it."""
+    asked = b""
+    while not asked.endswith(SYNC):
+        more = client.recv(65536)
+        if not more:
+            raise OSError("the client is gone")
+        asked += more
+    return asked
+
+
 class Saying(Peer):
     """Answers the start-up packet with `hello` and what comes next (if it waits for that) with `answer`; keeps sending
-    `flood`, up to flood_bytes in all, from then on; then stays silent until the client goes."""
+    `flood`, up to flood_bytes in all, from then on; then stays silent until the client goes. Where `answer` is a
+    function of a question, each question is answered, or with a flood those up to the first check."""
 
     def __init__(self, directory, hello=WELCOME, answer=b"", flood=b"", flood_bytes=64 << 20,
                  waits=True):
@@ -96,7 +111,12 @@ class Saying(Peer):
     def handle(self, client):
         client.recv(8192)
         client.sendall(self.hello)
-        if self.waits:
+        while callable(self.answer):
+            asked = receive_question(client)
+            client.sendall(self.answer(asked))
+            if self.flood and b"set_config" in asked:
+                break
+        if self.waits and not callable(self.answer):
             client.recv(8192)
             client.sendall(self.answer)
         chunk = self.flood * max(1, 65536 // max(1, len(self.flood)))

@@ -1,48 +1,7 @@
-/* The table of promises. The first column is what the program with rounds keeps, the second what DESIGN says.
- */
+/* The table of promises. */
 #include "tests/sim/faults.h"
 
-bool faults_by_design;
-
-/* With rounds: a round begins, and until it is over nothing else is noticed; its ping or a check runs into
- * its limit and 250 ms of grace, or a login does. */
-#define ROUND_HANGS                                                                                          \
-    {                                                                                                        \
-        .interval = 1, .connect_timeout = 1, .query_timeout = 1, .check_time = 1, .round_trip = 10,          \
-        .ms = 300                                                                                            \
-    }
-#define LOGIN_FAILS                                                                                          \
-    {                                                                                                        \
-        .reconnect_every = 1, .interval = 1, .query_timeout = 1, .check_time = 1, .round_trip = 20,          \
-        .ms = 400                                                                                            \
-    }
-#define LOGIN_HANGS                                                                                          \
-    {                                                                                                        \
-        .reconnect_every = 1, .interval = 1, .query_timeout = 1, .connect_timeout = 2, .check_time = 1,      \
-        .round_trip = 20, .ms = 400                                                                          \
-    }
-#define SESSION_ENDS                                                                                         \
-    {                                                                                                        \
-        .query_timeout = 1, .connect_timeout = 1, .check_time = 1, .round_trip = 20, .ms = 600               \
-    }
-/* The back-off, a login, a round. */
-#define NEXT_ATTEMPT                                                                                         \
-    {                                                                                                        \
-        .connect_timeout = 2, .interval = 1, .query_timeout = 1, .check_time = 2, .round_trip = 30,          \
-        .ms = 2700                                                                                           \
-    }
-#define NEXT_ROUND                                                                                           \
-    {                                                                                                        \
-        .interval = 2, .connect_timeout = 1, .query_timeout = 2, .check_time = 2, .round_trip = 30,          \
-        .ms = 800                                                                                            \
-    }
-#define CHECK_FAILS_TODAY                                                                                    \
-    {                                                                                                        \
-        .every = 1, .interval = 2, .connect_timeout = 1, .query_timeout = 2, .check_time = 1,                \
-        .round_trip = 20, .ms = 600                                                                          \
-    }
-
-/* By DESIGN: the ping that is due within a heartbeat stays unanswered for HEALTH_HUNG_AFTER. */
+/* The ping that is due within a heartbeat stays unanswered for HEALTH_HUNG_AFTER. */
 #define SILENT_SERVER                                                                                        \
     {                                                                                                        \
         .heartbeat = 1, .hung_after = 1, .round_trip = 4, .ms = 150                                          \
@@ -77,6 +36,11 @@ bool faults_by_design;
         .interval = 2, .query_timeout = 5, .check_time = 1, .load = 1, .round_trip = 40, .ms = 600           \
     }
 
+#define BACKED_OFF                                                                                           \
+    {                                                                                                        \
+        .ms = 690000                                                                                         \
+    }
+
 #define NEVER                                                                                                \
     {                                                                                                        \
         .reasons = ""                                                                                        \
@@ -98,96 +62,63 @@ bool faults_by_design;
     {                                                                                                        \
         .may_fail = true, .cleared = c, .reasons = " " words " "                                             \
     }
-#define OWN_STALL MAY(NEXT_ATTEMPT, "stale connect_timeout query_timeout")
-#define NO_ANSWER "query_timeout connect_timeout stale"
-#define HUNG      "hung connect_timeout stale"
+#define HUNG "hung connect_timeout stale"
 
 const struct fault_row fault_rows[FAULT_COUNT] = {
-    [FAULT_FREEZE_SERVER] = {"server frozen", 10, 100, 20000, FAILS(ROUND_HANGS, NEXT_ATTEMPT, NO_ANSWER),
-                             FAILS(SILENT_SERVER, LOGIN_SUCCEEDS, HUNG)},
-    [FAULT_SILENCE] = {"network silent", 10, 100, 20000, FAILS(ROUND_HANGS, NEXT_ATTEMPT, NO_ANSWER),
-                       FAILS(SILENT_SERVER, LOGIN_SUCCEEDS, HUNG)},
+    [FAULT_FREEZE_SERVER] = {"server frozen", 10, 100, 20000, FAILS(SILENT_SERVER, LOGIN_SUCCEEDS, HUNG)},
+    [FAULT_SILENCE] = {"network silent", 10, 100, 20000, FAILS(SILENT_SERVER, LOGIN_SUCCEEDS, HUNG)},
     [FAULT_FREEZE_POSTMASTER] = {"postmaster frozen", 8, 100, 40000,
-                                 FAILS(LOGIN_HANGS, NEXT_ATTEMPT, "connect_timeout stale"),
-                                 FAILS(NEXT_LOGIN_HANGS, LOGIN_SUCCEEDS, "connect_timeout")},
+                                 FAILS(NEXT_LOGIN_HANGS, LOGIN_SUCCEEDS, "connect_timeout hung")},
     [FAULT_STOP] = {"server stopped", 5, 100, 20000,
-                    FAILS(SESSION_ENDS, NEXT_ATTEMPT, "unreachable restarting"),
                     FAILS(SESSION_IS_LOST, LOGIN_SUCCEEDS, "unreachable restarting")},
     [FAULT_RESTART] = {"server restarts", 5, 100, 20000,
-                       FAILS(SESSION_ENDS, NEXT_ATTEMPT, "restarting unreachable"),
                        FAILS(SESSION_IS_LOST, LOGIN_SUCCEEDS, "restarting unreachable")},
-    [FAULT_FULL] = {"no connection left", 6, 100, 40000, FAILS(LOGIN_FAILS, NEXT_ATTEMPT, "saturated"),
+    [FAULT_FULL] = {"no connection left", 6, 100, 40000,
                     FAILS(NEXT_LOGIN_FAILS, LOGIN_SUCCEEDS, "saturated")},
-    [FAULT_REJECT] = {"login rejected", 6, 100, 40000, FAILS(LOGIN_FAILS, NEXT_ATTEMPT, "access"),
-                      FAILS(NEXT_LOGIN_FAILS, LOCKED_OUT_WAITS, "access")},
+    [FAULT_REJECT] = {"login rejected", 6, 100, 40000, FAILS(NEXT_LOGIN_FAILS, LOCKED_OUT_WAITS, "access")},
     [FAULT_NO_FORK] = {"server cannot fork", 6, 100, 40000,
-                       FAILS(LOGIN_FAILS, NEXT_ATTEMPT, "resources unreachable"),
                        FAILS(NEXT_LOGIN_FAILS, LOGIN_SUCCEEDS, "resources")},
     [FAULT_RECOVERY] = {"crash recovery", 0, 0, 0,
-                        FAILS(SESSION_ENDS, NEXT_ATTEMPT, "restarting unreachable"),
                         FAILS(SESSION_IS_LOST, LOGIN_SUCCEEDS, "restarting unreachable")},
-    [FAULT_RESET] = {"connections reset", 5, 0, 0, NEVER, NEVER},
-    [FAULT_LOST_PACKET] = {"packet lost", 5, 0, 0, NEVER, NEVER},
-    [FAULT_LOST_SYN] = {"SYN lost", 5, 0, 0,
-                        NOT("HEALTH_CONNECT_TIMEOUT is 1s, and so is the retransmission"), NEVER},
+    [FAULT_RESET] = {"connections reset", 5, 0, 0, NEVER},
+    [FAULT_LOST_PACKET] = {"packet lost", 5, 0, 0, NEVER},
+    [FAULT_LOST_SYN] = {"SYN lost", 5, 0, 0, NEVER},
     [FAULT_SILENT_ADDRESS] = {"address answers no SYN", 3, 1000, 30000,
-                              NOT("libpq never gives an address up by itself; one timeout counts at once"),
-                              NEVER},
+                              NOT("libpq never gives an address up by itself")},
     [FAULT_FREEZE_SESSION] = {"one server process frozen", 5, 100, 20000,
-                              NOT("a ping without an answer is the database's fault at once"), NEVER},
-    [FAULT_TERMINATE_SESSION] = {"session terminated", 5, 0, 0, NEVER, NEVER},
-    [FAULT_RESOLVER_DEAD] = {"resolver dead", 3, 1000, 60000, NOT("the prober waits for the resolver"),
-                             NEVER},
-    [FAULT_RESOLVER_SLOW] = {"resolver slow", 3, 1000, 60000, NOT("the prober waits for the resolver"),
-                             NEVER},
-    [FAULT_STALL] = {"own stall", 5, 50, 25000, OWN_STALL, ONLY_STALE},
-    [FAULT_STALL_AT_CLOCK] = {"own stall in mid-work", 5, 50, 25000, OWN_STALL, ONLY_STALE},
-    [FAULT_SUSPEND] = {"machine suspended", 2, 1000, 60000, OWN_STALL, ONLY_STALE},
-    [FAULT_WALL_JUMP] = {"wall clock jumps", 2, 0, 0, NEVER, NEVER},
-    [FAULT_RELOAD] = {"checks reloaded", 4, 0, 0, NEVER, NEVER},
-    [FAULT_CHECK_SLOW] = {"check slow", 5, 1000, 60000, NEVER, NEVER},
+                              NOT("a check that is under way there cannot be told from one that hangs")},
+    [FAULT_TERMINATE_SESSION] = {"session terminated", 5, 0, 0, NEVER},
+    [FAULT_RESOLVER_DEAD] = {"resolver dead", 3, 1000, 60000, NOT("the prober waits for the resolver")},
+    [FAULT_RESOLVER_SLOW] = {"resolver slow", 3, 1000, 60000, NOT("the prober waits for the resolver")},
+    [FAULT_STALL] = {"own stall", 5, 50, 25000, ONLY_STALE},
+    [FAULT_STALL_AT_CLOCK] = {"own stall in mid-work", 5, 50, 25000, ONLY_STALE},
+    [FAULT_SUSPEND] = {"machine suspended", 2, 1000, 60000, ONLY_STALE},
+    [FAULT_WALL_JUMP] = {"wall clock jumps", 2, 0, 0, NEVER},
+    [FAULT_RELOAD] = {"checks reloaded", 4, 0, 0, NEVER},
+    [FAULT_CHECK_SLOW] = {"check slow", 5, 1000, 60000, NEVER},
     [FAULT_CHECK_LOCKED] = {"check waits for a lock", 8, 3000, 60000,
-                            FAILS(CHECK_FAILS_TODAY, NEXT_ROUND, "query_timeout"),
                             FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "query_timeout")},
     [FAULT_CHECK_STUBBORN] = {"check ignores cancellation", 6, 3000, 60000,
-                              NOT("it ends the round, and the database is blamed"),
-                              FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "query_timeout")},
+                              FAILS(CHECK_IS_DUE, BACKED_OFF, "query_timeout")},
     [FAULT_CHECK_CRASHES] = {"check crashes the server", 3, 10000, 120000,
-                             NOT("it is asked again at once: a crash loop"),
-                             FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "restarting unreachable")},
-    [FAULT_CHECK_DROPPED] = {"table dropped", 5, 3000, 60000, FAILS(CHECK_FAILS_TODAY, NEXT_ROUND, "schema"),
-                             FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "schema")},
-    [FAULT_CHECK_CORRUPT] = {"table corrupt", 4, 3000, 60000, FAILS(CHECK_FAILS_TODAY, NEXT_ROUND, "corrupt"),
-                             FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "corrupt")},
+                             FAILS(CHECK_IS_DUE, BACKED_OFF, "restarting unreachable")},
+    [FAULT_CHECK_DROPPED] = {"table dropped", 5, 3000, 60000, FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "schema")},
+    [FAULT_CHECK_CORRUPT] = {"table corrupt", 4, 3000, 60000, FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "corrupt")},
     [FAULT_CHECK_RANGE] = {"count out of range", 4, 3000, 60000,
-                           FAILS(CHECK_FAILS_TODAY, NEXT_ROUND, "out_of_range"),
                            FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "out_of_range")},
     [FAULT_CHECK_MALFORMED] = {"check returns no row", 3, 3000, 60000,
-                               FAILS(CHECK_FAILS_TODAY, NEXT_ROUND, "malformed"),
                                FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "malformed")},
 };
 
-/* Off today: retries after a failure count each, whatever the interval; the time is that of the round's end;
- * each timeout of a check that ignores cancellation leaves a server process; failed checks are asked at each
- * interval. */
-const struct limits limits_today = {.sessions = 2, .lead = {.query_timeout = 1, .ms = 300}};
-
-const struct limits limits_design = {
+/* load is off: the work of an orphan, and of what is asked again after an outage, is not known. */
+static const struct limits limits = {
     .fall_damps = true,
-    .time_is_of_answer = true,
     .orphans = 1,
     .sessions = 2,
     .crashes_in_10_minutes = 20,
-    .load_distance = 45,       /* 1 / HEALTH_MAX_LOAD, less the jitter */
-    .failed_load_distance = 3, /* 4 D, less the jitter */
 };
-
-const struct promise *faults_promise(enum fault_kind kind)
-{
-    return faults_by_design ? &fault_rows[kind].design : &fault_rows[kind].today;
-}
 
 const struct limits *faults_limits(void)
 {
-    return faults_by_design ? &limits_design : &limits_today;
+    return &limits;
 }

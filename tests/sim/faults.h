@@ -50,10 +50,9 @@ struct bound {
     int ms;
 };
 
-/* What the answer must be, by one of the two programs. */
+/* What the answer must be. */
 struct promise {
-    const char *off; /* why a program that is judged by this column cannot keep it: the fault is not planned;
-                        else NULL */
+    const char *off; /* why the program cannot keep any: the fault is not planned; else NULL */
     bool may_fail;   /* 503 is right, from the fault's begin to its end and by cleared after that */
     bool must_fail;  /* and 200 is wrong, by noticed after its begin */
     struct bound noticed, cleared;
@@ -64,13 +63,9 @@ struct fault_row {
     const char *name;
     int weight;                      /* how often it is planned, beside the others */
     int64_t shortest_ms, longest_ms; /* 0: it is over as soon as it begins */
-    struct promise today, design;
+    struct promise promise;
 };
 extern const struct fault_row fault_rows[FAULT_COUNT];
-
-/* Which column counts, and the invariants that go with it. */
-extern bool faults_by_design;
-const struct promise *faults_promise(enum fault_kind kind);
 
 static inline bool faults_is_of_check(enum fault_kind kind)
 {
@@ -79,16 +74,13 @@ static inline bool faults_is_of_check(enum fault_kind kind)
 
 /* The rest of the invariants: 0 is off. */
 struct limits {
-    bool fall_damps;        /* no 503 before HEALTH_FALL - 1 intervals have passed since the fault's begin */
-    bool time_is_of_answer; /* the snapshot is not newer than the server's last answer; else: */
-    struct bound lead;      /* not so much newer than the arrival of that, while the database does not fail */
-    int orphans;            /* of each check */
-    int sessions;           /* that are open at a time */
+    bool fall_damps; /* no 503 before HEALTH_FALL - 1 intervals have passed since the fault's begin */
+    int orphans;     /* of each check */
+    int sessions;    /* that are open at a time */
     int crashes_in_10_minutes; /* by one check */
     int load_distance;         /* a good check's time on the server times this lies between two of its runs */
     int failed_load_distance;  /* the same after a failure */
 };
-extern const struct limits limits_today, limits_design;
 const struct limits *faults_limits(void);
 
 #endif

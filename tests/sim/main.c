@@ -1,6 +1,7 @@
-/* sim [--design] [--verbose] [--all] [--seed N] [--from N] [--seconds N] [--days N] [--jobs N]: runs one seed
- * after the other, each in a process of its own, until so many seconds or virtual days have passed; a seed
- * that fails is run again, with its events.
+/* sim [--verbose] [--all] [--jobs N] [--from N] [--runs N | --seconds N | --days N] [--seed N]: runs one seed
+ * after the other, each in a process of its own, so many of them or until so many seconds or virtual days
+ * have passed; the first seed that fails is run again, with its events. With --runs what it finds depends on
+ * nothing but the program: not on the machine, its speed or the jobs.
  * --seed runs that one only, --all goes on after a violation and prints one line for each. Exit code 0: no
  * violation. */
 #include "tests/sim/faults.h"
@@ -24,9 +25,9 @@
 #define RUNS_PER_DAY_MAX 200
 
 struct options {
-    bool design, verbose, one, all;
+    bool verbose, one, all;
     uint64_t seed;
-    int64_t seconds, days, jobs;
+    int64_t runs, seconds, days, jobs; /* days before seconds before runs; 0: not given */
 };
 
 static int64_t real_ns(void)
@@ -38,14 +39,10 @@ static int64_t real_ns(void)
 
 static struct options parse(int argc, char **argv)
 {
-    struct options o = {.seed = 1, .seconds = 20, .jobs = sysconf(_SC_NPROCESSORS_ONLN)};
+    struct options o = {.seed = 1, .runs = 100, .jobs = sysconf(_SC_NPROCESSORS_ONLN)};
 
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--design") == 0) {
-            o.design = true;
-            continue;
-        }
         if (strcmp(argv[i], "--verbose") == 0) {
             o.verbose = true;
             continue;
@@ -56,6 +53,8 @@ static struct options parse(int argc, char **argv)
         }
         if (strcmp(argv[i], "--seed") == 0 || strcmp(argv[i], "--from") == 0)
             o.seed = strtoull(value, NULL, 10);
+        else if (strcmp(argv[i], "--runs") == 0)
+            o.runs = strtoll(value, NULL, 10);
         else if (strcmp(argv[i], "--seconds") == 0)
             o.seconds = strtoll(value, NULL, 10);
         else if (strcmp(argv[i], "--days") == 0)
@@ -143,10 +142,12 @@ static void print_totals(const struct totals *t, int64_t took_ns)
 /* Runs that end early by a violation (--all) are no days. */
 static bool is_over(const struct options *o, const struct totals *t, uint64_t next, int64_t began_ns)
 {
+    int64_t begun = (int64_t)(next - o->seed);
     if (o->days > 0)
-        return t->virtual_ns >= o->days * NS_PER_DAY ||
-               (int64_t)(next - o->seed) > o->days * RUNS_PER_DAY_MAX;
-    return real_ns() - began_ns >= o->seconds * NS_PER_S;
+        return t->virtual_ns >= o->days * NS_PER_DAY || begun > o->days * RUNS_PER_DAY_MAX;
+    if (o->seconds > 0)
+        return real_ns() - began_ns >= o->seconds * NS_PER_S;
+    return begun >= o->runs;
 }
 
 int main(int argc, char **argv)
@@ -159,7 +160,6 @@ int main(int argc, char **argv)
     int64_t running = 0;
     uint64_t failed = 0;
 
-    faults_by_design = o.design;
     if (o.one) {
         bool passed = show(o.seed, &o, totals);
         printf("seed %" PRIu64 ": %s\n", o.seed, passed ? "no violation" : "VIOLATION");
@@ -191,6 +191,6 @@ int main(int argc, char **argv)
         return 0;
     if (show(failed, &o, totals))
         printf("seed %" PRIu64 " failed once and passes now: the simulator is not deterministic\n", failed);
-    printf("again: make sim SEED=%" PRIu64 "%s\n", failed, o.design ? " PROMISE=design" : "");
+    printf("again: make sim SEED=%" PRIu64 "\n", failed);
     return RUN_VIOLATED;
 }

@@ -22,9 +22,9 @@ static const struct bound count_age = {.every = 1,
                                        .query_timeout = 1,
                                        .connect_timeout = 1,
                                        .check_time = 2,
-                                       .load = 1,
+                                       .load = 2, /* after a slow answer */
                                        .round_trip = 40,
-                                       .ms = 1500};
+                                       .ms = 5000};
 static const struct bound first_answer = {
     .connect_timeout = 2, .interval = 1, .check_time = 1, .round_trip = 40, .ms = 1000};
 
@@ -36,7 +36,7 @@ static size_t first_fault; /* those before it are over and forgotten */
 static int64_t judged_starts[SERVER_CHECKS_MAX];
 static int64_t judged_crashes;
 static int64_t count_bounds_ns[SERVER_CHECKS_MAX];
-static int64_t allowed_age_ns, allowed_lead_ns; /* of a 200; of the snapshot's time over the last answer's */
+static int64_t allowed_age_ns; /* of a 200 */
 
 static double seconds(int64_t ns)
 {
@@ -62,13 +62,8 @@ static void forget_old_faults(int64_t now_ns)
         first_fault++;
 }
 
-static int64_t answered_ns(void)
-{
-    return faults_limits()->time_is_of_answer ? pq_last_answer_sent_ns : pq_last_answer_read_ns;
-}
-
 /* A 200 although a fault should have been noticed. */
-static void judge_healthy(const struct snapshot *s, int64_t now_ns)
+static void judge_healthy(int64_t now_ns)
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
         const struct fault *f = &plan.faults[i];
@@ -77,9 +72,8 @@ static void judge_healthy(const struct snapshot *s, int64_t now_ns)
                                fault_rows[f->kind].name, seconds(now_ns - f->begin_ns),
                                seconds(f->noticed_ns));
     }
-    int64_t age_ns = now_ns - answered_ns();
-    bool counts = faults_limits()->time_is_of_answer || s->database.reason == REASON_NONE;
-    if (counts && age_ns > allowed_age_ns + READ_NS)
+    int64_t age_ns = now_ns - pq_last_answer_sent_ns;
+    if (age_ns > allowed_age_ns + READ_NS)
         timeline_violation("stale", "200 although the server's last answer is %.3f s old", seconds(age_ns));
 }
 
@@ -89,12 +83,26 @@ static const struct fault *find_excuse(int check, const char *reason, int64_t no
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
         const struct fault *f = &plan.faults[i];
-        const struct promise *promise = faults_promise(f->kind);
-        if (promise->may_fail && is_excused(f, now_ns) && has_word(promise->reasons, reason) &&
+        const struct promise *promise = &fault_rows[f->kind].promise;
+        /* Before HEALTH_FALL is reached the old answer stands, until it is too old. */
+        bool is_stale = plan.config.fall > 1 && strcmp(reason, "stale") == 0;
+        if (promise->may_fail && is_excused(f, now_ns) && (is_stale || has_word(promise->reasons, reason)) &&
             (faults_is_of_check(f->kind) ? f->check : -1) == check)
             return f;
     }
     return NULL;
+}
+
+/* When the first of those began that may fail it now: each failure counts, whatever its reason. */
+static int64_t first_begin_ns(int check, int64_t now_ns)
+{
+    for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
+        const struct fault *f = &plan.faults[i];
+        if (fault_rows[f->kind].promise.may_fail && is_excused(f, now_ns) &&
+            (faults_is_of_check(f->kind) ? f->check : -1) == check)
+            return f->begin_ns;
+    }
+    return now_ns;
 }
 
 static int number_of(const char *name)
@@ -121,10 +129,11 @@ static void judge_failing(const struct verdict *v, int64_t now_ns)
     if (check >= 0 && plan.checks[check].warn)
         timeline_violation("warn", "503 for %s, which is only a warning", v->check);
     int64_t least_ns = (plan.config.fall - 1) * plan.config.interval_ms * NS_PER_MS * 9 / 10;
+    int64_t began_ns = first_begin_ns(check, now_ns);
     if (faults_limits()->fall_damps && last.status == HEALTH_HEALTHY && v->reason != REASON_STALE &&
-        now_ns - excuse->begin_ns < least_ns)
+        now_ns - began_ns < least_ns)
         timeline_violation("fall", "503 '%s: %s' %.3f s after its begin, with HEALTH_FALL %" PRId64, v->check,
-                           reason, seconds(now_ns - excuse->begin_ns), plan.config.fall);
+                           reason, seconds(now_ns - began_ns), plan.config.fall);
 }
 
 /* What the snapshot says of each, whatever the answer is. */
@@ -153,23 +162,13 @@ static void judge_counts(const struct snapshot *s, int64_t now_ns)
     }
 }
 
-static bool was_stalled(int64_t now_ns)
+/* The snapshot is not newer than the server's last answer. */
+static void judge_time(const struct snapshot *s)
 {
-    for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++)
-        if (plan.faults[i].kind >= FAULT_STALL && plan.faults[i].kind <= FAULT_SUSPEND)
-            return true;
-    return false;
-}
-
-static void judge_time(const struct snapshot *s, int64_t now_ns)
-{
-    bool strict = faults_limits()->time_is_of_answer;
-    if (s->starting || (!strict && (s->database.reason != REASON_NONE || was_stalled(now_ns))))
-        return;
-    if (s->taken_ns > answered_ns() + allowed_lead_ns)
+    if (!s->starting && s->taken_ns > pq_last_answer_sent_ns + READ_NS)
         timeline_violation("time", "the snapshot says %.3f s, the last answer is of %.3f s",
                            seconds(s->taken_ns - TIMELINE_BEGIN_NS),
-                           seconds(answered_ns() - TIMELINE_BEGIN_NS));
+                           seconds(pq_last_answer_sent_ns - TIMELINE_BEGIN_NS));
 }
 
 static void judge_load(void)
@@ -220,11 +219,11 @@ static void judge(void)
         timeline_note("ANSWER: %s", text);
     }
     if (v.status == HEALTH_HEALTHY)
-        judge_healthy(s, now_ns);
+        judge_healthy(now_ns);
     else
         judge_failing(&v, now_ns);
     judge_blame(s, now_ns);
-    judge_time(s, now_ns);
+    judge_time(s);
     if (is_quiet && v.status == HEALTH_HEALTHY)
         judge_counts(s, now_ns);
     last = v;
@@ -243,15 +242,9 @@ static void judge_moment(void)
 
 static void set_bounds(void)
 {
-    const struct limits *limits = faults_limits();
     for (int i = 0; i < plan.check_count; i++)
         count_bounds_ns[i] = plan_bound_ns(&count_age, i);
     allowed_age_ns = plan.config.stale_after_ms * NS_PER_MS;
-    allowed_lead_ns = READ_NS;
-    if (!limits->time_is_of_answer) {
-        allowed_age_ns += plan_repeat_ns(plan.config.fall);
-        allowed_lead_ns += plan_bound_ns(&limits->lead, -1);
-    }
 }
 
 void oracle_begin(struct snapshot_slot *slot)

@@ -1,7 +1,6 @@
 /* Dice, with weights. */
 #include "tests/sim/plan.h"
 
-#include "common/quantity.h"
 #include "tests/sim/net.h"
 #include "tests/sim/resolver.h"
 #include "tests/sim/rng.h"
@@ -36,18 +35,6 @@ static void set(const char *name, int64_t value, const char *unit)
     snprintf(environment[environment_count++], sizeof environment[0], "%s=%" PRId64 "%s", name, value, unit);
 }
 
-/* A setting that this program may not know yet. */
-static int64_t read_setting(const char *wanted, int64_t otherwise)
-{
-    const char *name;
-    char value[64];
-    int64_t ms;
-    for (size_t i = 0; config_get(&plan.config, i, &name, value, sizeof value); i++)
-        if (strcmp(name, wanted) == 0 && quantity_parse_duration(value, &ms))
-            return ms;
-    return otherwise;
-}
-
 static void make_checks(int64_t query_timeout_ms)
 {
     plan.check_count = (int)(rng_percent(&dice, 10) ? rng_between(&dice, 12, 40) : rng_between(&dice, 1, 8));
@@ -79,7 +66,7 @@ static void make_config(void)
     struct error err;
     char *vars[ENVIRONMENT_MAX + 1] = {NULL};
     int64_t interval_ms = PICK(500, 1000, 2000, 2000, 2000, 5000);
-    int64_t connect_ms = faults_by_design ? PICK(1500, 1500, 2500) : PICK(1000, 1500, 2500);
+    int64_t connect_ms = PICK(1500, 1500, 2500);
     int64_t query_ms = PICK(500, 800, 800, 2000);
     int64_t fall = PICK(1, 1, 1, 2, 3, 5);
 
@@ -91,18 +78,12 @@ static void make_config(void)
     set("HEALTH_RECONNECT_EVERY", PICK(4000, 4000, 10000, 30000), "ms");
     set("HEALTH_FALL", fall, "");
     set("HEALTH_RISE", PICK(1, 1, 1, 2, 3), "");
-    /* With rounds the time is that of the last one, and retries wait for up to 2.2 s. */
     int64_t least_ms = interval_ms + connect_ms + query_ms;
-    set("HEALTH_STALE_AFTER",
-        faults_by_design ? least_ms + PICK(100, 1000, 4000)
-                         : 2 * least_ms + 3000 + check_time_ns() / NS_PER_MS,
-        "ms");
+    set("HEALTH_STALE_AFTER", least_ms + PICK(100, 1000, 4000), "ms");
     for (int i = 0; i < environment_count; i++)
         vars[i] = environment[i];
     if (!config_load(vars, 1024, 0, &plan.config, &err))
         timeline_violation("world", "%s", err.text);
-    plan.heartbeat_ms = read_setting("HEALTH_HEARTBEAT", 250);
-    plan.hung_after_ms = read_setting("HEALTH_HUNG_AFTER", 800);
 }
 
 static void make_world(uint64_t seed)
@@ -140,7 +121,7 @@ int64_t plan_bound_ns(const struct bound *b, int check)
     int64_t ms =
         b->interval * c->interval_ms + b->connect_timeout * c->connect_timeout_ms * net.address_count +
         b->query_timeout * query_ms + b->reconnect_every * c->reconnect_every_ms +
-        b->heartbeat * plan.heartbeat_ms + b->hung_after * plan.hung_after_ms + b->every * every_ms + b->ms;
+        b->heartbeat * c->heartbeat_ms + b->hung_after * c->hung_after_ms + b->every * every_ms + b->ms;
     return ms * NS_PER_MS + b->check_time * check_time_ns() + b->load * longest_ns * LOAD_INVERSE +
            b->round_trip * 2 * (net.delay_ns + net.jitter_ns);
 }
@@ -152,18 +133,40 @@ int64_t plan_repeat_ns(int64_t times)
     return (times - 1) * plan_bound_ns(&one, -1);
 }
 
+/* Whether a fault before it may have held up an answer: a check that took long is asked again late. */
+static bool is_soon_after_another(const struct fault *f)
+{
+    int64_t longest_ns = plan_bound_ns(&(struct bound){.load = 1}, -1);
+    for (size_t i = 0; i < plan.fault_count; i++)
+        if (f->begin_ns < plan.faults[i].end_ns + plan.faults[i].cleared_ns + longest_ns * 11 / 10)
+            return true;
+    return false;
+}
+
+static int64_t noticed_ns(const struct fault *f, struct bound bound, int check)
+{
+    int64_t load_ns = 0;
+    /* Each failure of those is twice as late as the one before. */
+    bool backs_off = f->kind == FAULT_CHECK_STUBBORN || f->kind == FAULT_CHECK_CRASHES;
+    if (check >= 0 && !(backs_off && plan.config.fall > 1) && !is_soon_after_another(f)) {
+        bound.load = 0;
+        load_ns = plan.checks[check].duration_ns * LOAD_INVERSE * 11 / 10;
+    }
+    return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan.config.fall);
+}
+
 static void set_bounds(struct fault *f)
 {
-    const struct promise *promise = faults_promise(f->kind);
+    const struct promise *promise = &fault_rows[f->kind].promise;
     int check = faults_is_of_check(f->kind) ? f->check : -1;
     bool warn = check >= 0 && plan.checks[check].warn;
 
     f->noticed_ns = CLOCK_NEVER;
     if (promise->must_fail && !warn)
-        f->noticed_ns = plan_bound_ns(&promise->noticed, check) + plan_repeat_ns(plan.config.fall);
+        f->noticed_ns = noticed_ns(f, promise->noticed, check);
     f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan.config.rise);
-    if (faults_by_design) /* logins have a streak of their own: the next good one comes only then */
-        f->cleared_ns += (plan.config.rise - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
+    /* logins have a streak of their own: the next good one comes only then */
+    f->cleared_ns += (plan.config.rise - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
 }
 
 static int64_t reach_ns(const struct fault *f)
@@ -194,7 +197,7 @@ static bool is_possible(enum fault_kind kind)
 {
     bool of_network = kind == FAULT_SILENCE || kind == FAULT_LOST_PACKET || kind == FAULT_LOST_SYN ||
                       kind == FAULT_RESOLVER_DEAD || kind == FAULT_RESOLVER_SLOW;
-    if (faults_promise(kind)->off != NULL || (of_network && net.is_local))
+    if (fault_rows[kind].promise.off != NULL || (of_network && net.is_local))
         return false;
     return kind != FAULT_SILENT_ADDRESS || net.address_count > 1;
 }
@@ -222,21 +225,11 @@ static int64_t pick_duration_ns(const struct fault_row *row)
     return rng_between(&dice, row->shortest_ms, high) * NS_PER_MS;
 }
 
-static bool loses_session(enum fault_kind kind)
-{
-    return kind == FAULT_RESET || kind == FAULT_TERMINATE_SESSION;
-}
-
-/* With rounds a session may be lost once, when the last one is known to be good; and a retransmission takes
- * as long as the grace of a check that runs into its limit. */
+/* Who is silent while a check holds the session and the newcomer's SYN is lost, cannot be told within the
+ * bound. */
 static bool is_too_much(enum fault_kind a, enum fault_kind b)
 {
-    if (a == FAULT_LOST_PACKET && b == FAULT_LOST_PACKET)
-        return true; /* they may wait for the next packet both, and lose its retransmission as well */
-    if (faults_by_design)
-        return false;
-    return loses_session(a) || loses_session(b) || (a == FAULT_LOST_PACKET && faults_is_of_check(b)) ||
-           (b == FAULT_LOST_PACKET && faults_is_of_check(a));
+    return (a == FAULT_LOST_SYN && faults_is_of_check(b)) || (b == FAULT_LOST_SYN && faults_is_of_check(a));
 }
 
 /* Two at a time of the same kind, or of the same check, would be one. */
@@ -247,7 +240,7 @@ static bool is_taken(enum fault_kind kind, int check, int64_t begin_ns)
         bool same_check = faults_is_of_check(kind) && faults_is_of_check(f->kind) && f->check == check;
         if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + NS_PER_S)
             return true;
-        if (is_too_much(kind, f->kind) && begin_ns <= f->end_ns + OVERLAP_NS)
+        if (is_too_much(kind, f->kind) && begin_ns <= f->end_ns + 20 * NS_PER_S)
             return true;
     }
     return false;
@@ -320,8 +313,7 @@ void plan_parse_checks(struct checks *out)
 
 void plan_print(void)
 {
-    printf("seed %" PRIu64 "%s: PGHOST=%s", plan.seed, faults_by_design ? ", by design" : "",
-           getenv("PGHOST"));
+    printf("seed %" PRIu64 ": PGHOST=%s", plan.seed, getenv("PGHOST"));
     for (int i = 0; i < environment_count; i++)
         printf(" %s", environment[i]);
     printf("\n  round trip %.2f ms, %d addresses, %d + 1 steps of login of %.2f ms, recovery %.1f s\n",

@@ -32,7 +32,6 @@ struct plan {
     uint64_t seed;
     int64_t end_ns;
     struct config config;
-    int64_t heartbeat_ms, hung_after_ms;
     int check_count;
     struct plan_check checks[SERVER_CHECKS_MAX];
     struct fault faults[PLAN_FAULTS_MAX]; /* by their begin */

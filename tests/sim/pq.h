@@ -52,9 +52,8 @@ struct pg_conn {
     char error[512];
 };
 
-/* What the server sent last to the program and the program has read, of any connection: when it was sent,
- * when it was read. */
-extern int64_t pq_last_answer_sent_ns, pq_last_answer_read_ns;
+/* When the server sent what the program has read last, of any connection. */
+extern int64_t pq_last_answer_sent_ns;
 
 void pq_note_answer(int64_t sent_ns);
 

@@ -5,14 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-int64_t pq_last_answer_sent_ns, pq_last_answer_read_ns;
+int64_t pq_last_answer_sent_ns;
 
 void pq_note_answer(int64_t sent_ns)
 {
-    if (sent_ns > pq_last_answer_sent_ns) {
+    if (sent_ns > pq_last_answer_sent_ns)
         pq_last_answer_sent_ns = sent_ns;
-        pq_last_answer_read_ns = timeline_now_ns;
-    }
 }
 
 static unsigned queued(const PGconn *conn)

@@ -47,10 +47,13 @@ static void an_empty_environment_gives_the_defaults(void **state)
     assert_int_equal(c.socket_mode, 0660);
     assert_string_equal(c.checks_path, "/etc/health-api/checks.sql");
     assert_int_equal(c.interval_ms, 2000);
-    assert_int_equal(c.connect_timeout_ms, 1000);
+    assert_int_equal(c.connect_timeout_ms, 1500);
     assert_int_equal(c.query_timeout_ms, 800);
-    assert_int_equal(c.reconnect_every_ms, 10000);
+    assert_int_equal(c.reconnect_every_ms, 4000);
     assert_int_equal(c.stale_after_ms, 6000);
+    assert_int_equal(c.heartbeat_ms, 250);
+    assert_int_equal(c.hung_after_ms, 800);
+    assert_int_equal(c.max_load, 2);
     assert_int_equal(c.fall, 1);
     assert_int_equal(c.rise, 1);
     assert_int_equal(c.drain_ms, 0);
@@ -88,6 +91,10 @@ static void each_setting_is_read_and_given_back(void **state)
         {"HEALTH_QUERY_TIMEOUT", "1500ms", "1500ms"},
         {"HEALTH_RECONNECT_EVERY", "60s", "1m"},
         {"HEALTH_STALE_AFTER", "3600s", "1h"},
+        {"HEALTH_HEARTBEAT", "0s", "0s"},
+        {"HEALTH_HEARTBEAT", "60s", "1m"},
+        {"HEALTH_HUNG_AFTER", "100ms", "100ms"},
+        {"HEALTH_MAX_LOAD", "100", "100"},
         {"HEALTH_FALL", "100", "100"},
         {"HEALTH_RISE", "3", "3"},
         {"HEALTH_DRAIN", "5m", "5m"},
@@ -122,6 +129,10 @@ static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state
         {"HEALTH_INTERVAL=99ms", "from 100ms to 1h"},
         {"HEALTH_INTERVAL=61m", "HEALTH_INTERVAL='61m'"},
         {"HEALTH_DRAIN=301s", "from 0s to 5m"},
+        {"HEALTH_HEARTBEAT=61s", "from 0s to 1m"},
+        {"HEALTH_HUNG_AFTER=99ms", "from 100ms to 1m"},
+        {"HEALTH_MAX_LOAD=0", "from 1 to 100"},
+        {"HEALTH_MAX_LOAD=101", "from 1 to 100"},
         {"HEALTH_SOCKET_MODE=0888", "HEALTH_SOCKET_MODE='0888': expected an octal mode from 0 to 0777"},
         {"HEALTH_SOCKET_MODE=1777", "octal"},
         {"HEALTH_SOCKET_MODE=rw", "octal"},
@@ -199,10 +210,10 @@ static void stale_after_must_exceed_what_a_probe_may_take(void **state)
     (void)state;
     struct config c;
     struct error err;
-    assert_true(load(&c, &err, "HEALTH_STALE_AFTER=3801ms", NULL, NULL));
-    assert_false(load(&c, &err, "HEALTH_STALE_AFTER=3800ms", NULL, NULL));
-    assert_string_equal(err.text, "HEALTH_STALE_AFTER='3800ms': expected more than HEALTH_INTERVAL 2s + "
-                                  "HEALTH_CONNECT_TIMEOUT 1s + HEALTH_QUERY_TIMEOUT 800ms = 3800ms");
+    assert_true(load(&c, &err, "HEALTH_STALE_AFTER=4301ms", NULL, NULL));
+    assert_false(load(&c, &err, "HEALTH_STALE_AFTER=4300ms", NULL, NULL));
+    assert_string_equal(err.text, "HEALTH_STALE_AFTER='4300ms': expected more than HEALTH_INTERVAL 2s + "
+                                  "HEALTH_CONNECT_TIMEOUT 1500ms + HEALTH_QUERY_TIMEOUT 800ms = 4300ms");
     assert_false(
         load(&c, &err, "HEALTH_INTERVAL=1h", "HEALTH_CONNECT_TIMEOUT=5m", "HEALTH_QUERY_TIMEOUT=5m"));
     assert_non_null(strstr(err.text, "= 70m"));
@@ -335,7 +346,7 @@ static void help_has_one_aligned_line_for_each_setting(void **state)
         assert_int_equal(column, default_column);
     }
     assert_false(config_get(&c, i, &name, value, sizeof value));
-    assert_int_equal(i, 17);
+    assert_int_equal(i, 20);
     free(text);
 }
 
@@ -343,7 +354,7 @@ static void help_shows_the_defaults(void **state)
 {
     (void)state;
     static const char *const wanted[] = {
-        "0660 ", "/etc/health-api/checks.sql ", "2s ",       "800ms ", "10s ", "75s ",
+        "0660 ", "/etc/health-api/checks.sql ", "2s ",       "800ms ", "4s ", "75s ",
         "256 ",  "80% of the limit ",           "inherited "};
     char *text = help_text();
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)

@@ -20,6 +20,7 @@ static void names_are_the_vocabulary_of_the_contract(void **state)
         {REASON_UNREACHABLE, "unreachable"},
         {REASON_CONNECT_TIMEOUT, "connect_timeout"},
         {REASON_QUERY_TIMEOUT, "query_timeout"},
+        {REASON_HUNG, "hung"},
         {REASON_ACCESS, "access"},
         {REASON_SCHEMA, "schema"},
         {REASON_SATURATED, "saturated"},

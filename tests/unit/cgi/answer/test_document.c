@@ -63,6 +63,7 @@ static void one_failing_check_is_null_and_named_the_others_are_still_there(void 
     test_site_init(&t, 3);
     t.snapshot->checks[1].reason = REASON_CORRUPT;
     t.snapshot->checks[1].has_value = false;
+    t.snapshot->checks[1].down = true;
     test_site_degrade(&t, "c1", REASON_CORRUPT);
     expect(&t, document_health, "counts", "{\"c0\":100,\"c1\":null,\"c2\":102}");
     expect(&t, document_health, "failing", "[{\"check\":\"c1\",\"reason\":\"corrupt\"}]");
@@ -76,11 +77,14 @@ static void a_failing_database_has_one_entry_and_every_count_is_null(void **stat
     struct test_site t;
     test_site_init(&t, 2);
     t.snapshot->database.reason = REASON_UNREACHABLE;
+    t.snapshot->database.down = true;
     t.snapshot->checks[0].reason = REASON_CORRUPT;
+    t.snapshot->checks[0].down = true;
     test_site_degrade(&t, "database", REASON_UNREACHABLE);
     t.verdict.counts_known = false;
     expect(&t, document_health, "counts", "{\"c0\":null,\"c1\":null}");
     expect(&t, document_health, "failing", "[{\"check\":\"database\",\"reason\":\"unreachable\"}]");
+    expect(&t, document_health, "warnings", "[]");
     expect(&t, document_status, "checks/c0/value", "null");
     test_site_free(&t);
 }
@@ -92,6 +96,7 @@ static void a_failing_check_of_severity_warn_is_a_warning(void **state)
     test_site_init(&t, 1);
     t.snapshot->checks[0].severity = CHECK_WARN;
     t.snapshot->checks[0].reason = REASON_OUT_OF_RANGE;
+    t.snapshot->checks[0].down = true;
     expect(&t, document_health, "failing", "[]");
     expect(&t, document_health, "warnings", "[{\"check\":\"c0\",\"reason\":\"out_of_range\"}]");
     expect(&t, document_health, "counts", "{\"c0\":100}");
@@ -114,8 +119,98 @@ static void while_rise_is_awaited_the_last_cause_stands_in_failing(void **state)
     (void)state;
     struct test_site t;
     test_site_init(&t, 1);
+    t.snapshot->checks[0].down = true;
+    t.snapshot->checks[0].down_reason = REASON_SCHEMA;
     test_site_degrade(&t, "c0", REASON_SCHEMA);
     expect(&t, document_health, "failing", "[{\"check\":\"c0\",\"reason\":\"schema\"}]");
+    test_site_free(&t);
+}
+
+static void what_fails_now_is_named_before_what_it_fell_for(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 1);
+    t.snapshot->checks[0].down = true;
+    t.snapshot->checks[0].down_reason = REASON_SCHEMA;
+    t.snapshot->checks[0].reason = REASON_ACCESS;
+    test_site_degrade(&t, "c0", REASON_SCHEMA);
+    expect(&t, document_health, "failing", "[{\"check\":\"c0\",\"reason\":\"access\"}]");
+    expect(&t, document_health, "warnings", "[]");
+    test_site_free(&t);
+}
+
+static void each_check_falls_for_itself(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 4);
+    t.snapshot->checks[0].reason = REASON_SCHEMA; /* its fall is not reached */
+    t.snapshot->checks[1].reason = REASON_CORRUPT;
+    t.snapshot->checks[1].down = true;
+    t.snapshot->checks[2].down = true; /* its rise is awaited */
+    t.snapshot->checks[2].down_reason = REASON_ACCESS;
+    t.snapshot->checks[3].severity = CHECK_WARN;
+    t.snapshot->checks[3].reason = REASON_HUNG;
+    t.snapshot->checks[3].down = true;
+    test_site_degrade(&t, "c1", REASON_CORRUPT);
+    expect(&t, document_health, "failing",
+           "[{\"check\":\"c1\",\"reason\":\"corrupt\"},{\"check\":\"c2\",\"reason\":\"access\"}]");
+    expect(&t, document_health, "warnings",
+           "[{\"check\":\"c0\",\"reason\":\"schema\"},{\"check\":\"c3\",\"reason\":\"hung\"}]");
+    test_site_free(&t);
+}
+
+static void a_database_whose_rise_is_awaited_is_the_one_entry(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 1);
+    t.snapshot->database.down = true;
+    t.snapshot->database.down_reason = REASON_HUNG;
+    t.snapshot->checks[0].reason = REASON_SCHEMA;
+    t.snapshot->checks[0].down = true;
+    test_site_degrade(&t, "database", REASON_HUNG);
+    expect(&t, document_health, "failing", "[{\"check\":\"database\",\"reason\":\"hung\"}]");
+    expect(&t, document_status, "database/reason", "null");
+    test_site_free(&t);
+}
+
+static void a_database_before_its_fall_is_the_one_warning(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 1);
+    t.snapshot->database.reason = REASON_ACCESS;
+    t.snapshot->checks[0].severity = CHECK_WARN;
+    t.snapshot->checks[0].reason = REASON_SCHEMA;
+    expect(&t, document_health, "failing", "[]");
+    expect(&t, document_health, "warnings", "[{\"check\":\"database\",\"reason\":\"access\"}]");
+    test_site_free(&t);
+}
+
+static void nothing_that_waits_for_the_first_probe_is_a_warning(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 1);
+    t.snapshot->starting = true;
+    t.snapshot->checks[0].reason = REASON_SCHEMA;
+    t.verdict = (struct verdict){.status = HEALTH_STARTING, .reason = REASON_STARTING, .check = "database"};
+    expect(&t, document_health, "failing", "[{\"check\":\"database\",\"reason\":\"starting\"}]");
+    expect(&t, document_health, "warnings", "[]");
+    test_site_free(&t);
+}
+
+static void a_period_that_is_not_known_is_null(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 1);
+    expect(&t, document_status, "checks/c0/period_ms", "null");
+    t.snapshot->checks[0].checked_wall_ms = 0;
+    expect(&t, document_status, "checks/c0/duration_ms", "null");
+    expect(&t, document_status, "checks/c0/checked_at", "null");
     test_site_free(&t);
 }
 
@@ -139,6 +234,7 @@ static void draining_comes_first_and_what_else_fails_stays_visible(void **state)
     struct test_site t;
     test_site_init(&t, 1);
     t.snapshot->checks[0].reason = REASON_SCHEMA;
+    t.snapshot->checks[0].down = true;
     t.snapshot->degraded = true;
     t.verdict = (struct verdict){
         .status = HEALTH_DRAINING, .reason = REASON_DRAINING, .check = "process", .counts_known = true};
@@ -174,10 +270,11 @@ static void status_shows_each_check_with_its_last_good_value(void **state)
     r->reason = REASON_QUERY_TIMEOUT;
     r->has_last_ok = true;
     r->last_ok_value = 99;
+    r->period_ms = 2013;
     r->last_ok_wall_ms = 1769860799000;
     expect(&t, document_status, "checks/c0",
            "{\"value\":null,\"reason\":\"query_timeout\",\"severity\":\"fail\",\"duration_ms\":1.234,"
-           "\"checked_at\":\"2026-01-31T12:00:00.123Z\","
+           "\"checked_at\":\"2026-01-31T12:00:00.123Z\",\"period_ms\":2013,"
            "\"last_ok\":{\"value\":99,\"time\":\"2026-01-31T11:59:59.000Z\"}}");
     test_site_free(&t);
 }
@@ -233,6 +330,12 @@ int main(void)
         cmocka_unit_test(a_failing_check_of_severity_warn_is_a_warning),
         cmocka_unit_test(a_failure_before_fall_is_reached_is_a_warning),
         cmocka_unit_test(while_rise_is_awaited_the_last_cause_stands_in_failing),
+        cmocka_unit_test(what_fails_now_is_named_before_what_it_fell_for),
+        cmocka_unit_test(each_check_falls_for_itself),
+        cmocka_unit_test(a_database_whose_rise_is_awaited_is_the_one_entry),
+        cmocka_unit_test(a_database_before_its_fall_is_the_one_warning),
+        cmocka_unit_test(nothing_that_waits_for_the_first_probe_is_a_warning),
+        cmocka_unit_test(a_period_that_is_not_known_is_null),
         cmocka_unit_test(stale_names_only_that_and_shows_no_count),
         cmocka_unit_test(draining_comes_first_and_what_else_fails_stays_visible),
         cmocka_unit_test(status_shows_the_database),

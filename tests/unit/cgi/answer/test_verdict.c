@@ -42,6 +42,25 @@ static void a_snapshot_past_its_age_is_stale_and_its_counts_are_unknown(void **s
     snapshot_release(s);
 }
 
+static void a_database_that_is_down_is_no_old_news_while_the_prober_vouches_for_it(void **state)
+{
+    (void)state;
+    struct snapshot *s = new_healthy();
+    s->vouched_ns = 5000 + STALE_AFTER;
+    expect(s, (struct process_facts){0}, 5001 + STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
+           false); /* nobody vouches for one that is up */
+    s->degraded = true;
+    s->database.down = true;
+    s->database.reason = REASON_HUNG;
+    s->cause = REASON_HUNG;
+    snprintf(s->cause_check, sizeof s->cause_check, "database");
+    expect(s, (struct process_facts){0}, 5000 + 2 * STALE_AFTER, HEALTH_DEGRADED, REASON_HUNG, "database",
+           false);
+    expect(s, (struct process_facts){0}, 5001 + 2 * STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
+           false);
+    snapshot_release(s);
+}
+
 static void no_probe_yet_is_starting_but_not_for_ever(void **state)
 {
     (void)state;
@@ -116,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fresh_and_passing_snapshot_is_healthy),
         cmocka_unit_test(a_snapshot_past_its_age_is_stale_and_its_counts_are_unknown),
+        cmocka_unit_test(a_database_that_is_down_is_no_old_news_while_the_prober_vouches_for_it),
         cmocka_unit_test(no_probe_yet_is_starting_but_not_for_ever),
         cmocka_unit_test(a_failing_check_is_degraded_with_the_counts_still_known),
         cmocka_unit_test(a_failing_database_makes_the_counts_unknown),

@@ -1,6 +1,7 @@
 /* The scripted libpq: one connection at a time, all state in one struct that script_begin resets. */
 #include "tests/unit/cgi/probe/scripted_libpq.h"
 
+#include "tests/unit/cgi/probe/scripted_result.h"
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -10,16 +11,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define STEPS_MAX    4096
-#define TRACKED_MAX  4096
-#define OPTIONS_MAX  8
-#define CHUNK        16384
-#define CLOSED       (-1)
-#define NO_SUCH_STEP "nothing"
+#define STEPS_MAX   4096
+#define TRACKED_MAX 4096
+#define OPTIONS_MAX 8
+#define CHUNK       16384
+#define CLOSED      (-1)
 
 struct pg_conn {
     bool open;
     ConnStatusType status;
+    PGTransactionStatusType transaction;
     const char *error;
     bool needs_password;
     bool no_socket;
@@ -29,12 +30,6 @@ struct pg_conn {
     PGVerbosity verbosity;
     PQnoticeReceiver receiver;
     void *receiver_context;
-};
-
-struct pg_result {
-    struct pq_result says;
-    bool owned_by_libpq; /* a notice */
-    bool cleared;
 };
 
 struct option {
@@ -49,21 +44,20 @@ static struct {
     struct pg_conn conn;
     int server_version;
     struct option options[OPTIONS_MAX];
-    PGresult *results[TRACKED_MAX];
-    size_t result_count;
     PGnotify *notifies[TRACKED_MAX];
     size_t notify_count;
     PQconninfoOption *defaults; /* given and not freed */
 } script;
 
 static const char *const names[] = {
-    [PQ_NOTHING] = NO_SUCH_STEP,
+    [PQ_NOTHING] = "nothing",
     [PQ_CONNDEFAULTS] = "PQconndefaults",
     [PQ_CONNECT_START] = "PQconnectStartParams",
     [PQ_CONNECT_POLL] = "PQconnectPoll",
     [PQ_SET_NONBLOCKING] = "PQsetnonblocking",
     [PQ_ENTER_PIPELINE] = "PQenterPipelineMode",
     [PQ_SEND_QUERY] = "PQsendQueryParams",
+    [PQ_SEND_FLUSH_REQUEST] = "PQsendFlushRequest",
     [PQ_PIPELINE_SYNC] = "PQpipelineSync",
     [PQ_FLUSH] = "PQflush",
     [PQ_CONSUME_INPUT] = "PQconsumeInput",
@@ -85,6 +79,7 @@ static struct pq_step *take(enum pq_call call)
     }
     struct pq_step *step = &script.steps[script.at++];
     script.conn.status = step->status;
+    script.conn.transaction = step->transaction;
     script.conn.error = step->error != NULL ? step->error : "";
     script.conn.needs_password = step->needs_password;
     script.conn.no_socket = step->no_socket;
@@ -122,43 +117,14 @@ static size_t read_all(int fd)
     return len;
 }
 
-static PGresult *new_result(const struct pq_result *says, bool owned_by_libpq)
-{
-    PGresult *result = calloc(1, sizeof *result);
-    assert_non_null(result);
-    assert_true(script.result_count < TRACKED_MAX);
-    result->says = *says;
-    result->owned_by_libpq = owned_by_libpq;
-    script.results[script.result_count++] = result;
-    return result;
-}
-
-static const struct pq_result *read_result(const PGresult *result)
-{
-    if (result == NULL || result->cleared)
-        fail_msg("step %zu: a result is read that is NULL or was cleared", script.at);
-    return &result->says;
-}
-
-/* libpq answers with a warning on stderr; nobody should ask. */
-static const struct pq_result *read_field(const PGresult *result, int row, int column)
-{
-    const struct pq_result *says = read_result(result);
-    if (row < 0 || row >= says->rows || column < 0 || column >= says->columns) {
-        fail_msg("step %zu: row %d, column %d of a result with %d x %d", script.at, row, column, says->rows,
-                 says->columns);
-    }
-    return says;
-}
-
 static void parse(void)
 {
     while (next_call() == PQ_PARSE) {
         const struct pq_step *step = take(PQ_PARSE);
         if (step->returns != 0) {
-            PGresult *notice = new_result(&step->result, true);
+            PGresult *notice = result_new(&step->result, true);
             script.conn.receiver(script.conn.receiver_context, notice);
-            notice->cleared = true;
+            result_end_notice(notice);
         }
     }
 }
@@ -188,24 +154,18 @@ void script_begin(void)
 
 void script_end(void)
 {
-    size_t results_left = 0;
     size_t notifies_left = 0;
 
-    for (size_t i = 0; i < script.result_count; i++) {
-        results_left += !script.results[i]->cleared;
-        free(script.results[i]);
-    }
     for (size_t i = 0; i < script.notify_count; i++) {
         notifies_left += script.notifies[i] != NULL;
         free(script.notifies[i]);
     }
     close_fd(&script.conn.fd);
     close_fd(&script.conn.peer_fd);
-    script.result_count = 0;
     script.notify_count = 0;
     assert_false(script.conn.open);
     assert_null(script.defaults);
-    assert_int_equal(results_left, 0);
+    assert_int_equal(results_free(), 0);
     assert_int_equal(notifies_left, 0);
     script_expect_done();
 }
@@ -328,6 +288,8 @@ void PQfinish(PGconn *conn)
     if (conn == NULL)
         return;
     assert_open(conn);
+    if (read_all(conn->fd) > 0) /* libpq might, where the peer does not take its goodbye */
+        fail_msg("step %zu: PQfinish was let read", script.at);
     conn->open = false;
     close_fd(&conn->fd);
     close_fd(&conn->peer_fd);
@@ -351,10 +313,16 @@ int PQsocket(const PGconn *conn)
     return conn->no_socket ? -1 : conn->fd;
 }
 
+PGTransactionStatusType PQtransactionStatus(const PGconn *conn)
+{
+    assert_open(conn);
+    return conn->transaction;
+}
+
 int PQserverVersion(const PGconn *conn)
 {
     assert_open(conn);
-    return script.server_version;
+    return conn->status == CONNECTION_OK ? script.server_version : 0;
 }
 
 int PQconnectionNeedsPassword(const PGconn *conn)
@@ -406,6 +374,12 @@ int PQsendQueryParams(PGconn *conn, const char *sql, int count, const Oid *types
         assert_string_equal(values[0], step->parameter);
     assert_true(types == NULL && lengths == NULL && formats == NULL && result_format == 0); /* all text */
     return step->returns;
+}
+
+int PQsendFlushRequest(PGconn *conn)
+{
+    assert_open(conn);
+    return take(PQ_SEND_FLUSH_REQUEST)->returns;
 }
 
 int PQpipelineSync(PGconn *conn)
@@ -471,77 +445,5 @@ PGresult *PQgetResult(PGconn *conn)
         return NULL;
     if (step->result.status == PGRES_PIPELINE_SYNC)
         conn->syncs_open--;
-    return new_result(&step->result, false);
-}
-
-/* libpq: results. */
-
-void PQclear(PGresult *result)
-{
-    if (result == NULL)
-        return;
-    if (result->cleared || result->owned_by_libpq)
-        fail_msg("step %zu: PQclear of what was cleared or belongs to libpq", script.at);
-    result->cleared = true;
-}
-
-ExecStatusType PQresultStatus(const PGresult *result)
-{
-    return result == NULL ? PGRES_FATAL_ERROR : read_result(result)->status;
-}
-
-char *PQresStatus(ExecStatusType status)
-{
-    static char text[32];
-    snprintf(text, sizeof text, "status %d", (int)status);
-    return text;
-}
-
-char *PQresultErrorField(const PGresult *result, int field)
-{
-    const struct pq_result *says = read_result(result);
-    switch (field) {
-    case PG_DIAG_SEVERITY_NONLOCALIZED: return (char *)says->severity;
-    case PG_DIAG_SQLSTATE: return (char *)says->sqlstate;
-    case PG_DIAG_MESSAGE_PRIMARY: return says->sqlstate != NULL ? (char *)says->message : NULL;
-    default: fail_msg("field %c is not in the script", field); return NULL;
-    }
-}
-
-char *PQresultErrorMessage(const PGresult *result)
-{
-    const struct pq_result *says = read_result(result);
-    return says->message != NULL ? (char *)says->message : "";
-}
-
-int PQntuples(const PGresult *result)
-{
-    return read_result(result)->rows;
-}
-
-int PQnfields(const PGresult *result)
-{
-    return read_result(result)->columns;
-}
-
-Oid PQftype(const PGresult *result, int column)
-{
-    return read_field(result, 0, column)->type;
-}
-
-int PQgetisnull(const PGresult *result, int row, int column)
-{
-    return read_field(result, row, column)->value == NULL;
-}
-
-char *PQgetvalue(const PGresult *result, int row, int column)
-{
-    const struct pq_result *says = read_field(result, row, column);
-    return says->value != NULL ? (char *)says->value : "";
-}
-
-int PQgetlength(const PGresult *result, int row, int column)
-{
-    const struct pq_result *says = read_field(result, row, column);
-    return (int)(says->len != 0 || says->value == NULL ? says->len : strlen(says->value));
+    return result_new(&step->result, false);
 }

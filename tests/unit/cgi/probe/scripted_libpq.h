@@ -12,13 +12,14 @@
 #include <stddef.h>
 
 enum pq_call {
-    PQ_NOTHING, /* behind the last step */
+    PQ_NOTHING, /* after the last step */
     PQ_CONNDEFAULTS,
     PQ_CONNECT_START,
     PQ_CONNECT_POLL,
     PQ_SET_NONBLOCKING,
     PQ_ENTER_PIPELINE,
     PQ_SEND_QUERY,
+    PQ_SEND_FLUSH_REQUEST,
     PQ_PIPELINE_SYNC,
     PQ_FLUSH,
     PQ_CONSUME_INPUT,
@@ -39,9 +40,10 @@ struct pq_result {
 
 struct pq_step {
     enum pq_call call;
-    int returns;           /* of a pointer: 0 is NULL */
-    ConnStatusType status; /* of the connection from now on; CONNECTION_OK is 0 */
-    const char *error;     /* PQerrorMessage from now on */
+    int returns;                         /* of a pointer: 0 is NULL */
+    ConnStatusType status;               /* of the connection from now on; CONNECTION_OK is 0 */
+    PGTransactionStatusType transaction; /* from now on; PQTRANS_IDLE is 0 */
+    const char *error;                   /* PQerrorMessage from now on */
     bool needs_password;
     bool next_host; /* the connection goes on with another socket */
     bool no_socket; /* PQsocket is -1 from now on */
@@ -78,6 +80,7 @@ struct pq_step {
 
 /* Sending. */
 #define SENT(text, value) STEP(.call = PQ_SEND_QUERY, .returns = 1, .sql = (text), .parameter = (value))
+#define FLUSH_REQUESTED   STEP(.call = PQ_SEND_FLUSH_REQUEST, .returns = 1)
 #define SYNC_SENT         STEP(.call = PQ_PIPELINE_SYNC, .returns = 1)
 #define FLUSHED           STEP(.call = PQ_FLUSH, .returns = 0)
 #define FLUSH_WANTS_WRITE STEP(.call = PQ_FLUSH, .returns = 1)
@@ -105,6 +108,9 @@ struct pq_step {
          .result = {.status = PGRES_FATAL_ERROR, .message = (text)})
 #define NO_MORE STEP(.call = PQ_GET_RESULT, .returns = 0)
 #define SYNCED  RESULT(.status = PGRES_PIPELINE_SYNC)
+#define SYNCED_IN(transaction_)                                                                              \
+    STEP(.call = PQ_GET_RESULT, .returns = 1, .transaction = (transaction_),                                 \
+         .result = {.status = PGRES_PIPELINE_SYNC})
 
 /* Appends to the steps that are expected. */
 #define EXPECT_CALLS(...)                                                                                    \
@@ -119,7 +125,7 @@ void script_expect_done(void);
 /* Starts with an empty table, a server of version 15 and no connection. */
 void script_begin(void);
 
-/* For the teardown, behind the last probe_close: each step was taken, each connection was finished, each
+/* For the teardown, after the last session_close: each step was taken, each connection was finished, each
  * result cleared and each notification freed exactly once. */
 void script_end(void);
 

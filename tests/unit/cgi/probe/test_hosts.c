@@ -26,6 +26,16 @@ static void the_offset_wraps(void **state)
     assert_rotated("a,b,c", 3000001, "b,c,a");
 }
 
+static void entries_are_counted_by_their_commas(void **state)
+{
+    (void)state;
+    assert_int_equal(hosts_count(""), 1);
+    assert_int_equal(hosts_count("/run/postgresql"), 1);
+    assert_int_equal(hosts_count("a,b,c"), 3);
+    assert_int_equal(hosts_count(",,x"), 3);
+    assert_int_equal(hosts_count("a,"), 2);
+}
+
 static void one_entry_stays(void **state)
 {
     (void)state;
@@ -45,6 +55,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_list_begins_with_the_entry_asked_for),
         cmocka_unit_test(the_offset_wraps),
+        cmocka_unit_test(entries_are_counted_by_their_commas),
         cmocka_unit_test(one_entry_stays),
         cmocka_unit_test(empty_entries_are_entries),
     };

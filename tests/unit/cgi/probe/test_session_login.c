@@ -1,5 +1,5 @@
-/* cgi/probe: from probe_open to IDLE, over a scripted libpq. */
-#include "tests/unit/cgi/probe/probe_fixture.h"
+/* cgi/session: from session_open to the answer to the login, over a scripted libpq. */
+#include "tests/unit/cgi/probe/session_fixture.h"
 
 #define DEADLINE AFTER_MS(CONNECT_TIMEOUT_MS)
 
@@ -8,30 +8,44 @@ static const char auth_request[] = {'R', 0, 0, 0, 8};
 
 static void expect_connecting(short events, int64_t now_ns)
 {
-    expect_step(PROBE_CONNECTING, now_ns);
+    expect_nothing(SESSION_ASKED, now_ns);
     expect_wait(script_socket(), events, DEADLINE);
     script_expect_done();
 }
 
-static void a_connection_that_libpq_calls_ok_is_idle(void **state)
+static void expect_let_in(int64_t now_ns)
+{
+    expect_answer(QUESTION_LOGIN, REASON_NONE, now_ns);
+    assert_true(answer.by_server);
+}
+
+/* A limit of ours, or what is no answer of a server's. */
+static void expect_failure(enum reason reason, int64_t now_ns)
+{
+    expect_end(QUESTION_LOGIN, reason, "", now_ns);
+    assert_false(answer.refused);
+}
+
+static void a_session_that_libpq_calls_ok_is_idle(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, CONNECTED);
-    open_probe();
-    assert_int_equal(probe_state(probe), PROBE_CONNECTING);
-    assert_int_equal(probe_facts(probe)->server_version, 0);
-    expect_step(PROBE_IDLE, AFTER_MS(3));
-    expect_wait(script_socket(), POLLIN, CLOCK_NEVER);
-    assert_int_equal(probe_facts(probe)->server_version, 150000);
-    assert_int_equal(probe_facts(probe)->connect_us, 3000);
-    assert_int_equal(probe_facts(probe)->round_trip_us, -1);
+    open_session();
+    assert_int_equal(session_state(session), SESSION_ASKED);
+    assert_int_equal(session_question(session), QUESTION_LOGIN);
+    assert_true(session_asked_ns(session) == T0);
+    assert_int_equal(session_server_version(session), 0);
+    expect_let_in(AFTER_MS(3));
+    assert_int_equal(session_server_version(session), 150000);
+    assert_true(answer.took_ns == 3 * NS_PER_MS);
+    assert_false(answer.has_count);
 }
 
 static void libpq_is_told_our_name_and_sqlstates_in_its_messages(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED);
-    open_probe();
+    open_session();
     assert_string_equal(script_option("fallback_application_name"), "health-api");
     assert_int_equal(script_verbosity(), PQERRORS_VERBOSE);
 }
@@ -40,10 +54,10 @@ static void gss_encryption_is_off_unless_the_user_chose_it(void **state)
 {
     (void)state;
     unsetenv("PGGSSENCMODE");
-    probe_init();
+    session_init();
     assert_string_equal(getenv("PGGSSENCMODE"), "disable");
     setenv("PGGSSENCMODE", "prefer", 1);
-    probe_init();
+    session_init();
     assert_string_equal(getenv("PGGSSENCMODE"), "prefer");
     unsetenv("PGGSSENCMODE");
 }
@@ -52,20 +66,20 @@ static void libpq_is_not_polled_before_the_socket_is_writable(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED);
-    open_probe();
+    open_session();
     peer_stalls();
     expect_connecting(POLLOUT, T0);
     expect_connecting(POLLOUT, AFTER_MS(1));
     peer_reads();
     EXPECT_CALLS(CONNECTED);
-    expect_step(PROBE_IDLE, AFTER_MS(2));
+    expect_let_in(AFTER_MS(2));
 }
 
 static void the_wait_is_for_what_libpq_wants_read_then_write(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
+    open_session();
     expect_connecting(POLLIN, T0);
     expect_connecting(POLLIN, T0); /* nothing to read: not polled */
     peer_stalls();
@@ -77,15 +91,35 @@ static void the_wait_is_for_what_libpq_wants_read_then_write(void **state)
     expect_connecting(POLLIN, T0);
     peer_sends_bytes(1);
     EXPECT_CALLS(CONNECTED);
-    expect_step(PROBE_IDLE, T0);
+    expect_let_in(T0);
 }
 
 static void one_step_polls_for_as_long_as_the_socket_is_ready(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_WRITING, POLL_WRITING, POLL_WRITING, CONNECTED);
-    open_probe();
-    expect_step(PROBE_IDLE, T0);
+    open_session();
+    expect_let_in(T0);
+}
+
+static void the_peer_was_heard_when_its_bytes_came(void **state)
+{
+    (void)state;
+    EXPECT_CALLS(STARTED, POLL_READING);
+    open_session();
+    assert_true(session_heard_ns(session) == T0);
+    expect_connecting(POLLIN, AFTER_MS(1)); /* connected, and not a byte yet */
+    assert_true(session_heard_ns(session) == T0);
+    peer_sends(auth_request, sizeof auth_request);
+    EXPECT_CALLS(POLL_READING);
+    expect_connecting(POLLIN, AFTER_MS(2));
+    assert_true(session_heard_ns(session) == AFTER_MS(2));
+    expect_connecting(POLLIN, AFTER_MS(3));
+    assert_true(session_heard_ns(session) == AFTER_MS(2));
+    peer_sends_bytes(1);
+    EXPECT_CALLS(CONNECTED);
+    expect_let_in(AFTER_MS(4));
+    assert_true(session_heard_ns(session) == AFTER_MS(4));
 }
 
 /* What the environment says of hosts, each with its place in the list. */
@@ -97,18 +131,11 @@ static const PQconninfoOption hosts[] = {
     {.keyword = NULL},
 };
 
-static void open_probe_from_host(size_t first_host)
-{
-    struct probe_options from_host = options;
-    from_host.first_host = first_host;
-    probe = probe_open(&from_host, T0);
-}
-
 static void an_attempt_after_a_host_that_let_us_wait_begins_with_the_next(void **state)
 {
     (void)state;
     EXPECT_CALLS(DEFAULTS(hosts), STARTED);
-    open_probe_from_host(1);
+    session = session_open(1, CONNECT_TIMEOUT_MS, T0);
     assert_string_equal(script_option("host"), "b,c,a");
     assert_string_equal(script_option("port"), "2,3,1");
     assert_null(script_option("hostaddr"));
@@ -119,35 +146,50 @@ static void without_memory_for_the_defaults_libpqs_own_order_stands(void **state
 {
     (void)state;
     EXPECT_CALLS(DEFAULTS_HAS_NO_MEMORY, STARTED, CONNECTED);
-    open_probe_from_host(1);
+    session = session_open(1, CONNECT_TIMEOUT_MS, T0);
     assert_null(script_option("host"));
     assert_string_equal(script_option("fallback_application_name"), "health-api");
-    expect_step(PROBE_IDLE, T0);
+    expect_let_in(T0);
 }
 
-static void a_connection_without_a_socket_times_out(void **state)
+static void the_hosts_are_as_many_as_the_longer_list_has(void **state)
+{
+    (void)state;
+    static const PQconninfoOption addresses[] = {{.keyword = "host", .val = "a"},
+                                                 {.keyword = "hostaddr", .val = "10.0.0.1,10.0.0.2"},
+                                                 {.keyword = "port", .val = "1,2,3"},
+                                                 {.keyword = NULL}};
+    static const PQconninfoOption none[] = {{.keyword = "host"}, {.keyword = "hostaddr"}, {.keyword = NULL}};
+    EXPECT_CALLS(DEFAULTS(hosts), DEFAULTS(addresses), DEFAULTS(none), DEFAULTS_HAS_NO_MEMORY);
+    assert_int_equal(session_count_hosts(), 3);
+    assert_int_equal(session_count_hosts(), 2);
+    assert_int_equal(session_count_hosts(), 1);
+    assert_int_equal(session_count_hosts(), 1);
+}
+
+static void a_session_without_a_socket_times_out(void **state)
 {
     (void)state;
     struct pq_step polled = POLL_READING;
     polled.no_socket = true;
     EXPECT_CALLS(STARTED);
     script_expect(&polled, 1);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
+    open_session();
+    expect_nothing(SESSION_ASKED, T0);
     expect_wait(-1, POLLIN, DEADLINE);
-    expect_step(PROBE_FAILED, DEADLINE);
-    expect_fault(REASON_CONNECT_TIMEOUT, "");
+    expect_failure(REASON_CONNECT_TIMEOUT, DEADLINE);
 }
 
 static void no_memory_for_a_connection_is_internal(void **state)
 {
     (void)state;
     EXPECT_CALLS(START_HAS_NO_MEMORY);
-    open_probe();
-    expect_fault(REASON_INTERNAL, "");
+    open_session();
+    assert_int_equal(session_state(session), SESSION_OVER);
+    expect_failure(REASON_INTERNAL, T0);
 }
 
-/* What libpq says when it gives up, and what it means. */
+/* What libpq says when it gives up; test_errors has all that it may mean. */
 static const struct {
     const char *message;
     bool needs_password;
@@ -155,32 +197,26 @@ static const struct {
     const char *sqlstate;
     bool refused;
 } give_ups[] = {
-    {"connection to server on socket \"/x\" failed: No such file or directory\n", false, REASON_UNREACHABLE,
-     "", true},
-    {"connection to server at \"::1\" failed: Connection refused\n", false, REASON_UNREACHABLE, "", true},
+    {"connection to server at \"::1\" failed: Connection refused\n\tIs the server running?\n", false,
+     REASON_UNREACHABLE, "", true},
     {"could not translate host name \"db\" to address: Temporary failure\n", false, REASON_UNREACHABLE, "",
      false},
     {LOST, false, REASON_UNREACHABLE, "", false},
-    {"connection to server failed: FATAL:  53300\n", false, REASON_SATURATED, "53300", false},
-    {"connection to server failed: FATAL:  57P03\n", false, REASON_RESTARTING, "57P03", false},
-    {"connection to server failed: FATAL:  3D000\n", false, REASON_ACCESS, "3D000", false},
-    {"FATAL:  28P01\n", true, REASON_ACCESS, "28P01", false}, /* a wrong password is no missing one */
+    {"connection to server failed: FATAL:  53300: sorry, too many clients already\nLOCATION:  a, b.c:1\n",
+     false, REASON_SATURATED, "53300", false},
+    {"FATAL:  28P01: wrong\n", true, REASON_ACCESS, "28P01", false}, /* a wrong password is no missing one */
     {"fe_sendauth: no password supplied\n", true, REASON_ACCESS, "", false},
     {"expected authentication request from server, but received H\n", false, REASON_MALFORMED, "", false},
-    /* Several hosts: the last one that said something decides. */
-    {"\"a\" failed: Connection refused\n\"b\" failed: FATAL:  57P03\n", false, REASON_RESTARTING, "57P03",
-     false},
 };
 
 static void expect_give_up(size_t i)
 {
-    const struct probe_failure *failure = expect_failure(give_ups[i].reason, give_ups[i].sqlstate);
     size_t first_line_len = strcspn(give_ups[i].message, "\n");
-    assert_int_equal(failure->refused, give_ups[i].refused);
-    assert_int_equal(strlen(failure->detail), first_line_len);
-    assert_memory_equal(failure->detail, give_ups[i].message, first_line_len);
-    assert_false(failure->lost);
-    assert_false(failure->checks_only);
+    expect_end(QUESTION_LOGIN, give_ups[i].reason, give_ups[i].sqlstate, T0);
+    assert_int_equal(answer.refused, give_ups[i].refused);
+    assert_int_equal(answer.by_server, give_ups[i].sqlstate[0] != '\0');
+    assert_int_equal(strlen(answer.detail), first_line_len);
+    assert_memory_equal(answer.detail, give_ups[i].message, first_line_len);
 }
 
 static void a_start_that_fails_at_once_tells_why(void **state)
@@ -190,8 +226,8 @@ static void a_start_that_fails_at_once_tells_why(void **state)
         struct pq_step step = START_FAILS(give_ups[i].message);
         step.needs_password = give_ups[i].needs_password;
         script_expect(&step, 1);
-        open_probe();
-        assert_int_equal(probe_state(probe), PROBE_FAILED);
+        open_session();
+        assert_int_equal(session_state(session), SESSION_OVER);
         expect_give_up(i);
     }
 }
@@ -204,93 +240,115 @@ static void a_poll_that_fails_tells_why(void **state)
         step.needs_password = give_ups[i].needs_password;
         EXPECT_CALLS(STARTED, POLL_READING);
         script_expect(&step, 1);
-        open_probe();
-        expect_step(PROBE_CONNECTING, T0);
+        open_session();
+        expect_nothing(SESSION_ASKED, T0);
         peer_sends(auth_request, sizeof auth_request);
-        expect_step(PROBE_FAILED, T0);
         expect_give_up(i);
     }
+}
+
+static void a_detail_that_is_too_long_is_cut(void **state)
+{
+    (void)state;
+    char message[1000];
+    memset(message, 'x', sizeof message - 1);
+    message[sizeof message - 1] = '\0';
+    EXPECT_CALLS(START_FAILS(message));
+    open_session();
+    expect_failure(REASON_UNREACHABLE, T0);
+    assert_int_equal(strlen(answer.detail), sizeof answer.detail - 1);
 }
 
 static void a_peer_that_closes_without_a_byte_is_left_to_libpq(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING, POLL_FAILS(LOST));
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
+    open_session();
+    expect_nothing(SESSION_ASKED, T0);
     peer_closes();
-    expect_step(PROBE_FAILED, T0);
-    expect_fault(REASON_UNREACHABLE, "");
+    expect_failure(REASON_UNREACHABLE, T0);
 }
 
 static void the_timeout_is_exactly_at_the_deadline(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
+    open_session();
     expect_connecting(POLLIN, T0);
     expect_connecting(POLLIN, DEADLINE - 1);
-    expect_step(PROBE_FAILED, DEADLINE);
-    expect_fault(REASON_CONNECT_TIMEOUT, "");
+    expect_failure(REASON_CONNECT_TIMEOUT, DEADLINE);
+    assert_false(answer.by_server);
 }
 
-static void progress_does_not_move_the_deadline(void **state)
+static void progress_gives_half_the_limit_more(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING, POLL_READING);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
+    open_session();
+    expect_nothing(SESSION_ASKED, T0);
     peer_sends(auth_request, sizeof auth_request);
     expect_connecting(POLLIN, DEADLINE - 1);
-    expect_step(PROBE_FAILED, DEADLINE);
-    expect_fault(REASON_CONNECT_TIMEOUT, "");
+    int64_t quarter_ns = CONNECT_TIMEOUT_MS * NS_PER_MS / 4;
+    expect_nothing(SESSION_ASKED, DEADLINE);
+    expect_nothing(SESSION_ASKED, DEADLINE + quarter_ns);
+    expect_failure(REASON_CONNECT_TIMEOUT, DEADLINE + 2 * quarter_ns);
+}
+
+static void our_own_stall_gives_the_whole_limit_again_once(void **state)
+{
+    (void)state;
+    EXPECT_CALLS(STARTED, POLL_READING);
+    open_session();
+    expect_connecting(POLLIN, T0);
+    session_extend(session, 0, AFTER_MS(900));
+    expect_nothing(SESSION_ASKED, DEADLINE);
+    expect_wait(script_socket(), POLLIN, DEADLINE + 900 * NS_PER_MS);
+    session_extend(session, 0, AFTER_MS(1800));
+    expect_nothing(SESSION_ASKED, DEADLINE + 900 * NS_PER_MS - 1);
+    expect_failure(REASON_CONNECT_TIMEOUT, DEADLINE + 900 * NS_PER_MS);
 }
 
 static void what_is_there_at_the_deadline_still_counts(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
+    open_session();
     expect_connecting(POLLIN, T0);
     peer_sends(auth_request, sizeof auth_request);
     EXPECT_CALLS(CONNECTED);
-    expect_step(PROBE_IDLE, DEADLINE);
+    expect_let_in(DEADLINE);
+}
+
+/* The session is over before libpq reads any of it. */
+static void expect_no_postgresql(const char *bytes, size_t len)
+{
+    EXPECT_CALLS(STARTED, POLL_READING);
+    open_session();
+    expect_connecting(POLLIN, T0);
+    peer_sends(bytes, len);
+    expect_failure(REASON_MALFORMED, T0);
+    assert_int_equal(script_bytes_read(), 0);
 }
 
 static void first_bytes_of_another_protocol_never_reach_libpq(void **state)
 {
     (void)state;
-    EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
-    peer_sends("HTTP/1.1 400 Bad Request", 24);
-    expect_step(PROBE_FAILED, T0);
-    expect_fault(REASON_MALFORMED, "");
-}
-
-static void a_first_message_of_absurd_length_never_reaches_libpq(void **state)
-{
-    (void)state;
-    EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
-    peer_sends("R\x30\0\0\0", 5);
-    expect_step(PROBE_FAILED, T0);
-    expect_fault(REASON_MALFORMED, "");
+    expect_no_postgresql("HTTP/1.1 400 Bad Request", 24);
+    expect_no_postgresql("R\x30\0\0\0", 5); /* of absurd length */
 }
 
 static void only_the_first_bytes_are_judged(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING, POLL_READING, POLL_READING, CONNECTED);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
+    open_session();
+    expect_nothing(SESSION_ASKED, T0);
     peer_sends("R", 1); /* a server whose bytes drip */
-    expect_step(PROBE_CONNECTING, T0);
+    expect_nothing(SESSION_ASKED, T0);
     peer_sends("\0\0\0\x08", 4);
-    expect_step(PROBE_CONNECTING, T0);
+    expect_nothing(SESSION_ASKED, T0);
     peer_sends("Z", 1);
-    expect_step(PROBE_IDLE, T0);
+    expect_let_in(T0);
     assert_int_equal(script_bytes_read(), 6); /* judged and left to libpq */
 }
 
@@ -298,20 +356,19 @@ static void after_a_no_to_tls_the_first_message_is_still_judged(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING, POLL_READING);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
+    open_session();
+    expect_nothing(SESSION_ASKED, T0);
     peer_sends("N", 1);
-    expect_step(PROBE_CONNECTING, T0);
+    expect_nothing(SESSION_ASKED, T0);
     peer_sends("HTTP/", 5);
-    expect_step(PROBE_FAILED, T0);
-    expect_fault(REASON_MALFORMED, "");
+    expect_failure(REASON_MALFORMED, T0);
 }
 
 static void the_next_host_has_its_own_socket_and_its_own_first_bytes(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
+    open_session();
     expect_connecting(POLLIN, T0);
     int first_socket = script_socket();
     peer_sends(auth_request, sizeof auth_request);
@@ -319,85 +376,77 @@ static void the_next_host_has_its_own_socket_and_its_own_first_bytes(void **stat
     expect_connecting(POLLIN, T0);
     assert_int_not_equal(script_socket(), first_socket);
     peer_sends("HTTP/", 5);
-    expect_step(PROBE_FAILED, T0);
-    expect_fault(REASON_MALFORMED, "");
+    expect_failure(REASON_MALFORMED, T0);
 }
 
-static void connecting_may_use_the_byte_budget_and_no_byte_more(void **state)
+static void a_login_may_use_the_byte_budget_and_no_byte_more(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
-    for (size_t sent = 0; sent < PROBE_BYTE_BUDGET; sent += PORTION) {
+    open_session();
+    expect_connecting(POLLIN, T0);
+    for (size_t sent = 0; sent < SESSION_BYTE_BUDGET; sent += PORTION) {
         peer_sends_bytes(PORTION);
         EXPECT_CALLS(POLL_READING);
         expect_connecting(POLLIN, T0);
     }
     peer_sends_bytes(1);
-    expect_step(PROBE_FAILED, T0);
-    expect_fault(REASON_MALFORMED, "");
+    expect_failure(REASON_MALFORMED, T0);
+    assert_int_equal(script_bytes_read(), SESSION_BYTE_BUDGET);
 }
 
-static void a_connection_that_cannot_be_nonblocking_is_internal(void **state)
+static void a_session_that_cannot_be_nonblocking_or_pipelined_is_internal(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_OK, {.call = PQ_SET_NONBLOCKING, .returns = -1, .error = "no"});
-    open_probe();
-    expect_step(PROBE_FAILED, T0);
-    assert_string_equal(probe_failure(probe)->detail, "no");
-    expect_fault(REASON_INTERNAL, "");
-}
-
-static void a_connection_without_pipeline_mode_is_internal(void **state)
-{
-    (void)state;
+    open_session();
+    expect_failure(REASON_INTERNAL, T0);
+    assert_string_equal(answer.detail, "no");
     EXPECT_CALLS(STARTED, POLL_OK, NONBLOCKING, {.call = PQ_ENTER_PIPELINE, .returns = 0, .error = "no"});
-    open_probe();
-    expect_step(PROBE_FAILED, T0);
-    assert_string_equal(probe_failure(probe)->detail, "no");
-    expect_fault(REASON_INTERNAL, "");
+    open_session();
+    expect_failure(REASON_INTERNAL, T0);
+    assert_string_equal(answer.detail, "no");
 }
 
-static void a_probe_can_be_closed_while_it_connects(void **state)
+static void a_session_can_be_closed_while_it_logs_in(void **state)
 {
     (void)state;
-    EXPECT_CALLS(STARTED, POLL_READING);
-    open_probe();
-    expect_step(PROBE_CONNECTING, T0);
-    probe_close(probe);
-    probe = NULL;
-    probe_close(NULL);
+    EXPECT_CALLS(STARTED);
+    open_session();
+    close_session();
+    session_close(NULL);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        scripted(a_connection_that_libpq_calls_ok_is_idle),
+        scripted(a_session_that_libpq_calls_ok_is_idle),
         scripted(libpq_is_told_our_name_and_sqlstates_in_its_messages),
         cmocka_unit_test(gss_encryption_is_off_unless_the_user_chose_it),
         scripted(libpq_is_not_polled_before_the_socket_is_writable),
         scripted(the_wait_is_for_what_libpq_wants_read_then_write),
         scripted(one_step_polls_for_as_long_as_the_socket_is_ready),
+        scripted(the_peer_was_heard_when_its_bytes_came),
         scripted(an_attempt_after_a_host_that_let_us_wait_begins_with_the_next),
         scripted(without_memory_for_the_defaults_libpqs_own_order_stands),
-        scripted(a_connection_without_a_socket_times_out),
+        scripted(the_hosts_are_as_many_as_the_longer_list_has),
+        scripted(a_session_without_a_socket_times_out),
         scripted(no_memory_for_a_connection_is_internal),
         scripted(a_start_that_fails_at_once_tells_why),
         scripted(a_poll_that_fails_tells_why),
+        scripted(a_detail_that_is_too_long_is_cut),
         scripted(a_peer_that_closes_without_a_byte_is_left_to_libpq),
         scripted(the_timeout_is_exactly_at_the_deadline),
-        scripted(progress_does_not_move_the_deadline),
+        scripted(progress_gives_half_the_limit_more),
+        scripted(our_own_stall_gives_the_whole_limit_again_once),
         scripted(what_is_there_at_the_deadline_still_counts),
         scripted(first_bytes_of_another_protocol_never_reach_libpq),
-        scripted(a_first_message_of_absurd_length_never_reaches_libpq),
         scripted(only_the_first_bytes_are_judged),
         scripted(after_a_no_to_tls_the_first_message_is_still_judged),
         scripted(the_next_host_has_its_own_socket_and_its_own_first_bytes),
-        scripted(connecting_may_use_the_byte_budget_and_no_byte_more),
-        scripted(a_connection_that_cannot_be_nonblocking_is_internal),
-        scripted(a_connection_without_pipeline_mode_is_internal),
-        scripted(a_probe_can_be_closed_while_it_connects),
+        scripted(a_login_may_use_the_byte_budget_and_no_byte_more),
+        scripted(a_session_that_cannot_be_nonblocking_or_pipelined_is_internal),
+        scripted(a_session_can_be_closed_while_it_logs_in),
     };
-    return cmocka_run_group_tests_name("probe: connecting", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("session: login", tests, NULL, NULL);
 }

@@ -1,0 +1,580 @@
+/* The state machine over one PGconn. Owned by the prober's thread; owns the connection. */
+#include "cgi/probe/session.h"
+
+#include "cgi/probe/errors.h"
+#include "cgi/probe/hosts.h"
+#include "cgi/probe/intake.h"
+#include "common/buf.h"
+#include "common/clock.h"
+
+#include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* How often the server looks whether we are still there while it works for us; it ends the query if not. */
+#define CLIENT_CHECK_INTERVAL "500ms"
+
+/* Valid for the implicit transaction up to the next Sync only, so nothing stays behind on a server connection
+ * that PgBouncer lends to others (a startup option is rejected by it, a plain SET would stay). */
+#define SET_LOCALS                                                                                           \
+    "SELECT pg_backend_pid(), set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, "    \
+    "true), "                                                                                                \
+    "set_config('transaction_read_only', 'on', true)"
+/* PostgreSQL 14 and later; refused with an error where the server's system has no POLLRDHUP, so Linux only.
+ */
+#define SET_CLIENT_CHECK                                                                                     \
+    ", set_config('client_connection_check_interval', CASE WHEN version() LIKE '%linux%' "                   \
+    "THEN '" CLIENT_CHECK_INTERVAL "' ELSE '0' END, true)"
+#define CLIENT_CHECK_MIN_VERSION 140000
+
+/* What the server has still to deliver of the answer. */
+enum expected { EXPECT_SETTINGS, EXPECT_COUNT, EXPECT_SYNC };
+
+struct session {
+    PGconn *conn;
+    enum session_state state;
+    struct answer answer; /* as far as it has come */
+    bool has_answer;      /* and it was not handed out yet */
+    int64_t limit_ns;     /* CLOCK_NEVER: none */
+    int64_t deadline_ns;
+    int64_t heard_ns;
+    size_t bytes_left;       /* of the budget */
+    enum errors_stage stage; /* how far the peer has shown that it speaks PostgreSQL's protocol */
+    short events;            /* what libpq waits for while it logs in */
+    bool unflushed;
+    bool is_extended; /* the limit, once */
+    int64_t excused_ns;
+    enum expected expected;
+    bool after_null;  /* PQgetResult ends each query with NULL, never twice in a row */
+    int64_t min, max; /* of the check that is asked */
+    int64_t backend_pid;
+    char fatal_sqlstate[6]; /* of a message with which the server announced the end of the session */
+};
+
+/* The answer is complete. */
+static void finish(struct session *s, enum reason reason, int64_t now_ns)
+{
+    s->answer.reason = reason;
+    s->answer.has_count = s->answer.has_count && (reason == REASON_NONE || reason == REASON_OUT_OF_RANGE);
+    s->answer.took_ns = now_ns - s->answer.sent_ns - s->excused_ns;
+    s->answer.took_ns = s->answer.took_ns > 0 ? s->answer.took_ns : 0;
+    s->has_answer = true;
+    s->deadline_ns = CLOCK_NEVER;
+    if (s->state == SESSION_ASKED)
+        s->state = SESSION_IDLE;
+}
+
+static void say(struct session *s, const char *sqlstate, const char *detail)
+{
+    snprintf(s->answer.sqlstate, sizeof s->answer.sqlstate, "%s", sqlstate);
+    snprintf(s->answer.detail, sizeof s->answer.detail, "%.*s", (int)strcspn(detail, "\n"), detail);
+}
+
+/* The session is of no use any more. */
+static void end(struct session *s, enum reason reason, const char *sqlstate, const char *detail,
+                int64_t now_ns)
+{
+    if (s->state == SESSION_IDLE)
+        s->answer = (struct answer){.question = QUESTION_NONE, .sent_ns = now_ns};
+    say(s, sqlstate, detail);
+    s->state = SESSION_OVER;
+    s->answer.ends_session = true;
+    finish(s, reason, now_ns);
+}
+
+static void end_malformed(struct session *s, const char *detail, int64_t now_ns)
+{
+    end(s, REASON_MALFORMED, "", detail, now_ns);
+    s->answer.by_server = true;
+}
+
+/* libpq gave up while it logged in. */
+static void end_login(struct session *s, int64_t now_ns)
+{
+    const char *message = PQerrorMessage(s->conn);
+    struct errors_login why = errors_of_login(message, PQconnectionNeedsPassword(s->conn) != 0);
+
+    s->answer.by_server = why.sqlstate[0] != '\0';
+    s->answer.refused = why.refused;
+    end(s, why.reason, why.sqlstate, message, now_ns);
+}
+
+/* An established connection is broken. */
+static void end_broken(struct session *s, int64_t now_ns)
+{
+    const char *message = PQerrorMessage(s->conn);
+
+    if (s->fatal_sqlstate[0] == '\0' && errors_is_violation(message))
+        end_malformed(s, message, now_ns);
+    else
+        end(s, reason_from_sqlstate(s->fatal_sqlstate), s->fatal_sqlstate, message, now_ns);
+}
+
+/* Notices are not printed; the one that announces the end of the session is remembered (57P01 and its like).
+ */
+static void receive_notice(void *context, const PGresult *result)
+{
+    struct session *s = context;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (severity != NULL && sqlstate != NULL &&
+        (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+        snprintf(s->fatal_sqlstate, sizeof s->fatal_sqlstate, "%s", sqlstate);
+}
+
+/* Keywords and values for PQconnectStartParams; room for all that start_connecting adds. */
+struct parameters {
+    const char *keys[8];
+    const char *values[8];
+    size_t count;
+};
+
+static void add_parameter(struct parameters *params, const char *key, const char *value)
+{
+    params->keys[params->count] = key;
+    params->values[params->count] = value;
+    params->count++;
+}
+
+/* What the environment and the service file say of hosts, beginning with another one. */
+static void add_rotated_hosts(struct parameters *params, size_t first_host, struct buf rotated[static 3])
+{
+    static const char *const lists[3] = {"host", "hostaddr", "port"};
+    PQconninfoOption *defaults = PQconndefaults();
+
+    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++) {
+        for (size_t i = 0; i < 3; i++) {
+            if (strcmp(option->keyword, lists[i]) == 0 && option->val != NULL) {
+                hosts_rotate(option->val, first_host, &rotated[i]);
+                add_parameter(params, lists[i], rotated[i].data);
+            }
+        }
+    }
+    PQconninfoFree(defaults);
+}
+
+size_t session_count_hosts(void)
+{
+    PQconninfoOption *defaults = PQconndefaults();
+    size_t count = 1;
+    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++) {
+        bool is_list = strcmp(option->keyword, "host") == 0 || strcmp(option->keyword, "hostaddr") == 0;
+        if (is_list && option->val != NULL && hosts_count(option->val) > count)
+            count = hosts_count(option->val);
+    }
+    PQconninfoFree(defaults);
+    return count;
+}
+
+static PGconn *start_connecting(size_t first_host)
+{
+    struct parameters params = {0};
+    struct buf rotated[3] = {0};
+
+    add_parameter(&params, "fallback_application_name", "health-api");
+    if (first_host > 0)
+        add_rotated_hosts(&params, first_host, rotated);
+    PGconn *conn = PQconnectStartParams(params.keys, params.values, 0);
+    for (size_t i = 0; i < 3; i++)
+        buf_free(&rotated[i]);
+    return conn;
+}
+
+void session_init(void)
+{
+    setenv("PGGSSENCMODE", "disable", 0);
+}
+
+/* The next question begins. */
+static void begin(struct session *s, enum question question, int64_t limit_ns, int64_t now_ns)
+{
+    s->state = SESSION_ASKED;
+    s->answer = (struct answer){.question = question, .sent_ns = now_ns};
+    s->limit_ns = limit_ns;
+    s->deadline_ns = limit_ns == CLOCK_NEVER ? CLOCK_NEVER : now_ns + limit_ns;
+    s->bytes_left = SESSION_BYTE_BUDGET;
+    s->is_extended = false;
+    s->excused_ns = 0;
+}
+
+struct session *session_open(size_t first_host, int64_t limit_ms, int64_t now_ns)
+{
+    struct session *s = mem_calloc(1, sizeof *s);
+
+    begin(s, QUESTION_LOGIN, limit_ms * NS_PER_MS, now_ns);
+    s->heard_ns = now_ns;
+    s->events = POLLOUT; /* libpq manual: behave as if PQconnectPoll had returned PGRES_POLLING_WRITING */
+    s->conn = start_connecting(first_host);
+    if (s->conn == NULL) {
+        end(s, REASON_INTERNAL, "", "libpq has no memory for a connection", now_ns);
+        return s;
+    }
+    PQsetErrorVerbosity(s->conn, PQERRORS_VERBOSE);
+    PQsetNoticeReceiver(s->conn, receive_notice, s);
+    if (PQstatus(s->conn) == CONNECTION_BAD)
+        end_login(s, now_ns);
+    return s;
+}
+
+void session_close(struct session *s)
+{
+    if (s == NULL)
+        return;
+    intake_begin(0); /* it says goodbye, and would read whatever comes while the peer does not take that */
+    PQfinish(s->conn);
+    (void)intake_end();
+    free(s);
+}
+
+/* Which of the wanted events are there now. */
+static short ready_events(int fd, short events)
+{
+    struct pollfd pfd = {.fd = fd, .events = events};
+    if (poll(&pfd, 1, 0) <= 0)
+        return 0;
+    return pfd.revents;
+}
+
+/* What a call of libpq's took. */
+static void count_bytes(struct session *s, int64_t now_ns)
+{
+    size_t left = intake_end();
+    if (left < s->bytes_left)
+        s->heard_ns = now_ns;
+    s->bytes_left = left;
+}
+
+/* False: the peer's first bytes show that it is no PostgreSQL. */
+static bool peer_is_plausible(struct session *s)
+{
+    unsigned char first[5];
+    ConnStatusType status = PQstatus(s->conn);
+
+    if (status == CONNECTION_STARTED || status == CONNECTION_NEEDED) {
+        s->stage = ERRORS_UNKNOWN; /* the next host of several */
+        return true;
+    }
+    if (s->stage == ERRORS_SETTLED)
+        return true;
+    ssize_t n = recvfrom(PQsocket(s->conn), first, sizeof first, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
+    return n <= 0 || errors_judge_first_bytes(first, (size_t)n, &s->stage);
+}
+
+static void finish_login(struct session *s, int64_t now_ns)
+{
+    if (PQsetnonblocking(s->conn, 1) != 0 || PQenterPipelineMode(s->conn) != 1) {
+        end(s, REASON_INTERNAL, "", PQerrorMessage(s->conn), now_ns);
+        return;
+    }
+    s->answer.by_server = true;
+    finish(s, REASON_NONE, now_ns);
+}
+
+static void step_login(struct session *s, int64_t now_ns)
+{
+    while (s->state == SESSION_ASKED && ready_events(PQsocket(s->conn), s->events) != 0) {
+        if (s->bytes_left == 0) {
+            end_malformed(s, "more bytes than any server sends while it lets us in", now_ns);
+            return;
+        }
+        if (!peer_is_plausible(s)) {
+            end_malformed(s, "the peer does not speak PostgreSQL's protocol", now_ns);
+            return;
+        }
+        intake_begin(s->bytes_left);
+        PostgresPollingStatusType polled = PQconnectPoll(s->conn);
+        count_bytes(s, now_ns);
+        switch (polled) {
+        case PGRES_POLLING_OK: finish_login(s, now_ns); break;
+        case PGRES_POLLING_READING: s->events = POLLIN; break;
+        case PGRES_POLLING_WRITING: s->events = POLLOUT; break;
+        default: end_login(s, now_ns); break;
+        }
+    }
+    /* Where it goes on it may take twice as long: after a lost packet, over a slow network. */
+    bool goes_on = s->heard_ns > s->answer.sent_ns && now_ns < s->heard_ns + s->limit_ns / 2;
+    if (s->state == SESSION_ASKED && now_ns >= s->deadline_ns && goes_on &&
+        s->deadline_ns < s->answer.sent_ns + 2 * s->limit_ns)
+        s->deadline_ns += s->limit_ns / 4;
+    else if (s->state == SESSION_ASKED && now_ns >= s->deadline_ns)
+        end(s, REASON_CONNECT_TIMEOUT, "", "the server did not let us in within HEALTH_CONNECT_TIMEOUT",
+            now_ns);
+}
+
+static bool send_query(PGconn *conn, const char *sql, const char *parameter)
+{
+    const char *values[] = {parameter};
+    return PQsendQueryParams(conn, sql, parameter != NULL ? 1 : 0, NULL, values, NULL, NULL, 0) == 1;
+}
+
+/* False: the session is over. */
+static bool flush(struct session *s, int64_t now_ns)
+{
+    if (!s->unflushed)
+        return true;
+    intake_begin(s->bytes_left);
+    int flushed = PQflush(s->conn);
+    count_bytes(s, now_ns);
+    s->unflushed = flushed != 0;
+    if (flushed < 0)
+        end_broken(s, now_ns);
+    return flushed >= 0;
+}
+
+static void begin_question(struct session *s, enum question question, enum expected expected,
+                           int64_t limit_ns, int64_t now_ns)
+{
+    begin(s, question, limit_ns, now_ns);
+    s->after_null = false;
+    s->expected = expected;
+    s->min = 0;
+    s->max = 1;
+    intake_begin(s->bytes_left); /* libpq also reads where a peer does not take what it sends */
+}
+
+/* libpq begins to flush in PQpipelineSync. */
+static void end_question(struct session *s, bool sent, int64_t now_ns)
+{
+    sent = sent && PQpipelineSync(s->conn) == 1;
+    count_bytes(s, now_ns);
+    s->unflushed = true;
+    if (sent)
+        (void)flush(s, now_ns);
+    else
+        end_broken(s, now_ns);
+}
+
+void session_ask_ping(struct session *s, int64_t now_ns)
+{
+    begin_question(s, QUESTION_PING, EXPECT_SYNC, CLOCK_NEVER, now_ns);
+    end_question(s, true, now_ns);
+}
+
+void session_ask_recovery(struct session *s, int64_t now_ns)
+{
+    begin_question(s, QUESTION_RECOVERY, EXPECT_COUNT, CLOCK_NEVER, now_ns);
+    end_question(s, send_query(s->conn, "SELECT pg_is_in_recovery()", NULL), now_ns);
+}
+
+void session_ask_orphan(struct session *s, int64_t backend_pid, int64_t now_ns)
+{
+    char pid[24];
+    snprintf(pid, sizeof pid, "%lld", (long long)backend_pid);
+    begin_question(s, QUESTION_ORPHAN, EXPECT_COUNT, CLOCK_NEVER, now_ns);
+    end_question(s, send_query(s->conn, "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::int", pid),
+                 now_ns);
+}
+
+void session_ask_check(struct session *s, const struct check *check, int64_t limit_ms, int64_t now_ns)
+{
+    bool has_client_check = PQserverVersion(s->conn) >= CLIENT_CHECK_MIN_VERSION;
+    char limit[32];
+
+    snprintf(limit, sizeof limit, "%lldms", (long long)limit_ms);
+    begin_question(s, QUESTION_CHECK, EXPECT_SETTINGS, (limit_ms + SESSION_GRACE_MS) * NS_PER_MS, now_ns);
+    s->min = check->min;
+    s->max = check->max;
+    s->backend_pid = 0;
+    /* Flushed, so that the server process is known before its query begins. */
+    end_question(s,
+                 send_query(s->conn, has_client_check ? SET_LOCALS SET_CLIENT_CHECK : SET_LOCALS, limit) &&
+                     PQsendFlushRequest(s->conn) == 1 && send_query(s->conn, check->sql, NULL),
+                 now_ns);
+}
+
+static bool is_one_value(const PGresult *result)
+{
+    return PQntuples(result) == 1 && PQgetisnull(result, 0, 0) == 0;
+}
+
+static void take_settings(struct session *s, const PGresult *result)
+{
+    if (is_one_value(result))
+        s->backend_pid = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    s->expected = EXPECT_COUNT;
+}
+
+static bool read_bool(const char *value, int64_t *out)
+{
+    *out = strcmp(value, "t") == 0;
+    return *out == 1 || strcmp(value, "f") == 0;
+}
+
+static void take_count(struct session *s, const PGresult *result)
+{
+    struct answer *a = &s->answer;
+    const char *value = PQnfields(result) == 1 && is_one_value(result) ? PQgetvalue(result, 0, 0) : NULL;
+    if (value != NULL && a->question == QUESTION_RECOVERY)
+        a->has_count = read_bool(value, &a->count);
+    else if (value != NULL)
+        a->has_count =
+            errors_parse_count(PQftype(result, 0), value, (size_t)PQgetlength(result, 0, 0), &a->count);
+    if (!a->has_count)
+        a->reason = REASON_MALFORMED;
+    else if (a->count < s->min || a->count > s->max)
+        a->reason = REASON_OUT_OF_RANGE;
+    s->expected = EXPECT_SYNC;
+}
+
+static void take_error(struct session *s, const PGresult *result, int64_t now_ns)
+{
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+    message = message != NULL ? message : "";
+    receive_notice(s, result);
+    if (s->fatal_sqlstate[0] != '\0' || PQstatus(s->conn) == CONNECTION_BAD) {
+        end_broken(s, now_ns);
+    } else if (sqlstate == NULL) {
+        /* No server sends an error without: libpq complains of what it received. */
+        end_malformed(s, PQresultErrorMessage(result), now_ns);
+    } else {
+        s->answer.reason = errors_of_query(sqlstate, message);
+        s->answer.has_count = false; /* an error of the commit comes after the count */
+        say(s, sqlstate, message);
+        s->expected = EXPECT_SYNC;
+    }
+}
+
+/* A transaction that is left open would hold locks, and its settings would be the next check's. */
+static void take_sync(struct session *s, int64_t now_ns)
+{
+    s->answer.by_server = true;
+    if (PQtransactionStatus(s->conn) == PQTRANS_IDLE)
+        finish(s, s->answer.reason, now_ns);
+    else
+        end_malformed(s, "the query left a transaction open", now_ns);
+}
+
+static void take_result(struct session *s, const PGresult *result, int64_t now_ns)
+{
+    ExecStatusType status = PQresultStatus(result);
+
+    if (status == PGRES_FATAL_ERROR)
+        take_error(s, result, now_ns);
+    else if (PQstatus(s->conn) == CONNECTION_BAD)
+        end_broken(s, now_ns);
+    else if (status == PGRES_PIPELINE_SYNC && s->expected == EXPECT_SYNC)
+        take_sync(s, now_ns);
+    else if (status == PGRES_PIPELINE_ABORTED && s->expected == EXPECT_SYNC)
+        return; /* the check after settings that failed */
+    else if (status == PGRES_TUPLES_OK && s->expected == EXPECT_SETTINGS)
+        take_settings(s, result);
+    else if (status == PGRES_TUPLES_OK && s->expected == EXPECT_COUNT)
+        take_count(s, result);
+    else /* a SET or LISTEN stays in the session, and nothing after a COPY can be told */
+        end_malformed(s, PQresStatus(status), now_ns);
+}
+
+/* Reads what is there into libpq, within the budget. False: the session is over. */
+static bool receive(struct session *s, int64_t now_ns)
+{
+    if (ready_events(PQsocket(s->conn), POLLIN) == 0)
+        return true;
+    if (s->bytes_left == 0) {
+        end_malformed(s, "an answer over the byte budget", now_ns);
+        return false;
+    }
+    intake_begin(s->bytes_left);
+    bool consumed = PQconsumeInput(s->conn) == 1;
+    count_bytes(s, now_ns);
+    if (!consumed) {
+        end_broken(s, now_ns);
+        return false;
+    }
+    for (PGnotify *notify; (notify = PQnotifies(s->conn)) != NULL;)
+        PQfreemem(notify);
+    return true;
+}
+
+static void step_question(struct session *s, int64_t now_ns)
+{
+    if (!flush(s, now_ns) || !receive(s, now_ns))
+        return;
+    while (s->state == SESSION_ASKED && PQisBusy(s->conn) == 0) {
+        PGresult *result = PQgetResult(s->conn);
+        if (result == NULL && s->after_null)
+            end_malformed(s, "the pipeline ended early", now_ns);
+        else if (result != NULL)
+            take_result(s, result, now_ns);
+        s->after_null = result == NULL;
+        PQclear(result);
+    }
+    if (s->state == SESSION_ASKED && now_ns >= s->deadline_ns)
+        end(s, REASON_QUERY_TIMEOUT, "", "the server did not answer in time", now_ns);
+}
+
+static void step_idle(struct session *s, int64_t now_ns)
+{
+    /* PQisBusy makes libpq look at what it has read: notices and parameter changes. */
+    if (receive(s, now_ns) && PQisBusy(s->conn) == 0 && PQstatus(s->conn) == CONNECTION_BAD)
+        end_broken(s, now_ns);
+}
+
+bool session_step(struct session *s, int64_t now_ns, struct answer *out)
+{
+    if (s->state == SESSION_IDLE && !s->has_answer)
+        step_idle(s, now_ns);
+    else if (s->state == SESSION_ASKED && s->answer.question == QUESTION_LOGIN)
+        step_login(s, now_ns);
+    else if (s->state == SESSION_ASKED)
+        step_question(s, now_ns);
+    bool has_answer = s->has_answer;
+    s->has_answer = false;
+    if (has_answer)
+        *out = s->answer;
+    return has_answer;
+}
+
+int64_t session_wait(const struct session *s, struct pollfd *out)
+{
+    *out = (struct pollfd){.fd = -1};
+    if (s->state == SESSION_OVER)
+        return CLOCK_NEVER;
+    bool is_login = s->state == SESSION_ASKED && s->answer.question == QUESTION_LOGIN;
+    bool wants_write = s->state == SESSION_ASKED && s->unflushed;
+    out->fd = PQsocket(s->conn);
+    out->events = is_login ? s->events : POLLIN;
+    if (wants_write && !is_login)
+        out->events = POLLIN | POLLOUT;
+    return s->state == SESSION_ASKED ? s->deadline_ns : CLOCK_NEVER;
+}
+
+enum session_state session_state(const struct session *s)
+{
+    return s->state;
+}
+
+enum question session_question(const struct session *s)
+{
+    return s->answer.question;
+}
+
+int64_t session_asked_ns(const struct session *s)
+{
+    return s->answer.sent_ns;
+}
+
+int64_t session_heard_ns(const struct session *s)
+{
+    return s->heard_ns;
+}
+
+void session_extend(struct session *s, int64_t late_ns, int64_t now_ns)
+{
+    s->excused_ns += late_ns;
+    if (s->state == SESSION_ASKED && s->limit_ns != CLOCK_NEVER && !s->is_extended)
+        s->deadline_ns = now_ns + s->limit_ns;
+    s->is_extended = true;
+}
+
+int session_server_version(const struct session *s)
+{
+    return s->state == SESSION_OVER ? 0 : PQserverVersion(s->conn);
+}
+
+int64_t session_backend_pid(const struct session *s)
+{
+    return s->backend_pid;
+}

@@ -1,0 +1,151 @@
+/* What the tests of cgi/session share: one session over the scripted libpq, from its opening to its end. */
+#ifndef TESTS_UNIT_SESSION_FIXTURE_H
+#define TESTS_UNIT_SESSION_FIXTURE_H
+
+#include "tests/unit/unit.h"
+
+#include "cgi/probe/session.h"
+#include "common/clock.h"
+#include "tests/unit/cgi/probe/scripted_libpq.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_MS 1000
+#define QUERY_TIMEOUT_MS   800
+
+/* Any time at all. */
+#define T0           (INT64_C(77) * NS_PER_S)
+#define AFTER_MS(ms) (T0 + (ms)*NS_PER_MS)
+
+#define LOST "server closed the connection unexpectedly\n\tThis probably means ...\n"
+
+#define RECOVERY "SELECT pg_is_in_recovery()"
+#define ORPHAN   "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::int"
+#define SETTINGS_13                                                                                          \
+    "SELECT pg_backend_pid(), set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, "    \
+    "true), set_config('transaction_read_only', 'on', true)"
+#define SETTINGS                                                                                             \
+    SETTINGS_13 ", set_config('client_connection_check_interval', "                                          \
+                "CASE WHEN version() LIKE '%linux%' THEN '500ms' ELSE '0' END, true)"
+
+enum type { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25 };
+
+/* What is sent for a check, and what a server answers when all is well. */
+#define CHECK_SENT(sql, limit) SENT(SETTINGS, limit), FLUSH_REQUESTED, SENT(sql, NULL), SYNC_SENT, FLUSHED
+#define RECOVERY_ANSWER        ROW(BOOL, "f"), NO_MORE, SYNCED
+#define SETTINGS_ANSWER                                                                                      \
+    RESULT(.status = PGRES_TUPLES_OK, .rows = 1, .columns = 5, .type = INT4, .value = "4711"), NO_MORE
+#define COUNT_ANSWER(n) SETTINGS_ANSWER, ROW(INT8, n), NO_MORE, SYNCED
+
+static struct session *session;
+static struct answer answer; /* the last one */
+
+static inline int begin_test(void **state)
+{
+    (void)state;
+    script_begin();
+    unsetenv("PGGSSENCMODE");
+    session = NULL;
+    return 0;
+}
+
+static inline void close_session(void)
+{
+    session_close(session);
+    session = NULL;
+}
+
+static inline int end_test(void **state)
+{
+    (void)state;
+    close_session();
+    script_end();
+    return 0;
+}
+
+#define scripted(f) cmocka_unit_test_setup_teardown(f, begin_test, end_test)
+
+static inline void open_session(void)
+{
+    session_close(session);
+    session = session_open(0, CONNECT_TIMEOUT_MS, T0);
+}
+
+/* A step that has no answer yet. */
+static inline void expect_nothing(enum session_state state, int64_t now_ns)
+{
+    assert_false(session_step(session, now_ns, &answer));
+    assert_int_equal(session_state(session), state);
+}
+
+static inline void expect_wait(int fd, short events, int64_t deadline_ns)
+{
+    struct pollfd pfd;
+    assert_true(session_wait(session, &pfd) == deadline_ns);
+    assert_int_equal(pfd.fd, fd);
+    assert_int_equal(pfd.events, events);
+}
+
+/* A step with an answer, to this question and for this reason; the session goes on. */
+static inline void expect_answer(enum question question, enum reason reason, int64_t now_ns)
+{
+    assert_true(session_step(session, now_ns, &answer));
+    assert_string_equal(reason_name(answer.reason), reason_name(reason));
+    assert_int_equal(answer.question, question);
+    assert_int_equal(session_question(session), question);
+    assert_true(answer.took_ns == now_ns - answer.sent_ns);
+    assert_false(answer.ends_session);
+    assert_int_equal(session_state(session), SESSION_IDLE);
+    expect_wait(script_socket(), POLLIN, CLOCK_NEVER);
+    expect_nothing(SESSION_IDLE, now_ns); /* handed out once */
+    script_expect_done();
+}
+
+/* A step with the last answer: nothing is waited for or done any more. */
+static inline void expect_end(enum question question, enum reason reason, const char *sqlstate,
+                              int64_t now_ns)
+{
+    assert_true(session_step(session, now_ns, &answer));
+    assert_string_equal(reason_name(answer.reason), reason_name(reason));
+    assert_int_equal(answer.question, question);
+    assert_string_equal(answer.sqlstate, sqlstate);
+    assert_true(answer.ends_session);
+    assert_false(answer.has_count);
+    assert_true(answer.took_ns == now_ns - answer.sent_ns);
+    expect_nothing(SESSION_OVER, now_ns + 3600 * NS_PER_S);
+    expect_wait(-1, 0, CLOCK_NEVER);
+    assert_int_equal(session_server_version(session), 0);
+    script_expect_done();
+}
+
+/* What a socket takes in one portion. */
+#define PORTION 65536
+
+/* The peer sends len bytes, libpq reads them, and the state stays. */
+static inline void flood(size_t len, enum session_state state)
+{
+    for (size_t sent = 0; sent < len; sent += PORTION) {
+        peer_sends_bytes(PORTION);
+        EXPECT_CALLS(CONSUMED);
+        expect_nothing(state, T0);
+    }
+}
+
+/* A session that is let in and idle. */
+static inline void let_in(void)
+{
+    EXPECT_CALLS(STARTED, CONNECTED);
+    open_session();
+    expect_answer(QUESTION_LOGIN, REASON_NONE, T0);
+}
+
+/* Bytes arrive and are looked at. */
+static inline void expect_nothing_yet(enum session_state state, int64_t now_ns)
+{
+    peer_sends_bytes(1);
+    expect_nothing(state, now_ns);
+}
+
+#endif

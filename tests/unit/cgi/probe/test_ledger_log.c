@@ -1,0 +1,160 @@
+/* cgi/ledger: what is logged, each change once. */
+#include "tests/unit/cgi/probe/ledger_fixture.h"
+
+#define SAID            " detail=\"what the server said\""
+#define FAILS(r, st, n) LINE("warn", "database fails", "reason=" r " sqlstate=" st SAID " attempts=" n)
+#define STILL_FAILS(r, st, n)                                                                                \
+    LINE("warn", "database still fails", "reason=" r " sqlstate=" st SAID " attempts=" n)
+#define ANSWERS_AGAIN(n)      LINE("info", "database answers again", "failures=" n)
+#define CHECK_FAILS(c, r, st) LINE("warn", "check fails", "check=" c " reason=" r " sqlstate=" st SAID)
+#define PASSES_AGAIN(c)       LINE("info", "check passes again", "check=" c)
+
+static void the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts(void **state)
+{
+    (void)state;
+    fail_login(REASON_ACCESS, "28P01", T0);
+    EXPECT_LOG(FAILS("access", "28P01", "1"));
+    for (int s = 2; s < 60; s += 2) /* 29 times */
+        fail_login(REASON_ACCESS, "28P01", AFTER_S(s));
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(60) - 1);
+    EXPECT_NO_LOG();
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(60));
+    EXPECT_LOG(STILL_FAILS("access", "28P01", "31"));
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(120) - 1);
+    EXPECT_NO_LOG();
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(130));
+    EXPECT_LOG(STILL_FAILS("access", "28P01", "2"));
+}
+
+static void another_reason_or_code_is_a_line_of_its_own_and_begins_a_new_minute(void **state)
+{
+    (void)state;
+    fail_login(REASON_ACCESS, "28P01", T0);
+    fail_login(REASON_ACCESS, "3D000", AFTER_S(1));
+    fail_ping(REASON_HUNG, AFTER_S(2));
+    EXPECT_LOG(FAILS("access", "28P01", "1"), FAILS("access", "3D000", "1"), FAILS("hung", "\"\"", "1"));
+    fail_ping(REASON_HUNG, AFTER_S(62) - 1);
+    EXPECT_NO_LOG();
+    fail_ping(REASON_HUNG, AFTER_S(62));
+    EXPECT_LOG(STILL_FAILS("hung", "\"\"", "2"));
+}
+
+static void a_hung_server_is_one_line_whatever_the_logins_do(void **state)
+{
+    (void)state;
+    fail_ping(REASON_HUNG, T0);
+    fail_login(REASON_CONNECT_TIMEOUT, "", AFTER_S(2));
+    fail_login(REASON_CONNECT_TIMEOUT, "", AFTER_S(4));
+    EXPECT_LOG(FAILS("hung", "\"\"", "1"));
+}
+
+static void an_answer_ends_the_outage_and_the_next_one_counts_from_one(void **state)
+{
+    (void)state;
+    fail_login(REASON_ACCESS, "28P01", T0);
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(1));
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(2));
+    start(AFTER_S(3));
+    login(AFTER_S(5));
+    ping(AFTER_S(5));
+    EXPECT_LOG(FAILS("access", "28P01", "1"), ANSWERS_AGAIN("3"));
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(7));
+    EXPECT_LOG(FAILS("access", "28P01", "1"));
+    struct snapshot *s = ledger_snapshot(ledger, T0);
+    assert_int_equal(s->database.consecutive_failures, 1);
+    snapshot_release(s);
+}
+
+static void it_answers_again_when_both_login_and_ping_do(void **state)
+{
+    (void)state;
+    fail_login(REASON_ACCESS, "28P01", T0);
+    fail_ping(REASON_HUNG, AFTER_S(1));
+    ping(AFTER_S(2));
+    EXPECT_LOG(FAILS("access", "28P01", "1"), FAILS("hung", "\"\"", "1"));
+    login(AFTER_S(3));
+    EXPECT_LOG(ANSWERS_AGAIN("2"));
+}
+
+static void a_check_that_fails_and_one_that_passes_again_are_a_line_each(void **state)
+{
+    (void)state;
+    start(T0);
+    for (int s = 2; s < 180; s += 2)
+        fail_check(NODES, AFTER_S(s));
+    EXPECT_LOG(CHECK_FAILS("nodes", "schema", "42P01"));
+    fail_check_as(NODES, REASON_ACCESS, "42501", AFTER_S(180));
+    EXPECT_LOG(CHECK_FAILS("nodes", "access", "42501"));
+    pass_check(NODES, AFTER_S(182));
+    pass_check(NODES, AFTER_S(184));
+    EXPECT_LOG(PASSES_AGAIN("nodes"));
+}
+
+static void an_outage_between_changes_nothing_of_that(void **state)
+{
+    (void)state;
+    start(T0);
+    fail_check(NODES, AFTER_S(2));
+    fail_check(EDGES, AFTER_S(2));
+    EXPECT_LOG(CHECK_FAILS("nodes", "schema", "42P01"), CHECK_FAILS("edges", "schema", "42P01"));
+    fail_ping(REASON_HUNG, AFTER_S(4));
+    ping(AFTER_S(6));
+    EXPECT_LOG(FAILS("hung", "\"\"", "1"), ANSWERS_AGAIN("1"));
+    fail_check(NODES, AFTER_S(6));
+    pass_check(EDGES, AFTER_S(6));
+    EXPECT_LOG(PASSES_AGAIN("edges"));
+}
+
+static void a_query_that_a_conflict_cancelled_is_asked_once_more_before_it_counts(void **state)
+{
+    (void)state;
+    static const char *const conflicts[] = {"40001", "40P01"};
+    for (size_t i = 0; i < 2; i++) {
+        renew_ledger(1);
+        login(T0);
+        ping(T0);
+        pass_check(NODES, T0);
+        fail_check_as(NODES, REASON_QUERY_ERROR, conflicts[i], AFTER_S(2));
+        assert_int_equal(ledger_pick(ledger, false, AFTER_S(2)), NODES);
+        expect_healthy();
+        pass_check(NODES, AFTER_MS(2100));
+        fail_check_as(NODES, REASON_QUERY_ERROR, conflicts[i], AFTER_S(4));
+        EXPECT_NO_LOG();
+        expect_healthy();
+        fail_check_as(NODES, REASON_QUERY_ERROR, conflicts[i], AFTER_MS(4100));
+        assert_int_equal(ledger_pick(ledger, false, AFTER_S(5)), LEDGER_NONE);
+        expect_degraded("nodes", REASON_QUERY_ERROR);
+        EXPECT_LOG(i == 0 ? CHECK_FAILS("nodes", "query_error", "40001")
+                          : CHECK_FAILS("nodes", "query_error", "40P01"));
+    }
+}
+
+static void a_check_is_slowed_down_with_one_line(void **state)
+{
+    (void)state;
+    for (int s = 0; s < 100; s += 25)
+        book_took(NODES, REASON_NONE, 500 * NS_PER_MS, AFTER_S(s));
+    EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=500 period_ms=25000"));
+    book_took(NODES, REASON_NONE, 10 * NS_PER_MS, AFTER_S(100));
+    EXPECT_NO_LOG();
+    book_took(NODES, REASON_NONE, 600 * NS_PER_MS, AFTER_S(102));
+    EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=600 period_ms=30000"));
+    book_took(RARE, REASON_NONE, 500 * NS_PER_MS, T0); /* each minute is seldom enough */
+    EXPECT_NO_LOG();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        with_ledger(the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts),
+        with_ledger(another_reason_or_code_is_a_line_of_its_own_and_begins_a_new_minute),
+        with_ledger(a_hung_server_is_one_line_whatever_the_logins_do),
+        with_ledger(an_answer_ends_the_outage_and_the_next_one_counts_from_one),
+        with_ledger(it_answers_again_when_both_login_and_ping_do),
+        with_ledger(a_check_that_fails_and_one_that_passes_again_are_a_line_each),
+        with_ledger(an_outage_between_changes_nothing_of_that),
+        with_ledger(a_query_that_a_conflict_cancelled_is_asked_once_more_before_it_counts),
+        with_ledger(a_check_is_slowed_down_with_one_line),
+    };
+    return cmocka_run_group_tests_name("ledger: the log", tests, NULL, NULL);
+}

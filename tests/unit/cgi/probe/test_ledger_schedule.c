@@ -1,0 +1,424 @@
+/* cgi/ledger: when each check is due, by its period, its load and what it did to the server. */
+#include "tests/unit/cgi/probe/ledger_fixture.h"
+
+#define MINUTE_S   60
+#define HOUR_S     3600
+#define BACKEND    4711
+#define MANY       200
+#define SLOW_NS    (500 * NS_PER_MS)
+#define PER_CENT_5 20 /* one of so many */
+
+/* Of a ledger with this one check: it is due so long after T0, within 5 %. */
+static void expect_due_in(int64_t ns, int64_t since_ns)
+{
+    int64_t distance_ns = ledger_due_ns(ledger, false) - since_ns;
+    if (distance_ns < ns - ns / PER_CENT_5 || distance_ns > ns + ns / PER_CENT_5)
+        fail_msg("due in %lld ms, expected %lld", (long long)(distance_ns / NS_PER_MS),
+                 (long long)(ns / NS_PER_MS));
+}
+
+/* A ledger with one check that was never asked, of a period. */
+static void renew_with_one(int64_t every_ms)
+{
+    static struct check one;
+    one = items[NODES];
+    one.every_ms = every_ms;
+    ledger_free(ledger);
+    ledger = ledger_new(&config, &(const struct checks){.items = &one, .count = 1});
+}
+
+static void all_are_due_at_the_start_in_the_order_of_the_file(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < CHECK_COUNT; i++) {
+        assert_int_equal(ledger_pick(ledger, false, T0), i);
+        pass_check(i, T0);
+    }
+    assert_int_equal(ledger_pick(ledger, false, AFTER_MS(1899)), LEDGER_NONE);
+}
+
+static void the_check_that_is_due_for_the_longest_time_is_picked(void **state)
+{
+    (void)state;
+    pass_check(NODES, AFTER_S(1));
+    pass_check(EDGES, T0);
+    pass_check(RARE, T0);
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(10)), EDGES);
+    pass_check(EDGES, AFTER_S(10));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(20)), NODES);
+    pass_check(NODES, AFTER_S(10));
+    pass_check(EDGES, AFTER_S(70));
+    pass_check(NODES, AFTER_S(70));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(80)), RARE);
+}
+
+static void a_check_is_due_exactly_at_its_time(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    pass_check(NODES, T0);
+    int64_t due_ns = ledger_due_ns(ledger, false);
+    assert_int_equal(ledger_pick(ledger, false, due_ns - 1), LEDGER_NONE);
+    assert_int_equal(ledger_pick(ledger, false, due_ns), NODES);
+}
+
+static void a_checks_period_is_from_one_question_to_the_next(void **state)
+{
+    (void)state;
+    pass_check(NODES, T0);
+    pass_check(NODES, AFTER_MS(2013));
+    struct snapshot *s = ledger_snapshot(ledger, T0);
+    assert_int_equal(s->checks[NODES].period_ms, 2013);
+    assert_true(s->checks[NODES].checked_ns == AFTER_MS(2013));
+    snapshot_release(s);
+}
+
+static void without_checks_nothing_is_ever_due(void **state)
+{
+    (void)state;
+    renew_ledger(0);
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), LEDGER_NONE);
+    assert_true(ledger_due_ns(ledger, false) == CLOCK_NEVER);
+    assert_int_equal(ledger_unasked(ledger), LEDGER_NONE);
+    ping(T0);
+    expect_healthy();
+}
+
+static void only_what_usually_answers_within_a_heartbeat_is_quick(void **state)
+{
+    (void)state;
+    assert_int_equal(ledger_pick(ledger, true, AFTER_S(10)), LEDGER_NONE); /* nobody knows yet */
+    assert_true(ledger_due_ns(ledger, true) == CLOCK_NEVER);
+    book_took(NODES, REASON_NONE, 200 * NS_PER_MS, T0);
+    book_took(EDGES, REASON_NONE, 10 * NS_PER_MS, AFTER_S(1));
+    assert_int_equal(ledger_pick(ledger, true, AFTER_S(100)), EDGES);
+    ledger_suspect(ledger, EDGES, BACKEND, AFTER_S(100));
+    assert_int_equal(ledger_pick(ledger, true, AFTER_S(200)), LEDGER_NONE);
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(200)), RARE);
+}
+
+static void without_heartbeats_the_interval_says_what_is_quick(void **state)
+{
+    (void)state;
+    config.heartbeat_ms = 0;
+    book_took(NODES, REASON_NONE, 200 * NS_PER_MS, T0);
+    assert_int_equal(ledger_pick(ledger, true, AFTER_S(100)), NODES);
+    book_took(NODES, REASON_NONE, 2000 * NS_PER_MS, AFTER_S(100));
+    assert_int_equal(ledger_pick(ledger, true, AFTER_S(1000)), LEDGER_NONE);
+}
+
+/* Of many checks that take no time: never more than 5 % off, and on either side of it. */
+static void expect_jitter(int64_t every_ms, int64_t period_ns)
+{
+    int sooner = 0;
+    int later = 0;
+    renew_with_one(every_ms);
+    for (int i = 0; i < MANY; i++) {
+        int64_t sent_ns = T0 + i * NS_PER_MS;
+        pass_check(NODES, sent_ns);
+        expect_due_in(period_ns, sent_ns);
+        sooner += ledger_due_ns(ledger, false) < sent_ns + period_ns - period_ns / 50;
+        later += ledger_due_ns(ledger, false) > sent_ns + period_ns + period_ns / 50;
+    }
+    assert_true(sooner > MANY / 10);
+    assert_true(later > MANY / 10);
+}
+
+static void a_period_has_jitter_of_5_per_cent_either_way(void **state)
+{
+    (void)state;
+    expect_jitter(0, 2 * NS_PER_S); /* the interval */
+    expect_jitter(MINUTE_S * MS_PER_S, MINUTE_S * NS_PER_S);
+    expect_jitter(HOUR_S * MS_PER_S, HOUR_S * NS_PER_S);
+}
+
+static void what_fails_is_asked_each_interval_whatever_its_own_period(void **state)
+{
+    (void)state;
+    renew_with_one(HOUR_S * MS_PER_S);
+    fail_check(NODES, T0);
+    expect_due_in(2 * NS_PER_S, T0);
+    pass_check(NODES, AFTER_S(2));
+    expect_due_in(HOUR_S * NS_PER_S, AFTER_S(2));
+}
+
+static void what_fails_slowly_takes_a_quarter_of_the_time(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    book_took(NODES, REASON_QUERY_TIMEOUT, SLOW_NS, T0);
+    expect_due_in(2 * NS_PER_S, T0 + SLOW_NS); /* after its end */
+    book_took(NODES, REASON_QUERY_TIMEOUT, 2 * NS_PER_S, T0);
+    expect_due_in(8 * NS_PER_S, AFTER_S(2));
+}
+
+static void a_check_takes_no_more_than_its_share_of_the_server(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    book_took(NODES, REASON_NONE, 20 * NS_PER_MS, T0);
+    expect_due_in(2 * NS_PER_S, T0);
+    book_took(NODES, REASON_NONE, SLOW_NS, T0);
+    expect_due_in(25 * NS_PER_S, T0 + SLOW_NS);
+    config.max_load = 10;
+    book_took(NODES, REASON_NONE, SLOW_NS, T0);
+    expect_due_in(5 * NS_PER_S, T0 + SLOW_NS);
+    config.max_load = 100;
+    book_took(NODES, REASON_NONE, SLOW_NS, T0);
+    expect_due_in(2 * NS_PER_S, T0);
+}
+
+static void the_round_trip_is_no_work(void **state)
+{
+    (void)state;
+    struct answer far = good_answer(QUESTION_PING, T0);
+    renew_with_one(0);
+    far.took_ns = 400 * NS_PER_MS;
+    ledger_book_ping(ledger, &far, T0);
+    book_took(NODES, REASON_NONE, SLOW_NS, T0);
+    expect_due_in(5 * NS_PER_S, T0 + SLOW_NS);
+    book_took(NODES, REASON_NONE, 300 * NS_PER_MS, T0); /* it varies */
+    expect_due_in(2 * NS_PER_S, T0);
+}
+
+static void an_answered_check_tells_nothing_of_the_round_trip(void **state)
+{
+    (void)state;
+    struct answer alive = good_answer(QUESTION_CHECK, T0);
+    alive.took_ns = SLOW_NS;
+    ping(T0);
+    ledger_book_ping(ledger, &alive, T0);
+    struct snapshot *s = ledger_snapshot(ledger, T0);
+    assert_int_equal(s->database.round_trip_us, TOOK_NS / NS_PER_US);
+    snapshot_release(s);
+}
+
+static void a_suspect_is_asked_after_a_distance_that_doubles_up_to_ten_minutes(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    for (int64_t s = 2; s <= 2048; s *= 2) {
+        ledger_suspect(ledger, NODES, 0, T0);
+        expect_due_in((s < 600 ? s : 600) * NS_PER_S, T0);
+    }
+}
+
+static void an_answer_of_the_servers_ends_the_suspicion(void **state)
+{
+    (void)state;
+    struct answer ours = bad_answer(QUESTION_CHECK, REASON_QUERY_TIMEOUT, "", T0);
+    ours.by_server = false;
+    renew_with_one(0);
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    ledger_book_check(ledger, NODES, &ours, T0); /* it is to blame, and waits */
+    expect_due_in(4 * NS_PER_S, T0);
+    assert_true(ledger_orphan(ledger, NODES) == BACKEND);
+    fail_check(NODES, AFTER_S(4));
+    expect_due_in(2 * NS_PER_S, AFTER_S(4));
+    assert_true(ledger_orphan(ledger, NODES) == 0);
+    ledger_suspect(ledger, NODES, BACKEND, AFTER_S(6));
+    expect_due_in(2 * NS_PER_S, AFTER_S(6)); /* from the start */
+}
+
+static void a_conflict_ends_the_suspicion_too(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    fail_check_as(NODES, REASON_QUERY_ERROR, "40001", AFTER_S(2));
+    assert_true(ledger_orphan(ledger, NODES) == 0);
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(2)), NODES);
+}
+
+static void a_check_is_not_asked_while_its_orphan_is_there(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    assert_true(ledger_orphan(ledger, NODES) == 0);
+    ledger_note_asked(ledger, NODES);
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(5)), NODES);
+    for (int looks = 1; looks <= 4; looks++) {
+        assert_int_equal(ledger_book_orphan(ledger, NODES, true, AFTER_S(5)), looks > 2); /* to blame */
+        expect_due_in(4 * NS_PER_S, AFTER_S(5));
+        assert_true(ledger_orphan(ledger, NODES) == BACKEND);
+    }
+    assert_false(ledger_book_orphan(ledger, NODES, false, AFTER_S(10)));
+    assert_true(ledger_orphan(ledger, NODES) == 0);
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(10)), NODES);
+    assert_false(ledger_book_orphan(ledger, NODES, true, AFTER_S(11))); /* another one */
+}
+
+static void of_two_lost_sessions_in_a_row_the_check_is_to_blame(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    ledger_note_asked(ledger, NODES);
+    assert_false(ledger_note_lost(ledger, NODES, BACKEND));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), NODES);
+    assert_true(ledger_orphan(ledger, NODES) == BACKEND);
+    pass_check(NODES, AFTER_S(1));
+    assert_false(ledger_note_lost(ledger, NODES, BACKEND));
+    assert_true(ledger_note_lost(ledger, NODES, BACKEND));
+    assert_true(ledger_note_lost(ledger, NODES, BACKEND));
+}
+
+static void what_is_asked_is_not_due_until_it_is_booked_or_forgotten(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    for (int i = 0; i < 5; i++) {
+        ledger_note_asked(ledger, NODES);
+        assert_int_equal(ledger_pick(ledger, false, AFTER_S(HOUR_S)), LEDGER_NONE);
+        assert_true(ledger_due_ns(ledger, false) == CLOCK_NEVER);
+        switch (i) {
+        case 0: ledger_forget_asked(ledger, NODES); break;
+        case 1: pass_check(NODES, T0); break;
+        case 2: fail_check_as(NODES, REASON_QUERY_ERROR, "40001", T0); break;
+        case 3: ledger_suspect(ledger, NODES, BACKEND, T0); break;
+        default: ledger_set_checks(ledger, &checks, &(const struct checks){.items = items, .count = 1});
+        }
+        assert_int_equal(ledger_pick(ledger, false, AFTER_S(HOUR_S)), NODES);
+    }
+}
+
+static void a_failing_database_makes_all_due_but_suspects(void **state)
+{
+    (void)state;
+    start(T0);
+    ledger_suspect(ledger, EDGES, BACKEND, T0);
+    fail_ping(REASON_HUNG, AFTER_MS(1));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_MS(2)), NODES);
+    pass_check(NODES, AFTER_MS(2));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_MS(2)), RARE);
+    pass_check(RARE, AFTER_MS(2));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_MS(2)), LEDGER_NONE);
+    assert_int_equal(ledger_unasked(ledger), LEDGER_NONE); /* nobody waits for the suspect */
+}
+
+static void a_check_that_fails_was_asked_as_well(void **state)
+{
+    (void)state;
+    renew_ledger(1);
+    ping(T0);
+    fail_check(NODES, T0);
+    assert_true(ledger_is_complete(ledger));
+    expect_degraded("nodes", REASON_SCHEMA);
+}
+
+static void a_suspect_is_not_known_before_it_is_clear_who_is_to_blame(void **state)
+{
+    (void)state;
+    struct answer lost = bad_answer(QUESTION_CHECK, REASON_UNREACHABLE, "", T0);
+    lost.by_server = false;
+    renew_ledger(1);
+    login(T0);
+    ping(T0);
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    assert_false(ledger_is_complete(ledger));
+    struct snapshot *s = ledger_snapshot(ledger, T0);
+    assert_true(s->starting); /* not healthy */
+    snapshot_release(s);
+    login(AFTER_S(1));
+    assert_false(ledger_is_complete(ledger));
+    ping(AFTER_S(1));
+    assert_true(ledger_is_complete(ledger)); /* booked or not, nobody waits longer */
+    ledger_book_check(ledger, NODES, &lost, AFTER_S(1));
+    expect_degraded("nodes", REASON_UNREACHABLE);
+}
+
+static const struct snapshot *set_checks(struct check *others, size_t count)
+{
+    ledger_set_checks(ledger, &checks, &(const struct checks){.items = others, .count = count});
+    return ledger_snapshot(ledger, T0);
+}
+
+static void new_checks_keep_what_is_known_of_a_name_and_query_and_are_due(void **state)
+{
+    (void)state;
+    static struct check others[] = {
+        {.name = "new", .sql = "SELECT 4", .max = INT64_MAX},
+        {.name = "nodes", .sql = "SELECT 1", .max = INT64_MAX, .severity = CHECK_WARN},
+        {.name = "rare", .sql = "SELECT 33", .max = INT64_MAX},
+        {.name = "edges", .sql = "SELECT 2", .max = 5}};
+    start(T0);
+    const struct snapshot *s = set_checks(others, 4);
+    assert_int_equal(s->check_count, 4);
+    assert_false(s->starting);
+    assert_string_equal(s->checks[0].name, "new");
+    assert_false(s->checks[0].has_value);
+    assert_string_equal(s->checks[1].name, "nodes");
+    assert_int_equal(s->checks[1].value, 7);
+    assert_int_equal(s->checks[1].severity, CHECK_WARN);
+    assert_false(s->checks[2].has_value || s->checks[2].has_last_ok); /* another query */
+    assert_false(s->checks[3].has_value);                             /* another range */
+    snapshot_release(s);
+    static const size_t due[] = {0, 2, 3}; /* the one that is known keeps its time */
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(ledger_pick(ledger, false, AFTER_MS(1)), due[i]);
+        pass_check(due[i], AFTER_MS(1));
+    }
+    assert_int_equal(ledger_pick(ledger, false, AFTER_MS(1)), LEDGER_NONE);
+}
+
+static void new_checks_keep_streak_and_suspicion_and_get_their_new_period(void **state)
+{
+    (void)state;
+    static struct check others[] = {
+        {.name = "edges", .sql = "SELECT 2", .max = INT64_MAX, .every_ms = HOUR_S * MS_PER_S},
+        {.name = "nodes", .sql = "SELECT 1", .max = INT64_MAX}};
+    start(T0);
+    fail_check(NODES, T0);
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    snapshot_release(set_checks(others, 2));
+    expect_degraded("nodes", REASON_SCHEMA);
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), LEDGER_NONE); /* a reload is no pardon */
+    pass_check(0, AFTER_S(1));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1800)), 1);
+    assert_true(ledger_orphan(ledger, 1) == BACKEND);
+    ledger_suspect(ledger, 1, BACKEND, AFTER_S(1800));
+    expect_due_in(4 * NS_PER_S, AFTER_S(1800));
+}
+
+static void new_checks_are_a_change(void **state)
+{
+    (void)state;
+    start(T0);
+    assert_false(ledger_has_change(ledger));
+    ledger_set_checks(ledger, &checks, &checks);
+    assert_true(ledger_has_change(ledger));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        with_ledger(all_are_due_at_the_start_in_the_order_of_the_file),
+        with_ledger(the_check_that_is_due_for_the_longest_time_is_picked),
+        with_ledger(a_check_is_due_exactly_at_its_time),
+        with_ledger(a_checks_period_is_from_one_question_to_the_next),
+        with_ledger(without_checks_nothing_is_ever_due),
+        with_ledger(only_what_usually_answers_within_a_heartbeat_is_quick),
+        with_ledger(without_heartbeats_the_interval_says_what_is_quick),
+        with_ledger(a_period_has_jitter_of_5_per_cent_either_way),
+        with_ledger(what_fails_is_asked_each_interval_whatever_its_own_period),
+        with_ledger(what_fails_slowly_takes_a_quarter_of_the_time),
+        with_ledger(a_check_takes_no_more_than_its_share_of_the_server),
+        with_ledger(the_round_trip_is_no_work),
+        with_ledger(an_answered_check_tells_nothing_of_the_round_trip),
+        with_ledger(a_suspect_is_asked_after_a_distance_that_doubles_up_to_ten_minutes),
+        with_ledger(an_answer_of_the_servers_ends_the_suspicion),
+        with_ledger(a_conflict_ends_the_suspicion_too),
+        with_ledger(a_check_is_not_asked_while_its_orphan_is_there),
+        with_ledger(of_two_lost_sessions_in_a_row_the_check_is_to_blame),
+        with_ledger(what_is_asked_is_not_due_until_it_is_booked_or_forgotten),
+        with_ledger(a_failing_database_makes_all_due_but_suspects),
+        with_ledger(a_check_that_fails_was_asked_as_well),
+        with_ledger(a_suspect_is_not_known_before_it_is_clear_who_is_to_blame),
+        with_ledger(new_checks_keep_what_is_known_of_a_name_and_query_and_are_due),
+        with_ledger(new_checks_keep_streak_and_suspicion_and_get_their_new_period),
+        with_ledger(new_checks_are_a_change),
+    };
+    return cmocka_run_group_tests_name("ledger: the schedule", tests, NULL, NULL);
+}
