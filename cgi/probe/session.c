@@ -28,6 +28,11 @@
     "THEN '" CLIENT_CHECK_INTERVAL "' ELSE '0' END, true)"
 #define CLIENT_CHECK_MIN_VERSION 140000
 
+/* An idle one has only not noticed yet that we are gone. The process that answers is busy with this query. */
+#define ORPHAN_QUERY                                                                                         \
+    "SELECT count(*) FROM pg_stat_activity "                                                                 \
+    "WHERE pid = $1::int AND state <> 'idle' AND pid <> pg_backend_pid()"
+
 /* What the server has still to deliver of the answer. */
 enum expected { EXPECT_SETTINGS, EXPECT_COUNT, EXPECT_SYNC };
 
@@ -362,8 +367,7 @@ void session_ask_orphan(struct session *s, int64_t backend_pid, int64_t now_ns)
     char pid[24];
     snprintf(pid, sizeof pid, "%lld", (long long)backend_pid);
     begin_question(s, QUESTION_ORPHAN, EXPECT_COUNT, CLOCK_NEVER, now_ns);
-    end_question(s, send_query(s->conn, "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::int", pid),
-                 now_ns);
+    end_question(s, send_query(s->conn, ORPHAN_QUERY, pid), now_ns);
 }
 
 void session_ask_check(struct session *s, const struct check *check, int64_t limit_ms, int64_t now_ns)

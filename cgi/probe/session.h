@@ -30,7 +30,7 @@ enum question {
     QUESTION_LOGIN,    /* session_open's */
     QUESTION_PING,     /* a bare Sync: the server process lives */
     QUESTION_RECOVERY, /* SELECT pg_is_in_recovery(): the count is 0 or 1 */
-    QUESTION_ORPHAN,   /* whether a server process is still there: the count is 0 or 1 */
+    QUESTION_ORPHAN,   /* whether a server process is still at work: the count is 0 or 1 */
     QUESTION_CHECK,    /* its settings, its query, a Sync */
     QUESTION_NONE,     /* nothing was asked: an idle session was lost */
 };

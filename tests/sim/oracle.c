@@ -22,7 +22,6 @@ static const struct bound count_age = {.every = 1,
                                        .query_timeout = 1,
                                        .connect_timeout = 1,
                                        .check_time = 2,
-                                       .load = 2, /* after a slow answer */
                                        .round_trip = 40,
                                        .ms = 5000};
 static const struct bound first_answer = {
@@ -155,7 +154,8 @@ static void judge_counts(const struct snapshot *s, int64_t now_ns)
     for (size_t i = 0; i < s->check_count; i++) {
         int number = number_of(s->checks[i].name);
         int64_t age_ns = now_ns - s->checks[i].value * NS_PER_MS;
-        int64_t bound_ns = count_bounds_ns[number];
+        int64_t load_ns = s->checks[i].duration_us * NS_PER_US * PLAN_LOAD_INVERSE * 11 / 10;
+        int64_t bound_ns = count_bounds_ns[number] + load_ns;
         if (s->checks[i].has_value && s->checks[i].reason == REASON_NONE && age_ns > bound_ns)
             timeline_violation("counts", "the count of %s is %.3f s old, bound %.3f s", s->checks[i].name,
                                seconds(age_ns), seconds(bound_ns));

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOAD_INVERSE    50 /* 1 / HEALTH_MAX_LOAD */
 #define NAME_FORMAT     "check_%d"
 #define CHECK_MAX       INT64_C(1000000000000000)
 #define OVERLAP_NS      (10 * NS_PER_S)
@@ -122,7 +121,7 @@ int64_t plan_bound_ns(const struct bound *b, int check)
         b->interval * c->interval_ms + b->connect_timeout * c->connect_timeout_ms * net.address_count +
         b->query_timeout * query_ms + b->reconnect_every * c->reconnect_every_ms +
         b->heartbeat * c->heartbeat_ms + b->hung_after * c->hung_after_ms + b->every * every_ms + b->ms;
-    return ms * NS_PER_MS + b->check_time * check_time_ns() + b->load * longest_ns * LOAD_INVERSE +
+    return ms * NS_PER_MS + b->check_time * check_time_ns() + b->load * longest_ns * PLAN_LOAD_INVERSE +
            b->round_trip * 2 * (net.delay_ns + net.jitter_ns);
 }
 
@@ -150,7 +149,7 @@ static int64_t noticed_ns(const struct fault *f, struct bound bound, int check)
     bool backs_off = f->kind == FAULT_CHECK_STUBBORN || f->kind == FAULT_CHECK_CRASHES;
     if (check >= 0 && !(backs_off && plan.config.fall > 1) && !is_soon_after_another(f)) {
         bound.load = 0;
-        load_ns = plan.checks[check].duration_ns * LOAD_INVERSE * 11 / 10;
+        load_ns = plan.checks[check].duration_ns * PLAN_LOAD_INVERSE * 11 / 10;
     }
     return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan.config.fall);
 }
@@ -238,9 +237,12 @@ static bool is_taken(enum fault_kind kind, int check, int64_t begin_ns)
     for (size_t i = 0; i < plan.fault_count; i++) {
         const struct fault *f = &plan.faults[i];
         bool same_check = faults_is_of_check(kind) && faults_is_of_check(f->kind) && f->check == check;
-        if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + NS_PER_S)
+        /* A SYN that is to be lost waits for the next login. */
+        int64_t login_ns = (plan.config.reconnect_every_ms + 1000) * NS_PER_MS;
+        int64_t apart_ns = kind == FAULT_LOST_SYN ? login_ns : NS_PER_S;
+        if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + apart_ns)
             return true;
-        if (is_too_much(kind, f->kind) && begin_ns <= f->end_ns + 20 * NS_PER_S)
+        if (is_too_much(kind, f->kind) && begin_ns <= f->end_ns + 20 * NS_PER_S + login_ns)
             return true;
     }
     return false;
@@ -266,6 +268,19 @@ static void make_faults(void)
     stretch_overlaps();
 }
 
+/* How long the program itself is away soon after that. */
+static int64_t stalls_after_ns(int64_t begin_ns)
+{
+    int64_t sum_ns = 0;
+    for (size_t i = 0; i < plan.fault_count; i++) {
+        const struct fault *f = &plan.faults[i];
+        bool is_stall = f->kind == FAULT_STALL || f->kind == FAULT_STALL_AT_CLOCK || f->kind == FAULT_SUSPEND;
+        if (is_stall && f->end_ns > begin_ns && f->begin_ns < begin_ns + 60 * NS_PER_S)
+            sum_ns += f->end_ns - f->begin_ns;
+    }
+    return sum_ns;
+}
+
 void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns)
 {
     if (plan.fault_count == PLAN_FAULTS_MAX)
@@ -273,6 +288,7 @@ void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns)
     struct fault f = {
         .kind = kind, .begin_ns = timeline_now_ns, .end_ns = timeline_now_ns + duration_ns, .check = check};
     set_bounds(&f);
+    f.cleared_ns += stalls_after_ns(f.begin_ns);
     size_t at = plan.fault_count++;
     for (; at > 0 && plan.faults[at - 1].begin_ns > f.begin_ns; at--)
         plan.faults[at] = plan.faults[at - 1];

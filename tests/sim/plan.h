@@ -14,6 +14,8 @@
 
 #define PLAN_FAULTS_MAX 512
 
+#define PLAN_LOAD_INVERSE 50 /* 1 / HEALTH_MAX_LOAD */
+
 struct plan_check {
     int64_t every_ms, timeout_ms; /* 0: not set */
     bool warn;

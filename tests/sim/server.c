@@ -208,10 +208,10 @@ static void start_check(struct process *p, int check)
     begin_work(p, WORK_CHECK, duration_ns, work_is_over);
 }
 
-static bool process_exists(int pid)
+static bool is_at_work(int pid)
 {
     for (const struct process *p = processes; p < processes + PROCESSES_MAX; p++)
-        if (p->exists && p->pid == pid)
+        if (p->exists && p->pid == pid && p->work == WORK_CHECK)
             return true;
     return false;
 }
@@ -225,7 +225,7 @@ static void start_query(struct process *p, const struct query *q)
     switch (q->kind) {
     case QUERY_RECOVERY: put_value(p, 1, q->as_integer ? 23 : 16, q->as_integer ? "0" : "f"); break;
     case QUERY_TRIVIAL: put_value(p, 1, 23, "1"); break;
-    case QUERY_PROCESS: put_value(p, 1, 20, process_exists(q->pid) ? "1" : "0"); break;
+    case QUERY_PROCESS: put_value(p, 1, 20, is_at_work(q->pid) ? "1" : "0"); break;
     case QUERY_SETTINGS:
         p->timeout_ms = q->timeout_ms;
         p->client_check = q->client_check;

@@ -22,7 +22,9 @@
 #define LOST "server closed the connection unexpectedly\n\tThis probably means ...\n"
 
 #define RECOVERY "SELECT pg_is_in_recovery()"
-#define ORPHAN   "SELECT count(*) FROM pg_stat_activity WHERE pid = $1::int"
+#define ORPHAN                                                                                               \
+    "SELECT count(*) FROM pg_stat_activity "                                                                 \
+    "WHERE pid = $1::int AND state <> 'idle' AND pid <> pg_backend_pid()"
 #define SETTINGS_13                                                                                          \
     "SELECT pg_backend_pid(), set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, "    \
     "true), set_config('transaction_read_only', 'on', true)"
