@@ -32,18 +32,54 @@ struct check_result {
     int64_t last_ok_wall_ms;
 };
 
+/* Whether the system of a peer that does not answer has acknowledged what was sent (TCP_INFO, tcp(7)): then
+ * its machine and the network are there, and its PostgreSQL is what hangs. */
+enum evidence {
+    EVIDENCE_NONE, /* there is no silence, or over a Unix socket */
+    EVIDENCE_ACKNOWLEDGED,
+    EVIDENCE_UNACKNOWLEDGED,
+};
+
+/* The server that answers. "" is unknown, as the address is where host is the directory of a Unix socket. */
+struct database_server {
+    int version; /* as libpq has it, 150004 for 15.4; 0 unknown */
+    char host[256];
+    char address[64];
+    char port[8];
+    char database[64];
+    char user[64];
+};
+
+/* Where the next login is tried, one after the other. */
+#define SNAPSHOT_ADDRESSES_MAX 16
+struct addresses {
+    size_t count;
+    char items[SNAPSHOT_ADDRESSES_MAX][96]; /* 10.0.0.1:5432, [::1]:5432, or a directory; cut */
+};
+
+/* Of the names of servers. */
+struct lookup_result {
+    bool is_used;    /* false: there is no name to look up */
+    char error[200]; /* of the last; "": none. The addresses of the last good one stay in use */
+    int64_t took_us; /* the last good one; -1: none yet */
+    int64_t ok_wall_ms;
+};
+
 /* The database as a whole. */
 struct database_result {
     enum reason reason; /* REASON_NONE: connected and answering; else every check's value is unknown */
     bool down;          /* as for a check */
     enum reason down_reason;
-    int server_version; /* as libpq has it, 150004 for 15.4; 0 unknown */
     bool has_in_recovery;
     bool in_recovery;
     int64_t connected_wall_ms; /* of the connection that the last probe used; 0: the database fails */
     int64_t connect_us;        /* duration of the last successful connect; -1 none yet */
     int64_t round_trip_us;     /* duration of the last successful round trip; -1 none yet */
     int64_t consecutive_failures;
+    enum evidence evidence;        /* while it fails by a silence */
+    struct database_server server; /* the last that let us in */
+    struct addresses addresses;
+    struct lookup_result lookup;
     int64_t reconnects; /* connections that were lost or broken while the database did not fail */
 };
 

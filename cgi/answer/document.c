@@ -167,6 +167,52 @@ void document_health(const struct facts *facts, struct buf *out)
     finish(new_health(facts), out);
 }
 
+/* A text that may be unknown: null. */
+static void add_known(struct json_object *object, const char *key, const char *text)
+{
+    json_object_object_add(object, key, text[0] != '\0' ? new_text(text) : NULL);
+}
+
+static struct json_object *new_server(const struct database_server *server)
+{
+    struct json_object *object = json_object_new_object();
+    add_known(object, "host", server->host);
+    add_known(object, "address", server->address);
+    add_known(object, "port", server->port);
+    add_known(object, "database", server->database);
+    add_known(object, "user", server->user);
+    return object;
+}
+
+static struct json_object *new_addresses(const struct addresses *addresses)
+{
+    struct json_object *list = json_object_new_array();
+    for (size_t i = 0; i < addresses->count; i++)
+        json_object_array_add(list, new_text(addresses->items[i]));
+    return list;
+}
+
+static struct json_object *new_resolver(const struct lookup_result *lookup)
+{
+    if (!lookup->is_used)
+        return NULL;
+    struct json_object *object = json_object_new_object();
+    add_known(object, "error", lookup->error);
+    add_ms(object, "duration_ms", lookup->took_us);
+    add_time(object, "resolved_at", lookup->ok_wall_ms);
+    return object;
+}
+
+static const char *evidence_name(enum evidence evidence)
+{
+    switch (evidence) {
+    case EVIDENCE_ACKNOWLEDGED: return "acknowledged";
+    case EVIDENCE_UNACKNOWLEDGED: return "unacknowledged";
+    case EVIDENCE_NONE: break;
+    }
+    return "";
+}
+
 static struct json_object *new_database(const struct database_result *database)
 {
     struct json_object *object = json_object_new_object();
@@ -174,10 +220,9 @@ static struct json_object *new_database(const struct database_result *database)
 
     add_reason(object, database->reason);
     /* From PostgreSQL 10 on: major * 10000 + minor (PQserverVersion). */
-    snprintf(version, sizeof version, "%d.%d", database->server_version / 10000,
-             database->server_version % 10000);
-    json_object_object_add(object, "server_version",
-                           database->server_version > 0 ? json_object_new_string(version) : NULL);
+    int number = database->server.version;
+    snprintf(version, sizeof version, "%d.%d", number / 10000, number % 10000);
+    json_object_object_add(object, "server_version", number > 0 ? json_object_new_string(version) : NULL);
     json_object_object_add(object, "in_recovery",
                            database->has_in_recovery ? json_object_new_boolean(database->in_recovery) : NULL);
     add_time(object, "connected_since", database->connected_wall_ms);
@@ -185,6 +230,11 @@ static struct json_object *new_database(const struct database_result *database)
     add_ms(object, "round_trip_ms", database->round_trip_us);
     add_int(object, "consecutive_failures", database->consecutive_failures);
     add_int(object, "reconnects", database->reconnects);
+    add_known(object, "evidence", evidence_name(database->evidence));
+    json_object_object_add(object, "server",
+                           database->server.version > 0 ? new_server(&database->server) : NULL);
+    json_object_object_add(object, "addresses", new_addresses(&database->addresses));
+    json_object_object_add(object, "resolver", new_resolver(&database->lookup));
     return object;
 }
 

@@ -77,6 +77,7 @@ struct ledger *ledger_new(const struct config *config, const struct checks *chec
     struct ledger *l = mem_calloc(1, sizeof *l);
     l->config = config;
     l->database.connect_us = -1;
+    l->database.lookup.took_us = -1;
     l->database.round_trip_us = -1;
     l->answered_ns = clock_now_ns();
     l->answered_wall_ms = clock_wall_ms();
@@ -383,6 +384,7 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
         log_database_failure(l, reason, answer, now_ns);
         snprintf(l->sqlstate, sizeof l->sqlstate, "%s", answer->sqlstate);
         set_reason(l, reason);
+        l->database.evidence = answer->evidence;
         l->database.consecutive_failures++;
         l->database.has_in_recovery = false;
         forget_checks(l);
@@ -392,6 +394,7 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
         log_event(LOG_LEVEL_INFO, "database answers again",
                   LOG_INT("failures", l->database.consecutive_failures));
         l->database.reason = REASON_NONE;
+        l->database.evidence = EVIDENCE_NONE;
         l->database.consecutive_failures = 0;
         l->summary_failures = 0;
         l->has_change = true;
@@ -402,10 +405,11 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
         note_answered(l, answer->sent_ns, now_ns);
 }
 
-void ledger_book_login(struct ledger *l, const struct answer *answer, int server_version, int64_t now_ns)
+void ledger_book_login(struct ledger *l, const struct answer *answer, const struct database_server *server,
+                       int64_t now_ns)
 {
     if (answer->reason == REASON_NONE) {
-        l->database.server_version = server_version;
+        l->database.server = *server;
         l->database.connected_wall_ms = clock_wall_ms();
         l->database.connect_us = answer->took_ns / NS_PER_US;
     }
@@ -423,6 +427,37 @@ void ledger_book_ping(struct ledger *l, const struct answer *answer, int64_t now
     for (size_t i = 0; i < l->count; i++)
         l->entries[i].is_suspect = false;
     book_database(l, &l->ping, answer, now_ns);
+}
+
+void ledger_set_hosts(struct ledger *l, const struct hosts *hosts)
+{
+    struct addresses *a = &l->database.addresses;
+    a->count = hosts->count;
+    for (size_t i = 0; i < hosts->count; i++) {
+        const struct host *host = &hosts->items[i];
+        const char *address = host->address[0] != '\0' ? host->address : host->name;
+        const char *format = strchr(address, ':') != NULL ? "[%.64s]%s%s" : "%.80s%s%s";
+        snprintf(a->items[i], sizeof a->items[i], format, address, host->port[0] != '\0' ? ":" : "",
+                 host->port);
+    }
+    l->has_news = true;
+}
+
+void ledger_book_lookup(struct ledger *l, const char *error, int64_t took_ns)
+{
+    struct lookup_result *r = &l->database.lookup;
+    if (error[0] != '\0' && r->error[0] == '\0')
+        log_event(LOG_LEVEL_WARN, "name resolution fails", LOG_STR("detail", error),
+                  LOG_INT("known_addresses", l->database.addresses.count));
+    else if (error[0] == '\0' && r->error[0] != '\0')
+        log_event(LOG_LEVEL_INFO, "name resolution works again", LOG_INT("took_ms", took_ns / NS_PER_MS));
+    r->is_used = true;
+    snprintf(r->error, sizeof r->error, "%s", error);
+    if (error[0] == '\0') {
+        r->took_us = took_ns / NS_PER_US;
+        r->ok_wall_ms = clock_wall_ms();
+    }
+    l->has_news = true;
 }
 
 void ledger_note_reconnect(struct ledger *l)

@@ -51,11 +51,17 @@ bool ledger_note_lost(struct ledger *ledger, size_t check, int64_t backend_pid);
 /* A check in flight when the session was lost or our limit was overrun: it backs off, whoever is to blame. */
 void ledger_suspect(struct ledger *ledger, size_t check, int64_t backend_pid, int64_t now_ns);
 
-/* A login, or another question that is about the database as a whole. A failed one makes every value unknown,
- * and every check due once that is over. */
-void ledger_book_login(struct ledger *ledger, const struct answer *answer, int server_version,
-                       int64_t now_ns);
+/* A login (server: of a good one, else NULL), or another question about the database as a whole. A failed one
+ * makes every value unknown, and every check due once that is over. */
+void ledger_book_login(struct ledger *ledger, const struct answer *answer,
+                       const struct database_server *server, int64_t now_ns);
 void ledger_book_ping(struct ledger *ledger, const struct answer *answer, int64_t now_ns);
+
+/* The servers that a login may try. */
+void ledger_set_hosts(struct ledger *ledger, const struct hosts *hosts);
+
+/* Their names were looked up in took_ns; error: why not, or "". */
+void ledger_book_lookup(struct ledger *ledger, const char *error, int64_t took_ns);
 
 /* A session was lost or broken while the database did not fail. */
 void ledger_note_reconnect(struct ledger *ledger);

@@ -6,6 +6,7 @@
 #include "cgi/probe/prober.h"
 
 #include "cgi/probe/ledger.h"
+#include "cgi/probe/lookup.h"
 #include "cgi/probe/session.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -48,7 +49,11 @@ struct prober {
     size_t suspect_check;
     int64_t next_login_ns;
     int64_t backoff_ms;
-    size_t first_host;         /* a host that let us wait is the last to be asked next time */
+    struct hosts hosts;        /* for the next login; one that let us wait is the last of them */
+    bool has_names;            /* among the hosts that are configured */
+    struct lookup *lookup;     /* under way; NULL: none */
+    int64_t lookup_ns;         /* when it was started */
+    struct error lookup_error; /* of the last; "": none */
     size_t hosts_tried;        /* in a row, each in vain for its whole limit */
     int64_t reconnect_from_ns; /* a server that drops us after each question is not asked in a tight loop */
     int64_t silent_ns;         /* since then the server owes us an answer; CLOCK_NEVER: it does not */
@@ -173,14 +178,14 @@ static void take_login_failure(struct prober *p, const struct answer *answer, in
 
     drop(&p->other);
     if (answer->reason == REASON_CONNECT_TIMEOUT) {
-        p->first_host++;
-        if (++p->hosts_tried < session_count_hosts()) {
+        hosts_rotate(&p->hosts);
+        if (++p->hosts_tried < p->hosts.count) {
             p->next_login_ns = now_ns; /* the next one may let us in */
             return;
         }
     }
     p->hosts_tried = 0;
-    ledger_book_login(p->ledger, answer, 0, now_ns);
+    ledger_book_login(p->ledger, answer, NULL, now_ns);
     book_dead(p);
     p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
     /* Class 28: what an account is locked for after too many. */
@@ -199,8 +204,10 @@ static void take_login_failure(struct prober *p, const struct answer *answer, in
 static void take_login(struct prober *p, const struct answer *answer, int64_t now_ns)
 {
     struct slot old = p->current;
+    struct database_server server;
 
-    ledger_book_login(p->ledger, answer, session_server_version(p->other.session), now_ns);
+    session_server(p->other.session, &server);
+    ledger_book_login(p->ledger, answer, &server, now_ns);
     p->backoff_ms = 0;
     p->hosts_tried = 0;
     p->next_login_ns = now_ns + with_jitter(p->config->reconnect_every_ms * NS_PER_MS);
@@ -314,16 +321,71 @@ static void convict(struct prober *p, int64_t now_ns)
     struct answer hung = {.question = QUESTION_PING, .reason = REASON_HUNG, .sent_ns = p->silent_ns};
     if (now_ns < conviction_ns(p))
         return;
+    if (p->current.session != NULL)
+        hung.evidence = session_evidence(p->current.session);
     snprintf(hung.detail, sizeof hung.detail, "no sign of life since the last question");
     p->is_hung = true;
     ledger_book_ping(p->ledger, &hung, now_ns);
     book_dead(p);
 }
 
+/* Names are looked up while the addresses of the last time are in use: for the next login. */
+static void start_lookup(struct prober *p, int64_t now_ns)
+{
+    struct hosts configured;
+
+    if (p->lookup != NULL)
+        return;
+    session_hosts(&configured);
+    p->has_names = false;
+    for (size_t i = 0; i < configured.count; i++)
+        p->has_names |= host_is_name(&configured.items[i]);
+    p->lookup_ns = now_ns;
+    if (!p->has_names) {
+        hosts_update(&p->hosts, &configured);
+        ledger_set_hosts(p->ledger, &p->hosts);
+        return;
+    }
+    p->lookup = lookup_start(&configured, &p->lookup_error);
+    if (p->lookup == NULL)
+        ledger_book_lookup(p->ledger, p->lookup_error.text, 0);
+}
+
+static int64_t lookup_limit_ns(const struct prober *p)
+{
+    return p->lookup_ns + p->config->connect_timeout_ms * NS_PER_MS;
+}
+
+static void step_lookup(struct prober *p, int64_t now_ns)
+{
+    struct hosts found;
+
+    if (p->lookup == NULL)
+        return;
+    if (lookup_take(p->lookup, &found, &p->lookup_error)) {
+        hosts_update(&p->hosts, &found);
+        ledger_set_hosts(p->ledger, &p->hosts);
+        ledger_book_lookup(p->ledger, p->lookup_error.text, now_ns - p->lookup_ns);
+        lookup_release(p->lookup);
+        p->lookup = NULL;
+    } else if (now_ns >= lookup_limit_ns(p) && p->lookup_error.text[0] == '\0') {
+        error_set(&p->lookup_error, "the resolver does not answer within HEALTH_CONNECT_TIMEOUT");
+        ledger_book_lookup(p->ledger, p->lookup_error.text, 0);
+    }
+}
+
+/* Without any address a name is waited for. */
+static bool has_address(const struct prober *p)
+{
+    return p->hosts.count > 0 || !p->has_names;
+}
+
 /* When a newcomer is wanted: at its time, and early under suspicion. */
 static int64_t newcomer_ns(const struct prober *p)
 {
     if (p->other.session != NULL)
+        return CLOCK_NEVER;
+    if (!has_address(p) && p->lookup != NULL && p->lookup_error.text[0] == '\0')
         return CLOCK_NEVER;
     if (p->silent_ns == CLOCK_NEVER || p->backoff_ms != 0 || p->current.session == NULL)
         return p->next_login_ns;
@@ -333,11 +395,16 @@ static int64_t newcomer_ns(const struct prober *p)
 
 static void open_newcomer(struct prober *p, int64_t now_ns)
 {
-    p->other.session = session_open(p->first_host, p->config->connect_timeout_ms, now_ns);
+    struct answer unknown = {.question = QUESTION_LOGIN, .reason = REASON_UNREACHABLE, .sent_ns = now_ns};
+
     p->next_login_ns = now_ns + p->config->reconnect_every_ms * NS_PER_MS;
-    int64_t late_ns = clock_now_ns() - now_ns; /* the name took long to be resolved */
-    if (late_ns > STALL_NS)
-        session_extend(p->other.session, late_ns, now_ns + late_ns);
+    if (has_address(p)) {
+        p->other.session = session_open(&p->hosts, p->config->connect_timeout_ms, now_ns);
+    } else {
+        snprintf(unknown.detail, sizeof unknown.detail, "%.199s", p->lookup_error.text);
+        take_login_failure(p, &unknown, now_ns);
+    }
+    start_lookup(p, now_ns);
 }
 
 /* While a retired session still owes an answer, only quick checks are asked: two slow ones would leave nobody
@@ -425,20 +492,21 @@ static void forgive(struct prober *p, int64_t now_ns)
 }
 
 /* Does all that can be done now; fills what to wait for. Returns the next deadline. */
-static int64_t turn(struct prober *p, struct pollfd fds[static 2])
+static int64_t turn(struct prober *p, struct pollfd fds[static 3])
 {
     int64_t now_ns = clock_now_ns();
     fds[0] = (struct pollfd){.fd = -1};
     fds[1] = (struct pollfd){.fd = -1};
+    fds[2] = (struct pollfd){.fd = -1};
 
     if (now_ns > p->wake_ns + STALL_NS)
         forgive(p, now_ns);
+    step_lookup(p, now_ns);
     step_slot(p, &p->other, now_ns);
     step_slot(p, &p->current, now_ns);
     if (now_ns >= newcomer_ns(p)) {
         open_newcomer(p, now_ns);
-        step_slot(p, &p->other, clock_now_ns()); /* name resolution may have taken long */
-        now_ns = clock_now_ns();
+        step_slot(p, &p->other, now_ns);
     }
     while (ask_next(p, now_ns))
         step_slot(p, &p->current, now_ns);
@@ -449,6 +517,10 @@ static int64_t turn(struct prober *p, struct pollfd fds[static 2])
     int64_t next_ns = min(min(newcomer_ns(p), conviction_ns(p)), next_question_ns(p));
     if (owes(&p->current) && p->silent_ns == CLOCK_NEVER)
         next_ns = min(next_ns, p->next_ping_ns > now_ns ? p->next_ping_ns : CLOCK_NEVER);
+    if (p->lookup != NULL)
+        fds[2] = (struct pollfd){.fd = lookup_fd(p->lookup), .events = POLLIN};
+    if (p->lookup != NULL && p->lookup_error.text[0] == '\0')
+        next_ns = min(next_ns, lookup_limit_ns(p));
     if (p->other.session != NULL)
         next_ns = min(next_ns, session_wait(p->other.session, &fds[0]));
     if (p->current.session != NULL)
@@ -495,10 +567,10 @@ static void *run_thread(void *context)
 {
     struct prober *p = context;
     while (take_commands(p)) {
-        struct pollfd fds[3];
+        struct pollfd fds[4];
         int64_t deadline_ns = turn(p, fds);
-        fds[2] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
-        (void)poll(fds, 3, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
+        fds[3] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
+        (void)poll(fds, 4, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
     }
     drop(&p->current);
     drop(&p->other);
@@ -519,6 +591,7 @@ static struct prober *new_prober(const struct config *config, const struct check
     p->silent_ns = CLOCK_NEVER;
     p->next_login_ns = clock_now_ns();
     p->wake_ns = p->next_login_ns;
+    start_lookup(p, p->next_login_ns);
     p->wake_fd = -1;
     p->done_fd = -1;
     pthread_mutex_init(&p->lock, NULL);
@@ -530,6 +603,7 @@ static void free_prober(struct prober *p)
 {
     drop(&p->current);
     drop(&p->other);
+    lookup_release(p->lookup);
     ledger_free(p->ledger);
     if (p->wake_fd >= 0)
         close(p->wake_fd);
@@ -595,7 +669,14 @@ bool prober_stop(struct prober *p, int64_t wait_ms)
     return true;
 }
 
-/* What is not answered at the end of the time is nobody's else fault. */
+/* The lookup and each address have the limit of a login. */
+static int64_t once_end_ns(const struct prober *p, int64_t begin_ns)
+{
+    int64_t logins = (int64_t)(p->hosts.count > 0 ? p->hosts.count : 1) + (p->has_names ? 1 : 0);
+    return begin_ns + (logins * p->config->connect_timeout_ms + p->config->query_timeout_ms) * NS_PER_MS;
+}
+
+/* What is not answered at the end of the time is nobody else's fault. */
 static void end_once(struct prober *p, int64_t now_ns)
 {
     struct answer late = {.question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = now_ns};
@@ -613,14 +694,12 @@ void prober_run_once(const struct config *config, const struct checks *checks,
                      struct snapshot_slot *published)
 {
     struct prober *p = new_prober(config, checks, published);
-    int64_t end_ns =
-        p->next_login_ns +
-        ((int64_t)session_count_hosts() * config->connect_timeout_ms + config->query_timeout_ms) * NS_PER_MS;
-    while (!ledger_is_complete(p->ledger) && clock_now_ns() < end_ns) {
-        struct pollfd fds[2];
-        int64_t deadline_ns = min(turn(p, fds), end_ns);
+    int64_t begin_ns = p->next_login_ns;
+    while (!ledger_is_complete(p->ledger) && clock_now_ns() < once_end_ns(p, begin_ns)) {
+        struct pollfd fds[3];
+        int64_t deadline_ns = min(turn(p, fds), once_end_ns(p, begin_ns));
         if (!ledger_is_complete(p->ledger))
-            (void)poll(fds, 2, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
+            (void)poll(fds, 3, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
     }
     if (!ledger_is_complete(p->ledger))
         end_once(p, clock_now_ns());

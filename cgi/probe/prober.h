@@ -9,9 +9,9 @@
 
 #include <stdbool.h>
 
-/* Descriptors held for good: two eventfds, which wake the thread and say that it has ended, and two
- * connections to PostgreSQL. */
-#define PROBER_FDS 4
+/* Descriptors held for good: two eventfds, which wake the thread and say that it has ended, two connections
+ * to PostgreSQL, and a lookup of names: what says that it has ended, and the resolver's socket. */
+#define PROBER_FDS 6
 
 struct prober;
 
@@ -19,16 +19,16 @@ struct prober;
 struct prober *prober_start(const struct config *config, struct checks *checks, struct snapshot_slot *slot,
                             struct error *err);
 
-/* Gives the thread new checks; takes over *checks (emptied). They run at once, or at the next interval where
- * a round is running. */
+/* Gives the thread new checks; takes over *checks (emptied). They are asked as soon as a check that is under
+ * way has its answer. */
 void prober_set_checks(struct prober *prober, struct checks *checks);
 
-/* Asks the thread to end and waits at most wait_ms. True: it ended and everything is freed. False: it hangs
- * (name resolution); leave it alone and exit the process. */
+/* Asks the thread to end and waits at most wait_ms. True: it ended and everything is freed. False: it hangs,
+ * which nothing in it should do; leave it alone and exit the process. */
 bool prober_stop(struct prober *prober, int64_t wait_ms);
 
-/* Probes once on the calling thread, within HEALTH_CONNECT_TIMEOUT + HEALTH_QUERY_TIMEOUT and the time of
- * name resolution, and publishes. For CGI and --once. */
+/* Probes once on the calling thread and publishes, within HEALTH_CONNECT_TIMEOUT for the lookup of names and
+ * again for each address, and HEALTH_QUERY_TIMEOUT. For CGI and --once. */
 void prober_run_once(const struct config *config, const struct checks *checks, struct snapshot_slot *slot);
 
 #endif

@@ -2,12 +2,13 @@
 #include "cgi/probe/session.h"
 
 #include "cgi/probe/errors.h"
-#include "cgi/probe/hosts.h"
 #include "cgi/probe/intake.h"
 #include "common/buf.h"
 #include "common/clock.h"
 
 #include <libpq-fe.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -88,6 +89,13 @@ static void end(struct session *s, enum reason reason, const char *sqlstate, con
     finish(s, reason, now_ns);
 }
 
+static void end_late(struct session *s, enum reason reason, const char *detail, int64_t now_ns)
+{
+    enum evidence evidence = session_evidence(s);
+    end(s, reason, "", detail, now_ns);
+    s->answer.evidence = evidence;
+}
+
 static void end_malformed(struct session *s, const char *detail, int64_t now_ns)
 {
     end(s, REASON_MALFORMED, "", detail, now_ns);
@@ -142,47 +150,40 @@ static void add_parameter(struct parameters *params, const char *key, const char
     params->count++;
 }
 
-/* What the environment and the service file say of hosts, beginning with another one. */
-static void add_rotated_hosts(struct parameters *params, size_t first_host, struct buf rotated[static 3])
+void session_hosts(struct hosts *out)
 {
-    static const char *const lists[3] = {"host", "hostaddr", "port"};
     PQconninfoOption *defaults = PQconndefaults();
+    const char *names = NULL, *addresses = NULL, *ports = NULL;
 
-    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++) {
-        for (size_t i = 0; i < 3; i++) {
-            if (strcmp(option->keyword, lists[i]) == 0 && option->val != NULL) {
-                hosts_rotate(option->val, first_host, &rotated[i]);
-                add_parameter(params, lists[i], rotated[i].data);
-            }
-        }
-    }
+    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++)
+        if (strcmp(option->keyword, "host") == 0)
+            names = option->val;
+        else if (strcmp(option->keyword, "hostaddr") == 0)
+            addresses = option->val;
+        else if (strcmp(option->keyword, "port") == 0)
+            ports = option->val;
+    hosts_parse(names, addresses, ports, out);
     PQconninfoFree(defaults);
 }
 
-size_t session_count_hosts(void)
-{
-    PQconninfoOption *defaults = PQconndefaults();
-    size_t count = 1;
-    for (PQconninfoOption *option = defaults; option != NULL && option->keyword != NULL; option++) {
-        bool is_list = strcmp(option->keyword, "host") == 0 || strcmp(option->keyword, "hostaddr") == 0;
-        if (is_list && option->val != NULL && hosts_count(option->val) > count)
-            count = hosts_count(option->val);
-    }
-    PQconninfoFree(defaults);
-    return count;
-}
-
-static PGconn *start_connecting(size_t first_host)
+static PGconn *start_connecting(const struct hosts *hosts)
 {
     struct parameters params = {0};
-    struct buf rotated[3] = {0};
+    struct buf names = {0}, addresses = {0}, ports = {0};
 
     add_parameter(&params, "fallback_application_name", "health-api");
-    if (first_host > 0)
-        add_rotated_hosts(&params, first_host, rotated);
+    if (hosts->count > 0) {
+        hosts_join_names(hosts, &names);
+        hosts_join_addresses(hosts, &addresses);
+        hosts_join_ports(hosts, &ports);
+        add_parameter(&params, "host", names.data);
+        add_parameter(&params, "hostaddr", addresses.data);
+        add_parameter(&params, "port", ports.data);
+    }
     PGconn *conn = PQconnectStartParams(params.keys, params.values, 0);
-    for (size_t i = 0; i < 3; i++)
-        buf_free(&rotated[i]);
+    buf_free(&names);
+    buf_free(&addresses);
+    buf_free(&ports);
     return conn;
 }
 
@@ -203,14 +204,14 @@ static void begin(struct session *s, enum question question, int64_t limit_ns, i
     s->excused_ns = 0;
 }
 
-struct session *session_open(size_t first_host, int64_t limit_ms, int64_t now_ns)
+struct session *session_open(const struct hosts *hosts, int64_t limit_ms, int64_t now_ns)
 {
     struct session *s = mem_calloc(1, sizeof *s);
 
     begin(s, QUESTION_LOGIN, limit_ms * NS_PER_MS, now_ns);
     s->heard_ns = now_ns;
     s->events = POLLOUT; /* libpq manual: behave as if PQconnectPoll had returned PGRES_POLLING_WRITING */
-    s->conn = start_connecting(first_host);
+    s->conn = start_connecting(hosts);
     if (s->conn == NULL) {
         end(s, REASON_INTERNAL, "", "libpq has no memory for a connection", now_ns);
         return s;
@@ -303,8 +304,8 @@ static void step_login(struct session *s, int64_t now_ns)
         s->deadline_ns < s->answer.sent_ns + 2 * s->limit_ns)
         s->deadline_ns += s->limit_ns / 4;
     else if (s->state == SESSION_ASKED && now_ns >= s->deadline_ns)
-        end(s, REASON_CONNECT_TIMEOUT, "", "the server did not let us in within HEALTH_CONNECT_TIMEOUT",
-            now_ns);
+        end_late(s, REASON_CONNECT_TIMEOUT, "the server did not let us in within HEALTH_CONNECT_TIMEOUT",
+                 now_ns);
 }
 
 static bool send_query(PGconn *conn, const char *sql, const char *parameter)
@@ -506,7 +507,7 @@ static void step_question(struct session *s, int64_t now_ns)
         PQclear(result);
     }
     if (s->state == SESSION_ASKED && now_ns >= s->deadline_ns)
-        end(s, REASON_QUERY_TIMEOUT, "", "the server did not answer in time", now_ns);
+        end_late(s, REASON_QUERY_TIMEOUT, "the server did not answer in time", now_ns);
 }
 
 static void step_idle(struct session *s, int64_t now_ns)
@@ -573,9 +574,28 @@ void session_extend(struct session *s, int64_t late_ns, int64_t now_ns)
     s->is_extended = true;
 }
 
-int session_server_version(const struct session *s)
+static void copy(char *out, size_t size, const char *text)
 {
-    return s->state == SESSION_OVER ? 0 : PQserverVersion(s->conn);
+    snprintf(out, size, "%s", text != NULL ? text : "");
+}
+
+void session_server(const struct session *s, struct database_server *out)
+{
+    out->version = PQserverVersion(s->conn);
+    copy(out->host, sizeof out->host, PQhost(s->conn));
+    copy(out->address, sizeof out->address, PQhostaddr(s->conn));
+    copy(out->port, sizeof out->port, PQport(s->conn));
+    copy(out->database, sizeof out->database, PQdb(s->conn));
+    copy(out->user, sizeof out->user, PQuser(s->conn));
+}
+
+enum evidence session_evidence(const struct session *s)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    if (getsockopt(PQsocket(s->conn), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return EVIDENCE_NONE; /* a Unix socket has none */
+    return info.tcpi_unacked == 0 ? EVIDENCE_ACKNOWLEDGED : EVIDENCE_UNACKNOWLEDGED;
 }
 
 int64_t session_backend_pid(const struct session *s)

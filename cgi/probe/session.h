@@ -1,5 +1,6 @@
-/* One connection to PostgreSQL, and one question on it at a time. Never sleeps; blocks in nothing but name
- * resolution; time is an argument. The only module that includes libpq-fe.h. Owned by one thread.
+/* One connection to PostgreSQL, and one question on it at a time. Never sleeps and blocks in nothing, as long
+ * as the names of the hosts come with their addresses; time is an argument. The only module that includes
+ * libpq-fe.h. Owned by one thread.
  *
  *   session_open -> ASKED (to let us in) -> IDLE -> (session_ask) ASKED -> IDLE ...      any state -> OVER
  */
@@ -7,7 +8,9 @@
 #define PROBE_SESSION_H
 
 #include "cgi/checks.h"
+#include "cgi/probe/hosts.h"
 #include "cgi/reason.h"
+#include "cgi/snapshot.h"
 
 #include <poll.h>
 #include <stdbool.h>
@@ -45,23 +48,24 @@ struct answer {
     int64_t took_ns;
     bool has_count;
     int64_t count;
-    char sqlstate[6]; /* "" when the server sent none */
-    char detail[200]; /* for the log only: may hold what the server said */
+    enum evidence evidence; /* of a peer that said nothing for too long */
+    char sqlstate[6];       /* "" when the server sent none */
+    char detail[200];       /* for the log only: may hold what the server said */
 };
 
 struct session;
 
-/* Starts to connect with libpq's own settings (PGHOST ...), of several hosts beginning with first_host modulo
- * their number. Always returns a session; it may be OVER already, which session_step reports. */
-struct session *session_open(size_t first_host, int64_t limit_ms, int64_t now_ns);
+/* Starts to connect with libpq's own settings (PGHOST ...), but to these hosts where there are any. Always
+ * returns a session; it may be OVER already, which session_step reports. */
+struct session *session_open(const struct hosts *hosts, int64_t limit_ms, int64_t now_ns);
 
 /* Once, before any thread is started, for it may change the environment: GSS encryption, which libpq tries
  * first by default and which may block in Kerberos, is off unless PGGSSENCMODE or the service file asks for
  * it. */
 void session_init(void);
 
-/* How many hosts the environment and the service file name, at least 1. */
-size_t session_count_hosts(void);
+/* The hosts that the environment and the service file name, as hosts_parse reads them. */
+void session_hosts(struct hosts *out);
 
 /* Ends the connection at once (PQfinish, never PQcancel) and frees. NULL is fine. */
 void session_close(struct session *session);
@@ -92,8 +96,11 @@ int64_t session_heard_ns(const struct session *session);
  * that time is none that the server took. */
 void session_extend(struct session *session, int64_t late_ns, int64_t now_ns);
 
-/* As PQserverVersion has it; 0 before the session is up. */
-int session_server_version(const struct session *session);
+/* Who let us in. */
+void session_server(const struct session *session, struct database_server *out);
+
+/* Whether the peer's system has acknowledged all that was sent to it. */
+enum evidence session_evidence(const struct session *session);
 
 /* The server process that answered the last check, of pg_backend_pid(); 0: not known. Behind PgBouncer it is
  * the one that PgBouncer lent us. */

@@ -22,6 +22,10 @@
     {                                                                                                        \
         .connect_timeout = 2, .interval = 1, .check_time = 1, .round_trip = 30, .ms = 2700                   \
     }
+#define NEXT_ADDRESS_ANSWERS                                                                                 \
+    {                                                                                                        \
+        .heartbeat = 1, .connect_timeout = 2, .interval = 1, .check_time = 1, .round_trip = 30, .ms = 700    \
+    }
 #define LOCKED_OUT_WAITS                                                                                     \
     {                                                                                                        \
         .connect_timeout = 2, .interval = 1, .check_time = 1, .round_trip = 30, .ms = 11500                  \
@@ -62,6 +66,10 @@
     {                                                                                                        \
         .may_fail = true, .cleared = c, .reasons = " " words " "                                             \
     }
+#define FOR_A_WHILE(c, words)                                                                                \
+    {                                                                                                        \
+        .may_fail = true, .is_brief = true, .cleared = c, .reasons = " " words " "                           \
+    }
 #define HUNG "hung connect_timeout stale"
 
 const struct fault_row fault_rows[FAULT_COUNT] = {
@@ -83,13 +91,12 @@ const struct fault_row fault_rows[FAULT_COUNT] = {
     [FAULT_RESET] = {"connections reset", 5, 0, 0, NEVER},
     [FAULT_LOST_PACKET] = {"packet lost", 5, 0, 0, NEVER},
     [FAULT_LOST_SYN] = {"SYN lost", 5, 0, 0, NEVER},
-    [FAULT_SILENT_ADDRESS] = {"address answers no SYN", 3, 1000, 30000,
-                              NOT("libpq never gives an address up by itself")},
+    [FAULT_SILENT_ADDRESS] = {"address silent", 5, 1000, 60000, FOR_A_WHILE(NEXT_ADDRESS_ANSWERS, HUNG)},
     [FAULT_FREEZE_SESSION] = {"one server process frozen", 5, 100, 20000,
                               NOT("a check that is under way there cannot be told from one that hangs")},
     [FAULT_TERMINATE_SESSION] = {"session terminated", 5, 0, 0, NEVER},
-    [FAULT_RESOLVER_DEAD] = {"resolver dead", 3, 1000, 60000, NOT("the prober waits for the resolver")},
-    [FAULT_RESOLVER_SLOW] = {"resolver slow", 3, 1000, 60000, NOT("the prober waits for the resolver")},
+    [FAULT_RESOLVER_DEAD] = {"resolver dead", 5, 1000, 60000, NEVER},
+    [FAULT_RESOLVER_SLOW] = {"resolver slow", 5, 1000, 60000, NEVER},
     [FAULT_STALL] = {"own stall", 5, 50, 25000, ONLY_STALE},
     [FAULT_STALL_AT_CLOCK] = {"own stall in mid-work", 5, 50, 25000, ONLY_STALE},
     [FAULT_SUSPEND] = {"machine suspended", 2, 1000, 60000, ONLY_STALE},

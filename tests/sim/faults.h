@@ -54,6 +54,7 @@ struct bound {
 struct promise {
     const char *off; /* why the program cannot keep any: the fault is not planned; else NULL */
     bool may_fail;   /* 503 is right, from the fault's begin to its end and by cleared after that */
+    bool is_brief;   /* it may fail by cleared after the begin only */
     bool must_fail;  /* and 200 is wrong, by noticed after its begin */
     struct bound noticed, cleared;
     const char *reasons; /* of the database, or of the check; a space before and after each word */

@@ -44,7 +44,7 @@ static bool passes(const struct link *link, bool is_syn)
 {
     if (net.is_local)
         return true;
-    if (net.silent > 0 || (is_syn && net.silent_address[link->address] > 0))
+    if (net.silent > 0 || net.silent_address[link->address] > 0)
         return false;
     if (net.lose_next > 0 && !is_syn) {
         net.lose_next--;

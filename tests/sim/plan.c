@@ -166,11 +166,19 @@ static void set_bounds(struct fault *f)
     f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan.config.rise);
     /* logins have a streak of their own: the next good one comes only then */
     f->cleared_ns += (plan.config.rise - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
+    if (promise->is_brief)
+        f->cleared_ns -= f->end_ns - f->begin_ns;
+}
+
+/* Nothing of it is left: a brief excuse may end before the fault does. */
+static int64_t is_over_ns(const struct fault *f)
+{
+    return f->end_ns + (f->cleared_ns > 0 ? f->cleared_ns : 0);
 }
 
 static int64_t reach_ns(const struct fault *f)
 {
-    return (f->noticed_ns == CLOCK_NEVER ? 0 : f->noticed_ns) + f->cleared_ns + f->end_ns - f->begin_ns;
+    return (f->noticed_ns == CLOCK_NEVER ? 0 : f->noticed_ns) + is_over_ns(f) - f->begin_ns;
 }
 
 /* Two at a time: each may hold the other's discovery and end up. */
@@ -181,8 +189,8 @@ static void stretch_overlaps(void)
         const struct fault *a = &plan.faults[i];
         for (size_t k = 0; k < plan.fault_count; k++) {
             const struct fault *b = &plan.faults[k];
-            if (k != i && a->begin_ns < b->end_ns + b->cleared_ns + OVERLAP_NS &&
-                b->begin_ns < a->end_ns + a->cleared_ns + OVERLAP_NS)
+            if (k != i && a->begin_ns < is_over_ns(b) + OVERLAP_NS &&
+                b->begin_ns < is_over_ns(a) + OVERLAP_NS)
                 more[i] += reach_ns(b);
         }
     }
@@ -260,7 +268,7 @@ static void make_faults(void)
         set_bounds(&f);
         if (!is_taken(f.kind, f.check, f.begin_ns)) {
             plan.faults[plan.fault_count++] = f;
-            last_end_ns = f.end_ns + f.cleared_ns > last_end_ns ? f.end_ns + f.cleared_ns : last_end_ns;
+            last_end_ns = is_over_ns(&f) > last_end_ns ? is_over_ns(&f) : last_end_ns;
         }
         begin_ns = rng_percent(&dice, 25) ? begin_ns + rng_below(&dice, 5000) * NS_PER_MS
                                           : last_end_ns + rng_between(&dice, 10000, 40000) * NS_PER_MS;

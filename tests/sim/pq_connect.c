@@ -309,6 +309,18 @@ const char *PQparameterStatus(const PGconn *conn, const char *name)
     return strcmp(name, "server_version") == 0 ? "15.4" : strcmp(name, "in_hot_standby") == 0 ? "off" : NULL;
 }
 
+char *PQdb(const PGconn *conn)
+{
+    (void)pq_check(conn);
+    return (char *)"simulated";
+}
+
+char *PQuser(const PGconn *conn)
+{
+    (void)pq_check(conn);
+    return (char *)"health";
+}
+
 int PQsslInUse(PGconn *conn)
 {
     (void)pq_check(conn);

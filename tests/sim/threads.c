@@ -17,7 +17,7 @@ struct thread {
     void *(*start)(void *);
     void *argument;
     void *result;
-    bool exists, ended;
+    bool exists, ended, is_detached;
     threads_ready_fn *is_ready; /* while it waits */
     void *ready_context;
     int64_t deadline_ns;
@@ -150,10 +150,11 @@ int pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(voi
 {
     struct thread *t = &threads[1];
     (void)attr;
-    while (t < threads + THREADS_MAX && t->exists)
+    while (t < threads + THREADS_MAX && t->exists && !(t->ended && t->is_detached))
         t++;
     if (t == threads + THREADS_MAX)
         return EAGAIN;
+    free(t->context.uc_stack.ss_sp);
     *t = (struct thread){.exists = true, .start = start, .argument = argument, .deadline_ns = CLOCK_NEVER};
     getcontext(&t->context);
     t->context.uc_stack.ss_sp = malloc(STACK_SIZE);
@@ -181,7 +182,7 @@ int pthread_join(pthread_t id, void **result)
 
 int pthread_detach(pthread_t id)
 {
-    (void)id; /* its place is not used again, which 8 threads allow */
+    threads[id].is_detached = true;
     return 0;
 }
 

@@ -47,7 +47,12 @@ static inline void test_site_init(struct test_site *t, size_t check_count)
     memset(t, 0, sizeof *t);
     t->snapshot = snapshot_new(check_count);
     t->snapshot->taken_wall_ms = 1769860800123; /* 2026-01-31T12:00:00.123Z */
-    t->snapshot->database.server_version = 150018;
+    t->snapshot->database.server = (struct database_server){.version = 150018,
+                                                            .host = "db",
+                                                            .address = "10.0.0.1",
+                                                            .port = "5432",
+                                                            .database = "knowledge",
+                                                            .user = "health_api"};
     t->now_ns = INT64_C(20794) * 1000000000 + 5;
     t->snapshot->taken_ns = t->now_ns - 1500000000;
     for (size_t i = 0; i < check_count; i++) {

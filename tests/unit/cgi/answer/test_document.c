@@ -253,10 +253,36 @@ static void status_shows_the_database(void **state)
     t.snapshot->database.connect_us = 1002;
     t.snapshot->database.connected_wall_ms = 1769860800000;
     t.snapshot->database.reconnects = 4;
-    expect(&t, document_status, "database",
-           "{\"reason\":null,\"server_version\":\"15.18\",\"in_recovery\":false,"
-           "\"connected_since\":\"2026-01-31T12:00:00.000Z\",\"connect_ms\":1.002,\"round_trip_ms\":null,"
-           "\"consecutive_failures\":0,\"reconnects\":4}");
+    expect(
+        &t, document_status, "database",
+        "{\"reason\":null,\"server_version\":\"15.18\",\"in_recovery\":false,"
+        "\"connected_since\":\"2026-01-31T12:00:00.000Z\",\"connect_ms\":1.002,\"round_trip_ms\":null,"
+        "\"consecutive_failures\":0,\"reconnects\":4,\"evidence\":null,"
+        "\"server\":{\"host\":\"db\",\"address\":\"10.0.0.1\",\"port\":\"5432\",\"database\":\"knowledge\","
+        "\"user\":\"health_api\"},\"addresses\":[],\"resolver\":null}");
+    test_site_free(&t);
+}
+
+static void status_shows_where_the_next_login_is_tried(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 0);
+    struct database_result *d = &t.snapshot->database;
+    d->server = (struct database_server){0};
+    d->evidence = EVIDENCE_UNACKNOWLEDGED;
+    d->addresses = (struct addresses){.count = 2, .items = {"10.0.0.2:5432", "/run/postgresql"}};
+    d->lookup = (struct lookup_result){.is_used = true, .took_us = -1, .error = "no \xff"};
+    expect(&t, document_status, "database/server", "null");
+    expect(&t, document_status, "database/evidence", "\"unacknowledged\"");
+    expect(&t, document_status, "database/addresses", "[\"10.0.0.2:5432\",\"/run/postgresql\"]");
+    expect(&t, document_status, "database/resolver",
+           "{\"error\":\"no ?\",\"duration_ms\":null,\"resolved_at\":null}");
+    d->evidence = EVIDENCE_ACKNOWLEDGED;
+    d->lookup = (struct lookup_result){.is_used = true, .took_us = 312, .ok_wall_ms = 1769860800000};
+    expect(&t, document_status, "database/evidence", "\"acknowledged\"");
+    expect(&t, document_status, "database/resolver",
+           "{\"error\":null,\"duration_ms\":0.312,\"resolved_at\":\"2026-01-31T12:00:00.000Z\"}");
     test_site_free(&t);
 }
 
@@ -339,6 +365,7 @@ int main(void)
         cmocka_unit_test(stale_names_only_that_and_shows_no_count),
         cmocka_unit_test(draining_comes_first_and_what_else_fails_stays_visible),
         cmocka_unit_test(status_shows_the_database),
+        cmocka_unit_test(status_shows_where_the_next_login_is_tried),
         cmocka_unit_test(status_shows_each_check_with_its_last_good_value),
         cmocka_unit_test(status_shows_process_snapshot_transitions_and_config),
         cmocka_unit_test(the_largest_value_is_printed_exactly),

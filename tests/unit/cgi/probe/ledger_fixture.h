@@ -144,13 +144,14 @@ static inline void login(int64_t now_ns)
 {
     struct answer a = good_answer(QUESTION_LOGIN, now_ns);
     a.took_ns = 3 * NS_PER_MS;
-    ledger_book_login(ledger, &a, 150004, now_ns);
+    const struct database_server server = {.version = 150004, .host = "db", .port = "5432"};
+    ledger_book_login(ledger, &a, &server, now_ns);
 }
 
 static inline void fail_login(enum reason reason, const char *sqlstate, int64_t now_ns)
 {
     struct answer a = bad_answer(QUESTION_LOGIN, reason, sqlstate, now_ns);
-    ledger_book_login(ledger, &a, 0, now_ns);
+    ledger_book_login(ledger, &a, NULL, now_ns);
 }
 
 static inline void ping(int64_t now_ns)

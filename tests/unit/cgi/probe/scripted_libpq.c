@@ -325,6 +325,36 @@ int PQserverVersion(const PGconn *conn)
     return conn->status == CONNECTION_OK ? script.server_version : 0;
 }
 
+char *PQhost(const PGconn *conn)
+{
+    assert_open(conn);
+    return (char *)"db.example";
+}
+
+char *PQhostaddr(const PGconn *conn)
+{
+    assert_open(conn);
+    return (char *)"10.0.0.1";
+}
+
+char *PQport(const PGconn *conn)
+{
+    assert_open(conn);
+    return (char *)"5432";
+}
+
+char *PQdb(const PGconn *conn)
+{
+    assert_open(conn);
+    return (char *)"knowledge";
+}
+
+char *PQuser(const PGconn *conn)
+{
+    assert_open(conn);
+    return NULL;
+}
+
 int PQconnectionNeedsPassword(const PGconn *conn)
 {
     assert_open(conn);

@@ -72,7 +72,7 @@ static inline int end_test(void **state)
 static inline void open_session(void)
 {
     session_close(session);
-    session = session_open(0, CONNECT_TIMEOUT_MS, T0);
+    session = session_open(&(struct hosts){0}, CONNECT_TIMEOUT_MS, T0);
 }
 
 /* A step that has no answer yet. */
@@ -118,7 +118,6 @@ static inline void expect_end(enum question question, enum reason reason, const 
     assert_true(answer.took_ns == now_ns - answer.sent_ns);
     expect_nothing(SESSION_OVER, now_ns + 3600 * NS_PER_S);
     expect_wait(-1, 0, CLOCK_NEVER);
-    assert_int_equal(session_server_version(session), 0);
     script_expect_done();
 }
 

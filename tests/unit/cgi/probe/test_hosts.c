@@ -1,63 +1,213 @@
-/* Lists of hosts, turned. */
+/* Lists of hosts: read from libpq's, kept, turned, and written for libpq. */
 #include "tests/unit/unit.h"
 
 #include "cgi/probe/hosts.h"
 
-static void assert_rotated(const char *list, size_t offset, const char *expected)
+#include <stdio.h>
+#include <string.h>
+
+static struct hosts hosts;
+
+static void parse(const char *names, const char *addresses, const char *ports)
 {
-    struct buf out = {0};
-    hosts_rotate(list, offset, &out);
-    assert_string_equal(out.data, expected);
-    buf_free(&out);
+    memset(&hosts, 0xff, sizeof hosts);
+    hosts_parse(names, addresses, ports, &hosts);
 }
 
-static void a_list_begins_with_the_entry_asked_for(void **state)
+/* Each as name/address/port, in order. */
+static void assert_hosts(const char *expected)
 {
-    (void)state;
-    assert_rotated("a,b,c", 0, "a,b,c");
-    assert_rotated("a,b,c", 1, "b,c,a");
-    assert_rotated("a,b,c", 2, "c,a,b");
+    char text[1024] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < hosts.count; i++) {
+        const struct host *h = &hosts.items[i];
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s/%s/%s", i > 0 ? " " : "", h->name,
+                                h->address, h->port);
+    }
+    assert_string_equal(text, expected);
 }
 
-static void the_offset_wraps(void **state)
+static void without_a_host_libpqs_own_stands(void **state)
 {
     (void)state;
-    assert_rotated("a,b,c", 3, "a,b,c");
-    assert_rotated("a,b,c", 3000001, "b,c,a");
+    parse(NULL, NULL, NULL);
+    assert_hosts("");
+    parse("", "", "5433");
+    assert_hosts("");
 }
 
-static void entries_are_counted_by_their_commas(void **state)
+static void entries_belong_together_by_their_place(void **state)
 {
     (void)state;
-    assert_int_equal(hosts_count(""), 1);
-    assert_int_equal(hosts_count("/run/postgresql"), 1);
-    assert_int_equal(hosts_count("a,b,c"), 3);
-    assert_int_equal(hosts_count(",,x"), 3);
-    assert_int_equal(hosts_count("a,"), 2);
+    parse("a,b,c", NULL, "1,2,3");
+    assert_hosts("a//1 b//2 c//3");
+    parse("a,b", "10.0.0.1,", "1,");
+    assert_hosts("a/10.0.0.1/1 b//");
+    parse(NULL, "10.0.0.1,::1", NULL);
+    assert_hosts("/10.0.0.1/ /::1/");
+    parse(",x", "", "");
+    assert_hosts("// x//");
+    parse("a,", NULL, NULL);
+    assert_hosts("a// //");
 }
 
-static void one_entry_stays(void **state)
+static void one_port_is_the_port_of_all(void **state)
 {
     (void)state;
-    assert_rotated("/run/postgresql", 7, "/run/postgresql");
-    assert_rotated("", 7, "");
+    parse("a,b,c", NULL, "5433");
+    assert_hosts("a//5433 b//5433 c//5433");
 }
 
-static void empty_entries_are_entries(void **state)
+static void what_libpq_does_not_take_is_left_to_libpq(void **state)
 {
     (void)state;
-    assert_rotated("5432,", 1, ",5432");
-    assert_rotated(",,x", 1, ",x,");
+    parse("a,b", "10.0.0.1", NULL);
+    assert_hosts("");
+    parse("a,b,c", NULL, "1,2");
+    assert_hosts("");
+    parse("a", NULL, "12345678");
+    assert_hosts("");
+    parse("a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", NULL, NULL);
+    assert_int_equal(hosts.count, HOSTS_MAX);
+    parse("a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", NULL, NULL);
+    assert_hosts("");
+    char name[300];
+    memset(name, 'n', sizeof name);
+    name[256] = '\0';
+    parse(name, NULL, NULL);
+    assert_hosts("");
+    name[255] = '\0';
+    parse(name, NULL, NULL);
+    assert_int_equal(hosts.count, 1);
+}
+
+static void only_a_name_is_looked_up(void **state)
+{
+    (void)state;
+    static const struct {
+        struct host host;
+        bool is_name;
+    } rows[] = {
+        {{.name = "db"}, true},
+        {{.name = "localhost"}, true},
+        {{.name = "db.example."}, true},
+        {{.name = "10.0.0.1.example"}, true},
+        {{.name = "db", .address = "10.0.0.1"}, false},
+        {{.name = ""}, false},
+        {{.name = "/run/postgresql"}, false},
+        {{.name = "@abstract"}, false},
+        {{.name = "10.0.0.1"}, false},
+        {{.name = "::1"}, false},
+        {{.address = "10.0.0.1"}, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(host_is_name(&rows[i].host), rows[i].is_name);
+}
+
+static void update(const char *names, const char *addresses)
+{
+    struct hosts fresh;
+    hosts_parse(names, addresses, NULL, &fresh);
+    hosts_update(&hosts, &fresh);
+}
+
+static void what_is_known_keeps_its_order_and_what_is_new_comes_last(void **state)
+{
+    (void)state;
+    parse(NULL, NULL, NULL);
+    update("a,a", "1,2");
+    assert_hosts("a/1/ a/2/");
+    update("a,a,a", "3,2,1");
+    assert_hosts("a/1/ a/2/ a/3/");
+    update("a,a", "3,1");
+    assert_hosts("a/1/ a/3/");
+    update("a", "9");
+    assert_hosts("a/9/");
+}
+
+static void a_name_that_cannot_be_looked_up_keeps_its_addresses(void **state)
+{
+    (void)state;
+    parse(NULL, NULL, NULL);
+    update("a,b", ",7");
+    assert_hosts("b/7/");
+    update("a,b", "1,7");
+    assert_hosts("b/7/ a/1/");
+    update("a,b", ",");
+    assert_hosts("b/7/ a/1/");
+    update("a,b", ",8");
+    assert_hosts("a/1/ b/8/");
+    update("b", "");
+    assert_hosts("b/8/");
+}
+
+static void a_directory_and_an_address_need_no_lookup(void **state)
+{
+    (void)state;
+    parse(NULL, NULL, NULL);
+    update("/run/postgresql,10.0.0.1,db", NULL);
+    assert_hosts("/run/postgresql// 10.0.0.1//");
+    update("/run/postgresql,db", ",1");
+    assert_hosts("/run/postgresql// db/1/");
+}
+
+static void no_more_are_kept_than_there_is_room_for(void **state)
+{
+    (void)state;
+    parse("a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15", NULL);
+    update("a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16");
+    assert_int_equal(hosts.count, HOSTS_MAX);
+    assert_false(hosts_add(&hosts, &(struct host){.name = "a"}));
+    assert_int_equal(hosts.count, HOSTS_MAX);
+}
+
+static void the_first_becomes_the_last(void **state)
+{
+    (void)state;
+    parse("a,b,c", NULL, "1,2,3");
+    hosts_rotate(&hosts);
+    assert_hosts("b//2 c//3 a//1");
+    hosts_rotate(&hosts);
+    hosts_rotate(&hosts);
+    assert_hosts("a//1 b//2 c//3");
+    parse("a", NULL, NULL);
+    hosts_rotate(&hosts);
+    assert_hosts("a//");
+    parse(NULL, NULL, NULL);
+    hosts_rotate(&hosts);
+    assert_hosts("");
+}
+
+static void libpq_gets_three_lists_of_one_length(void **state)
+{
+    (void)state;
+    struct buf names = {0}, addresses = {0}, ports = {0};
+    parse("a,b,/run", "10.0.0.1,::1,", "5433");
+    hosts_join_names(&hosts, &names);
+    hosts_join_addresses(&hosts, &addresses);
+    hosts_join_ports(&hosts, &ports);
+    assert_string_equal(names.data, "a,b,/run");
+    assert_string_equal(addresses.data, "10.0.0.1,::1,");
+    assert_string_equal(ports.data, "5433,5433,5433");
+    buf_free(&names);
+    buf_free(&addresses);
+    buf_free(&ports);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_list_begins_with_the_entry_asked_for),
-        cmocka_unit_test(the_offset_wraps),
-        cmocka_unit_test(entries_are_counted_by_their_commas),
-        cmocka_unit_test(one_entry_stays),
-        cmocka_unit_test(empty_entries_are_entries),
+        cmocka_unit_test(without_a_host_libpqs_own_stands),
+        cmocka_unit_test(entries_belong_together_by_their_place),
+        cmocka_unit_test(one_port_is_the_port_of_all),
+        cmocka_unit_test(what_libpq_does_not_take_is_left_to_libpq),
+        cmocka_unit_test(only_a_name_is_looked_up),
+        cmocka_unit_test(what_is_known_keeps_its_order_and_what_is_new_comes_last),
+        cmocka_unit_test(a_name_that_cannot_be_looked_up_keeps_its_addresses),
+        cmocka_unit_test(a_directory_and_an_address_need_no_lookup),
+        cmocka_unit_test(no_more_are_kept_than_there_is_room_for),
+        cmocka_unit_test(the_first_becomes_the_last),
+        cmocka_unit_test(libpq_gets_three_lists_of_one_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,7 +66,7 @@ static void answers_leave_values_facts_and_no_line(void **state)
     assert_int_equal(s->checks[NODES].duration_us, TOOK_NS / NS_PER_US);
     assert_true(s->checks[NODES].checked_ns == AFTER_MS(1));
     assert_int_equal(s->checks[NODES].period_ms, 0);
-    assert_int_equal(s->database.server_version, 150004);
+    assert_int_equal(s->database.server.version, 150004);
     assert_int_equal(s->database.connect_us, 3000);
     assert_int_equal(s->database.round_trip_us, 500);
     assert_true(s->database.has_in_recovery && s->database.in_recovery);

@@ -34,9 +34,7 @@ static void a_session_that_libpq_calls_ok_is_idle(void **state)
     assert_int_equal(session_state(session), SESSION_ASKED);
     assert_int_equal(session_question(session), QUESTION_LOGIN);
     assert_true(session_asked_ns(session) == T0);
-    assert_int_equal(session_server_version(session), 0);
     expect_let_in(AFTER_MS(3));
-    assert_int_equal(session_server_version(session), 150000);
     assert_true(answer.took_ns == 3 * NS_PER_MS);
     assert_false(answer.has_count);
 }
@@ -122,49 +120,69 @@ static void the_peer_was_heard_when_its_bytes_came(void **state)
     assert_true(session_heard_ns(session) == AFTER_MS(4));
 }
 
-/* What the environment says of hosts, each with its place in the list. */
-static const PQconninfoOption hosts[] = {
-    {.keyword = "user", .val = "health_api"},
-    {.keyword = "host", .val = "a,b,c"},
-    {.keyword = "hostaddr"},
-    {.keyword = "port", .val = "1,2,3"},
-    {.keyword = NULL},
-};
-
-static void an_attempt_after_a_host_that_let_us_wait_begins_with_the_next(void **state)
+static void the_hosts_are_passed_with_their_addresses(void **state)
 {
     (void)state;
-    EXPECT_CALLS(DEFAULTS(hosts), STARTED);
-    session = session_open(1, CONNECT_TIMEOUT_MS, T0);
-    assert_string_equal(script_option("host"), "b,c,a");
-    assert_string_equal(script_option("port"), "2,3,1");
-    assert_null(script_option("hostaddr"));
+    const struct hosts hosts = {
+        .count = 2, .items = {{.name = "b", .address = "10.0.0.2", .port = "2"}, {.name = "/run"}}};
+    EXPECT_CALLS(STARTED);
+    session = session_open(&hosts, CONNECT_TIMEOUT_MS, T0);
+    assert_string_equal(script_option("host"), "b,/run");
+    assert_string_equal(script_option("hostaddr"), "10.0.0.2,");
+    assert_string_equal(script_option("port"), "2,");
     assert_null(script_option("user"));
 }
 
-static void without_memory_for_the_defaults_libpqs_own_order_stands(void **state)
+static void without_hosts_libpqs_own_stand(void **state)
 {
     (void)state;
-    EXPECT_CALLS(DEFAULTS_HAS_NO_MEMORY, STARTED, CONNECTED);
-    session = session_open(1, CONNECT_TIMEOUT_MS, T0);
+    EXPECT_CALLS(STARTED);
+    open_session();
     assert_null(script_option("host"));
-    assert_string_equal(script_option("fallback_application_name"), "health-api");
-    expect_let_in(T0);
+    assert_null(script_option("hostaddr"));
+    assert_null(script_option("port"));
 }
 
-static void the_hosts_are_as_many_as_the_longer_list_has(void **state)
+/* What the environment and the service file say. */
+static const PQconninfoOption defaults[] = {
+    {.keyword = "user", .val = "health_api"},
+    {.keyword = "host", .val = "a,b"},
+    {.keyword = "hostaddr", .val = ",10.0.0.2"},
+    {.keyword = "port", .val = "1,2"},
+    {.keyword = NULL},
+};
+
+static void the_hosts_are_those_that_libpq_would_use(void **state)
 {
     (void)state;
-    static const PQconninfoOption addresses[] = {{.keyword = "host", .val = "a"},
-                                                 {.keyword = "hostaddr", .val = "10.0.0.1,10.0.0.2"},
-                                                 {.keyword = "port", .val = "1,2,3"},
-                                                 {.keyword = NULL}};
-    static const PQconninfoOption none[] = {{.keyword = "host"}, {.keyword = "hostaddr"}, {.keyword = NULL}};
-    EXPECT_CALLS(DEFAULTS(hosts), DEFAULTS(addresses), DEFAULTS(none), DEFAULTS_HAS_NO_MEMORY);
-    assert_int_equal(session_count_hosts(), 3);
-    assert_int_equal(session_count_hosts(), 2);
-    assert_int_equal(session_count_hosts(), 1);
-    assert_int_equal(session_count_hosts(), 1);
+    struct hosts hosts;
+    EXPECT_CALLS(DEFAULTS(defaults), DEFAULTS_HAS_NO_MEMORY);
+    session_hosts(&hosts);
+    assert_int_equal(hosts.count, 2);
+    assert_string_equal(hosts.items[0].name, "a");
+    assert_string_equal(hosts.items[0].address, "");
+    assert_string_equal(hosts.items[0].port, "1");
+    assert_string_equal(hosts.items[1].name, "b");
+    assert_string_equal(hosts.items[1].address, "10.0.0.2");
+    assert_string_equal(hosts.items[1].port, "2");
+    session_hosts(&hosts);
+    assert_int_equal(hosts.count, 0);
+}
+
+static void who_let_us_in_is_said(void **state)
+{
+    (void)state;
+    struct database_server server;
+    EXPECT_CALLS(STARTED, CONNECTED);
+    open_session();
+    expect_let_in(T0);
+    session_server(session, &server);
+    assert_int_equal(server.version, 150000);
+    assert_string_equal(server.host, "db.example");
+    assert_string_equal(server.address, "10.0.0.1");
+    assert_string_equal(server.port, "5432");
+    assert_string_equal(server.database, "knowledge");
+    assert_string_equal(server.user, "");
 }
 
 static void a_session_without_a_socket_times_out(void **state)
@@ -427,9 +445,10 @@ int main(void)
         scripted(the_wait_is_for_what_libpq_wants_read_then_write),
         scripted(one_step_polls_for_as_long_as_the_socket_is_ready),
         scripted(the_peer_was_heard_when_its_bytes_came),
-        scripted(an_attempt_after_a_host_that_let_us_wait_begins_with_the_next),
-        scripted(without_memory_for_the_defaults_libpqs_own_order_stands),
-        scripted(the_hosts_are_as_many_as_the_longer_list_has),
+        scripted(the_hosts_are_passed_with_their_addresses),
+        scripted(without_hosts_libpqs_own_stand),
+        scripted(the_hosts_are_those_that_libpq_would_use),
+        scripted(who_let_us_in_is_said),
         scripted(a_session_without_a_socket_times_out),
         scripted(no_memory_for_a_connection_is_internal),
         scripted(a_start_that_fails_at_once_tells_why),
