@@ -195,7 +195,9 @@ static int64_t with_jitter(int64_t ns)
 static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
 {
     bool fails = e->result.reason != REASON_NONE;
-    int64_t wish_ns = fails || e->every_ns == 0 ? interval_ns(l) : e->every_ns;
+    /* What changes the answer is not waited for as long as for the next count. */
+    bool is_urgent = fails || e->streak.down;
+    int64_t wish_ns = is_urgent || e->every_ns == 0 ? interval_ns(l) : e->every_ns;
     int64_t work_ns = max(e->took_ns - max(l->database.round_trip_us, 0) * NS_PER_US, 0);
     int64_t least_ns = fails ? FAILING_DISTANCE * e->took_ns : work_ns * 100 / l->config->max_load;
     bool is_slowed = !fails && least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */

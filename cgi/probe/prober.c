@@ -59,6 +59,8 @@ struct prober {
     int64_t silent_ns;         /* since then the server owes us an answer; CLOCK_NEVER: it does not */
     int64_t spoken_ns;         /* nobody was silent before: a login was refused, or we were away */
     int64_t silent_until_ns;   /* the end of the last long silence */
+    int64_t silent_for_ns;     /* and its duration */
+    int64_t heard_ns;          /* when bytes of the peer came last */
     bool is_hung;              /* and that was booked */
     bool is_silent_extended;
     int64_t next_ping_ns;
@@ -80,6 +82,11 @@ struct prober {
 static int64_t min(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+static int64_t max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 static int64_t interval_ns(const struct prober *p)
@@ -115,11 +122,30 @@ static bool owes(const struct slot *slot)
     return is_in(slot, SESSION_ASKED) && session_question(slot->session) != QUESTION_LOGIN;
 }
 
+/* Whether the server owes us an answer for so long that it, and not the question, is suspected. */
+static bool is_silent(const struct prober *p, int64_t now_ns)
+{
+    return p->silent_ns != CLOCK_NEVER &&
+           now_ns - max(p->silent_ns, p->heard_ns) > p->config->hung_after_ms * NS_PER_MS / 2;
+}
+
+/* Bytes of the peer's on either session. After a long silence, none of its checks was slow by itself. */
+static void note_heard(struct prober *p)
+{
+    int64_t heard_ns = p->current.session != NULL ? session_heard_ns(p->current.session) : 0;
+    if (p->other.session != NULL && session_heard_ns(p->other.session) != session_asked_ns(p->other.session))
+        heard_ns = max(heard_ns, session_heard_ns(p->other.session));
+    if (is_silent(p, heard_ns)) {
+        p->silent_for_ns = heard_ns - max(p->silent_ns, p->heard_ns);
+        p->silent_until_ns = heard_ns;
+    }
+    p->heard_ns = max(p->heard_ns, heard_ns);
+}
+
 /* An answer of the server's to anything is as good as a ping. */
 static void end_silence(struct prober *p, int64_t now_ns)
 {
-    if (p->silent_ns != CLOCK_NEVER && now_ns - p->silent_ns > p->config->hung_after_ms * NS_PER_MS / 2)
-        p->silent_until_ns = now_ns;
+    note_heard(p);
     p->silent_ns = CLOCK_NEVER;
     p->is_hung = false;
     p->is_silent_extended = false;
@@ -145,7 +171,10 @@ static void book_dead(struct prober *p)
 static void take_check(struct prober *p, const struct slot *slot, const struct answer *answer, int64_t now_ns)
 {
     if (answer->by_server) {
-        ledger_book_check(p->ledger, slot->check, answer, now_ns);
+        struct answer own = *answer; /* without a silence of the whole server's, which was no work for it */
+        if (answer->sent_ns < p->silent_until_ns)
+            own.took_ns = max(own.took_ns - p->silent_for_ns, 0);
+        ledger_book_check(p->ledger, slot->check, &own, now_ns);
         struct answer alive = {
             .question = QUESTION_CHECK, .sent_ns = answer->sent_ns, .took_ns = answer->took_ns};
         book_alive(p, &alive, now_ns);
@@ -164,8 +193,7 @@ static void take_check(struct prober *p, const struct slot *slot, const struct a
     ledger_suspect(p->ledger, slot->check, session_backend_pid(slot->session), now_ns);
     if (is_lost) {
         ledger_book_check(p->ledger, slot->check, answer, now_ns);
-    } else if (p->silent_ns == CLOCK_NEVER &&
-               answer->sent_ns >= p->silent_until_ns) { /* else the server was silent */
+    } else if (!is_silent(p, now_ns) && answer->sent_ns >= p->silent_until_ns) {
         p->suspect = *answer;
         p->suspect_check = slot->check;
     }
@@ -237,6 +265,10 @@ static void take_loss(struct prober *p, struct slot *slot, const struct answer *
         }
     }
     drop(slot);
+    if (slot == &p->current && owes(&p->other)) { /* a retired one makes room for a newcomer */
+        p->current = p->other;
+        p->other = (struct slot){0};
+    }
 }
 
 /* Its server process is still at work, long after its limit. */
@@ -293,27 +325,27 @@ static void note_silence(struct prober *p, int64_t now_ns)
         return;
     bool is_check = session_question(p->current.session) == QUESTION_CHECK;
     int64_t since_ns = session_asked_ns(p->current.session);
-    if (is_check && since_ns < p->next_ping_ns)
-        since_ns = p->next_ping_ns;
-    if (since_ns < p->spoken_ns)
-        since_ns = p->spoken_ns;
+    if (is_check)
+        since_ns = max(since_ns, p->next_ping_ns);
+    since_ns = max(since_ns, p->spoken_ns);
+    /* A check may take long; while logins fail only one that is under way shows a silence. */
+    if (is_check && p->backoff_ms != 0) {
+        if (p->other.session == NULL)
+            return;
+        since_ns = max(since_ns, session_asked_ns(p->other.session));
+    }
     if (since_ns <= now_ns)
         p->silent_ns = since_ns;
 }
 
-/* When suspicion becomes conviction. Bytes on either session defer that. */
+/* When suspicion becomes conviction. Bytes on either session defer that, up to the limit of a login. */
 static int64_t conviction_ns(const struct prober *p)
 {
-    int64_t heard_ns = 0;
     if (p->silent_ns == CLOCK_NEVER || p->is_hung)
         return CLOCK_NEVER;
-    if (p->current.session != NULL)
-        heard_ns = session_heard_ns(p->current.session);
-    if (p->other.session != NULL && session_heard_ns(p->other.session) > heard_ns &&
-        session_heard_ns(p->other.session) != session_asked_ns(p->other.session))
-        heard_ns = session_heard_ns(p->other.session);
-    bool has_heard = heard_ns > p->silent_ns;
-    return p->silent_ns + (has_heard ? p->config->connect_timeout_ms : p->config->hung_after_ms) * NS_PER_MS;
+    int64_t longest_ns = max(p->config->connect_timeout_ms, p->config->hung_after_ms) * NS_PER_MS;
+    return min(max(p->silent_ns, p->heard_ns) + p->config->hung_after_ms * NS_PER_MS,
+               p->silent_ns + longest_ns);
 }
 
 static void convict(struct prober *p, int64_t now_ns)
@@ -380,17 +412,20 @@ static bool has_address(const struct prober *p)
     return p->hosts.count > 0 || !p->has_names;
 }
 
-/* When a newcomer is wanted: at its time, and early under suspicion. */
+/* When a newcomer is wanted: at its time, and early under suspicion. A retired session that owes its answer
+ * too makes room for it only then. */
 static int64_t newcomer_ns(const struct prober *p)
 {
+    int64_t suspicion_ns =
+        p->silent_ns == CLOCK_NEVER ? CLOCK_NEVER : p->silent_ns + p->config->hung_after_ms * NS_PER_MS / 2;
     if (p->other.session != NULL)
-        return CLOCK_NEVER;
+        return owes(&p->other) && !p->is_hung ? suspicion_ns : CLOCK_NEVER;
     if (!has_address(p) && p->lookup != NULL && p->lookup_error.text[0] == '\0')
         return CLOCK_NEVER;
     if (p->silent_ns == CLOCK_NEVER || p->backoff_ms != 0 || p->current.session == NULL)
         return p->next_login_ns;
     bool is_check = owes(&p->current) && session_question(p->current.session) == QUESTION_CHECK;
-    return min(p->next_login_ns, p->silent_ns + (is_check ? 0 : p->config->hung_after_ms * NS_PER_MS / 2));
+    return min(p->next_login_ns, is_check ? p->silent_ns : suspicion_ns);
 }
 
 static void open_newcomer(struct prober *p, int64_t now_ns)
@@ -398,6 +433,10 @@ static void open_newcomer(struct prober *p, int64_t now_ns)
     struct answer unknown = {.question = QUESTION_LOGIN, .reason = REASON_UNREACHABLE, .sent_ns = now_ns};
 
     p->next_login_ns = now_ns + p->config->reconnect_every_ms * NS_PER_MS;
+    if (owes(&p->other)) {
+        ledger_suspect(p->ledger, p->other.check, session_backend_pid(p->other.session), now_ns);
+        drop(&p->other);
+    }
     if (has_address(p)) {
         p->other.session = session_open(&p->hosts, p->config->connect_timeout_ms, now_ns);
     } else {
@@ -510,6 +549,7 @@ static int64_t turn(struct prober *p, struct pollfd fds[static 3])
     }
     while (ask_next(p, now_ns))
         step_slot(p, &p->current, now_ns);
+    note_heard(p);
     note_silence(p, now_ns);
     convict(p, now_ns);
     publish(p, now_ns);

@@ -124,15 +124,15 @@ static void end_broken(struct session *s, int64_t now_ns)
         end(s, reason_from_sqlstate(s->fatal_sqlstate), s->fatal_sqlstate, message, now_ns);
 }
 
-/* Notices are not printed; the one that announces the end of the session is remembered (57P01 and its like).
- */
+/* Notices are not printed; the one that announces the end of the session is remembered: 57P01 and its like,
+ * of which 57P02, of another process's crash, is a mere WARNING (postgres.c, quickdie). */
 static void receive_notice(void *context, const PGresult *result)
 {
     struct session *s = context;
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     if (severity != NULL && sqlstate != NULL &&
-        (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0))
+        (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0 || strcmp(sqlstate, "57P02") == 0))
         snprintf(s->fatal_sqlstate, sizeof s->fatal_sqlstate, "%s", sqlstate);
 }
 
@@ -380,7 +380,7 @@ void session_ask_check(struct session *s, const struct check *check, int64_t lim
     begin_question(s, QUESTION_CHECK, EXPECT_SETTINGS, (limit_ms + SESSION_GRACE_MS) * NS_PER_MS, now_ns);
     s->min = check->min;
     s->max = check->max;
-    s->backend_pid = 0;
+    s->backend_pid = PQbackendPID(s->conn); /* until the settings say it, behind PgBouncer another one */
     /* Flushed, so that the server process is known before its query begins. */
     end_question(s,
                  send_query(s->conn, has_client_check ? SET_LOCALS SET_CLIENT_CHECK : SET_LOCALS, limit) &&

@@ -149,7 +149,7 @@ def test_a_change_is_logged_once_and_not_each_probe(start_backend, checks_file):
 
 
 def test_a_healthy_program_is_silent(start_backend):
-    backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_RECONNECT_EVERY="300ms", HEALTH_MAX_LOAD=100)
+    backend = start_backend(HEALTH_INTERVAL="500ms", HEALTH_RECONNECT_EVERY="300ms", HEALTH_MAX_LOAD=100)
     backend.wait_status("healthy")
     log = backend.log()
     for path in ("/api/health", "/nowhere", "/api/status"):

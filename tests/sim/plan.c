@@ -115,6 +115,7 @@ int64_t plan_bound_ns(const struct bound *b, int check)
         query_ms = plan.checks[i].timeout_ms > query_ms ? plan.checks[i].timeout_ms : query_ms;
         longest_ns = plan.checks[i].slow_ns > longest_ns ? plan.checks[i].slow_ns : longest_ns;
     }
+    longest_ns += c->hung_after_ms * NS_PER_MS / 2; /* a shorter silence is not told from work */
     if (check >= 0)
         every_ms = plan.checks[check].every_ms;
     int64_t ms =

@@ -325,6 +325,12 @@ int PQserverVersion(const PGconn *conn)
     return conn->status == CONNECTION_OK ? script.server_version : 0;
 }
 
+int PQbackendPID(const PGconn *conn)
+{
+    assert_open(conn);
+    return 42;
+}
+
 char *PQhost(const PGconn *conn)
 {
     assert_open(conn);

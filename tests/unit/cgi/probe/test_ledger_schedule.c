@@ -142,6 +142,18 @@ static void what_fails_is_asked_each_interval_whatever_its_own_period(void **sta
     expect_due_in(HOUR_S * NS_PER_S, AFTER_S(2));
 }
 
+static void what_is_down_is_asked_each_interval_until_it_has_risen(void **state)
+{
+    (void)state;
+    config.rise = 2;
+    renew_with_one(HOUR_S * MS_PER_S);
+    fail_check(NODES, T0);
+    pass_check(NODES, AFTER_S(2));
+    expect_due_in(2 * NS_PER_S, AFTER_S(2));
+    pass_check(NODES, AFTER_S(4));
+    expect_due_in(HOUR_S * NS_PER_S, AFTER_S(4));
+}
+
 static void what_fails_slowly_takes_a_quarter_of_the_time(void **state)
 {
     (void)state;
@@ -403,6 +415,7 @@ int main(void)
         with_ledger(without_heartbeats_the_interval_says_what_is_quick),
         with_ledger(a_period_has_jitter_of_5_per_cent_either_way),
         with_ledger(what_fails_is_asked_each_interval_whatever_its_own_period),
+        with_ledger(what_is_down_is_asked_each_interval_until_it_has_risen),
         with_ledger(what_fails_slowly_takes_a_quarter_of_the_time),
         with_ledger(a_check_takes_no_more_than_its_share_of_the_server),
         with_ledger(the_round_trip_is_no_work),

@@ -62,6 +62,18 @@ static void a_fatal_notice_tells_why_the_session_ends(void **state)
     }
 }
 
+/* Another one's server process crashed: quickdie in postgres.c calls that a warning. */
+static void the_warning_of_a_crash_tells_why_the_session_ends(void **state)
+{
+    (void)state;
+    let_in();
+    EXPECT_CALLS(CONSUMED, NOTICE("WARNING", "57P02"));
+    expect_nothing_yet(SESSION_IDLE, T0);
+    EXPECT_CALLS(CONSUME_FAILS(LOST));
+    peer_closes();
+    expect_idle_end(REASON_RESTARTING, "57P02", T0);
+}
+
 static void what_the_server_announced_explains_more_than_how_it_ends(void **state)
 {
     (void)state;
@@ -77,7 +89,8 @@ static void a_notice_that_is_not_fatal_does_not_explain_the_end(void **state)
 {
     (void)state;
     let_in();
-    EXPECT_CALLS(CONSUMED, NOTICE("ERROR", "57014"), NOTICE("FATAL", NULL), NOTICE(NULL, "57P01"));
+    EXPECT_CALLS(CONSUMED, NOTICE("ERROR", "57014"), NOTICE("FATAL", NULL), NOTICE(NULL, "57P01"),
+                 NOTICE("WARNING", "57P01"), NOTICE(NULL, "57P02"));
     expect_nothing_yet(SESSION_IDLE, T0);
     EXPECT_CALLS(CONSUME_FAILS(LOST));
     peer_closes();
@@ -142,6 +155,7 @@ int main(void)
         scripted(notifications_are_drained_and_freed),
         scripted(an_end_without_a_word_is_unreachable),
         scripted(a_fatal_notice_tells_why_the_session_ends),
+        scripted(the_warning_of_a_crash_tells_why_the_session_ends),
         scripted(what_the_server_announced_explains_more_than_how_it_ends),
         scripted(a_notice_that_is_not_fatal_does_not_explain_the_end),
         scripted(a_connection_that_libpq_gives_up_while_it_parses_is_over),
