@@ -238,7 +238,7 @@ static struct json_object *new_database(const struct database_result *database)
     return object;
 }
 
-static struct json_object *new_check(const struct check_result *check, bool counts_known)
+static struct json_object *new_check(const struct check_result *check, bool counts_known, int64_t now_ns)
 {
     struct json_object *object = json_object_new_object();
     struct json_object *last_ok = NULL;
@@ -254,6 +254,9 @@ static struct json_object *new_check(const struct check_result *check, bool coun
     add_string(object, "severity", check->severity == CHECK_WARN ? "warn" : "fail");
     add_ms(object, "duration_ms", check->checked_wall_ms != 0 ? check->duration_us : -1);
     add_time(object, "checked_at", check->checked_wall_ms);
+    json_object_object_add(
+        object, "age_ms",
+        check->checked_ns != 0 ? json_object_new_int64((now_ns - check->checked_ns) / NS_PER_MS) : NULL);
     json_object_object_add(object, "period_ms",
                            check->period_ms > 0 ? json_object_new_int64(check->period_ms) : NULL);
     json_object_object_add(object, "last_ok", last_ok);
@@ -265,7 +268,8 @@ static struct json_object *new_checks(const struct facts *facts)
     struct json_object *checks = json_object_new_object();
     for (size_t i = 0; i < facts->snapshot->check_count; i++) {
         const struct check_result *check = &facts->snapshot->checks[i];
-        json_object_object_add(checks, check->name, new_check(check, facts->verdict->counts_known));
+        json_object_object_add(checks, check->name,
+                               new_check(check, facts->verdict->counts_known, facts->now_ns));
     }
     return checks;
 }

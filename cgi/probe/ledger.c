@@ -191,6 +191,12 @@ static int64_t with_jitter(int64_t ns)
     return ns - ns / 20 + ns / 10000 * (random() % 1001); /* random has 31 bits: 2 s */
 }
 
+static void log_pace(const struct entry *e, const char *event, int64_t period_ns)
+{
+    log_event(LOG_LEVEL_NOTICE, event, LOG_STR("check", e->result.name),
+              LOG_INT("took_ms", e->took_ns / NS_PER_MS), LOG_INT("period_ms", period_ns / NS_PER_MS));
+}
+
 /* By its period, and so that it takes no more than its share of the server. */
 static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
 {
@@ -200,12 +206,12 @@ static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
     int64_t wish_ns = is_urgent || e->every_ns == 0 ? interval_ns(l) : e->every_ns;
     int64_t work_ns = max(e->took_ns - max(l->database.round_trip_us, 0) * NS_PER_US, 0);
     int64_t least_ns = fails ? FAILING_DISTANCE * e->took_ns : work_ns * 100 / l->config->max_load;
-    bool is_slowed = !fails && least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */
 
     e->due_ns = max(sent_ns + with_jitter(wish_ns), sent_ns + e->took_ns + with_jitter(least_ns));
-    if (is_slowed && !e->is_slowed)
-        log_event(LOG_LEVEL_NOTICE, "check slowed down", LOG_STR("check", e->result.name),
-                  LOG_INT("took_ms", e->took_ns / NS_PER_MS), LOG_INT("period_ms", least_ns / NS_PER_MS));
+    bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */
+    if (fails || is_slowed == e->is_slowed)
+        return;
+    log_pace(e, is_slowed ? "check slowed down" : "check at its own pace again", max(least_ns, wish_ns));
     e->is_slowed = is_slowed;
 }
 
@@ -279,6 +285,8 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
 
     e->is_asked = false;
     if (answer->by_server) {
+        if (e->distance_ns != 0)
+            log_event(LOG_LEVEL_INFO, "check no longer backs off", LOG_STR("check", e->result.name));
         e->distance_ns = 0;
         e->orphan_pid = 0;
         e->was_lost = false;
@@ -319,6 +327,9 @@ void ledger_suspect(struct ledger *l, size_t check, int64_t backend_pid, int64_t
     e->is_asked = false;
     e->orphan_pid = backend_pid;
     e->is_suspect = true;
+    if (e->distance_ns == 0)
+        log_event(LOG_LEVEL_NOTICE, "check backs off", LOG_STR("check", e->result.name),
+                  LOG_INT("server_pid", backend_pid));
     e->distance_ns = e->distance_ns == 0 ? interval_ns(l) : e->distance_ns * 2;
     if (e->distance_ns > DISTANCE_MAX_NS)
         e->distance_ns = DISTANCE_MAX_NS;

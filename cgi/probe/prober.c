@@ -122,21 +122,15 @@ static bool owes(const struct slot *slot)
     return is_in(slot, SESSION_ASKED) && session_question(slot->session) != QUESTION_LOGIN;
 }
 
-/* Whether the server owes us an answer for so long that it, and not the question, is suspected. */
-static bool is_silent(const struct prober *p, int64_t now_ns)
-{
-    return p->silent_ns != CLOCK_NEVER &&
-           now_ns - max(p->silent_ns, p->heard_ns) > p->config->hung_after_ms * NS_PER_MS / 2;
-}
-
 /* Bytes of the peer's on either session. After a long silence, none of its checks was slow by itself. */
 static void note_heard(struct prober *p)
 {
     int64_t heard_ns = p->current.session != NULL ? session_heard_ns(p->current.session) : 0;
     if (p->other.session != NULL && session_heard_ns(p->other.session) != session_asked_ns(p->other.session))
         heard_ns = max(heard_ns, session_heard_ns(p->other.session));
-    if (is_silent(p, heard_ns)) {
-        p->silent_for_ns = heard_ns - max(p->silent_ns, p->heard_ns);
+    int64_t silence_ns = p->silent_ns != CLOCK_NEVER ? heard_ns - max(p->silent_ns, p->heard_ns) : 0;
+    if (silence_ns > p->config->hung_after_ms * NS_PER_MS / 2) {
+        p->silent_for_ns = silence_ns;
         p->silent_until_ns = heard_ns;
     }
     p->heard_ns = max(p->heard_ns, heard_ns);
@@ -152,12 +146,13 @@ static void end_silence(struct prober *p, int64_t now_ns)
     p->next_ping_ns = now_ns + heartbeat_ns(p);
 }
 
-/* The server lives: then what became of the check in flight was its own fault. */
+/* The server lives: then what became of the check in flight was its own fault, unless there was a silence. */
 static void book_alive(struct prober *p, const struct answer *answer, int64_t now_ns)
 {
     end_silence(p, now_ns);
     ledger_book_ping(p->ledger, answer, now_ns);
-    if (p->suspect.question == QUESTION_CHECK && !ledger_fails(p->ledger))
+    if (p->suspect.question == QUESTION_CHECK && p->suspect.sent_ns >= p->silent_until_ns &&
+        !ledger_fails(p->ledger))
         ledger_book_check(p->ledger, p->suspect_check, &p->suspect, now_ns);
     p->suspect.question = QUESTION_NONE;
 }
@@ -193,7 +188,7 @@ static void take_check(struct prober *p, const struct slot *slot, const struct a
     ledger_suspect(p->ledger, slot->check, session_backend_pid(slot->session), now_ns);
     if (is_lost) {
         ledger_book_check(p->ledger, slot->check, answer, now_ns);
-    } else if (!is_silent(p, now_ns) && answer->sent_ns >= p->silent_until_ns) {
+    } else {
         p->suspect = *answer;
         p->suspect_check = slot->check;
     }

@@ -359,7 +359,7 @@ static bool open_all(struct server *s, struct error *err)
     if (s->signal_fd < 0)
         goto failed;
     errpos = "timerfd";
-    s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    s->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
     if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0)
         goto failed;
     errpos = "epoll_ctl";

@@ -164,10 +164,12 @@ def test_the_status_document_adds_these_keys(either):
     health = ["status", "time", "version", "uptime_seconds", "counts", "failing", "warnings"]
     assert list(document) == health + ["database", "checks", "process", "snapshot", "transitions", "config"]
     assert set(document["database"]) == {"reason", "server_version", "in_recovery", "connected_since", "connect_ms",
-                                         "round_trip_ms", "consecutive_failures", "reconnects"}
+                                         "round_trip_ms", "consecutive_failures", "reconnects", "evidence", "server",
+                                         "addresses", "resolver"}
     assert set(document["checks"]) == set(document["counts"])
     for check in document["checks"].values():
-        assert set(check) == {"value", "reason", "severity", "duration_ms", "checked_at", "period_ms", "last_ok"}
+        assert set(check) == {"value", "reason", "severity", "duration_ms", "checked_at", "age_ms", "period_ms",
+                              "last_ok"}
     assert set(document["process"]) == {"pid", "state", "open_fds", "max_fds", "rss_bytes", "connections",
                                         "requests_total"}
     assert set(document["snapshot"]) == {"age_ms", "stale_after_ms"}

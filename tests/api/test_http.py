@@ -75,7 +75,8 @@ def test_status_has_every_part_of_the_contract(backend, cluster):
     assert document["database"]["in_recovery"] is False
     assert document["database"]["round_trip_ms"] > 0
     edges = document["checks"]["edges"]
-    assert set(edges) == {"value", "reason", "severity", "duration_ms", "checked_at", "period_ms", "last_ok"}
+    assert set(edges) == {"value", "reason", "severity", "duration_ms", "checked_at", "age_ms", "period_ms",
+                          "last_ok"}
     assert edges["value"] == edges["last_ok"]["value"] == 714201
     assert set(document["process"]) == {"pid", "state", "open_fds", "max_fds", "rss_bytes", "connections",
                                         "requests_total"}

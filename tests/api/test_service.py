@@ -148,6 +148,15 @@ def test_a_change_is_logged_once_and_not_each_probe(start_backend, checks_file):
     assert backend.events("check fails")[0]["sqlstate"] == "22012"
 
 
+def test_its_ticks_count_the_time_that_a_machine_is_suspended(backend):
+    """CLOCK_BOOTTIME, number 7 in clock_gettime(2): after a night in suspend the answer is judged anew at once."""
+    clocks = []
+    for fd in os.listdir(f"/proc/{backend.pid}/fdinfo"):
+        with open(f"/proc/{backend.pid}/fdinfo/{fd}", encoding="ascii") as info:
+            clocks += re.findall(r"^clockid: (\d+)", info.read(), re.MULTILINE)
+    assert clocks == ["7"]
+
+
 def test_a_healthy_program_is_silent(start_backend):
     backend = start_backend(HEALTH_INTERVAL="500ms", HEALTH_RECONNECT_EVERY="300ms", HEALTH_MAX_LOAD=100)
     backend.wait_status("healthy")

@@ -297,10 +297,11 @@ static void status_shows_each_check_with_its_last_good_value(void **state)
     r->has_last_ok = true;
     r->last_ok_value = 99;
     r->period_ms = 2013;
+    r->checked_ns = t.now_ns - 1234567 * INT64_C(1000);
     r->last_ok_wall_ms = 1769860799000;
     expect(&t, document_status, "checks/c0",
            "{\"value\":null,\"reason\":\"query_timeout\",\"severity\":\"fail\",\"duration_ms\":1.234,"
-           "\"checked_at\":\"2026-01-31T12:00:00.123Z\",\"period_ms\":2013,"
+           "\"checked_at\":\"2026-01-31T12:00:00.123Z\",\"age_ms\":1234,\"period_ms\":2013,"
            "\"last_ok\":{\"value\":99,\"time\":\"2026-01-31T11:59:59.000Z\"}}");
     test_site_free(&t);
 }

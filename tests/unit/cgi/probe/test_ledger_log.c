@@ -135,12 +135,27 @@ static void a_check_is_slowed_down_with_one_line(void **state)
     for (int s = 0; s < 100; s += 25)
         book_took(NODES, REASON_NONE, 500 * NS_PER_MS, AFTER_S(s));
     EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=500 period_ms=25000"));
+    book_took(NODES, REASON_SCHEMA, 10 * NS_PER_MS, AFTER_S(99)); /* a failure says nothing of its pace */
+    EXPECT_LOG(LINE("warn", "check fails", "check=nodes reason=schema sqlstate=\"\"" SAID));
     book_took(NODES, REASON_NONE, 10 * NS_PER_MS, AFTER_S(100));
-    EXPECT_NO_LOG();
+    EXPECT_LOG(PASSES_AGAIN("nodes"),
+               LINE("notice", "check at its own pace again", "check=nodes took_ms=10 period_ms=2000"));
     book_took(NODES, REASON_NONE, 600 * NS_PER_MS, AFTER_S(102));
     EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=600 period_ms=30000"));
     book_took(RARE, REASON_NONE, 500 * NS_PER_MS, T0); /* each minute is seldom enough */
     EXPECT_NO_LOG();
+}
+
+static void a_check_backs_off_with_one_line_until_the_server_ends_it(void **state)
+{
+    (void)state;
+    start(T0);
+    ledger_suspect(ledger, NODES, 4711, AFTER_S(2));
+    ledger_suspect(ledger, NODES, 4712, AFTER_S(10));
+    EXPECT_LOG(LINE("notice", "check backs off", "check=nodes server_pid=4711"));
+    pass_check(NODES, AFTER_S(20));
+    pass_check(NODES, AFTER_S(22));
+    EXPECT_LOG(LINE("info", "check no longer backs off", "check=nodes"));
 }
 
 int main(void)
@@ -155,6 +170,7 @@ int main(void)
         with_ledger(an_outage_between_changes_nothing_of_that),
         with_ledger(a_query_that_a_conflict_cancelled_is_asked_once_more_before_it_counts),
         with_ledger(a_check_is_slowed_down_with_one_line),
+        with_ledger(a_check_backs_off_with_one_line_until_the_server_ends_it),
     };
     return cmocka_run_group_tests_name("ledger: the log", tests, NULL, NULL);
 }
