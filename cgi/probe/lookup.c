@@ -79,11 +79,11 @@ struct lookup *lookup_start(const struct hosts *hosts, struct error *err)
         lookup_release(l);
         return NULL;
     }
-    atomic_fetch_add(&l->references, 1);
+    atomic_store(&l->references, 2);
     failure = pthread_create(&thread, NULL, run, l);
     if (failure != 0) {
         error_set(err, "name resolution: pthread_create: %s", strerror(failure));
-        lookup_release(l);
+        atomic_store(&l->references, 1); /* there is no thread */
         lookup_release(l);
         return NULL;
     }

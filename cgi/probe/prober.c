@@ -1,13 +1,8 @@
-/* Decides what to ask, when, and on which session. The thread in here owns both sessions and all state but
- * the commands (stop, new checks), which the main thread leaves under the lock.
- *
- *   current: answers the next questions.   other: a newcomer that logs in, or a retired session that still
- * owes the answer to a check. A newcomer that is let in becomes current. */
+/* The thread that probes, and the one probe of CGI and --once. What the main thread wants of the thread
+ * (stop, new checks) it leaves under the lock. */
 #include "cgi/probe/prober.h"
 
-#include "cgi/probe/ledger.h"
-#include "cgi/probe/lookup.h"
-#include "cgi/probe/session.h"
+#include "cgi/probe/probing.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -20,56 +15,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* A login that failed is tried again after 0.25 s to 2 s. A server that is starting, or a port where nobody
- * listens, is asked again after the shortest time always: such an attempt costs little and its end is waited
- * for. One that was refused waits longer, for accounts are locked after too many. */
-#define BACKOFF_MIN_MS    250
-#define BACKOFF_MAX_MS    2000
-#define BACKOFF_ACCESS_MS 10000
-
-/* Woken so much too late, this process itself was kept from running. */
-#define STALL_NS (100 * NS_PER_MS)
-
-/* A session, and the check that it was asked last. */
-struct slot {
-    struct session *session; /* NULL: none */
-    size_t check;
-};
-
 struct prober {
-    const struct config *config;
-    struct snapshot_slot *published;
-    struct checks checks;
-    struct ledger *ledger;
-
-    struct slot current;
-    struct slot other;
-    struct answer
-        suspect; /* of a check in flight when the server did not end it; QUESTION_NONE: there is none */
-    size_t suspect_check;
-    int64_t next_login_ns;
-    int64_t backoff_ms;
-    struct hosts hosts;        /* for the next login; one that let us wait is the last of them */
-    bool has_names;            /* among the hosts that are configured */
-    struct lookup *lookup;     /* under way; NULL: none */
-    int64_t lookup_ns;         /* when it was started */
-    struct error lookup_error; /* of the last; "": none */
-    size_t hosts_tried;        /* in a row, each in vain for its whole limit */
-    int64_t reconnect_from_ns; /* a server that drops us after each question is not asked in a tight loop */
-    int64_t silent_ns;         /* since then the server owes us an answer; CLOCK_NEVER: it does not */
-    int64_t spoken_ns;         /* nobody was silent before: a login was refused, or we were away */
-    int64_t silent_until_ns;   /* the end of the last long silence */
-    int64_t silent_for_ns;     /* and its duration */
-    int64_t heard_ns;          /* when bytes of the peer came last */
-    bool is_hung;              /* and that was booked */
-    bool is_silent_extended;
-    int64_t next_ping_ns;
-    int64_t next_recovery_ns;
-    int64_t published_ns;
-    bool is_degraded;  /* in the snapshot that was published last */
-    int64_t wake_ns;   /* when the loop is to go on at the latest */
-    bool reload_waits; /* for the answer to a check: no other is asked before */
-
+    struct checks checks; /* the thread's, as probing is */
+    struct probing *probing;
     pthread_t thread;
     int wake_fd;
     int done_fd;
@@ -84,489 +32,6 @@ static int64_t min(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t max(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t interval_ns(const struct prober *p)
-{
-    return p->config->interval_ms * NS_PER_MS;
-}
-
-static int64_t heartbeat_ns(const struct prober *p)
-{
-    return p->config->heartbeat_ms > 0 ? p->config->heartbeat_ms * NS_PER_MS : interval_ns(p);
-}
-
-/* Less up to 10 %, so that many instances do not log in in step. */
-static int64_t with_jitter(int64_t ns)
-{
-    return ns - ns / 10000 * (random() % 1001); /* random has 31 bits: 2 s */
-}
-
-static void drop(struct slot *slot)
-{
-    session_close(slot->session);
-    slot->session = NULL;
-}
-
-static bool is_in(const struct slot *slot, enum session_state state)
-{
-    return slot->session != NULL && session_state(slot->session) == state;
-}
-
-/* A session that was let in and has not answered yet. */
-static bool owes(const struct slot *slot)
-{
-    return is_in(slot, SESSION_ASKED) && session_question(slot->session) != QUESTION_LOGIN;
-}
-
-/* Bytes of the peer's on either session. After a long silence, none of its checks was slow by itself. */
-static void note_heard(struct prober *p)
-{
-    int64_t heard_ns = p->current.session != NULL ? session_heard_ns(p->current.session) : 0;
-    if (p->other.session != NULL && session_heard_ns(p->other.session) != session_asked_ns(p->other.session))
-        heard_ns = max(heard_ns, session_heard_ns(p->other.session));
-    int64_t silence_ns = p->silent_ns != CLOCK_NEVER ? heard_ns - max(p->silent_ns, p->heard_ns) : 0;
-    if (silence_ns > p->config->hung_after_ms * NS_PER_MS / 2) {
-        p->silent_for_ns = silence_ns;
-        p->silent_until_ns = heard_ns;
-    }
-    p->heard_ns = max(p->heard_ns, heard_ns);
-}
-
-/* An answer of the server's to anything is as good as a ping. */
-static void end_silence(struct prober *p, int64_t now_ns)
-{
-    note_heard(p);
-    p->silent_ns = CLOCK_NEVER;
-    p->is_hung = false;
-    p->is_silent_extended = false;
-    p->next_ping_ns = now_ns + heartbeat_ns(p);
-}
-
-/* The server lives: then what became of the check in flight was its own fault, unless there was a silence. */
-static void book_alive(struct prober *p, const struct answer *answer, int64_t now_ns)
-{
-    end_silence(p, now_ns);
-    ledger_book_ping(p->ledger, answer, now_ns);
-    if (p->suspect.question == QUESTION_CHECK && p->suspect.sent_ns >= p->silent_until_ns &&
-        !ledger_fails(p->ledger))
-        ledger_book_check(p->ledger, p->suspect_check, &p->suspect, now_ns);
-    p->suspect.question = QUESTION_NONE;
-}
-
-/* The database as a whole fails: then a check in flight is not to blame. */
-static void book_dead(struct prober *p)
-{
-    p->suspect.question = QUESTION_NONE;
-}
-
-static void take_check(struct prober *p, const struct slot *slot, const struct answer *answer, int64_t now_ns)
-{
-    if (answer->by_server) {
-        struct answer own = *answer; /* without a silence of the whole server's, which was no work for it */
-        if (answer->sent_ns < p->silent_until_ns)
-            own.took_ns = max(own.took_ns - p->silent_for_ns, 0);
-        ledger_book_check(p->ledger, slot->check, &own, now_ns);
-        struct answer alive = {
-            .question = QUESTION_CHECK, .sent_ns = answer->sent_ns, .took_ns = answer->took_ns};
-        book_alive(p, &alive, now_ns);
-        return;
-    }
-    /* Class 57: an operator, or another session's crash, ended ours, and said so. What is lost without a word
-     * is so by a network, the first time; again, it is the check that kills its server process, whatever
-     * becomes of the server. */
-    if (strncmp(answer->sqlstate, "57", 2) == 0) {
-        ledger_forget_asked(p->ledger, slot->check);
-        return;
-    }
-    bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
-    if (is_lost && !ledger_note_lost(p->ledger, slot->check, session_backend_pid(slot->session)))
-        return;
-    ledger_suspect(p->ledger, slot->check, session_backend_pid(slot->session), now_ns);
-    if (is_lost) {
-        ledger_book_check(p->ledger, slot->check, answer, now_ns);
-    } else {
-        p->suspect = *answer;
-        p->suspect_check = slot->check;
-    }
-}
-
-static void take_login_failure(struct prober *p, const struct answer *answer, int64_t now_ns)
-{
-    bool is_brief = answer->refused || answer->reason == REASON_RESTARTING;
-    int64_t wait_ms = p->backoff_ms == 0 || is_brief ? BACKOFF_MIN_MS : p->backoff_ms * 2;
-
-    drop(&p->other);
-    if (answer->reason == REASON_CONNECT_TIMEOUT) {
-        hosts_rotate(&p->hosts);
-        if (++p->hosts_tried < p->hosts.count) {
-            p->next_login_ns = now_ns; /* the next one may let us in */
-            return;
-        }
-    }
-    p->hosts_tried = 0;
-    ledger_book_login(p->ledger, answer, NULL, now_ns);
-    book_dead(p);
-    p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
-    /* Class 28: what an account is locked for after too many. */
-    bool is_locked_out = strncmp(answer->sqlstate, "28", 2) == 0 && ledger_is_down(p->ledger);
-    wait_ms = is_locked_out ? BACKOFF_ACCESS_MS : p->backoff_ms;
-    p->next_login_ns = now_ns + wait_ms * NS_PER_MS + random() % (wait_ms * NS_PER_MS / 10);
-    if (answer->reason != REASON_CONNECT_TIMEOUT) {
-        p->silent_ns = CLOCK_NEVER;
-        p->is_hung = false;
-        p->spoken_ns = now_ns;
-    }
-}
-
-/* The newcomer is let in: it answers the next questions. What the old one owes beyond a check is of no
- * interest. */
-static void take_login(struct prober *p, const struct answer *answer, int64_t now_ns)
-{
-    struct slot old = p->current;
-    struct database_server server;
-
-    session_server(p->other.session, &server);
-    ledger_book_login(p->ledger, answer, &server, now_ns);
-    p->backoff_ms = 0;
-    p->hosts_tried = 0;
-    p->next_login_ns = now_ns + with_jitter(p->config->reconnect_every_ms * NS_PER_MS);
-    p->current = p->other;
-    p->other = (struct slot){0};
-    if (owes(&old) && session_question(old.session) == QUESTION_CHECK)
-        p->other = old;
-    else
-        drop(&old);
-    p->next_ping_ns = now_ns; /* only an answered ping proves it, behind PgBouncer too */
-}
-
-static void take_loss(struct prober *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
-{
-    log_event(LOG_LEVEL_INFO, "session ended, trying a fresh one",
-              LOG_STR("reason", reason_name(answer->reason)), LOG_STR("sqlstate", answer->sqlstate),
-              LOG_STR("detail", answer->detail));
-    ledger_note_reconnect(p->ledger);
-    if (slot == &p->current) {
-        int64_t from_ns =
-            answer->reason == REASON_MALFORMED ? now_ns + BACKOFF_MIN_MS * NS_PER_MS : p->reconnect_from_ns;
-        p->next_login_ns = min(p->next_login_ns, from_ns > now_ns ? from_ns : now_ns);
-        p->reconnect_from_ns = p->next_login_ns + BACKOFF_MIN_MS * NS_PER_MS;
-        if (answer->reason != REASON_QUERY_TIMEOUT) { /* the peer has spoken */
-            p->silent_ns = CLOCK_NEVER;
-            p->is_hung = false;
-        }
-    }
-    drop(slot);
-    if (slot == &p->current && owes(&p->other)) { /* a retired one makes room for a newcomer */
-        p->current = p->other;
-        p->other = (struct slot){0};
-    }
-}
-
-/* Its server process is still at work, long after its limit. */
-static void book_stuck(struct prober *p, size_t check, const struct answer *orphan, int64_t now_ns)
-{
-    struct answer stuck = {
-        .question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = orphan->sent_ns};
-    snprintf(stuck.detail, sizeof stuck.detail, "its server process is still at work");
-    ledger_book_check(p->ledger, check, &stuck, now_ns);
-}
-
-static void take_answer(struct prober *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
-{
-    switch (answer->question) {
-    case QUESTION_LOGIN:
-        if (answer->reason == REASON_NONE)
-            take_login(p, answer, now_ns);
-        else
-            take_login_failure(p, answer, now_ns);
-        return;
-    case QUESTION_CHECK: take_check(p, slot, answer, now_ns); break;
-    case QUESTION_ORPHAN:
-        if (answer->has_count && ledger_book_orphan(p->ledger, slot->check, answer->count != 0, now_ns))
-            book_stuck(p, slot->check, answer, now_ns);
-        /* fall through */
-    case QUESTION_PING:
-    case QUESTION_RECOVERY:
-    case QUESTION_NONE:
-        if (answer->by_server && answer->reason == REASON_NONE) {
-            book_alive(p, answer, now_ns);
-        } else if (answer->by_server) {
-            ledger_book_ping(p->ledger, answer, now_ns);
-            book_dead(p);
-        }
-        break;
-    }
-    if (answer->ends_session)
-        take_loss(p, slot, answer, now_ns);
-    else if (slot == &p->other)
-        drop(slot);
-}
-
-static void step_slot(struct prober *p, struct slot *slot, int64_t now_ns)
-{
-    struct answer answer;
-    while (slot->session != NULL && session_step(slot->session, now_ns, &answer))
-        take_answer(p, slot, &answer, now_ns);
-}
-
-/* Since when the server owes us an answer: a ping that was sent, or one that was due while a check runs. */
-static void note_silence(struct prober *p, int64_t now_ns)
-{
-    if (p->silent_ns != CLOCK_NEVER || !owes(&p->current))
-        return;
-    bool is_check = session_question(p->current.session) == QUESTION_CHECK;
-    int64_t since_ns = session_asked_ns(p->current.session);
-    if (is_check)
-        since_ns = max(since_ns, p->next_ping_ns);
-    since_ns = max(since_ns, p->spoken_ns);
-    /* A check may take long; while logins fail only one that is under way shows a silence. */
-    if (is_check && p->backoff_ms != 0) {
-        if (p->other.session == NULL)
-            return;
-        since_ns = max(since_ns, session_asked_ns(p->other.session));
-    }
-    if (since_ns <= now_ns)
-        p->silent_ns = since_ns;
-}
-
-/* When suspicion becomes conviction. Bytes on either session defer that, up to the limit of a login. */
-static int64_t conviction_ns(const struct prober *p)
-{
-    if (p->silent_ns == CLOCK_NEVER || p->is_hung)
-        return CLOCK_NEVER;
-    int64_t longest_ns = max(p->config->connect_timeout_ms, p->config->hung_after_ms) * NS_PER_MS;
-    return min(max(p->silent_ns, p->heard_ns) + p->config->hung_after_ms * NS_PER_MS,
-               p->silent_ns + longest_ns);
-}
-
-static void convict(struct prober *p, int64_t now_ns)
-{
-    struct answer hung = {.question = QUESTION_PING, .reason = REASON_HUNG, .sent_ns = p->silent_ns};
-    if (now_ns < conviction_ns(p))
-        return;
-    if (p->current.session != NULL)
-        hung.evidence = session_evidence(p->current.session);
-    snprintf(hung.detail, sizeof hung.detail, "no sign of life since the last question");
-    p->is_hung = true;
-    ledger_book_ping(p->ledger, &hung, now_ns);
-    book_dead(p);
-}
-
-/* Names are looked up while the addresses of the last time are in use: for the next login. */
-static void start_lookup(struct prober *p, int64_t now_ns)
-{
-    struct hosts configured;
-
-    if (p->lookup != NULL)
-        return;
-    session_hosts(&configured);
-    p->has_names = false;
-    for (size_t i = 0; i < configured.count; i++)
-        p->has_names |= host_is_name(&configured.items[i]);
-    p->lookup_ns = now_ns;
-    if (!p->has_names) {
-        hosts_update(&p->hosts, &configured);
-        ledger_set_hosts(p->ledger, &p->hosts);
-        return;
-    }
-    p->lookup = lookup_start(&configured, &p->lookup_error);
-    if (p->lookup == NULL)
-        ledger_book_lookup(p->ledger, p->lookup_error.text, 0);
-}
-
-static int64_t lookup_limit_ns(const struct prober *p)
-{
-    return p->lookup_ns + p->config->connect_timeout_ms * NS_PER_MS;
-}
-
-static void step_lookup(struct prober *p, int64_t now_ns)
-{
-    struct hosts found;
-
-    if (p->lookup == NULL)
-        return;
-    if (lookup_take(p->lookup, &found, &p->lookup_error)) {
-        hosts_update(&p->hosts, &found);
-        ledger_set_hosts(p->ledger, &p->hosts);
-        ledger_book_lookup(p->ledger, p->lookup_error.text, now_ns - p->lookup_ns);
-        lookup_release(p->lookup);
-        p->lookup = NULL;
-    } else if (now_ns >= lookup_limit_ns(p) && p->lookup_error.text[0] == '\0') {
-        error_set(&p->lookup_error, "the resolver does not answer within HEALTH_CONNECT_TIMEOUT");
-        ledger_book_lookup(p->ledger, p->lookup_error.text, 0);
-    }
-}
-
-/* Without any address a name is waited for. */
-static bool has_address(const struct prober *p)
-{
-    return p->hosts.count > 0 || !p->has_names;
-}
-
-/* When a newcomer is wanted: at its time, and early under suspicion. A retired session that owes its answer
- * too makes room for it only then. */
-static int64_t newcomer_ns(const struct prober *p)
-{
-    int64_t suspicion_ns =
-        p->silent_ns == CLOCK_NEVER ? CLOCK_NEVER : p->silent_ns + p->config->hung_after_ms * NS_PER_MS / 2;
-    if (p->other.session != NULL)
-        return owes(&p->other) && !p->is_hung ? suspicion_ns : CLOCK_NEVER;
-    if (!has_address(p) && p->lookup != NULL && p->lookup_error.text[0] == '\0')
-        return CLOCK_NEVER;
-    if (p->silent_ns == CLOCK_NEVER || p->backoff_ms != 0 || p->current.session == NULL)
-        return p->next_login_ns;
-    bool is_check = owes(&p->current) && session_question(p->current.session) == QUESTION_CHECK;
-    return min(p->next_login_ns, is_check ? p->silent_ns : suspicion_ns);
-}
-
-static void open_newcomer(struct prober *p, int64_t now_ns)
-{
-    struct answer unknown = {.question = QUESTION_LOGIN, .reason = REASON_UNREACHABLE, .sent_ns = now_ns};
-
-    p->next_login_ns = now_ns + p->config->reconnect_every_ms * NS_PER_MS;
-    if (owes(&p->other)) {
-        ledger_suspect(p->ledger, p->other.check, session_backend_pid(p->other.session), now_ns);
-        drop(&p->other);
-    }
-    if (has_address(p)) {
-        p->other.session = session_open(&p->hosts, p->config->connect_timeout_ms, now_ns);
-    } else {
-        snprintf(unknown.detail, sizeof unknown.detail, "%.199s", p->lookup_error.text);
-        take_login_failure(p, &unknown, now_ns);
-    }
-    start_lookup(p, now_ns);
-}
-
-/* While a retired session still owes an answer, only quick checks are asked: two slow ones would leave nobody
- * to ping. */
-static bool only_quick(const struct prober *p)
-{
-    return owes(&p->other);
-}
-
-static void ask_check(struct prober *p, size_t check, int64_t now_ns)
-{
-    const struct check *c = &p->checks.items[check];
-    int64_t orphan = ledger_orphan(p->ledger, check);
-
-    p->current.check = check;
-    if (orphan != 0) {
-        session_ask_orphan(p->current.session, orphan, now_ns);
-        return;
-    }
-    ledger_note_asked(p->ledger, check);
-    session_ask_check(p->current.session, c, c->timeout_ms != 0 ? c->timeout_ms : p->config->query_timeout_ms,
-                      now_ns);
-}
-
-/* True: a question was asked. */
-static bool ask_next(struct prober *p, int64_t now_ns)
-{
-    if (!is_in(&p->current, SESSION_IDLE))
-        return false;
-    bool may_check =
-        !ledger_fails(p->ledger) && p->suspect.question == QUESTION_NONE && p->silent_ns == CLOCK_NEVER;
-    size_t check = may_check ? ledger_pick(p->ledger, only_quick(p), now_ns) : LEDGER_NONE;
-    if (now_ns >= p->next_recovery_ns) {
-        session_ask_recovery(p->current.session, now_ns);
-        p->next_recovery_ns = now_ns + interval_ns(p);
-    } else if (check != LEDGER_NONE) {
-        ask_check(p, check, now_ns);
-    } else if (now_ns >= p->next_ping_ns || p->suspect.question != QUESTION_NONE) {
-        session_ask_ping(p->current.session, now_ns);
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static int64_t next_question_ns(const struct prober *p)
-{
-    if (!is_in(&p->current, SESSION_IDLE))
-        return CLOCK_NEVER;
-    int64_t next_ns = min(p->next_ping_ns, p->next_recovery_ns);
-    return ledger_fails(p->ledger) ? next_ns : min(next_ns, ledger_due_ns(p->ledger, only_quick(p)));
-}
-
-/* What changes the answer at once, the rest with a heartbeat. */
-static void publish(struct prober *p, int64_t now_ns)
-{
-    bool is_due = ledger_has_news(p->ledger) || ledger_fails(p->ledger);
-    if (!ledger_has_change(p->ledger) && !(is_due && now_ns >= p->published_ns + heartbeat_ns(p)))
-        return;
-    struct snapshot *s = ledger_snapshot(p->ledger, now_ns);
-    p->published_ns = now_ns;
-    /* `healthy` again has all its counts: after a reload the old answer stands until the new checks were
-     * asked. */
-    if (p->is_degraded && !s->degraded && !ledger_is_complete(p->ledger)) {
-        snapshot_release(s);
-        return;
-    }
-    p->is_degraded = s->degraded;
-    snapshot_publish(p->published, s);
-}
-
-/* This process was kept from running: what came meanwhile is read first, and nobody's limit has passed. */
-static void forgive(struct prober *p, int64_t now_ns)
-{
-    int64_t late_ns = now_ns - p->wake_ns;
-    if (p->current.session != NULL)
-        session_extend(p->current.session, late_ns, now_ns);
-    if (p->other.session != NULL)
-        session_extend(p->other.session, late_ns, now_ns);
-    if (!p->is_silent_extended) {
-        p->spoken_ns = now_ns;
-        p->silent_ns = p->silent_ns != CLOCK_NEVER ? now_ns : CLOCK_NEVER;
-        p->is_silent_extended = true;
-    }
-}
-
-/* Does all that can be done now; fills what to wait for. Returns the next deadline. */
-static int64_t turn(struct prober *p, struct pollfd fds[static 3])
-{
-    int64_t now_ns = clock_now_ns();
-    fds[0] = (struct pollfd){.fd = -1};
-    fds[1] = (struct pollfd){.fd = -1};
-    fds[2] = (struct pollfd){.fd = -1};
-
-    if (now_ns > p->wake_ns + STALL_NS)
-        forgive(p, now_ns);
-    step_lookup(p, now_ns);
-    step_slot(p, &p->other, now_ns);
-    step_slot(p, &p->current, now_ns);
-    if (now_ns >= newcomer_ns(p)) {
-        open_newcomer(p, now_ns);
-        step_slot(p, &p->other, now_ns);
-    }
-    while (ask_next(p, now_ns))
-        step_slot(p, &p->current, now_ns);
-    note_heard(p);
-    note_silence(p, now_ns);
-    convict(p, now_ns);
-    publish(p, now_ns);
-
-    int64_t next_ns = min(min(newcomer_ns(p), conviction_ns(p)), next_question_ns(p));
-    if (owes(&p->current) && p->silent_ns == CLOCK_NEVER)
-        next_ns = min(next_ns, p->next_ping_ns > now_ns ? p->next_ping_ns : CLOCK_NEVER);
-    if (p->lookup != NULL)
-        fds[2] = (struct pollfd){.fd = lookup_fd(p->lookup), .events = POLLIN};
-    if (p->lookup != NULL && p->lookup_error.text[0] == '\0')
-        next_ns = min(next_ns, lookup_limit_ns(p));
-    if (p->other.session != NULL)
-        next_ns = min(next_ns, session_wait(p->other.session, &fds[0]));
-    if (p->current.session != NULL)
-        next_ns = min(next_ns, session_wait(p->current.session, &fds[1]));
-    if (ledger_has_news(p->ledger) || ledger_fails(p->ledger))
-        next_ns = min(next_ns, p->published_ns + heartbeat_ns(p));
-    p->wake_ns = next_ns > now_ns ? next_ns : now_ns;
-    return next_ns;
-}
-
-/* Between two questions only. */
 static void apply_new_checks(struct prober *p)
 {
     struct checks old = p->checks;
@@ -575,71 +40,48 @@ static void apply_new_checks(struct prober *p)
     p->checks = p->new_checks;
     p->new_checks = (struct checks){0};
     p->has_new_checks = false;
-    ledger_set_checks(p->ledger, &old, &p->checks);
+    probing_set_checks(p->probing, &old, &p->checks);
     checks_free(&old);
-    p->suspect.question = QUESTION_NONE;
-    if (owes(&p->other))
-        drop(&p->other); /* its check may have another number by now */
 }
 
-/* False: stop. */
-static bool take_commands(struct prober *p)
+enum command {
+    COMMAND_GO_ON,
+    COMMAND_FINISH_CHECK, /* new ones wait for its answer */
+    COMMAND_STOP,
+};
+
+static enum command take_commands(struct prober *p)
 {
-    bool is_asked = owes(&p->current) && (session_question(p->current.session) == QUESTION_CHECK ||
-                                          session_question(p->current.session) == QUESTION_ORPHAN);
     eventfd_t ignored;
     (void)!eventfd_read(p->wake_fd, &ignored);
     pthread_mutex_lock(&p->lock);
-    bool stop = p->stop;
-    if (p->has_new_checks && !is_asked)
+    if (p->has_new_checks && !probing_is_asked(p->probing))
         apply_new_checks(p);
-    p->reload_waits = p->has_new_checks;
+    enum command command = p->stop ? COMMAND_STOP : p->has_new_checks ? COMMAND_FINISH_CHECK : COMMAND_GO_ON;
     pthread_mutex_unlock(&p->lock);
-    return !stop;
+    return command;
 }
 
 static void *run_thread(void *context)
 {
     struct prober *p = context;
-    while (take_commands(p)) {
-        struct pollfd fds[4];
-        int64_t deadline_ns = turn(p, fds);
-        fds[3] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
-        (void)poll(fds, 4, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
+    enum command command;
+    while ((command = take_commands(p)) != COMMAND_STOP) {
+        struct pollfd fds[PROBING_POLLED + 1];
+        int64_t deadline_ns = probing_turn(p->probing, command == COMMAND_GO_ON, fds);
+        fds[PROBING_POLLED] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
+        (void)poll(fds, PROBING_POLLED + 1, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
     }
-    drop(&p->current);
-    drop(&p->other);
+    probing_free(p->probing); /* says goodbye to the server */
+    p->probing = NULL;
     (void)!eventfd_write(p->done_fd, 1);
     return NULL;
 }
 
-static struct prober *new_prober(const struct config *config, const struct checks *checks,
-                                 struct snapshot_slot *published)
-{
-    struct prober *p = mem_calloc(1, sizeof *p);
-    session_init();
-    p->config = config;
-    p->published = published;
-    p->checks = *checks;
-    p->ledger = ledger_new(config, &p->checks);
-    p->suspect.question = QUESTION_NONE;
-    p->silent_ns = CLOCK_NEVER;
-    p->next_login_ns = clock_now_ns();
-    p->wake_ns = p->next_login_ns;
-    start_lookup(p, p->next_login_ns);
-    p->wake_fd = -1;
-    p->done_fd = -1;
-    pthread_mutex_init(&p->lock, NULL);
-    srandom((unsigned int)(p->next_login_ns ^ getpid()));
-    return p;
-}
-
 static void free_prober(struct prober *p)
 {
-    drop(&p->current);
-    drop(&p->other);
-    lookup_release(p->lookup);
-    ledger_free(p->ledger);
+    if (p->probing != NULL)
+        probing_free(p->probing);
     if (p->wake_fd >= 0)
         close(p->wake_fd);
     if (p->done_fd >= 0)
@@ -648,21 +90,23 @@ static void free_prober(struct prober *p)
     free(p);
 }
 
-struct prober *prober_start(const struct config *config, struct checks *checks,
-                            struct snapshot_slot *published, struct error *err)
+struct prober *prober_start(const struct config *config, struct checks *checks, struct snapshot_slot *slot,
+                            struct error *err)
 {
-    struct prober *p = new_prober(config, checks, published);
+    struct prober *p = mem_calloc(1, sizeof *p);
     const char *errpos = "eventfd";
     int failure = 0;
 
+    pthread_mutex_init(&p->lock, NULL);
+    p->checks = *checks;
+    p->probing = probing_new(config, &p->checks, slot);
     p->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     p->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (p->wake_fd < 0 || p->done_fd < 0) {
         failure = errno;
         goto failed;
     }
-    snapshot_publish(published,
-                     ledger_snapshot(p->ledger, clock_now_ns())); /* starting, with the names of the checks */
+    probing_publish(p->probing, false); /* starting, with the names of the checks */
     errpos = "pthread_create";
     failure = pthread_create(&p->thread, NULL, run_thread, p);
     if (failure != 0)
@@ -704,40 +148,19 @@ bool prober_stop(struct prober *p, int64_t wait_ms)
     return true;
 }
 
-/* The lookup and each address have the limit of a login. */
-static int64_t once_end_ns(const struct prober *p, int64_t begin_ns)
+void prober_run_once(const struct config *config, const struct checks *checks, struct snapshot_slot *slot)
 {
-    int64_t logins = (int64_t)(p->hosts.count > 0 ? p->hosts.count : 1) + (p->has_names ? 1 : 0);
-    return begin_ns + (logins * p->config->connect_timeout_ms + p->config->query_timeout_ms) * NS_PER_MS;
-}
-
-/* What is not answered at the end of the time is nobody else's fault. */
-static void end_once(struct prober *p, int64_t now_ns)
-{
-    struct answer late = {.question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = now_ns};
-    struct answer silent = {.question = QUESTION_PING, .reason = REASON_CONNECT_TIMEOUT, .sent_ns = now_ns};
-    size_t check;
-
-    if (p->current.session == NULL || !ledger_has_ping(p->ledger))
-        ledger_book_ping(p->ledger, &silent, now_ns);
-    else
-        while ((check = ledger_unasked(p->ledger)) != LEDGER_NONE)
-            ledger_book_check(p->ledger, check, &late, now_ns);
-}
-
-void prober_run_once(const struct config *config, const struct checks *checks,
-                     struct snapshot_slot *published)
-{
-    struct prober *p = new_prober(config, checks, published);
-    int64_t begin_ns = p->next_login_ns;
-    while (!ledger_is_complete(p->ledger) && clock_now_ns() < once_end_ns(p, begin_ns)) {
-        struct pollfd fds[3];
-        int64_t deadline_ns = min(turn(p, fds), once_end_ns(p, begin_ns));
-        if (!ledger_is_complete(p->ledger))
-            (void)poll(fds, 3, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
+    struct probing *probing = probing_new(config, checks, slot);
+    int64_t begin_ns = clock_now_ns();
+    while (!probing_is_complete(probing)) {
+        struct pollfd fds[PROBING_POLLED];
+        int64_t deadline_ns = probing_turn(probing, true, fds);
+        int64_t end_ns = begin_ns + probing_once_ms(probing) * NS_PER_MS;
+        if (clock_now_ns() >= end_ns)
+            break;
+        if (!probing_is_complete(probing))
+            (void)poll(fds, PROBING_POLLED, clock_poll_timeout_ms(min(deadline_ns, end_ns), clock_now_ns()));
     }
-    if (!ledger_is_complete(p->ledger))
-        end_once(p, clock_now_ns());
-    snapshot_publish(published, ledger_snapshot(p->ledger, clock_now_ns()));
-    free_prober(p);
+    probing_publish(probing, true);
+    probing_free(probing);
 }

@@ -540,8 +540,10 @@ int64_t session_wait(const struct session *s, struct pollfd *out)
     bool is_login = s->state == SESSION_ASKED && s->answer.question == QUESTION_LOGIN;
     bool wants_write = s->state == SESSION_ASKED && s->unflushed;
     out->fd = PQsocket(s->conn);
-    out->events = is_login ? s->events : POLLIN;
-    if (wants_write && !is_login)
+    out->events = POLLIN;
+    if (is_login)
+        out->events = s->events;
+    else if (wants_write)
         out->events = POLLIN | POLLOUT;
     return s->state == SESSION_ASKED ? s->deadline_ns : CLOCK_NEVER;
 }

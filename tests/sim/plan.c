@@ -137,9 +137,12 @@ int64_t plan_repeat_ns(int64_t times)
 static bool is_soon_after_another(const struct fault *f)
 {
     int64_t longest_ns = plan_bound_ns(&(struct bound){.load = 1}, -1);
-    for (size_t i = 0; i < plan.fault_count; i++)
-        if (f->begin_ns < plan.faults[i].end_ns + plan.faults[i].cleared_ns + longest_ns * 11 / 10)
+    for (size_t i = 0; i < plan.fault_count; i++) {
+        const struct fault *before = &plan.faults[i];
+        bool of_another_check = faults_is_of_check(before->kind) && before->check != f->check;
+        if (!of_another_check && f->begin_ns < before->end_ns + before->cleared_ns + longest_ns * 11 / 10)
             return true;
+    }
     return false;
 }
 

@@ -1,0 +1,548 @@
+/* The state machine over two sessions; ARCHITECTURE.md draws it.
+ *
+ *   current: answers the next questions.   other: a newcomer that logs in, or a retired session that still
+ * owes the answer to a check. A newcomer that is let in becomes current. */
+#include "cgi/probe/probing.h"
+
+#include "cgi/probe/ledger.h"
+#include "cgi/probe/resolver.h"
+#include "cgi/probe/session.h"
+#include "cgi/probe/silence.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A login that failed is tried again after 0.25 s to 2 s. A server that is starting, or a port where nobody
+ * listens, is asked again after the shortest time always: such an attempt costs little and its end is waited
+ * for. One that was refused waits longer, for accounts are locked after too many. */
+#define BACKOFF_MIN_MS    250
+#define BACKOFF_MAX_MS    2000
+#define BACKOFF_ACCESS_MS 10000
+
+/* Woken so much too late, this process itself was kept from running. */
+#define STALL_NS (100 * NS_PER_MS)
+
+/* A session, and the check that it was asked last. */
+struct slot {
+    struct session *session; /* NULL: none */
+    size_t check;
+};
+
+struct probing {
+    const struct config *config;
+    struct snapshot_slot *slot;
+    const struct checks *checks;
+    struct ledger *ledger;
+
+    struct slot current;
+    struct slot other;
+    struct answer
+        suspect; /* of a check in flight when the server did not end it; QUESTION_NONE: there is none */
+    size_t suspect_check;
+    int64_t next_login_ns;
+    int64_t backoff_ms;
+    struct resolver *resolver;
+    size_t hosts_tried;        /* in a row, each in vain for its whole limit */
+    int64_t reconnect_from_ns; /* a server that drops us after each question is not asked in a tight loop */
+    struct silence silence;
+    int64_t next_ping_ns;
+    int64_t next_recovery_ns;
+    int64_t published_ns;
+    bool is_degraded; /* in the snapshot that was published last */
+    int64_t wake_ns;  /* when the loop is to go on at the latest */
+};
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t interval_ns(const struct probing *p)
+{
+    return p->config->interval_ms * NS_PER_MS;
+}
+
+static int64_t heartbeat_ns(const struct probing *p)
+{
+    return p->config->heartbeat_ms > 0 ? p->config->heartbeat_ms * NS_PER_MS : interval_ns(p);
+}
+
+/* Less up to 10 %, so that many instances do not log in in step. */
+static int64_t with_jitter(int64_t ns)
+{
+    return ns - ns / 10000 * (random() % 1001); /* random has 31 bits: 2 s */
+}
+
+static void drop(struct slot *slot)
+{
+    session_close(slot->session);
+    slot->session = NULL;
+}
+
+static bool is_in(const struct slot *slot, enum session_state state)
+{
+    return slot->session != NULL && session_state(slot->session) == state;
+}
+
+/* A session that was let in and has not answered yet. */
+static bool owes(const struct slot *slot)
+{
+    return is_in(slot, SESSION_ASKED) && session_question(slot->session) != QUESTION_LOGIN;
+}
+
+/* Bytes of the peer's on either session; before the first ones a session says when it was opened. */
+static void hear(struct probing *p)
+{
+    if (p->current.session != NULL)
+        silence_hear(&p->silence, session_heard_ns(p->current.session));
+    if (p->other.session != NULL && session_heard_ns(p->other.session) != session_asked_ns(p->other.session))
+        silence_hear(&p->silence, session_heard_ns(p->other.session));
+}
+
+/* An answer of the server's to anything is as good as a ping. */
+static void end_silence(struct probing *p, int64_t now_ns)
+{
+    hear(p);
+    silence_end(&p->silence);
+    p->next_ping_ns = now_ns + heartbeat_ns(p);
+}
+
+/* The server lives: then what became of the check in flight was its own fault, unless there was a silence. */
+static void book_alive(struct probing *p, const struct answer *answer, int64_t now_ns)
+{
+    end_silence(p, now_ns);
+    ledger_book_ping(p->ledger, answer, now_ns);
+    if (p->suspect.question == QUESTION_CHECK && p->suspect.sent_ns >= p->silence.ended_ns &&
+        !ledger_fails(p->ledger))
+        ledger_book_check(p->ledger, p->suspect_check, &p->suspect, now_ns);
+    p->suspect.question = QUESTION_NONE;
+}
+
+/* The database as a whole fails: then a check in flight is not to blame. */
+static void book_dead(struct probing *p)
+{
+    p->suspect.question = QUESTION_NONE;
+}
+
+static void take_check(struct probing *p, const struct slot *slot, const struct answer *answer,
+                       int64_t now_ns)
+{
+    if (answer->by_server) {
+        struct answer own = *answer; /* without a silence of the whole server's, which was no work for it */
+        if (answer->sent_ns < p->silence.ended_ns)
+            own.took_ns = max(own.took_ns - p->silence.lasted_ns, 0);
+        ledger_book_check(p->ledger, slot->check, &own, now_ns);
+        struct answer alive = {
+            .question = QUESTION_CHECK, .sent_ns = answer->sent_ns, .took_ns = answer->took_ns};
+        book_alive(p, &alive, now_ns);
+        return;
+    }
+    /* Class 57: an operator, or another session's crash, ended ours, and said so. What is lost without a word
+     * is so by a network, the first time; again, it is the check that kills its server process, whatever
+     * becomes of the server. */
+    if (strncmp(answer->sqlstate, "57", 2) == 0) {
+        ledger_forget_asked(p->ledger, slot->check);
+        return;
+    }
+    bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
+    if (is_lost && !ledger_note_lost(p->ledger, slot->check, session_backend_pid(slot->session)))
+        return;
+    ledger_suspect(p->ledger, slot->check, session_backend_pid(slot->session), now_ns);
+    if (is_lost) {
+        ledger_book_check(p->ledger, slot->check, answer, now_ns);
+    } else {
+        p->suspect = *answer;
+        p->suspect_check = slot->check;
+    }
+}
+
+static void take_login_failure(struct probing *p, const struct answer *answer, int64_t now_ns)
+{
+    bool is_brief = answer->refused || answer->reason == REASON_RESTARTING;
+    int64_t wait_ms = p->backoff_ms == 0 || is_brief ? BACKOFF_MIN_MS : p->backoff_ms * 2;
+
+    drop(&p->other);
+    if (answer->reason == REASON_CONNECT_TIMEOUT) {
+        resolver_rotate(p->resolver);
+        if (++p->hosts_tried < resolver_hosts(p->resolver)->count) {
+            p->next_login_ns = now_ns; /* the next one may let us in */
+            return;
+        }
+    }
+    p->hosts_tried = 0;
+    ledger_book_login(p->ledger, answer, NULL, now_ns);
+    book_dead(p);
+    p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
+    /* Class 28: what an account is locked for after too many. */
+    bool is_locked_out = strncmp(answer->sqlstate, "28", 2) == 0 && ledger_is_down(p->ledger);
+    wait_ms = is_locked_out ? BACKOFF_ACCESS_MS : p->backoff_ms;
+    p->next_login_ns = now_ns + wait_ms * NS_PER_MS + random() % (wait_ms * NS_PER_MS / 10);
+    if (answer->reason != REASON_CONNECT_TIMEOUT)
+        silence_interrupt(&p->silence, now_ns);
+}
+
+/* The newcomer is let in: it answers the next questions. What the old one owes beyond a check is of no
+ * interest. */
+static void take_login(struct probing *p, const struct answer *answer, int64_t now_ns)
+{
+    struct slot old = p->current;
+    struct database_server server;
+
+    session_server(p->other.session, &server);
+    ledger_book_login(p->ledger, answer, &server, now_ns);
+    p->backoff_ms = 0;
+    p->hosts_tried = 0;
+    p->next_login_ns = now_ns + with_jitter(p->config->reconnect_every_ms * NS_PER_MS);
+    p->current = p->other;
+    p->other = (struct slot){0};
+    if (owes(&old) && session_question(old.session) == QUESTION_CHECK)
+        p->other = old;
+    else
+        drop(&old);
+    p->next_ping_ns = now_ns; /* only an answered ping proves it, behind PgBouncer too */
+}
+
+static void take_loss(struct probing *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
+{
+    log_event(LOG_LEVEL_INFO, "session ended, trying a fresh one",
+              LOG_STR("reason", reason_name(answer->reason)), LOG_STR("sqlstate", answer->sqlstate),
+              LOG_STR("detail", answer->detail));
+    ledger_note_reconnect(p->ledger);
+    if (slot == &p->current) {
+        int64_t from_ns =
+            answer->reason == REASON_MALFORMED ? now_ns + BACKOFF_MIN_MS * NS_PER_MS : p->reconnect_from_ns;
+        p->next_login_ns = min(p->next_login_ns, from_ns > now_ns ? from_ns : now_ns);
+        p->reconnect_from_ns = p->next_login_ns + BACKOFF_MIN_MS * NS_PER_MS;
+        if (answer->reason != REASON_QUERY_TIMEOUT)
+            silence_interrupt(&p->silence, now_ns);
+    }
+    drop(slot);
+    if (slot == &p->current && owes(&p->other)) { /* a retired one makes room for a newcomer */
+        p->current = p->other;
+        p->other = (struct slot){0};
+    }
+}
+
+/* Its server process is still at work, long after its limit. */
+static void book_stuck(struct probing *p, size_t check, const struct answer *orphan, int64_t now_ns)
+{
+    struct answer stuck = {
+        .question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = orphan->sent_ns};
+    snprintf(stuck.detail, sizeof stuck.detail, "its server process is still at work");
+    ledger_book_check(p->ledger, check, &stuck, now_ns);
+}
+
+static void take_answer(struct probing *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
+{
+    switch (answer->question) {
+    case QUESTION_LOGIN:
+        if (answer->reason == REASON_NONE)
+            take_login(p, answer, now_ns);
+        else
+            take_login_failure(p, answer, now_ns);
+        return;
+    case QUESTION_CHECK: take_check(p, slot, answer, now_ns); break;
+    case QUESTION_ORPHAN:
+        if (answer->has_count && ledger_book_orphan(p->ledger, slot->check, answer->count != 0, now_ns))
+            book_stuck(p, slot->check, answer, now_ns);
+        /* fall through */
+    case QUESTION_PING:
+    case QUESTION_RECOVERY:
+    case QUESTION_NONE:
+        if (answer->by_server && answer->reason == REASON_NONE) {
+            book_alive(p, answer, now_ns);
+        } else if (answer->by_server) {
+            ledger_book_ping(p->ledger, answer, now_ns);
+            book_dead(p);
+        }
+        break;
+    }
+    if (answer->ends_session)
+        take_loss(p, slot, answer, now_ns);
+    else if (slot == &p->other)
+        drop(slot);
+}
+
+static void step_slot(struct probing *p, struct slot *slot, int64_t now_ns)
+{
+    struct answer answer;
+    while (slot->session != NULL && session_step(slot->session, now_ns, &answer))
+        take_answer(p, slot, &answer, now_ns);
+}
+
+/* Since when the server owes us an answer: a ping that was sent, or one that was due while a check runs. */
+static void note_silence(struct probing *p, int64_t now_ns)
+{
+    if (!owes(&p->current))
+        return;
+    bool is_check = session_question(p->current.session) == QUESTION_CHECK;
+    int64_t since_ns = session_asked_ns(p->current.session);
+    if (is_check)
+        since_ns = max(since_ns, p->next_ping_ns);
+    /* A check may take long; while logins fail only one that is under way shows a silence. */
+    if (is_check && p->backoff_ms != 0) {
+        if (p->other.session == NULL)
+            return;
+        since_ns = max(since_ns, session_asked_ns(p->other.session));
+    }
+    silence_begin(&p->silence, since_ns, now_ns);
+}
+
+static void convict(struct probing *p, int64_t now_ns)
+{
+    struct answer hung = {.question = QUESTION_PING, .reason = REASON_HUNG, .sent_ns = p->silence.since_ns};
+    if (now_ns < silence_conviction_ns(&p->silence))
+        return;
+    if (p->current.session != NULL)
+        hung.evidence = session_evidence(p->current.session);
+    snprintf(hung.detail, sizeof hung.detail, "no sign of life since the last question");
+    silence_convict(&p->silence);
+    ledger_book_ping(p->ledger, &hung, now_ns);
+    book_dead(p);
+}
+
+static void step_resolver(struct probing *p, int64_t now_ns)
+{
+    if (!resolver_step(p->resolver, now_ns))
+        return;
+    ledger_set_hosts(p->ledger, resolver_hosts(p->resolver));
+    if (resolver_has_names(p->resolver))
+        ledger_book_lookup(p->ledger, resolver_error(p->resolver), resolver_took_ns(p->resolver));
+}
+
+/* When a newcomer is wanted: at its time, and early under suspicion. A retired session that owes its answer
+ * too makes room for it only then. */
+static int64_t newcomer_ns(const struct probing *p)
+{
+    int64_t suspicion_ns = silence_suspicion_ns(&p->silence);
+    if (p->other.session != NULL)
+        return owes(&p->other) && !p->silence.is_convicted ? suspicion_ns : CLOCK_NEVER;
+    if (resolver_lacks_address(p->resolver) && resolver_error(p->resolver)[0] == '\0')
+        return CLOCK_NEVER;
+    if (suspicion_ns == CLOCK_NEVER || p->backoff_ms != 0 || p->current.session == NULL)
+        return p->next_login_ns;
+    bool is_check = owes(&p->current) && session_question(p->current.session) == QUESTION_CHECK;
+    return min(p->next_login_ns, is_check ? p->silence.since_ns : suspicion_ns);
+}
+
+static void open_newcomer(struct probing *p, int64_t now_ns)
+{
+    struct answer unknown = {.question = QUESTION_LOGIN, .reason = REASON_UNREACHABLE, .sent_ns = now_ns};
+
+    p->next_login_ns = now_ns + p->config->reconnect_every_ms * NS_PER_MS;
+    if (owes(&p->other)) {
+        ledger_suspect(p->ledger, p->other.check, session_backend_pid(p->other.session), now_ns);
+        drop(&p->other);
+    }
+    if (!resolver_lacks_address(p->resolver)) {
+        p->other.session = session_open(resolver_hosts(p->resolver), p->config->connect_timeout_ms, now_ns);
+    } else {
+        snprintf(unknown.detail, sizeof unknown.detail, "%.199s", resolver_error(p->resolver));
+        take_login_failure(p, &unknown, now_ns);
+    }
+    resolver_ask(p->resolver, now_ns);
+}
+
+/* While a retired session still owes an answer, only quick checks are asked: two slow ones would leave nobody
+ * to ping. */
+static bool only_quick(const struct probing *p)
+{
+    return owes(&p->other);
+}
+
+static void ask_check(struct probing *p, size_t check, int64_t now_ns)
+{
+    const struct check *c = &p->checks->items[check];
+    int64_t orphan = ledger_orphan(p->ledger, check);
+
+    p->current.check = check;
+    if (orphan != 0) {
+        session_ask_orphan(p->current.session, orphan, now_ns);
+        return;
+    }
+    ledger_note_asked(p->ledger, check);
+    session_ask_check(p->current.session, c, c->timeout_ms != 0 ? c->timeout_ms : p->config->query_timeout_ms,
+                      now_ns);
+}
+
+/* True: a question was asked. */
+static bool ask_next(struct probing *p, bool may_check, int64_t now_ns)
+{
+    if (!is_in(&p->current, SESSION_IDLE))
+        return false;
+    may_check = may_check && !ledger_fails(p->ledger) && p->suspect.question == QUESTION_NONE &&
+                p->silence.since_ns == CLOCK_NEVER;
+    size_t check = may_check ? ledger_pick(p->ledger, only_quick(p), now_ns) : LEDGER_NONE;
+    if (now_ns >= p->next_recovery_ns) {
+        session_ask_recovery(p->current.session, now_ns);
+        p->next_recovery_ns = now_ns + interval_ns(p);
+    } else if (check != LEDGER_NONE) {
+        ask_check(p, check, now_ns);
+    } else if (now_ns >= p->next_ping_ns || p->suspect.question != QUESTION_NONE) {
+        session_ask_ping(p->current.session, now_ns);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static int64_t next_question_ns(const struct probing *p)
+{
+    if (!is_in(&p->current, SESSION_IDLE))
+        return CLOCK_NEVER;
+    int64_t next_ns = min(p->next_ping_ns, p->next_recovery_ns);
+    return ledger_fails(p->ledger) ? next_ns : min(next_ns, ledger_due_ns(p->ledger, only_quick(p)));
+}
+
+/* What changes the answer at once, the rest with a heartbeat. */
+static void publish(struct probing *p, int64_t now_ns)
+{
+    bool is_due = ledger_has_news(p->ledger) || ledger_fails(p->ledger);
+    if (!ledger_has_change(p->ledger) && !(is_due && now_ns >= p->published_ns + heartbeat_ns(p)))
+        return;
+    struct snapshot *s = ledger_snapshot(p->ledger, now_ns);
+    p->published_ns = now_ns;
+    /* `healthy` again has all its counts: after a reload the old answer stands until the new checks were
+     * asked. */
+    if (p->is_degraded && !s->degraded && !ledger_is_complete(p->ledger)) {
+        snapshot_release(s);
+        return;
+    }
+    p->is_degraded = s->degraded;
+    snapshot_publish(p->slot, s);
+}
+
+/* This process was kept from running: what came meanwhile is read first, and nobody's limit has passed. */
+static void forgive(struct probing *p, int64_t now_ns)
+{
+    int64_t late_ns = now_ns - p->wake_ns;
+    if (p->current.session != NULL)
+        session_extend(p->current.session, late_ns, now_ns);
+    if (p->other.session != NULL)
+        session_extend(p->other.session, late_ns, now_ns);
+    silence_forgive(&p->silence, now_ns);
+}
+
+int64_t probing_turn(struct probing *p, bool may_check, struct pollfd fds[static PROBING_POLLED])
+{
+    int64_t now_ns = clock_now_ns();
+    fds[0] = (struct pollfd){.fd = -1};
+    fds[1] = (struct pollfd){.fd = -1};
+
+    if (now_ns > p->wake_ns + STALL_NS)
+        forgive(p, now_ns);
+    step_resolver(p, now_ns);
+    step_slot(p, &p->other, now_ns);
+    step_slot(p, &p->current, now_ns);
+    if (now_ns >= newcomer_ns(p)) {
+        open_newcomer(p, now_ns);
+        step_slot(p, &p->other, now_ns);
+    }
+    while (ask_next(p, may_check, now_ns))
+        step_slot(p, &p->current, now_ns);
+    hear(p);
+    note_silence(p, now_ns);
+    convict(p, now_ns);
+    publish(p, now_ns);
+
+    int64_t next_ns = min(min(newcomer_ns(p), silence_conviction_ns(&p->silence)), next_question_ns(p));
+    if (owes(&p->current) && p->silence.since_ns == CLOCK_NEVER)
+        next_ns = min(next_ns, p->next_ping_ns > now_ns ? p->next_ping_ns : CLOCK_NEVER);
+    next_ns = min(next_ns, resolver_wait(p->resolver, &fds[2]));
+    if (p->other.session != NULL)
+        next_ns = min(next_ns, session_wait(p->other.session, &fds[0]));
+    if (p->current.session != NULL)
+        next_ns = min(next_ns, session_wait(p->current.session, &fds[1]));
+    if (ledger_has_news(p->ledger) || ledger_fails(p->ledger))
+        next_ns = min(next_ns, p->published_ns + heartbeat_ns(p));
+    p->wake_ns = next_ns > now_ns ? next_ns : now_ns;
+    return next_ns;
+}
+
+bool probing_is_asked(const struct probing *p)
+{
+    return owes(&p->current) && (session_question(p->current.session) == QUESTION_CHECK ||
+                                 session_question(p->current.session) == QUESTION_ORPHAN);
+}
+
+void probing_set_checks(struct probing *p, const struct checks *before, const struct checks *checks)
+{
+    ledger_set_checks(p->ledger, before, checks);
+    p->checks = checks;
+    p->suspect.question = QUESTION_NONE;
+    if (owes(&p->other))
+        drop(&p->other); /* its check may have another number by now */
+}
+
+struct probing *probing_new(const struct config *config, const struct checks *checks,
+                            struct snapshot_slot *slot)
+{
+    struct probing *p = mem_calloc(1, sizeof *p);
+    int64_t now_ns = clock_now_ns();
+
+    session_init();
+    srandom((unsigned int)(now_ns ^ getpid()));
+    p->config = config;
+    p->slot = slot;
+    p->checks = checks;
+    p->ledger = ledger_new(config, checks);
+    p->suspect.question = QUESTION_NONE;
+    p->silence = silence_none(config->hung_after_ms * NS_PER_MS, config->connect_timeout_ms * NS_PER_MS);
+    p->next_login_ns = now_ns;
+    p->wake_ns = now_ns;
+    p->resolver = resolver_new(config->connect_timeout_ms);
+    resolver_ask(p->resolver, now_ns);
+    return p;
+}
+
+void probing_free(struct probing *p)
+{
+    drop(&p->current);
+    drop(&p->other);
+    resolver_free(p->resolver);
+    ledger_free(p->ledger);
+    free(p);
+}
+
+bool probing_is_complete(const struct probing *p)
+{
+    return ledger_is_complete(p->ledger);
+}
+
+int64_t probing_once_ms(const struct probing *p)
+{
+    size_t hosts = resolver_hosts(p->resolver)->count;
+    int64_t logins = (int64_t)(hosts > 0 ? hosts : 1) + (resolver_has_names(p->resolver) ? 1 : 0);
+    return logins * p->config->connect_timeout_ms + p->config->query_timeout_ms;
+}
+
+/* What is not answered at the end of the time is nobody else's fault. */
+static void end_once(struct probing *p, int64_t now_ns)
+{
+    struct answer late = {.question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = now_ns};
+    struct answer silent = {.question = QUESTION_PING, .reason = REASON_CONNECT_TIMEOUT, .sent_ns = now_ns};
+    size_t check;
+
+    if (p->current.session == NULL || !ledger_has_ping(p->ledger))
+        ledger_book_ping(p->ledger, &silent, now_ns);
+    else
+        while ((check = ledger_unasked(p->ledger)) != LEDGER_NONE)
+            ledger_book_check(p->ledger, check, &late, now_ns);
+}
+
+void probing_publish(struct probing *p, bool is_last)
+{
+    int64_t now_ns = clock_now_ns();
+    if (is_last && !ledger_is_complete(p->ledger))
+        end_once(p, now_ns);
+    snapshot_publish(p->slot, ledger_snapshot(p->ledger, now_ns));
+}

@@ -1,0 +1,121 @@
+/* One lookup at a time. */
+#include "cgi/probe/resolver.h"
+
+#include "cgi/probe/lookup.h"
+#include "cgi/probe/session.h"
+#include "common/buf.h"
+#include "common/clock.h"
+
+#include <stdlib.h>
+
+struct resolver {
+    int64_t limit_ns;
+    struct hosts hosts;
+    bool has_names;
+    struct lookup *lookup; /* under way; NULL: none */
+    int64_t asked_ns;
+    int64_t took_ns;
+    struct error error;
+    bool has_news;
+};
+
+struct resolver *resolver_new(int64_t limit_ms)
+{
+    struct resolver *r = mem_calloc(1, sizeof *r);
+    r->limit_ns = limit_ms * NS_PER_MS;
+    return r;
+}
+
+void resolver_free(struct resolver *r)
+{
+    if (r == NULL)
+        return;
+    lookup_release(r->lookup);
+    free(r);
+}
+
+static bool has_names(const struct hosts *hosts)
+{
+    for (size_t i = 0; i < hosts->count; i++)
+        if (host_is_name(&hosts->items[i]))
+            return true;
+    return false;
+}
+
+static void finish(struct resolver *r, const struct hosts *found, int64_t now_ns)
+{
+    hosts_update(&r->hosts, found);
+    r->took_ns = now_ns - r->asked_ns;
+    r->has_news = true;
+}
+
+void resolver_ask(struct resolver *r, int64_t now_ns)
+{
+    struct hosts configured;
+
+    if (r->lookup != NULL)
+        return;
+    session_hosts(&configured);
+    r->has_names = has_names(&configured);
+    r->asked_ns = now_ns;
+    if (!r->has_names) {
+        r->error = (struct error){0};
+        finish(r, &configured, now_ns);
+        return;
+    }
+    r->lookup = lookup_start(&configured, &r->error);
+    r->has_news |= r->lookup == NULL;
+}
+
+bool resolver_step(struct resolver *r, int64_t now_ns)
+{
+    struct hosts found;
+
+    if (r->lookup != NULL && lookup_take(r->lookup, &found, &r->error)) {
+        lookup_release(r->lookup);
+        r->lookup = NULL;
+        finish(r, &found, now_ns);
+    } else if (now_ns >= resolver_wait(r, &(struct pollfd){0})) {
+        error_set(&r->error, "the resolver does not answer within HEALTH_CONNECT_TIMEOUT");
+        r->has_news = true;
+    }
+    bool has_news = r->has_news;
+    r->has_news = false;
+    return has_news;
+}
+
+int64_t resolver_wait(const struct resolver *r, struct pollfd *out)
+{
+    *out = (struct pollfd){.fd = r->lookup != NULL ? lookup_fd(r->lookup) : -1, .events = POLLIN};
+    return r->lookup != NULL && r->error.text[0] == '\0' ? r->asked_ns + r->limit_ns : CLOCK_NEVER;
+}
+
+const struct hosts *resolver_hosts(const struct resolver *r)
+{
+    return &r->hosts;
+}
+
+bool resolver_lacks_address(const struct resolver *r)
+{
+    return r->hosts.count == 0 && r->has_names;
+}
+
+void resolver_rotate(struct resolver *r)
+{
+    hosts_rotate(&r->hosts);
+}
+
+bool resolver_has_names(const struct resolver *r)
+{
+    return r->has_names;
+}
+
+const char *resolver_error(const struct resolver *r)
+{
+    return r->error.text;
+}
+
+int64_t resolver_took_ns(const struct resolver *r)
+{
+    return r->took_ns;
+}

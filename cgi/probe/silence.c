@@ -1,0 +1,80 @@
+/* The arithmetic of suspicion. Bytes defer a conviction, up to the limit of a login: over a slow network one
+ * takes long, and PgBouncer lets us in while the server behind it is frozen. */
+#include "cgi/probe/silence.h"
+
+#include "common/clock.h"
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+struct silence silence_none(int64_t hung_after_ns, int64_t connect_timeout_ns)
+{
+    return (struct silence){.hung_after_ns = hung_after_ns,
+                            .longest_ns = max(hung_after_ns, connect_timeout_ns),
+                            .since_ns = CLOCK_NEVER};
+}
+
+void silence_begin(struct silence *s, int64_t since_ns, int64_t now_ns)
+{
+    since_ns = max(since_ns, s->not_before_ns);
+    if (s->since_ns == CLOCK_NEVER && since_ns <= now_ns)
+        s->since_ns = since_ns;
+}
+
+void silence_hear(struct silence *s, int64_t heard_ns)
+{
+    int64_t lasted_ns = s->since_ns != CLOCK_NEVER ? heard_ns - max(s->since_ns, s->heard_ns) : 0;
+    if (lasted_ns > s->hung_after_ns / 2) {
+        s->lasted_ns = lasted_ns;
+        s->ended_ns = heard_ns;
+    }
+    s->heard_ns = max(s->heard_ns, heard_ns);
+}
+
+void silence_end(struct silence *s)
+{
+    s->since_ns = CLOCK_NEVER;
+    s->is_convicted = false;
+    s->is_forgiven = false;
+}
+
+void silence_interrupt(struct silence *s, int64_t now_ns)
+{
+    s->since_ns = CLOCK_NEVER;
+    s->is_convicted = false;
+    s->not_before_ns = now_ns;
+}
+
+void silence_forgive(struct silence *s, int64_t now_ns)
+{
+    if (s->is_forgiven)
+        return;
+    s->is_forgiven = true;
+    s->not_before_ns = now_ns;
+    if (s->since_ns != CLOCK_NEVER)
+        s->since_ns = now_ns;
+}
+
+void silence_convict(struct silence *s)
+{
+    s->is_convicted = true;
+}
+
+int64_t silence_suspicion_ns(const struct silence *s)
+{
+    return s->since_ns == CLOCK_NEVER ? CLOCK_NEVER : max(s->since_ns, s->heard_ns) + s->hung_after_ns / 2;
+}
+
+int64_t silence_conviction_ns(const struct silence *s)
+{
+    if (s->since_ns == CLOCK_NEVER || s->is_convicted)
+        return CLOCK_NEVER;
+    return min(max(s->since_ns, s->heard_ns) + s->hung_after_ns, s->since_ns + s->longest_ns);
+}
