@@ -202,6 +202,16 @@ def test_a_reload_asks_the_new_checks_at_once(start_backend, checks_file):
     wait_until(lambda: backend.document()["counts"].get("n") == 222, 15, "the new count")
 
 
+def test_a_reload_comes_in_between_two_checks_however_many_are_due(start_backend, checks_file):
+    slow = "".join(f"-- check: slow{n}\nSELECT 1 FROM pg_sleep(0.3);\n" for n in range(30))
+    backend = start_backend(HEALTH_CHECKS=checks_file(slow), HEALTH_INTERVAL="100ms", HEALTH_MAX_LOAD=100,
+                            HEALTH_STALE_AFTER="20s")
+    backend.wait_status("healthy", 20)
+    checks_file(GOOD)
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: backend.events("checks reloaded"), 3, "the reload, not after all that is due")
+
+
 def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, cluster):
     backend = start_backend(HEALTH_INTERVAL="300ms", HEALTH_FALL=3, HEALTH_RISE=3, HEALTH_CHECKS=checks_file(GOOD))
     backend.wait_status("healthy")

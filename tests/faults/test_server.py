@@ -1,6 +1,7 @@
 """A real PostgreSQL that stops, hangs, crashes, locks and refuses."""
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -128,6 +129,44 @@ def test_a_check_that_kills_its_server_process_is_to_blame_and_not_asked_at_once
             time.sleep(0.05)
     assert 1 <= len(crashes) <= 5, "each time twice as late, not at once"
     backend.wait_status("healthy")
+
+
+def test_a_check_that_ignores_cancellation_costs_itself_alone(start_backend, own_cluster, checks_file):
+    """libpq inside dblink waits for a remote server that says nothing, and for nothing else: not for a cancel, not for
+    the loss of its client."""
+    own_cluster.execute("CREATE EXTENSION dblink")
+    with socket.socket() as remote:
+        remote.bind(("127.0.0.1", 0))
+        remote.listen(64)
+        backend = start_backend(HEALTH_CHECKS=checks_file(
+            "-- check: good\nSELECT count(*) FROM debates;\n-- check: remote\n-- severity: warn\nSELECT count(*) FROM "
+            f"dblink('host=127.0.0.1 port={remote.getsockname()[1]} dbname=x user=x password=x', 'SELECT 1') t(n int);\n"),
+            **own_cluster.environment())
+        backend.wait_status("healthy")
+        wait_until(lambda: backend.document()["warnings"] == [{"check": "remote", "reason": "query_timeout"}], 10,
+                   "the warning")
+        most = 0
+
+        def is_well():
+            nonlocal most
+            document = backend.document()
+            most = max(most, len(own_cluster.probes()))
+            return document["status"] == "healthy" and document["counts"]["good"] == 200
+        hold_for(is_well, 20, "200 with the other count")
+        assert most <= 3, f"{most} server processes: two sessions and one that is left behind"
+        assert len(backend.events("check backs off")) == 1
+    # The remote is gone, so the orphan ends.
+    wait_until(lambda: len(own_cluster.probes()) <= 2, 10, "the end of what was left behind")
+
+
+def test_a_dropped_table_shows_beside_forty_slow_checks(start_backend, own_cluster, checks_file, fault):
+    slow = "".join(f"-- check: slow{n}\nSELECT 1 FROM pg_sleep(0.04);\n" for n in range(40))
+    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: debates\nSELECT count(*) FROM debates;\n" + slow),
+                            **own_cluster.environment())
+    backend.wait_status("healthy")
+    fault.injected()
+    own_cluster.execute("DROP TABLE debates")
+    fault.expect(backend, 2 * INTERVAL + 40 * 0.04 + 1, ("debates", "schema"))
 
 
 def test_crashed_and_recovering(healthy, nginx, own_cluster, fault):

@@ -53,6 +53,8 @@ struct run_result run(uint64_t seed)
     oracle_stop();
     if (!prober_stop(prober, 60 * MS_PER_S))
         timeline_violation("stop", "the prober does not end");
+    threads_wait(timeline_now_ns + 10 * NS_PER_S, NULL,
+                 NULL); /* a lookup that nobody waits for ends by itself */
     oracle_end();
     snapshot_slot_free(slot);
     if (descriptors_count() != 0)
