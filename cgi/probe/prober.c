@@ -47,6 +47,7 @@ struct prober {
         suspect; /* of a check in flight when the server did not end it; QUESTION_NONE: there is none */
     size_t suspect_check;
     int64_t next_login_ns;
+    int64_t let_in_ns; /* the current one */
     int64_t backoff_ms;
     size_t first_host;         /* a host that let us wait is the last to be asked next time */
     size_t hosts_tried;        /* in a row, each in vain for its whole limit */
@@ -204,6 +205,7 @@ static void take_login(struct prober *p, const struct answer *answer, int64_t no
     p->backoff_ms = 0;
     p->hosts_tried = 0;
     p->next_login_ns = now_ns + with_jitter(p->config->reconnect_every_ms * NS_PER_MS);
+    p->let_in_ns = now_ns;
     p->current = p->other;
     p->other = (struct slot){0};
     if (owes(&old) && session_question(old.session) == QUESTION_CHECK)
@@ -320,12 +322,14 @@ static void convict(struct prober *p, int64_t now_ns)
     book_dead(p);
 }
 
-/* When a newcomer is wanted: at its time, and early under suspicion. */
+/* When a newcomer is wanted: at its time, and early under suspicion; once, for a pooler lets in whoever comes
+ * while the server behind it is frozen, and each of them waits there. */
 static int64_t newcomer_ns(const struct prober *p)
 {
     if (p->other.session != NULL)
         return CLOCK_NEVER;
-    if (p->silent_ns == CLOCK_NEVER || p->backoff_ms != 0 || p->current.session == NULL)
+    if (p->silent_ns == CLOCK_NEVER || p->backoff_ms != 0 || p->current.session == NULL ||
+        p->let_in_ns > p->silent_ns)
         return p->next_login_ns;
     bool is_check = owes(&p->current) && session_question(p->current.session) == QUESTION_CHECK;
     return min(p->next_login_ns, p->silent_ns + (is_check ? 0 : p->config->hung_after_ms * NS_PER_MS / 2));

@@ -46,3 +46,8 @@ logfile = {self.directory}/pgbouncer.log
 
     def environment(self):
         return self.cluster.environment(PGHOST=self.directory, PGPORT="6432")
+
+    def logins(self):
+        """How many it has let in so far."""
+        with open(os.path.join(self.directory, "pgbouncer.log"), encoding="utf-8", errors="replace") as log:
+            return log.read().count("login attempt")
