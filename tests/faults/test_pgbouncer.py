@@ -7,10 +7,10 @@ import psycopg2
 import pytest
 from harness.cluster import PASSWORD
 from harness.pgbouncer import PgBouncer
-from harness.wait import hold_for
+from harness.wait import hold_for, wait_until
 
 ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
-RECONNECT, CONNECT_TIMEOUT, HEARTBEAT, HUNG_AFTER = 2.0, 1.5, 0.25, 0.8
+RECONNECT, CONNECT_TIMEOUT, HEARTBEAT = 2.0, 1.5, 0.25
 LOADED = 1.0  # what a machine with other work adds
 HUNG = ("database", "hung")
 
@@ -19,6 +19,16 @@ HUNG = ("database", "hung")
 def bouncer(request, own_cluster, directory):
     with PgBouncer(os.path.join(directory, "bouncer"), own_cluster, request.param) as started:
         yield started
+
+
+def start_with_a_slow_check(start_backend, checks_file, bouncer):
+    slow = "-- check: slow\n-- every: 1m\n-- timeout: 5s\nSELECT 1 FROM pg_sleep(3);\n"
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **bouncer.environment())
+    backend.wait_status("healthy")
+    checks_file(ONE + slow)
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: backend.events("checks reloaded"), 10, "the reload")
+    return backend
 
 
 @pytest.fixture
@@ -108,7 +118,19 @@ def test_a_pool_that_lets_us_wait_is_hung(healthy, pool_taken, fault):
 
 
 def test_a_pool_that_lets_us_wait_for_less_is_healthy(healthy, pool_taken):
-    """As long as HEALTH_HUNG_AFTER is sure to be enough, in any pooling mode."""
-    other = pool_taken(HUNG_AFTER / 2)
-    hold_for(lambda: healthy.ask().status == 200, 2, "200")
+    """For longer than HEALTH_HUNG_AFTER: PgBouncer lets the newcomer in, so that somebody is alive there."""
+    other = pool_taken(CONNECT_TIMEOUT - 0.3)
+    hold_for(lambda: healthy.ask().status == 200, 3, "200")
     other.join()
+
+
+def test_a_slow_check_in_a_pool_of_one_leaves_nothing_for_the_pings(start_backend, checks_file, bouncer):
+    backend = start_with_a_slow_check(start_backend, checks_file, bouncer)
+    backend.wait_failing(HUNG, deadline_s=4)
+
+
+def test_a_slow_check_in_a_pool_of_two_is_no_outage(start_backend, checks_file, own_cluster, bouncer, directory):
+    with PgBouncer(os.path.join(directory, "two"), own_cluster, bouncer.pool_mode, pool_size=2) as two:
+        backend = start_with_a_slow_check(start_backend, checks_file, two)
+        hold_for(lambda: backend.ask().status == 200, 4, "200 while the check is under way")
+        wait_until(lambda: backend.document()["counts"]["slow"] == 1, 5, "its count")
