@@ -48,6 +48,8 @@ static const struct setting annotations[] = {
     {"max", SETTING_COUNT, FIELD(max), .max = INT64_MAX},
     {"severity", SETTING_WORD, FIELD(severity), .min = CHECK_WARN, .max = CHECK_FAIL,
      .words = severity_words},
+    {"fall", SETTING_COUNT, FIELD(fall), .min = 1, .max = 100},
+    {"rise", SETTING_COUNT, FIELD(rise), .min = 1, .max = 100},
 };
 
 static const char *const reserved_names[] = {"database", "process", "backend"};
@@ -221,7 +223,7 @@ static bool take_annotation(struct parser *p, const struct setting *row, const s
                     row->name);
     if (row == NULL)
         return fail(p, p->scan.token_line,
-                    "unknown annotation '%s', expected every, timeout, min, max or severity",
+                    "unknown annotation '%s', expected every, timeout, min, max, severity, fall or rise",
                     quote(a->key, a->key_len).text);
     unsigned bit = 1U << (row - annotations);
     if (p->seen & bit)

@@ -24,6 +24,8 @@ struct check {
     int64_t timeout_ms; /* 0: HEALTH_QUERY_TIMEOUT */
     int64_t min;        /* default 0 */
     int64_t max;        /* default INT64_MAX */
+    int64_t fall;       /* 0: HEALTH_FALL */
+    int64_t rise;       /* 0: HEALTH_RISE */
     enum check_severity severity;
     int line; /* of "-- check:" */
 };

@@ -35,6 +35,8 @@ struct entry {
     struct check_result result;
     struct streak streak;
     int64_t every_ns; /* 0: each interval */
+    int64_t fall;     /* as rise: 0 is that of all */
+    int64_t rise;
     int64_t due_ns;
     int64_t took_ns;
     int64_t distance_ns; /* 0: the server ended its last query by itself */
@@ -119,6 +121,8 @@ void ledger_set_checks(struct ledger *l, const struct checks *before, const stru
         snprintf(entries[i].result.name, sizeof entries[i].result.name, "%s", check->name);
         entries[i].result.severity = check->severity;
         entries[i].every_ns = check->every_ms * NS_PER_MS;
+        entries[i].fall = check->fall;
+        entries[i].rise = check->rise;
     }
     free(l->entries);
     l->entries = entries;
@@ -312,7 +316,8 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
         r->last_ok_value = answer->count;
         r->last_ok_wall_ms = r->checked_wall_ms;
     }
-    count(l, &e->streak, answer->reason, l->config->fall, l->config->rise, now_ns);
+    count(l, &e->streak, answer->reason, e->fall != 0 ? e->fall : l->config->fall,
+          e->rise != 0 ? e->rise : l->config->rise, now_ns);
     r->down = e->streak.down;
     r->down_reason = e->streak.reason;
     e->took_ns = answer->took_ns;

@@ -44,6 +44,7 @@ struct probing {
         suspect; /* of a check in flight when the server did not end it; QUESTION_NONE: there is none */
     size_t suspect_check;
     int64_t next_login_ns;
+    int64_t let_in_ns; /* the current one */
     int64_t backoff_ms;
     struct resolver *resolver;
     size_t hosts_tried;        /* in a row, each in vain for its whole limit */
@@ -202,6 +203,7 @@ static void take_login(struct probing *p, const struct answer *answer, int64_t n
     p->backoff_ms = 0;
     p->hosts_tried = 0;
     p->next_login_ns = now_ns + with_jitter(p->config->reconnect_every_ms * NS_PER_MS);
+    p->let_in_ns = now_ns;
     p->current = p->other;
     p->other = (struct slot){0};
     if (owes(&old) && session_question(old.session) == QUESTION_CHECK)
@@ -319,19 +321,26 @@ static void step_resolver(struct probing *p, int64_t now_ns)
         ledger_book_lookup(p->ledger, resolver_error(p->resolver), resolver_took_ns(p->resolver));
 }
 
-/* When a newcomer is wanted: at its time, and early under suspicion. A retired session that owes its answer
- * too makes room for it only then. */
+/* When suspicion brings a newcomer before its time; once, for a pooler lets in whoever comes while the server
+ * behind it is frozen, and each of them waits there. */
+static int64_t early_ns(const struct probing *p)
+{
+    if (p->silence.since_ns == CLOCK_NEVER || p->let_in_ns > p->silence.since_ns || p->backoff_ms != 0)
+        return CLOCK_NEVER;
+    bool is_check = owes(&p->current) && session_question(p->current.session) == QUESTION_CHECK;
+    return is_check && p->other.session == NULL ? p->silence.since_ns : silence_suspicion_ns(&p->silence);
+}
+
+/* When a newcomer is wanted. A retired session that owes its answer makes room for one under suspicion only.
+ */
 static int64_t newcomer_ns(const struct probing *p)
 {
-    int64_t suspicion_ns = silence_suspicion_ns(&p->silence);
-    if (p->other.session != NULL)
-        return owes(&p->other) && !p->silence.is_convicted ? suspicion_ns : CLOCK_NEVER;
-    if (resolver_lacks_address(p->resolver) && resolver_error(p->resolver)[0] == '\0')
+    bool is_room = p->other.session == NULL || (owes(&p->other) && !p->silence.is_convicted);
+    if (!is_room || (resolver_lacks_address(p->resolver) && resolver_error(p->resolver)[0] == '\0'))
         return CLOCK_NEVER;
-    if (suspicion_ns == CLOCK_NEVER || p->backoff_ms != 0 || p->current.session == NULL)
-        return p->next_login_ns;
-    bool is_check = owes(&p->current) && session_question(p->current.session) == QUESTION_CHECK;
-    return min(p->next_login_ns, is_check ? p->silence.since_ns : suspicion_ns);
+    if (p->other.session != NULL)
+        return early_ns(p);
+    return min(p->next_login_ns, early_ns(p));
 }
 
 static void open_newcomer(struct probing *p, int64_t now_ns)

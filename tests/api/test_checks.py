@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 from harness import backend as program
@@ -228,9 +229,43 @@ def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, clus
     backend.wait_status("healthy")
 
 
+def test_a_checks_own_fall_and_rise_count_for_it_alone(start_backend, checks_file, own_cluster):
+    """Of two checks of a table that is dropped one shows it at once, the other after three intervals."""
+    interval_s = 1.0
+    count = "SELECT count(*) FROM debates;\n"
+    text = f"-- check: damped\n-- fall: 3\n-- rise: 2\n{count}-- check: plain\n{count}"
+    backend = start_backend(HEALTH_INTERVAL="1s", HEALTH_CHECKS=checks_file(text), **own_cluster.environment())
+    backend.wait_status("healthy")
+
+    def fall():
+        """How long after the first 503 the damped check joins in."""
+        own_cluster.execute("ALTER TABLE debates RENAME TO debates_away")
+        backend.wait_failing(("plain", "schema"), deadline_s=interval_s + 2)
+        began = time.monotonic()
+        assert wait_until(lambda: backend.document()["warnings"], 1, "a warning before its fall") == [
+            {"check": "damped", "reason": "schema"}]
+        backend.wait_failing(("damped", "schema"), ("plain", "schema"))
+        return time.monotonic() - began
+
+    assert 1.5 * interval_s < fall() < 4 * interval_s
+    own_cluster.execute("ALTER TABLE debates_away RENAME TO debates")
+    document = backend.wait_failing(("damped", "schema"))
+    assert document["counts"]["damped"] in (None, 200)
+    wait_until(lambda: backend.document()["counts"]["damped"] == 200, 5, "the count is back")
+    assert backend.document()["failing"] == [{"check": "damped", "reason": "schema"}]
+    backend.wait_status("healthy")
+    checks_file(text.replace("-- fall: 3\n", ""))
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: backend.events("checks reloaded"), 10, "the reload")
+    own_cluster.execute("ALTER TABLE debates RENAME TO debates_away")
+    backend.wait_failing(("damped", "schema"), ("plain", "schema"), deadline_s=interval_s + 2)
+    assert not backend.document()["warnings"]
+
+
 @pytest.mark.parametrize("text, where, expected", [
     ("-- check: Bad\nSELECT 1;\n", ":1:", "name"),
     ("-- check: a\n-- colour: red\nSELECT 1;\n", ":2:", "expected"),
+    ("-- check: a\n-- fall: 0\nSELECT 1;\n", ":2:", "from 1 to 100"),
     ("-- check: a\nSELECT 1;\n-- check: a\nSELECT 2;\n", ":3:", "a"),
     ("-- check: a\nSELECT 1; SELECT 2;\n", ":2:", "statement"),
     ("-- check: a\n", ":1:", "statement"),

@@ -145,7 +145,7 @@ def kill_between_rounds(backend, cluster):
     backend.process.wait()
 
 
-@pytest.mark.parametrize("pool_mode", ["session", "transaction"])
+@pytest.mark.parametrize("pool_mode", ["session", "transaction", "statement"])
 def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, pool_mode):
     checks = ("-- check: limited\n-- timeout: 321ms\n"
               "SELECT count(*) FROM pg_settings WHERE name = 'statement_timeout' AND setting = '321';\n"

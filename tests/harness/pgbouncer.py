@@ -8,11 +8,11 @@ from .wait import wait_until
 
 
 class PgBouncer:
-    """Listens on directory/.s.PGSQL.6432. One server connection for all clients of a user, and nothing is reset when
-    it goes from one to the next: what one leaves there the next one sees."""
+    """Listens on directory/.s.PGSQL.6432. One server connection for all clients of a user unless pool_size says more,
+    and nothing is reset when it goes from one to the next: what one leaves there the next one sees."""
 
-    def __init__(self, directory, cluster, pool_mode):
-        self.directory, self.cluster, self.pool_mode = directory, cluster, pool_mode
+    def __init__(self, directory, cluster, pool_mode, pool_size=1):
+        self.directory, self.cluster, self.pool_mode, self.pool_size = directory, cluster, pool_mode, pool_size
         self.child = None
 
     def __enter__(self):
@@ -29,7 +29,7 @@ listen_port = 6432
 auth_type = plain
 auth_file = {users}
 pool_mode = {self.pool_mode}
-default_pool_size = 1
+default_pool_size = {self.pool_size}
 server_reset_query =
 max_client_conn = 20
 logfile = {self.directory}/pgbouncer.log
@@ -46,3 +46,8 @@ logfile = {self.directory}/pgbouncer.log
 
     def environment(self):
         return self.cluster.environment(PGHOST=self.directory, PGPORT="6432")
+
+    def logins(self):
+        """How many it has let in so far."""
+        with open(os.path.join(self.directory, "pgbouncer.log"), encoding="utf-8", errors="replace") as log:
+            return log.read().count("login attempt")

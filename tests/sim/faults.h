@@ -75,9 +75,9 @@ static inline bool faults_is_of_check(enum fault_kind kind)
 
 /* The rest of the invariants: 0 is off. */
 struct limits {
-    bool fall_damps; /* no 503 before HEALTH_FALL - 1 intervals have passed since the fault's begin */
-    int orphans;     /* of each check */
-    int sessions;    /* that are open at a time */
+    bool fall_damps;           /* no 503 before fall - 1 intervals have passed since the fault's begin */
+    int orphans;               /* of each check */
+    int sessions;              /* that are open at a time */
     int crashes_in_10_minutes; /* by one check */
     int load_distance;         /* a good check's time on the server times this lies between two of its runs */
     int failed_load_distance;  /* the same after a failure */

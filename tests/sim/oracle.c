@@ -127,12 +127,12 @@ static void judge_failing(const struct verdict *v, int64_t now_ns)
                            "503 '%s: %s' although nothing is wrong that explains it", v->check, reason);
     if (check >= 0 && plan.checks[check].warn)
         timeline_violation("warn", "503 for %s, which is only a warning", v->check);
-    int64_t least_ns = (plan.config.fall - 1) * plan.config.interval_ms * NS_PER_MS * 9 / 10;
+    int64_t least_ns = (plan_fall(check) - 1) * plan.config.interval_ms * NS_PER_MS * 9 / 10;
     int64_t began_ns = first_begin_ns(check, now_ns);
     if (faults_limits()->fall_damps && last.status == HEALTH_HEALTHY && v->reason != REASON_STALE &&
         now_ns - began_ns < least_ns)
-        timeline_violation("fall", "503 '%s: %s' %.3f s after its begin, with HEALTH_FALL %" PRId64, v->check,
-                           reason, seconds(now_ns - began_ns), plan.config.fall);
+        timeline_violation("fall", "503 '%s: %s' %.3f s after its begin, with a fall of %" PRId64, v->check,
+                           reason, seconds(now_ns - began_ns), plan_fall(check));
 }
 
 /* What the snapshot says of each, whatever the answer is. */

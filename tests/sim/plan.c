@@ -50,6 +50,18 @@ static void make_checks(int64_t query_timeout_ms)
     }
 }
 
+/* With dice of their own: the rest of a seed's plan stays as it was without them. */
+static void make_streaks(void)
+{
+    struct rng rest = dice;
+    dice.state = plan.seed ^ 4;
+    for (int i = 0; i < plan.check_count; i++) {
+        plan.checks[i].fall = rng_percent(&dice, 25) ? PICK(1, 2, 3, 5) : 0;
+        plan.checks[i].rise = rng_percent(&dice, 25) ? PICK(1, 2, 3) : 0;
+    }
+    dice = rest;
+}
+
 static int64_t check_time_ns(void)
 {
     int64_t sum = 0, slowest = 0;
@@ -71,6 +83,7 @@ static void make_config(void)
 
     environment_count = 0;
     make_checks(query_ms);
+    make_streaks();
     set("HEALTH_INTERVAL", interval_ms, "ms");
     set("HEALTH_CONNECT_TIMEOUT", connect_ms, "ms");
     set("HEALTH_QUERY_TIMEOUT", query_ms, "ms");
@@ -126,6 +139,16 @@ int64_t plan_bound_ns(const struct bound *b, int check)
            b->round_trip * 2 * (net.delay_ns + net.jitter_ns);
 }
 
+int64_t plan_fall(int check)
+{
+    return check >= 0 && plan.checks[check].fall != 0 ? plan.checks[check].fall : plan.config.fall;
+}
+
+int64_t plan_rise(int check)
+{
+    return check >= 0 && plan.checks[check].rise != 0 ? plan.checks[check].rise : plan.config.rise;
+}
+
 int64_t plan_repeat_ns(int64_t times)
 {
     const struct bound one = {
@@ -151,11 +174,11 @@ static int64_t noticed_ns(const struct fault *f, struct bound bound, int check)
     int64_t load_ns = 0;
     /* Each failure of those is twice as late as the one before. */
     bool backs_off = f->kind == FAULT_CHECK_STUBBORN || f->kind == FAULT_CHECK_CRASHES;
-    if (check >= 0 && !(backs_off && plan.config.fall > 1) && !is_soon_after_another(f)) {
+    if (check >= 0 && !(backs_off && plan_fall(check) > 1) && !is_soon_after_another(f)) {
         bound.load = 0;
         load_ns = plan.checks[check].duration_ns * PLAN_LOAD_INVERSE * 11 / 10;
     }
-    return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan.config.fall);
+    return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan_fall(check));
 }
 
 static void set_bounds(struct fault *f)
@@ -167,9 +190,9 @@ static void set_bounds(struct fault *f)
     f->noticed_ns = CLOCK_NEVER;
     if (promise->must_fail && !warn)
         f->noticed_ns = noticed_ns(f, promise->noticed, check);
-    f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan.config.rise);
+    f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan_rise(check));
     /* logins have a streak of their own: the next good one comes only then */
-    f->cleared_ns += (plan.config.rise - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
+    f->cleared_ns += (plan_rise(check) - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
     if (promise->is_brief)
         f->cleared_ns -= f->end_ns - f->begin_ns;
 }
@@ -332,6 +355,12 @@ void plan_parse_checks(struct checks *out)
         if (c->timeout_ms != 0)
             len += snprintf(text + len, room, "-- timeout: %" PRId64 "ms\n", c->timeout_ms);
         room = sizeof text - (size_t)len;
+        if (c->fall != 0)
+            len += snprintf(text + len, room, "-- fall: %" PRId64 "\n", c->fall);
+        room = sizeof text - (size_t)len;
+        if (c->rise != 0)
+            len += snprintf(text + len, room, "-- rise: %" PRId64 "\n", c->rise);
+        room = sizeof text - (size_t)len;
         len +=
             snprintf(text + len, room, "%s" QUERY_CHECK_SQL ";\n", c->warn ? "-- severity: warn\n" : "", i);
     }
@@ -349,9 +378,10 @@ void plan_print(void)
            (double)server.recovery_ns / 1e9);
     for (int i = 0; i < plan.check_count; i++) {
         const struct plan_check *c = &plan.checks[i];
-        printf("  " NAME_FORMAT ": %.2f ms%s, every %" PRId64 " ms, timeout %" PRId64 " ms, slow %.0f ms\n",
+        printf("  " NAME_FORMAT ": %.2f ms%s, every %" PRId64 " ms, timeout %" PRId64
+               " ms, slow %.0f ms, fall %" PRId64 ", rise %" PRId64 "\n",
                i, (double)c->duration_ns / 1e6, c->warn ? ", warn" : "", c->every_ms, c->timeout_ms,
-               (double)c->slow_ns / 1e6);
+               (double)c->slow_ns / 1e6, plan_fall(i), plan_rise(i));
     }
     for (size_t i = 0; i < plan.fault_count; i++) {
         const struct fault *f = &plan.faults[i];

@@ -17,7 +17,7 @@
 #define PLAN_LOAD_INVERSE 50 /* 1 / HEALTH_MAX_LOAD */
 
 struct plan_check {
-    int64_t every_ms, timeout_ms; /* 0: not set */
+    int64_t every_ms, timeout_ms, fall, rise; /* 0: not set */
     bool warn;
     int64_t duration_ns, slow_ns;
 };
@@ -52,6 +52,10 @@ void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns);
 
 /* What a bound comes to; check -1: of none. */
 int64_t plan_bound_ns(const struct bound *bound, int check);
+
+/* In a row before it is down, up again; check -1: the database. */
+int64_t plan_fall(int check);
+int64_t plan_rise(int check);
 
 /* How long so many failures or successes in a row take, beyond the first. */
 int64_t plan_repeat_ns(int64_t times);

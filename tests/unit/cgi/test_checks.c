@@ -59,6 +59,8 @@ static void reads_the_example_of_the_design(void **state)
                                  "-- min: 1              below or above is out_of_range\n"
                                  "-- max: 1000000000\n"
                                  "-- severity: warn      warn = reported, still 200; default: fail = 503\n"
+                                 "-- fall: 3             failures in a row before it is down\n"
+                                 "-- rise: 2             good answers in a row before it is up again\n"
                                  "SELECT count(*) FROM edges;\n");
     assert_int_equal(c.count, 1);
     assert_string_equal(c.items[0].name, "edges");
@@ -68,6 +70,8 @@ static void reads_the_example_of_the_design(void **state)
     assert_int_equal(c.items[0].min, 1);
     assert_int_equal(c.items[0].max, 1000000000);
     assert_int_equal(c.items[0].severity, CHECK_WARN);
+    assert_int_equal(c.items[0].fall, 3);
+    assert_int_equal(c.items[0].rise, 2);
     assert_int_equal(c.items[0].line, 1);
     checks_free(&c);
     assert_null(c.items);
@@ -82,6 +86,8 @@ static void a_check_without_annotations_has_the_defaults(void **state)
     assert_int_equal(c.items[0].min, 0);
     assert_int_equal(c.items[0].max, INT64_MAX);
     assert_int_equal(c.items[0].severity, CHECK_FAIL);
+    assert_int_equal(c.items[0].fall, 0);
+    assert_int_equal(c.items[0].rise, 0);
     assert_int_equal(c.items[0].line, 2);
     checks_free(&c);
 }
@@ -193,6 +199,8 @@ static void takes_the_bounds_of_each_annotation(void **state)
         "min: 0",         "min: 9223372036854775807",
         "max: 0",         "max: 9223372036854775807",
         "severity: fail", "severity: warn",
+        "fall: 1",        "fall: 100",
+        "rise: 1",        "rise: 100",
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[128];
@@ -208,6 +216,7 @@ static void refuses_values_outside_of_them(void **state)
 #define EVERY   "a duration with its unit (800ms, 2s, 1m, 1h) from 100ms to 24h"
 #define TIMEOUT "a duration with its unit (800ms, 2s, 1m, 1h) from 1ms to 5m"
 #define NUMBER  "a number from 0 to 9223372036854775807"
+#define STREAK  "a number from 1 to 100"
     static const char *const rows[][3] = {
         {"every", "99ms", EVERY},
         {"every", "25h", EVERY},
@@ -227,6 +236,12 @@ static void refuses_values_outside_of_them(void **state)
         {"severity", "info", "warn or fail"},
         {"severity", "Warn", "warn or fail"},
         {"severity", "", "warn or fail"},
+        {"fall", "0", STREAK},
+        {"fall", "101", STREAK},
+        {"fall", "3s", STREAK},
+        {"rise", "0", STREAK},
+        {"rise", "101", STREAK},
+        {"rise", "", STREAK},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[128];
@@ -259,11 +274,14 @@ static void rejects_an_unknown_annotation(void **state)
 {
     (void)state;
     expect_error("-- check: a\n-- tiemout: 1s\nSELECT 1;",
-                 "f.sql:2: unknown annotation 'tiemout', expected every, timeout, min, max or severity");
+                 "f.sql:2: unknown annotation 'tiemout', "
+                 "expected every, timeout, min, max, severity, fall or rise");
     expect_error("-- check: a\n-- note: counts all rows\nSELECT 1;",
-                 "f.sql:2: unknown annotation 'note', expected every, timeout, min, max or severity");
+                 "f.sql:2: unknown annotation 'note', "
+                 "expected every, timeout, min, max, severity, fall or rise");
     expect_error("-- check: a\n-- tag:\nSELECT 1;",
-                 "f.sql:2: unknown annotation 'tag', expected every, timeout, min, max or severity");
+                 "f.sql:2: unknown annotation 'tag', "
+                 "expected every, timeout, min, max, severity, fall or rise");
 }
 
 static void rejects_an_annotation_that_would_have_no_effect(void **state)

@@ -244,6 +244,69 @@ static void each_check_falls_for_itself(void **state)
     expect_degraded("rare", REASON_SCHEMA);
 }
 
+static void renew_with_own(int64_t fall, int64_t rise)
+{
+    static struct check own[CHECK_COUNT];
+    memcpy(own, items, sizeof own);
+    own[RARE].fall = fall;
+    own[RARE].rise = rise;
+    ledger_free(ledger);
+    ledger = ledger_new(&config, &(const struct checks){.items = own, .count = CHECK_COUNT});
+    start(T0);
+}
+
+static void a_checks_own_fall_damps_it_alone(void **state)
+{
+    (void)state;
+    renew_with_own(3, 0);
+    fail_check(RARE, AFTER_S(2));
+    fail_check(RARE, AFTER_S(4));
+    expect_healthy();
+    fail_check(NODES, AFTER_S(4));
+    expect_degraded("nodes", REASON_SCHEMA);
+    pass_check(NODES, AFTER_S(6));
+    expect_healthy();
+    fail_check(RARE, AFTER_S(6));
+    expect_degraded("rare", REASON_SCHEMA);
+    pass_check(RARE, AFTER_S(8)); /* HEALTH_RISE */
+    expect_healthy();
+}
+
+static void a_checks_own_fall_may_be_below_that_of_all(void **state)
+{
+    (void)state;
+    config.fall = 3;
+    renew_with_own(1, 0);
+    fail_check(NODES, AFTER_S(2));
+    expect_healthy();
+    fail_check(RARE, AFTER_S(2));
+    expect_degraded("rare", REASON_SCHEMA);
+}
+
+static void a_checks_own_rise_keeps_it_alone_down(void **state)
+{
+    (void)state;
+    renew_with_own(0, 2);
+    fail_check(NODES, AFTER_S(2));
+    fail_check(RARE, AFTER_S(2));
+    pass_check(NODES, AFTER_S(4));
+    pass_check(RARE, AFTER_S(4));
+    expect_degraded("rare", REASON_SCHEMA);
+    pass_check(RARE, AFTER_S(6));
+    expect_healthy();
+}
+
+static void the_database_has_no_fall_of_a_check(void **state)
+{
+    (void)state;
+    renew_with_own(3, 3);
+    fail_ping(REASON_HUNG, AFTER_S(2));
+    expect_degraded("database", REASON_HUNG);
+    ping(AFTER_S(4));
+    pass_all(AFTER_S(4));
+    expect_healthy();
+}
+
 static void the_first_answer_ever_decides_alone(void **state)
 {
     (void)state;
@@ -428,6 +491,10 @@ int main(void)
         with_ledger(a_success_ends_a_streak_of_failures),
         with_ledger(a_check_rises_with_its_second_success_and_keeps_its_cause_until_then),
         with_ledger(each_check_falls_for_itself),
+        with_ledger(a_checks_own_fall_damps_it_alone),
+        with_ledger(a_checks_own_fall_may_be_below_that_of_all),
+        with_ledger(a_checks_own_rise_keeps_it_alone_down),
+        with_ledger(the_database_has_no_fall_of_a_check),
         with_ledger(the_first_answer_ever_decides_alone),
         with_ledger(logins_and_pings_fall_each_for_itself),
         with_ledger(login_and_ping_must_both_succeed),

@@ -394,6 +394,26 @@ static void new_checks_keep_streak_and_suspicion_and_get_their_new_period(void *
     expect_due_in(4 * NS_PER_S, AFTER_S(1800));
 }
 
+static void new_checks_keep_the_streak_and_get_their_new_fall_and_rise(void **state)
+{
+    (void)state;
+    static struct check others[] = {
+        {.name = "nodes", .sql = "SELECT 1", .max = INT64_MAX, .fall = 3, .rise = 2}};
+    start(T0);
+    config.fall = 5;
+    fail_check(NODES, AFTER_S(2));
+    fail_check(NODES, AFTER_S(4));
+    snapshot_release(set_checks(others, 1));
+    expect_healthy();
+    fail_check(NODES, AFTER_S(6)); /* the third */
+    expect_degraded("nodes", REASON_SCHEMA);
+    pass_check(NODES, AFTER_S(8));
+    expect_degraded("nodes", REASON_SCHEMA);
+    ledger_set_checks(ledger, &(const struct checks){.items = others, .count = 1}, &checks);
+    pass_check(NODES, AFTER_S(9)); /* too soon to count, but HEALTH_RISE is 1 */
+    expect_healthy();
+}
+
 static void new_checks_are_a_change(void **state)
 {
     (void)state;
@@ -431,6 +451,7 @@ int main(void)
         with_ledger(a_suspect_is_not_known_before_it_is_clear_who_is_to_blame),
         with_ledger(new_checks_keep_what_is_known_of_a_name_and_query_and_are_due),
         with_ledger(new_checks_keep_streak_and_suspicion_and_get_their_new_period),
+        with_ledger(new_checks_keep_the_streak_and_get_their_new_fall_and_rise),
         with_ledger(new_checks_are_a_change),
     };
     return cmocka_run_group_tests_name("ledger: the schedule", tests, NULL, NULL);

@@ -1,0 +1,136 @@
+"""What health-api sees, and does not see, behind PgBouncer in each pooling mode: docs/postgresql.md tells it."""
+import os
+import signal
+import threading
+
+import psycopg2
+import pytest
+from harness.cluster import PASSWORD
+from harness.pgbouncer import PgBouncer
+from harness.wait import hold_for, wait_until
+
+ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
+RECONNECT, CONNECT_TIMEOUT, HEARTBEAT = 2.0, 1.5, 0.25
+LOADED = 1.0  # what a machine with other work adds
+HUNG = ("database", "hung")
+
+
+@pytest.fixture(params=["session", "transaction", "statement"])
+def bouncer(request, own_cluster, directory):
+    with PgBouncer(os.path.join(directory, "bouncer"), own_cluster, request.param) as started:
+        yield started
+
+
+def start_with_a_slow_check(start_backend, checks_file, bouncer):
+    slow = "-- check: slow\n-- every: 1m\n-- timeout: 5s\nSELECT 1 FROM pg_sleep(3);\n"
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **bouncer.environment())
+    backend.wait_status("healthy")
+    checks_file(ONE + slow)
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: backend.events("checks reloaded"), 10, "the reload")
+    return backend
+
+
+@pytest.fixture
+def healthy(start_backend, checks_file, bouncer):
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_RECONNECT_EVERY=f"{RECONNECT:.0f}s", **bouncer.environment())
+    backend.wait_status("healthy")
+    return backend
+
+
+def connect(bouncer):
+    connection = psycopg2.connect(host=bouncer.directory, port=6432, user="health_api", password=PASSWORD,
+                                  dbname="knowledge", connect_timeout=5)
+    connection.autocommit = True
+    return connection
+
+
+def test_a_frozen_server_behind_pgbouncer_is_hung(healthy, own_cluster, bouncer, fault):
+    """Although PgBouncer lets everybody in. Each that it lets in waits there, and takes one of max_client_conn."""
+    own_cluster.signal_all(signal.SIGSTOP)
+    logins = bouncer.logins()
+    try:
+        fault.injected()
+        fault.expect(healthy, HEARTBEAT + CONNECT_TIMEOUT + LOADED, HUNG)
+        connect(bouncer).close()
+        hold_for(lambda: healthy.ask().status == 503, RECONNECT + 1, "503 over the logins that succeed")
+        assert healthy.document()["failing"] == [{"check": "database", "reason": "hung"}]
+        assert bouncer.logins() - logins <= 5  # that of this test, an early one, and each HEALTH_RECONNECT_EVERY
+    finally:
+        own_cluster.signal_all(signal.SIGCONT)
+    fault.healed(healthy, 5)
+
+
+def test_a_frozen_postmaster_behind_pgbouncer_is_not_seen(healthy, own_cluster):
+    """PgBouncer answers the logins, and the server processes that it has go on."""
+    os.kill(own_cluster.postmaster_pid, signal.SIGSTOP)
+    try:
+        hold_for(lambda: healthy.ask().status == 200, RECONNECT + CONNECT_TIMEOUT + 1, "200 over a reconnect")
+    finally:
+        os.kill(own_cluster.postmaster_pid, signal.SIGCONT)
+
+
+def test_a_login_that_the_server_refuses_is_not_seen_behind_pgbouncer(healthy, own_cluster):
+    own_cluster.execute("ALTER ROLE health_api NOLOGIN")
+    hold_for(lambda: healthy.ask().status == 200, RECONNECT + CONNECT_TIMEOUT + 1, "200 over a reconnect")
+
+
+def test_a_paused_pgbouncer_is_hung(healthy, bouncer, fault):
+    """With session pooling our session is served to its end: the next one waits."""
+    last_session_s = RECONNECT if bouncer.pool_mode == "session" else 0
+    os.kill(bouncer.child.pid, signal.SIGUSR1)  # PAUSE
+    fault.injected()
+    fault.expect(healthy, last_session_s + HEARTBEAT + CONNECT_TIMEOUT + LOADED, HUNG)
+    hold_for(lambda: healthy.ask().status == 503, 2, "503 while it pauses")
+    os.kill(bouncer.child.pid, signal.SIGUSR2)  # RESUME
+    fault.healed(healthy, 5)
+
+
+@pytest.fixture
+def pool_taken(bouncer):
+    """Another client has the pool's only server connection for a while. With session pooling it gets it when our
+    session ends."""
+    other = connect(bouncer)
+    taken = threading.Event()
+
+    def query(seconds):
+        cursor = other.cursor()
+        cursor.execute("SELECT 1")
+        taken.set()
+        cursor.execute(f"SELECT pg_sleep({seconds})")
+        other.close()
+
+    def take(seconds):
+        thread = threading.Thread(target=query, args=(seconds,))
+        thread.start()
+        assert taken.wait(2 * RECONNECT)
+        return thread
+    return take
+
+
+def test_a_pool_that_lets_us_wait_is_hung(healthy, pool_taken, fault):
+    """New work is not done, whatever the server does."""
+    other = pool_taken(4)
+    fault.injected()
+    fault.expect(healthy, HEARTBEAT + CONNECT_TIMEOUT + LOADED, HUNG)
+    other.join()
+    fault.healed(healthy, 2)
+
+
+def test_a_pool_that_lets_us_wait_for_less_is_healthy(healthy, pool_taken):
+    """For longer than HEALTH_HUNG_AFTER: PgBouncer lets the newcomer in, so that somebody is alive there."""
+    other = pool_taken(CONNECT_TIMEOUT - 0.3)
+    hold_for(lambda: healthy.ask().status == 200, 3, "200")
+    other.join()
+
+
+def test_a_slow_check_in_a_pool_of_one_leaves_nothing_for_the_pings(start_backend, checks_file, bouncer):
+    backend = start_with_a_slow_check(start_backend, checks_file, bouncer)
+    backend.wait_failing(HUNG, deadline_s=4)
+
+
+def test_a_slow_check_in_a_pool_of_two_is_no_outage(start_backend, checks_file, own_cluster, bouncer, directory):
+    with PgBouncer(os.path.join(directory, "two"), own_cluster, bouncer.pool_mode, pool_size=2) as two:
+        backend = start_with_a_slow_check(start_backend, checks_file, two)
+        hold_for(lambda: backend.ask().status == 200, 4, "200 while the check is under way")
+        wait_until(lambda: backend.document()["counts"]["slow"] == 1, 5, "its count")

@@ -1,0 +1,62 @@
+"""What a server notices of health-api while all is well: docs/postgresql.md tells it."""
+import os
+
+from harness.wait import hold_for, wait_until
+
+ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
+QUIET = {"HEALTH_HEARTBEAT": "0s", "HEALTH_INTERVAL": "5m", "HEALTH_STALE_AFTER": "10m", "HEALTH_RECONNECT_EVERY": "1h"}
+
+
+def sessions(cluster):
+    """Who is there, and since when each is idle."""
+    return cluster.execute("SELECT pid, state_change FROM pg_stat_activity WHERE application_name = 'health-api'")
+
+
+def test_heartbeats_are_activity_in_the_eyes_of_the_server(start_backend, checks_file, own_cluster):
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **own_cluster.environment(HEALTH_INTERVAL="5m",
+                            HEALTH_STALE_AFTER="10m", HEALTH_RECONNECT_EVERY="1h"))
+    backend.wait_status("healthy")
+    for _ in range(3):
+        seen = sessions(own_cluster)
+        wait_until(lambda seen=seen: sessions(own_cluster) != seen, 1.5, "a ping")
+
+
+def test_without_heartbeats_nothing_happens_between_two_intervals(start_backend, checks_file, own_cluster):
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **own_cluster.environment(**QUIET))
+    backend.wait_status("healthy")
+    hold_for(lambda: True, 0.5)  # for what comes after the first answers
+    seen = sessions(own_cluster)
+    assert len(seen) == 1
+    hold_for(lambda: sessions(own_cluster) == seen, 4, "an idle session")
+    assert backend.ask().status == 200
+
+
+def test_a_server_that_ends_the_session_is_logged_in_to_at_once(start_backend, checks_file, own_cluster):
+    """One that falls asleep is woken."""
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **own_cluster.environment(**QUIET))
+    backend.wait_status("healthy")
+    (before,) = own_cluster.probes()
+    own_cluster.terminate_probes()
+    wait_until(lambda: set(own_cluster.probes()) - {before}, 2, "another session")
+
+
+def test_a_login_is_three_lines_in_the_servers_log_and_its_end_a_fourth(start_backend, checks_file, own_cluster):
+    for name, value in (("log_connections", "on"), ("log_disconnections", "on"), ("log_statement", "'none'")):
+        own_cluster.execute(f"ALTER SYSTEM SET {name} = {value}")
+    own_cluster.execute("SELECT pg_reload_conf()")
+    per_login = 3 if own_cluster.major_version >= 14 else 2  # from then on it also says how it authenticated
+    hold_for(lambda: True, 0.5)  # for the last line of that
+    begin = os.path.getsize(own_cluster.log)
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_INTERVAL="300ms",
+                            **own_cluster.environment(HEALTH_RECONNECT_EVERY="500ms"))
+    backend.wait_status("healthy")
+    hold_for(lambda: backend.ask().status == 200, 3, "200")
+    backend.stop()
+    own_cluster.stop("fast")  # so that all its lines are there
+    with open(own_cluster.log, encoding="utf-8") as log:
+        log.seek(begin)
+        lines = [line for line in log if "health_api" in line or "connection received" in line or "health-api" in line]
+    logins = [line for line in lines if "connection authorized: user=health_api" in line]
+    ends = [line for line in lines if "disconnection" in line and "user=health_api" in line]
+    assert len(logins) >= 5 and len(ends) == len(logins)
+    assert len(lines) - len(ends) == per_login * len(logins), lines
