@@ -5,8 +5,8 @@ TRUTH = HEALTH_API=$(BUILD)/health-api PYTHONPATH=tests $(PYTHON) -m truth $(BUI
 TRUTH_QUICK := server_frozen,no_connection_left,server_stopped,black_hole,table_dropped,table_locked,$\
   table_too_small,server_crashed,session_terminated,server_reloaded
 
-# RUNS, SEED and FAULTS reach the program where they are set in the environment or on the command line: sim.mk's default of
-# RUNS does not.
+# RUNS, SEED and FAULTS reach the program where the environment or the command line sets them: make passes those on, and
+# not the default of RUNS in sim.mk.
 .PHONY: truth truth-smoke
 truth: ## seconds of false green and false red with real faults (about 15 minutes); RUNS=10 FAULTS=name,... SEED=n
 	@scripts/packages.sh test

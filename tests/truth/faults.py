@@ -1,7 +1,7 @@
 """The faults. Each is a generator. It causes the fault and yields the time when it began; asked to go on, it ends the
 fault and yields the time of that. Closed in between, it ends the fault as well.
 
-Both times are taken before the act, so that what is measured is never less than it was."""
+Both times are taken before the act where nothing else is said, so that what is measured is never less than it was."""
 import os
 import signal
 import time
@@ -80,13 +80,13 @@ def server_stopped(stage):
     finally:
         server.wait_gone(pid)
         server.start(wait=False)
-        ended = stage.wait_ready()
+        ended = stage.wait_accepting(True)
     yield ended
 
 
 def black_hole(stage):
-    began = time.monotonic()
     with Dropping(stage.port):
+        began = time.monotonic()  # iptables(8) takes tens of milliseconds, and changes the kernel's rules last
         yield began
         ended = time.monotonic()
     yield ended
@@ -130,10 +130,11 @@ def table_too_small(stage):
 
 def server_crashed(stage):
     """The server process of another client is killed, as the kernel does when memory is short: the server ends all
-    sessions and recovers by itself."""
+    sessions, and recovers by itself. It begins when the postmaster has noticed, for until then everything works."""
     with stage.superuser() as execute:
         pid = execute("SELECT pg_backend_pid()")[0][0]
-        began = time.monotonic()
         os.kill(pid, signal.SIGKILL)
+        began = stage.wait_accepting(False)
+        ended = stage.wait_accepting(True)
         yield began
-        yield stage.wait_ready()
+        yield ended

@@ -20,6 +20,30 @@ def session_frozen(stage):
     yield ended
 
 
+def session_frozen_counting(stage):
+    """While it counts the largest table."""
+    with stage.superuser() as execute:
+        def counting():
+            return execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'health-api' AND state = 'active'"
+                           " AND query LIKE '%count(*) FROM edges%'")
+
+        def freeze():
+            for pid, in counting():
+                began = time.monotonic()
+                os.kill(pid, signal.SIGSTOP)
+                if (pid,) in counting():
+                    return pid, began
+                os.kill(pid, signal.SIGCONT)  # it had just finished
+            return None
+        pid, began = wait_until(freeze, 60, "a session that counts", interval_s=0.001)
+        try:
+            yield began
+        finally:
+            ended = time.monotonic()
+            os.kill(pid, signal.SIGCONT)
+        yield ended
+
+
 def session_terminated(stage):
     began = time.monotonic()
     stage.cluster.terminate_probes()

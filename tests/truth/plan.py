@@ -86,14 +86,15 @@ ROWS = (
     Outage("postmaster_frozen", faults.postmaster_frozen, median_s=5.5, worst_s=5.5),
     Outage("login_refused", faults.login_refused, median_s=5.5, worst_s=5.5),
     Outage("no_connection_left", faults.no_connection_left, median_s=5.5, worst_s=5.5),
-    Outage("server_stopped", faults.server_stopped, worst_s=0.2),
+    Outage("server_stopped", faults.server_stopped, median_s=0.2, worst_s=1.0),
     Outage("black_hole", faults.black_hole, median_s=1.0, worst_s=1.5),
     Outage("table_dropped", faults.table_dropped, worst_s=2.5),
     Outage("table_locked", faults.table_locked, worst_s=3.5),
     Outage("table_too_small", faults.table_too_small, worst_s=2.5),
-    Outage("server_crashed", faults.server_crashed, worst_s=0.2, is_over_by_itself=True),
+    Outage("server_crashed", faults.server_crashed, median_s=0.2, worst_s=1.0, is_over_by_itself=True),
     Outage("server_frozen_busy", faults.server_frozen_busy, worst_s=3.0, is_of_the_ten=False),
     Harmless("session_frozen", harmless.session_frozen, lasts_s=5),
+    Harmless("session_frozen_counting", harmless.session_frozen_counting, lasts_s=5),
     Harmless("session_terminated", harmless.session_terminated),
     Harmless("server_reloaded", harmless.server_reloaded),
     Harmless("syn_lost", harmless.syn_lost, lasts_s=3),
@@ -112,12 +113,13 @@ def chosen():
 
 
 def schedule(rows, runs, random):
-    """(round, row, phase) for each run. Rounds of all rows, each in an order of its own. The phases of one row are spread
-    evenly over the time between two logins, one at random in each part of it; None, with one run: as it comes."""
-    phases = {row: random.sample(range(runs), runs) for row in rows}
+    """(round, row, phase) for each run. A round has all rows, in an order of its own. The phases of an outage are
+    spread evenly over the time between two logins, at random within each part. None: the phase is as it comes."""
+    spread = [row for row in rows if isinstance(row, Outage) and runs > 1]
+    phases = {row: [(part + random.random()) / runs for part in random.sample(range(runs), runs)] for row in spread}
     planned = []
     for number in range(runs):
         due = [row for row in rows if number < row.most_runs]
         for row in random.sample(due, len(due)):
-            planned.append((number, row, (phases[row][number] + random.random()) / runs if runs > 1 else None))
+            planned.append((number, row, phases[row][number] if row in phases else None))
     return planned

@@ -57,22 +57,22 @@ class Results:
 
         def verdict(name):
             return "MISSED " + ", ".join(complaints[name]) if name in complaints else "met"
-        print(f"\n{watcher}, seconds\n{'':18} {'':4} {'false green':>15} {'bound':>11} {'recovery':>15}\n"
-              f"{'fault':18} {'runs':4} {HEAD} {'med.':>5} {'worst':>5} {HEAD}  verdict; what was said")
+        print(f"\n{watcher}, seconds\n{'':23} {'':4} {'false green':>15} {'bound':>11} {'recovery':>15}\n"
+              f"{'fault':23} {'runs':4} {HEAD} {'med.':>5} {'worst':>5} {HEAD}  verdict; what was said")
         for row in self.rows:
             if isinstance(row, plan.Outage) and row.name in measured:
                 runs = measured[row.name]
-                print(f"{row.name:18} {len(runs):4} {_two([run.false_green_s for run in runs])} {_bounds(row)}"
+                print(f"{row.name:23} {len(runs):4} {_two([run.false_green_s for run in runs])} {_bounds(row)}"
                       f" {_two([run.recovery_s for run in runs])}  {verdict(row.name)}; {_says(runs)}")
         total = self._sum(watcher)
         if total is not None:
-            print(f"{'sum of the ten':18} {'':4} {total:7.2f} {'':7} {plan.SUM_S:5.1f} {'':21}  {verdict('sum')}")
-        print(f"\n{'no fault':18} runs  red, all runs  verdict; what was said")
+            print(f"{'sum of the ten':23} {'':4} {total:7.2f} {'':7} {plan.SUM_S:5.1f} {'':21}  {verdict('sum')}")
+        print(f"\n{'no fault':23} runs  red, all runs  verdict; what was said")
         for row in (*self.rows, plan.QUIET):
             if isinstance(row, plan.Harmless) and row.name in measured:
                 runs = measured[row.name]
                 red = sum(run.recovery_s if isinstance(row, plan.OwnStop) else run.false_red_s for run in runs)
-                print(f"{row.name:18} {len(runs):4} {red:14.2f}  {verdict(row.name)}; {_says(runs)}".rstrip("; "))
+                print(f"{row.name:23} {len(runs):4} {red:14.2f}  {verdict(row.name)}; {_says(runs)}".rstrip("; "))
         widest = max((run for runs in measured.values() for run in runs), key=lambda run: run.gap_s)
         print(f"\nlongest time without an answer: {widest.gap_s:.2f} s, in {widest.row}")
         for name, why in self.not_here.items():

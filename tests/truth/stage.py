@@ -1,5 +1,6 @@
 """Where the faults happen: one PostgreSQL with the sample on a TCP port, one health-api with its default settings."""
 import contextlib
+import datetime
 import os
 import shutil
 import signal
@@ -74,16 +75,16 @@ class Stage:
         self.health.start()
         self.health.wait_status("healthy")
 
-    def last_login(self):
-        """As health-api writes it."""
-        return self.health.document("/api/status")["database"]["connected_since"]
+    def _login_age_s(self):
+        """How long ago health-api was let in; 0: it is not."""
+        since = self.health.document("/api/status")["database"]["connected_since"]
+        return time.time() - datetime.datetime.fromisoformat(since).timestamp() if since else 0.0
 
     def wait_phase(self, phase):
         """Until that share of the time between two logins has passed: some faults only show at the next login."""
-        passed_s, login = phase * BETWEEN_LOGINS_S, self.last_login()
-        wait_until(lambda: self.last_login() not in (login, None), 15, "the next login")
-        came = time.monotonic()
-        wait_until(lambda: time.monotonic() - came >= passed_s, 10, "the time for the fault", interval_s=0.001)
+        passed_s = phase * BETWEEN_LOGINS_S
+        wait_until(lambda: self._login_age_s() < passed_s, 15, "the next login")
+        wait_until(lambda: self._login_age_s() >= passed_s, 15, "the time for the fault", interval_s=0.001)
 
     def last_until(self, condition, at_most_s):
         """Until condition(), or until that time is over, while health-api runs."""
@@ -94,19 +95,19 @@ class Stage:
             return condition() or time.monotonic() - began >= at_most_s
         wait_until(is_over, at_most_s + 10, "the end of a time")
 
-    def wait_ready(self):
-        """Until the server lets clients in. Returns when it refused the last one: the outage has lasted until then."""
-        refused = time.monotonic()
+    def wait_accepting(self, wanted):
+        """Until the server lets clients in, or does not. Returns the last time when it was the other way round."""
+        last = time.monotonic()
 
-        def accepts():
-            nonlocal refused
+        def is_as_wanted():
+            nonlocal last
             asked = time.monotonic()
-            if self.cluster.accepts():
+            if self.cluster.accepts() == wanted:
                 return True
-            refused = asked
+            last = asked
             return False
-        wait_until(accepts, 60, "the server accepts connections")
-        return refused
+        wait_until(is_as_wanted, 60, f"the server accepts connections: {wanted}")
+        return last
 
     @contextlib.contextmanager
     def superuser(self):
