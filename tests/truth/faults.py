@@ -10,6 +10,8 @@ from harness.wait import wait_until
 
 from .firewall import Dropping
 
+READY = "database system is ready to accept connections"
+
 
 def _state(pid):
     """proc(5): T is stopped."""
@@ -79,8 +81,9 @@ def server_stopped(stage):
         yield began
     finally:
         server.wait_gone(pid)
+        log_end = stage.log_end()
         server.start(wait=False)
-        ended = stage.wait_accepting(True)
+        ended = stage.wait_logged(READY, log_end)
     yield ended
 
 
@@ -133,8 +136,7 @@ def server_crashed(stage):
     sessions, and recovers by itself. It begins when the postmaster has noticed, for until then everything works."""
     with stage.superuser() as execute:
         pid = execute("SELECT pg_backend_pid()")[0][0]
+        log_end = stage.log_end()
         os.kill(pid, signal.SIGKILL)
-        began = stage.wait_accepting(False)
-        ended = stage.wait_accepting(True)
-        yield began
-        yield ended
+        yield stage.wait_logged("was terminated by signal 9", log_end)
+        yield stage.wait_logged(READY, log_end)

@@ -54,7 +54,8 @@ class Stage:
         self.cluster.execute("VACUUM ANALYZE")  # now, and not by autovacuum in the middle of a fault
         self.cluster.stop("fast")
         with open(os.path.join(self.cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-            conf.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n")
+            conf.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
+                       "log_timezone = 'UTC'\nlog_line_prefix = '%m [%p] %a '\n")
         self.cluster.port = self.port
         self.cluster.start()
         self.let_in()
@@ -75,16 +76,20 @@ class Stage:
         self.health.start()
         self.health.wait_status("healthy")
 
-    def _login_age_s(self):
-        """How long ago health-api was let in; 0: it is not."""
+    def _last_login(self):
+        """When health-api was let in, by the wall clock; None: it is not."""
         since = self.health.document("/api/status")["database"]["connected_since"]
-        return time.time() - datetime.datetime.fromisoformat(since).timestamp() if since else 0.0
+        return datetime.datetime.fromisoformat(since).timestamp() if since else None
 
     def wait_phase(self, phase):
         """Until that share of the time between two logins has passed: some faults only show at the next login."""
-        passed_s = phase * BETWEEN_LOGINS_S
-        wait_until(lambda: self._login_age_s() < passed_s, 15, "the next login")
-        wait_until(lambda: self._login_age_s() >= passed_s, 15, "the time for the fault", interval_s=0.001)
+        passed_s, last = phase * BETWEEN_LOGINS_S, self._last_login()
+
+        def login():
+            at = self._last_login()
+            return at if at != last or (at and time.time() - at < passed_s) else None
+        came = wait_until(login, 15, "the next login")
+        wait_until(lambda: time.time() - came >= passed_s, 10, "the time for the fault", interval_s=0.001)
 
     def last_until(self, condition, at_most_s):
         """Until condition(), or until that time is over, while health-api runs."""
@@ -95,19 +100,20 @@ class Stage:
             return condition() or time.monotonic() - began >= at_most_s
         wait_until(is_over, at_most_s + 10, "the end of a time")
 
-    def wait_accepting(self, wanted):
-        """Until the server lets clients in, or does not. Returns the last time when it was the other way round."""
-        last = time.monotonic()
+    def log_end(self):
+        return os.path.getsize(self.cluster.log)
 
-        def is_as_wanted():
-            nonlocal last
-            asked = time.monotonic()
-            if self.cluster.accepts() == wanted:
-                return True
-            last = asked
-            return False
-        wait_until(is_as_wanted, 60, f"the server accepts connections: {wanted}")
-        return last
+    def wait_logged(self, text, log_end):
+        """Until the server has logged that, after log_end. Returns when it did: a client that waits to be let in would
+        learn it late."""
+        def logged():
+            with open(self.cluster.log, "rb") as file:
+                file.seek(log_end)
+                lines = file.read().decode(errors="replace").splitlines(keepends=True)
+            return next((line for line in lines if text in line and line.endswith("\n")), None)
+        line = wait_until(logged, 60, f"the server logs: {text}")
+        at = datetime.datetime.strptime(line[:27], "%Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=datetime.timezone.utc)
+        return time.monotonic() - (time.time() - at.timestamp())
 
     @contextlib.contextmanager
     def superuser(self):
