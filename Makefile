@@ -17,7 +17,7 @@ TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 .PHONY: all run test unit api faults system watch soak clean packages help
 all: $(BUILD)/health-api $(BUILD)/health-watch ## build build/health-api and build/health-watch
 
-include mk/build.mk mk/check.mk mk/sim.mk mk/bench.mk mk/fuzz.mk mk/install.mk
+include mk/build.mk mk/check.mk mk/sim.mk mk/bench.mk mk/truth.mk mk/fuzz.mk mk/install.mk
 
 run: ## build and start PostgreSQL, health-api and nginx on 127.0.0.1:PORT (8080) until Ctrl-C
 	@scripts/packages.sh run

@@ -32,6 +32,8 @@ def _bin(name):
 class Cluster:
     """One server in directory; stop() and start() as often as a test likes."""
 
+    port = 5432  # of its socket, and on TCP where it listens there
+
     def __init__(self, directory):
         self.directory = directory
         self.data = os.path.join(directory, "data")
@@ -69,8 +71,8 @@ class Cluster:
 
     def load(self, name, *options):
         """Runs a file of sql/ in psql as the superuser."""
-        subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-U", "postgres",
-                        "-d", self.database, *options, "-f", os.path.join(ROOT, "sql", name)],
+        subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-p", str(self.port),
+                        "-U", "postgres", "-d", self.database, *options, "-f", os.path.join(ROOT, "sql", name)],
                        check=True, stdout=subprocess.DEVNULL)
 
     def start(self, wait=True):
@@ -141,7 +143,8 @@ class Cluster:
                 "PGPASSWORD": PASSWORD, **changes}
 
     def connect(self, database=None):
-        connection = psycopg2.connect(host=self.directory, user="postgres", dbname=database or self.database)
+        connection = psycopg2.connect(host=self.directory, port=self.port, user="postgres",
+                                      dbname=database or self.database)
         connection.autocommit = True
         return connection
 
