@@ -10,7 +10,7 @@ from harness.pgbouncer import PgBouncer
 from harness.wait import hold_for, wait_until
 
 ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
-RECONNECT, CONNECT_TIMEOUT, HEARTBEAT = 2.0, 1.5, 0.25
+RECONNECT, CONNECT_TIMEOUT, HEARTBEAT, HUNG_AFTER = 2.0, 1.5, 0.25, 0.8
 LOADED = 1.0  # what a machine with other work adds
 HUNG = ("database", "hung")
 
