@@ -16,7 +16,7 @@ $(BUILD)/bench/go-pgx: tests/bench/peers/health.go
 	GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(abspath $(BUILD))/bench/go-cache GOFLAGS= go build -o $@ $<
 
 .PHONY: bench bench-smoke bench-plot
-bench: ## measure against nginx, libfcgi, Go, FastAPI, php-fpm and a CGI script (about 9 minutes)
+bench: ## measure against nginx, libfcgi, Go, FastAPI, php-fpm and a CGI script (about 12 minutes)
 	@scripts/packages.sh bench
 	@$(MAKE) --no-print-directory all $(BENCH_BIN)
 	$(BENCH)

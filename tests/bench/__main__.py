@@ -5,8 +5,8 @@ import signal
 import sys
 import time
 
-from . import (begin, checks, contenders, idle, latency, load, machine, memory, outage, plot, results, settings, speed,
-               stage, work)
+from . import (begin, checks, contenders, idle, latency, load, machine, memory, outage, plot, rest, results, settings,
+               speed, stage, work)
 
 
 def say(text):
@@ -44,6 +44,8 @@ def run_alone(here, everyone, found):
     say("1, 10, 100 checks")
     checks.measure(here, found)
     each("database work", lambda health: work.measure(here, everyone, health, found), **work.SETTINGS)
+    say("CPU at rest")
+    rest.measure(here, found)
     each("memory", lambda health: memory.measure(here, everyone, health, found), **memory.SETTINGS)
     say("starts and CGI requests")
     begin.measure_start(here, found)

@@ -55,7 +55,7 @@ def test_a_frozen_server_behind_pgbouncer_is_hung(healthy, own_cluster, bouncer,
         connect(bouncer).close()
         hold_for(lambda: healthy.ask().status == 503, RECONNECT + 1, "503 over the logins that succeed")
         assert healthy.document()["failing"] == [{"check": "database", "reason": "hung"}]
-        assert bouncer.logins() - logins <= 5  # that of this test, an early one, and each HEALTH_RECONNECT_EVERY
+        assert bouncer.logins() - logins <= 8  # ours, an early one, one each HEALTH_RECONNECT_EVERY; it has room for 20
     finally:
         own_cluster.signal_all(signal.SIGCONT)
     fault.healed(healthy, 5)
