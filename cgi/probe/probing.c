@@ -113,7 +113,7 @@ static void hear(struct probing *p)
 static void end_silence(struct probing *p, int64_t now_ns)
 {
     hear(p);
-    silence_end(&p->silence);
+    silence_end(&p->silence, now_ns);
     p->next_ping_ns = now_ns + heartbeat_ns(p);
 }
 

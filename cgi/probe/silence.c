@@ -38,18 +38,17 @@ void silence_hear(struct silence *s, int64_t heard_ns)
     s->heard_ns = max(s->heard_ns, heard_ns);
 }
 
-void silence_end(struct silence *s)
-{
-    s->since_ns = CLOCK_NEVER;
-    s->is_convicted = false;
-    s->is_forgiven = false;
-}
-
 void silence_interrupt(struct silence *s, int64_t now_ns)
 {
     s->since_ns = CLOCK_NEVER;
     s->is_convicted = false;
     s->not_before_ns = now_ns;
+}
+
+void silence_end(struct silence *s, int64_t now_ns)
+{
+    silence_interrupt(s, now_ns);
+    s->is_forgiven = false;
 }
 
 void silence_forgive(struct silence *s, int64_t now_ns)

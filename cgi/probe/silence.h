@@ -28,8 +28,8 @@ void silence_begin(struct silence *silence, int64_t since_ns, int64_t now_ns);
 /* When bytes came last, whatever they were. */
 void silence_hear(struct silence *silence, int64_t heard_ns);
 
-/* An answer came, to any question. */
-void silence_end(struct silence *silence);
+/* An answer came, to any question, on any session. */
+void silence_end(struct silence *silence, int64_t now_ns);
 
 /* The server has spoken, but not answered: it refused a login, or ended a session. */
 void silence_interrupt(struct silence *silence, int64_t now_ns);

@@ -25,6 +25,8 @@ static void fork_for(struct link *link)
         p++;
     if (p == processes + PROCESSES_MAX)
         timeline_violation("storm", "%d server processes", PROCESSES_MAX);
+    if (p == processes_end)
+        processes_end++;
     int64_t generation = p->generation + 1;
     *p = (struct process){.exists = true, .pid = ++last_pid, .link = link, .generation = generation};
     link->process = p;

@@ -31,6 +31,7 @@ struct process {
     struct message *out, *out_last; /* not flushed yet */
 };
 extern struct process processes[PROCESSES_MAX];
+extern struct process *processes_end; /* behind those that were ever used */
 
 /* Takes what its client has sent, as far as it can. */
 void process_go_on(struct process *p);

@@ -16,6 +16,7 @@ struct server server;
 void (*server_on_crash)(int check);
 
 struct process processes[PROCESSES_MAX];
+struct process *processes_end = processes;
 
 static bool is_stopped(const struct process *p)
 {
@@ -97,7 +98,7 @@ static void crash(int check)
 {
     timeline_note("the server crashes");
     server.crashes++;
-    for (struct process *p = processes; p < processes + PROCESSES_MAX; p++) {
+    for (struct process *p = processes; p < processes_end; p++) {
         if (p->exists) {
             p->out = NULL;
             if (!(p->work == WORK_CHECK && p->check == check))
@@ -210,7 +211,7 @@ static void start_check(struct process *p, int check)
 
 static bool is_at_work(int pid)
 {
-    for (const struct process *p = processes; p < processes + PROCESSES_MAX; p++)
+    for (const struct process *p = processes; p < processes_end; p++)
         if (p->exists && p->pid == pid && p->work == WORK_CHECK)
             return true;
     return false;
@@ -334,7 +335,7 @@ void server_disconnected(struct link *link)
 void server_go_on(void)
 {
     postmaster_open_door();
-    for (struct process *p = processes; p < processes + PROCESSES_MAX; p++) {
+    for (struct process *p = processes; p < processes_end; p++) {
         if (!p->exists || is_stopped(p))
             continue;
         if (p->is_due)
@@ -354,14 +355,14 @@ static void terminate(struct process *p)
 
 void server_terminate_all(void)
 {
-    for (struct process *p = processes; p < processes + PROCESSES_MAX; p++)
+    for (struct process *p = processes; p < processes_end; p++)
         if (p->exists)
             terminate(p);
 }
 
 void server_terminate_one(void)
 {
-    for (struct process *p = processes; p < processes + PROCESSES_MAX; p++) {
+    for (struct process *p = processes; p < processes_end; p++) {
         if (p->exists && p->link != NULL && p->link->logged_in) {
             terminate(p);
             return;
@@ -371,7 +372,7 @@ void server_terminate_one(void)
 
 void server_freeze_one(bool frozen)
 {
-    for (struct process *p = processes; p < processes + PROCESSES_MAX; p++) {
+    for (struct process *p = processes; p < processes_end; p++) {
         if (p->exists && (!frozen || (p->link != NULL && p->link->logged_in))) {
             p->frozen = frozen;
             if (frozen)
@@ -383,7 +384,7 @@ void server_freeze_one(bool frozen)
 
 void server_release(int check)
 {
-    for (struct process *p = processes; p < processes + PROCESSES_MAX; p++)
+    for (struct process *p = processes; p < processes_end; p++)
         if (p->exists && p->work == WORK_CHECK && p->check == check)
             begin_work(p, WORK_CHECK, server.checks[check].duration_ns, work_is_over);
 }
@@ -391,7 +392,7 @@ void server_release(int check)
 int server_orphans(int check)
 {
     int count = 0;
-    for (const struct process *p = processes; p < processes + PROCESSES_MAX; p++)
+    for (const struct process *p = processes; p < processes_end; p++)
         count += p->exists && p->work == WORK_CHECK && p->check == check &&
                  (p->link == NULL || !p->link->client_open);
     return count;

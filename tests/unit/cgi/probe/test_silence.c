@@ -86,7 +86,7 @@ static void a_long_gap_is_remembered_with_its_length(void **state)
     silence_hear(&s, AFTER_MS(801));
     assert_true(s.ended_ns == AFTER_MS(801));
     assert_true(s.lasted_ns == 401 * NS_PER_MS);
-    silence_end(&s);
+    silence_end(&s, AFTER_MS(801));
     assert_true(s.ended_ns == AFTER_MS(801));
     silence_hear(&s, AFTER_MS(9000)); /* nothing was owed */
     assert_true(s.ended_ns == AFTER_MS(801));
@@ -98,9 +98,9 @@ static void an_answer_ends_it_and_the_conviction(void **state)
     silence_begin(&s, T0, T0);
     silence_convict(&s);
     expect(AFTER_MS(400), CLOCK_NEVER);
-    silence_end(&s);
+    silence_end(&s, AFTER_MS(900));
     assert_false(s.is_convicted);
-    silence_begin(&s, AFTER_MS(900), AFTER_MS(900));
+    silence_begin(&s, AFTER_MS(100), AFTER_MS(950)); /* another session's question is older than that answer */
     expect(AFTER_MS(1300), AFTER_MS(1700));
 }
 
@@ -123,7 +123,7 @@ static void our_own_stall_begins_it_again_once(void **state)
     expect(AFTER_MS(1100), AFTER_MS(1500));
     silence_forgive(&s, AFTER_MS(1200));
     expect(AFTER_MS(1100), AFTER_MS(1500));
-    silence_end(&s);
+    silence_end(&s, AFTER_MS(1300));
     silence_forgive(&s, AFTER_MS(2000));
     expect(CLOCK_NEVER, CLOCK_NEVER);
     silence_begin(&s, AFTER_MS(1900), AFTER_MS(2000));
