@@ -94,7 +94,7 @@ ROWS = (
     Outage("server_crashed", faults.server_crashed, median_s=0.2, worst_s=1.0, is_over_by_itself=True),
     Outage("server_frozen_busy", faults.server_frozen_busy, worst_s=3.0, is_of_the_ten=False),
     Harmless("session_frozen", harmless.session_frozen, lasts_s=5),
-    Harmless("session_frozen_counting", harmless.session_frozen_counting, lasts_s=5),
+    Harmless("session_frozen_counting", harmless.session_frozen_counting, lasts_s=5, most_runs=3),
     Harmless("session_terminated", harmless.session_terminated),
     Harmless("server_reloaded", harmless.server_reloaded),
     Harmless("syn_lost", harmless.syn_lost, lasts_s=3),
