@@ -39,11 +39,13 @@ struct entry {
     int64_t rise;
     int64_t due_ns;
     int64_t took_ns;
-    int64_t distance_ns; /* 0: the server ended its last query by itself */
+    int64_t usual_work_ns; /* a moving average */
+    int64_t distance_ns;   /* 0: the server ended its last query by itself */
     int64_t orphan_pid;
     int seen; /* how often in a row the orphan was there */
     bool is_asked;
     bool was_lost;      /* its last session, while it was under way */
+    bool was_overrun;   /* its limit, and the server did not end it */
     enum reason logged; /* as the log has it: an outage of the database changes nothing of that */
     bool is_suspect;    /* until the next ping says who is to blame */
     bool is_slowed;
@@ -169,12 +171,13 @@ void ledger_forget_asked(struct ledger *l, size_t check)
     l->entries[check].is_asked = false;
 }
 
-bool ledger_note_lost(struct ledger *l, size_t check, int64_t backend_pid)
+bool ledger_note_lost(struct ledger *l, size_t check, bool is_lost, int64_t backend_pid)
 {
     struct entry *e = &l->entries[check];
-    bool again = e->was_lost;
+    bool again = is_lost ? e->was_lost : e->was_overrun || !e->result.has_value;
     e->is_asked = false;
-    e->was_lost = true;
+    e->was_lost |= is_lost;
+    e->was_overrun |= !is_lost;
     e->orphan_pid = backend_pid;
     return again;
 }
@@ -182,6 +185,11 @@ bool ledger_note_lost(struct ledger *l, size_t check, int64_t backend_pid)
 int64_t ledger_orphan(const struct ledger *l, size_t check)
 {
     return l->entries[check].orphan_pid;
+}
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 static int64_t max(int64_t a, int64_t b)
@@ -209,7 +217,10 @@ static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
     bool is_urgent = fails || e->streak.down;
     int64_t wish_ns = is_urgent || e->every_ns == 0 ? interval_ns(l) : e->every_ns;
     int64_t work_ns = max(e->took_ns - max(l->database.round_trip_us, 0) * NS_PER_US, 0);
-    int64_t least_ns = fails ? FAILING_DISTANCE * e->took_ns : work_ns * 100 / l->config->max_load;
+    /* One that is slow once, on a busy machine, is not slowed down for that. */
+    e->usual_work_ns = e->usual_work_ns == 0 ? work_ns : (3 * e->usual_work_ns + work_ns) / 4;
+    int64_t least_ns =
+        fails ? FAILING_DISTANCE * e->took_ns : min(work_ns, e->usual_work_ns) * 100 / l->config->max_load;
 
     e->due_ns = max(sent_ns + with_jitter(wish_ns), sent_ns + e->took_ns + with_jitter(least_ns));
     bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */
@@ -294,6 +305,7 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
         e->distance_ns = 0;
         e->orphan_pid = 0;
         e->was_lost = false;
+        e->was_overrun = false;
     }
     if (is_conflict(answer) && !e->was_cancelled) {
         e->was_cancelled = true;

@@ -45,8 +45,10 @@ void ledger_forget_asked(struct ledger *ledger, size_t check);
 /* An answer of the server's own to a check. */
 void ledger_book_check(struct ledger *ledger, size_t check, const struct answer *answer, int64_t now_ns);
 
-/* Its session was lost. True: as the last time; false: it is asked again, for that happens. */
-bool ledger_note_lost(struct ledger *ledger, size_t check, int64_t backend_pid);
+/* Its session was lost, or (is_lost: false) its limit was overrun. False: it is asked again as soon as its
+ * server process is gone, for that happens; true: it is the second time, or there is no count that stands
+ * meanwhile. */
+bool ledger_note_lost(struct ledger *ledger, size_t check, bool is_lost, int64_t backend_pid);
 
 /* A check in flight when the session was lost or our limit was overrun: it backs off, whoever is to blame. */
 void ledger_suspect(struct ledger *ledger, size_t check, int64_t backend_pid, int64_t now_ns);

@@ -149,13 +149,14 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
     }
     /* Class 57: an operator, or another session's crash, ended ours, and said so. What is lost without a word
      * is so by a network, the first time; again, it is the check that kills its server process, whatever
-     * becomes of the server. */
+     * becomes of the server. What the server does not end in time is stuck with its process, the first time.
+     */
     if (strncmp(answer->sqlstate, "57", 2) == 0) {
         ledger_forget_asked(p->ledger, slot->check);
         return;
     }
     bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
-    if (is_lost && !ledger_note_lost(p->ledger, slot->check, session_backend_pid(slot->session)))
+    if (!ledger_note_lost(p->ledger, slot->check, is_lost, session_backend_pid(slot->session)))
         return;
     ledger_suspect(p->ledger, slot->check, session_backend_pid(slot->session), now_ns);
     if (is_lost) {
@@ -290,8 +291,9 @@ static void note_silence(struct probing *p, int64_t now_ns)
     int64_t since_ns = session_asked_ns(p->current.session);
     if (is_check)
         since_ns = max(since_ns, p->next_ping_ns);
-    /* A check may take long; while logins fail only one that is under way shows a silence. */
-    if (is_check && p->backoff_ms != 0) {
+    /* While logins fail, only one that is under way shows that the silence is the server's and not our
+     * session's. */
+    if (p->backoff_ms != 0) {
         if (p->other.session == NULL)
             return;
         since_ns = max(since_ns, session_asked_ns(p->other.session));
@@ -327,8 +329,10 @@ static int64_t early_ns(const struct probing *p)
 {
     if (p->silence.since_ns == CLOCK_NEVER || p->let_in_ns > p->silence.since_ns || p->backoff_ms != 0)
         return CLOCK_NEVER;
-    bool is_check = owes(&p->current) && session_question(p->current.session) == QUESTION_CHECK;
-    return is_check && p->other.session == NULL ? p->silence.since_ns : silence_suspicion_ns(&p->silence);
+    if (p->other.session == NULL && owes(&p->current) &&
+        session_question(p->current.session) == QUESTION_CHECK)
+        return max(p->silence.since_ns, session_asked_ns(p->current.session) + heartbeat_ns(p));
+    return silence_suspicion_ns(&p->silence);
 }
 
 /* When a newcomer is wanted. A retired session that owes its answer makes room for one under suspicion only.
@@ -439,6 +443,7 @@ static void forgive(struct probing *p, int64_t now_ns)
     if (p->other.session != NULL)
         session_extend(p->other.session, late_ns, now_ns);
     silence_forgive(&p->silence, now_ns);
+    p->suspect.question = QUESTION_NONE; /* who was silent while we were away is not known */
 }
 
 int64_t probing_turn(struct probing *p, bool may_check, struct pollfd fds[static PROBING_POLLED])
@@ -485,11 +490,13 @@ bool probing_is_asked(const struct probing *p)
 
 void probing_set_checks(struct probing *p, const struct checks *before, const struct checks *checks)
 {
+    if (owes(&p->other)) { /* its check may have another number from now on */
+        (void)ledger_note_lost(p->ledger, p->other.check, false, session_backend_pid(p->other.session));
+        drop(&p->other);
+    }
     ledger_set_checks(p->ledger, before, checks);
     p->checks = checks;
     p->suspect.question = QUESTION_NONE;
-    if (owes(&p->other))
-        drop(&p->other); /* its check may have another number by now */
 }
 
 struct probing *probing_new(const struct config *config, const struct checks *checks,

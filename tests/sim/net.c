@@ -261,6 +261,7 @@ void net_reset_all(void)
 void net_close(struct link *link)
 {
     link->client_open = false;
+    link->closed_ns = timeline_now_ns;
     free_all(link->inbox);
     link->inbox = NULL;
     net_send_up(link, net_new(UP_GOODBYE));

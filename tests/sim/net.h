@@ -65,6 +65,7 @@ struct link {
     int address;
     enum link_state state;
     bool client_open; /* the program has not closed it */
+    int64_t closed_ns;
     bool server_open; /* somebody at the server has it */
     bool at_end;      /* the end was delivered */
     bool logged_in;   /* as the program knows */
@@ -82,7 +83,7 @@ struct net {
     int address_count;
     /* Faults: */
     int silent;                            /* how many say that nothing passes */
-    int silent_address[NET_ADDRESSES_MAX]; /* the same of new connections to it */
+    int silent_address[NET_ADDRESSES_MAX]; /* the same of one address */
     int lose_next;                         /* packets */
     int lose_next_syn;
     int lose_percent;

@@ -66,7 +66,7 @@ static int64_t check_time_ns(void)
 {
     int64_t sum = 0, slowest = 0;
     for (int i = 0; i < plan.check_count; i++) {
-        sum += plan.checks[i].duration_ns;
+        sum += plan.checks[i].duration_ns + 2 * (net.delay_ns + net.jitter_ns);
         slowest = plan.checks[i].slow_ns > slowest ? plan.checks[i].slow_ns : slowest;
     }
     return sum + slowest;
@@ -178,7 +178,8 @@ static int64_t noticed_ns(const struct fault *f, struct bound bound, int check)
         bound.load = 0;
         load_ns = plan.checks[check].duration_ns * PLAN_LOAD_INVERSE * 11 / 10;
     }
-    return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan_fall(check));
+    int64_t database_ns = f->kind == FAULT_CHECK_CRASHES ? plan_repeat_ns(plan.config.fall) : 0;
+    return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan_fall(check)) + database_ns;
 }
 
 static void set_bounds(struct fault *f)
@@ -205,7 +206,9 @@ static int64_t is_over_ns(const struct fault *f)
 
 static int64_t reach_ns(const struct fault *f)
 {
-    return (f->noticed_ns == CLOCK_NEVER ? 0 : f->noticed_ns) + is_over_ns(f) - f->begin_ns;
+    bool ends_sessions = f->kind == FAULT_RESET || f->kind == FAULT_TERMINATE_SESSION;
+    int64_t login_ns = ends_sessions ? plan_bound_ns(&(struct bound){.connect_timeout = 1}, -1) : 0;
+    return (f->noticed_ns == CLOCK_NEVER ? 0 : f->noticed_ns) + is_over_ns(f) - f->begin_ns + login_ns;
 }
 
 /* Two at a time: each may hold the other's discovery and end up. */
@@ -261,9 +264,14 @@ static int64_t pick_duration_ns(const struct fault_row *row)
 
 /* Who is silent while a check holds the session and the newcomer's SYN is lost, cannot be told within the
  * bound. */
+static bool holds_session(enum fault_kind kind)
+{
+    return faults_is_of_check(kind) || kind == FAULT_FREEZE_SESSION;
+}
+
 static bool is_too_much(enum fault_kind a, enum fault_kind b)
 {
-    return (a == FAULT_LOST_SYN && faults_is_of_check(b)) || (b == FAULT_LOST_SYN && faults_is_of_check(a));
+    return (a == FAULT_LOST_SYN && holds_session(b)) || (b == FAULT_LOST_SYN && holds_session(a));
 }
 
 /* Two at a time of the same kind, or of the same check, would be one. */

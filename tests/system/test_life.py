@@ -86,7 +86,7 @@ def test_it_is_gone_in_time_whatever_hangs(machine, fault):
                 machine.wait_status("healthy")
                 os.kill(postmaster, signal.SIGSTOP)
             wait_until(lambda: machine.ask()[2]["status"] == "degraded", 20, "degraded")
-            reasons = ["stale"] if fault == "stuck name resolution" else ["connect_timeout"]
+            reasons = ["unreachable"] if fault == "stuck name resolution" else ["connect_timeout"]
             assert [entry["reason"] for entry in machine.ask()[2]["failing"]] == reasons
             machine.run("systemctl", "stop", "health-api.socket", "health-api.service")
             shown = machine.show("health-api.service", "Result", "ActiveExitTimestampMonotonic",

@@ -141,7 +141,7 @@ static void a_check_is_slowed_down_with_one_line(void **state)
     EXPECT_LOG(PASSES_AGAIN("nodes"),
                LINE("notice", "check at its own pace again", "check=nodes took_ms=10 period_ms=2000"));
     book_took(NODES, REASON_NONE, 600 * NS_PER_MS, AFTER_S(102));
-    EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=600 period_ms=30000"));
+    EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=600 period_ms=18210"));
     book_took(RARE, REASON_NONE, 500 * NS_PER_MS, T0); /* each minute is seldom enough */
     EXPECT_NO_LOG();
 }

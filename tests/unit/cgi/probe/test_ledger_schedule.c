@@ -164,6 +164,17 @@ static void what_fails_slowly_takes_a_quarter_of_the_time(void **state)
     expect_due_in(8 * NS_PER_S, AFTER_S(2));
 }
 
+static void one_slow_run_weighs_a_quarter_and_a_quick_one_counts_at_once(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    book_took(NODES, REASON_NONE, 40 * NS_PER_MS, T0);
+    book_took(NODES, REASON_NONE, 400 * NS_PER_MS, AFTER_S(2)); /* 130 ms are usual */
+    expect_due_in(6500 * NS_PER_MS, AFTER_MS(2400));
+    book_took(NODES, REASON_NONE, 40 * NS_PER_MS, AFTER_S(10));
+    expect_due_in(2 * NS_PER_S, AFTER_S(10));
+}
+
 static void a_check_takes_no_more_than_its_share_of_the_server(void **state)
 {
     (void)state;
@@ -268,13 +279,35 @@ static void of_two_lost_sessions_in_a_row_the_check_is_to_blame(void **state)
     (void)state;
     renew_with_one(0);
     ledger_note_asked(ledger, NODES);
-    assert_false(ledger_note_lost(ledger, NODES, BACKEND));
+    assert_false(ledger_note_lost(ledger, NODES, true, BACKEND));
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), NODES);
     assert_true(ledger_orphan(ledger, NODES) == BACKEND);
     pass_check(NODES, AFTER_S(1));
-    assert_false(ledger_note_lost(ledger, NODES, BACKEND));
-    assert_true(ledger_note_lost(ledger, NODES, BACKEND));
-    assert_true(ledger_note_lost(ledger, NODES, BACKEND));
+    assert_false(ledger_note_lost(ledger, NODES, true, BACKEND));
+    assert_true(ledger_note_lost(ledger, NODES, true, BACKEND));
+    assert_true(ledger_note_lost(ledger, NODES, true, BACKEND));
+}
+
+static void of_two_limits_overrun_in_a_row_the_check_is_to_blame(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    pass_check(NODES, T0);
+    assert_false(ledger_note_lost(ledger, NODES, false, BACKEND));
+    assert_false(ledger_note_lost(ledger, NODES, true, BACKEND)); /* something else */
+    assert_true(ledger_note_lost(ledger, NODES, false, BACKEND));
+    pass_check(NODES, AFTER_S(1));
+    assert_false(ledger_note_lost(ledger, NODES, false, BACKEND));
+}
+
+static void a_limit_overrun_without_a_count_that_stands_is_not_forgiven(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    assert_true(ledger_note_lost(ledger, NODES, false, BACKEND));
+    pass_check(NODES, T0);
+    fail_check(NODES, AFTER_S(2));
+    assert_true(ledger_note_lost(ledger, NODES, false, BACKEND));
 }
 
 static void what_is_asked_is_not_due_until_it_is_booked_or_forgotten(void **state)
@@ -437,6 +470,7 @@ int main(void)
         with_ledger(what_fails_is_asked_each_interval_whatever_its_own_period),
         with_ledger(what_is_down_is_asked_each_interval_until_it_has_risen),
         with_ledger(what_fails_slowly_takes_a_quarter_of_the_time),
+        with_ledger(one_slow_run_weighs_a_quarter_and_a_quick_one_counts_at_once),
         with_ledger(a_check_takes_no_more_than_its_share_of_the_server),
         with_ledger(the_round_trip_is_no_work),
         with_ledger(an_answered_check_tells_nothing_of_the_round_trip),
@@ -445,6 +479,8 @@ int main(void)
         with_ledger(a_conflict_ends_the_suspicion_too),
         with_ledger(a_check_is_not_asked_while_its_orphan_is_there),
         with_ledger(of_two_lost_sessions_in_a_row_the_check_is_to_blame),
+        with_ledger(of_two_limits_overrun_in_a_row_the_check_is_to_blame),
+        with_ledger(a_limit_overrun_without_a_count_that_stands_is_not_forgiven),
         with_ledger(what_is_asked_is_not_due_until_it_is_booked_or_forgotten),
         with_ledger(a_failing_database_makes_all_due_but_suspects),
         with_ledger(a_check_that_fails_was_asked_as_well),
