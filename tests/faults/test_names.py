@@ -14,7 +14,6 @@ from .conftest import listen_on_tcp
 
 NAME = "db.test"
 SERVER, SECOND = "127.0.0.1", "127.0.0.2"
-NAME_SERVER = "127.0.0.53"
 CONNECT_TIMEOUT_S, QUERY_TIMEOUT_S = 1.5, 0.8
 
 
@@ -22,7 +21,7 @@ CONNECT_TIMEOUT_S, QUERY_TIMEOUT_S = 1.5, 0.8
 def names(directory):
     if os.geteuid() != 0:
         pytest.skip("a mount namespace and port 53 need root")
-    with NameServer(directory, NAME_SERVER, [SERVER]) as server:
+    with NameServer(directory, [SERVER]) as server:
         yield server
 
 

@@ -1,6 +1,7 @@
 """A name server of the tests' own, and how the program under test gets to ask it: glibc asks port 53 of what
 /etc/resolv.conf names, so that file is another one in a mount namespace. Needs root."""
 import os
+import random
 import socket
 import struct
 import threading
@@ -12,7 +13,8 @@ FILES = {"resolv.conf": "nameserver {ip}\noptions timeout:5 attempts:2\n", "nssw
 class NameServer:
     """Answers each question for an IPv4 address with `addresses`, `delay_s` later; not at all while it is dead."""
 
-    def __init__(self, directory, ip, addresses):
+    def __init__(self, directory, addresses):
+        ip = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"  # others run beside this one
         self.directory, self.addresses, self.delay_s, self.dead, self.questions = directory, addresses, 0, False, 0
         for name, text in FILES.items():
             with open(os.path.join(directory, name), "w", encoding="ascii") as file:

@@ -181,6 +181,7 @@ static void a_check_takes_no_more_than_its_share_of_the_server(void **state)
     renew_with_one(0);
     book_took(NODES, REASON_NONE, 20 * NS_PER_MS, T0);
     expect_due_in(2 * NS_PER_S, T0);
+    renew_with_one(0);
     book_took(NODES, REASON_NONE, SLOW_NS, T0);
     expect_due_in(25 * NS_PER_S, T0 + SLOW_NS);
     config.max_load = 10;
