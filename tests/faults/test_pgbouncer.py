@@ -5,9 +5,13 @@ import threading
 
 import psycopg2
 import pytest
+from harness.backend import SANITIZED
 from harness.cluster import PASSWORD
 from harness.pgbouncer import PgBouncer
 from harness.wait import hold_for, wait_until
+
+# Of the program these take the same ways as test_topologies.py, which runs under the sanitizers, too.
+pytestmark = pytest.mark.skipif(SANITIZED, reason="is about PgBouncer and about time")
 
 ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
 RECONNECT, CONNECT_TIMEOUT, HEARTBEAT, HUNG_AFTER = 2.0, 1.5, 0.25, 0.8

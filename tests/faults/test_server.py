@@ -5,6 +5,7 @@ import socket
 import time
 
 import pytest
+from harness.backend import SANITIZED
 from harness.wait import hold_for, wait_until
 
 from .conftest import speed_ms
@@ -131,6 +132,7 @@ def test_a_check_that_kills_its_server_process_is_to_blame_and_not_asked_at_once
     backend.wait_status("healthy")
 
 
+@pytest.mark.skipif(SANITIZED, reason="is about what the server does for half a minute")
 def test_a_check_that_ignores_cancellation_costs_itself_alone(start_backend, own_cluster, checks_file):
     """libpq inside dblink waits for a remote server that says nothing, and for nothing else: not for a cancel, not for
     the loss of its client."""
