@@ -26,15 +26,17 @@ lint-installed:
 
 .PHONY: asan tsan sanitized
 sanitized: unit all
-	$(TESTED) $(PYTEST) tests/api tests/faults $(MORE_TESTS)
+	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
 asan: ## all but the system tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' TEST_JOBS=4 \
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
-	  MORE_TESTS=tests/watch sanitized
+	  SANITIZED_TESTS='tests/api tests/faults tests/watch' sanitized
 
-tsan: ## unit, API and fault tests under ThreadSanitizer
+# Of the API tests those in which the threads meet: a reload, a stop, the checks.
+tsan: ## unit and fault tests, and API tests of checks, service and stop, under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' TEST_JOBS=4 \
-	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' sanitized
+	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' \
+	  SANITIZED_TESTS='$(addprefix tests/api/test_,checks.py service.py stop.py) tests/faults' sanitized

@@ -8,7 +8,7 @@ SIM_CODE := $(addprefix $(BUILD)/,$(patsubst %.c,%.o,$(wildcard cgi/probe/*.c co
 # RUNS seeds beginning with FROM, each with the same end on any machine.
 SEED    ?=
 FROM    ?= 1
-RUNS    ?= 100
+RUNS    ?= 1000
 DAYS    ?=
 SECONDS ?=
 SIM_LENGTH = $(if $(DAYS),--days $(DAYS),$(if $(SECONDS),--seconds $(SECONDS),--runs $(RUNS)))
@@ -18,7 +18,7 @@ $(BUILD)/sim: $(SIM_OBJ) $(SIM_CODE)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 .PHONY: sim sim-proof
-sim: $(BUILD)/sim ## the prober in a simulated world: RUNS=100 seeds of random faults, SECONDS=n or DAYS=n; SEED=n VERBOSE=1
+sim: $(BUILD)/sim ## the prober in a simulated world: RUNS=1000 seeds of random faults, SECONDS=n or DAYS=n; SEED=n VERBOSE=1
 	@$(BUILD)/sim $(SIM_ARGS)
 
 sim-proof: ## each of tests/sim/wrong/*.patch is noticed by make sim, and a seed gives the same output twice

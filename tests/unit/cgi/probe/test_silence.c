@@ -100,7 +100,8 @@ static void an_answer_ends_it_and_the_conviction(void **state)
     expect(AFTER_MS(400), CLOCK_NEVER);
     silence_end(&s, AFTER_MS(900));
     assert_false(s.is_convicted);
-    silence_begin(&s, AFTER_MS(100), AFTER_MS(950)); /* another session's question is older than that answer */
+    silence_begin(&s, AFTER_MS(100),
+                  AFTER_MS(950)); /* another session's question is older than that answer */
     expect(AFTER_MS(1300), AFTER_MS(1700));
 }
 
