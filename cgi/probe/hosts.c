@@ -70,34 +70,63 @@ bool hosts_add(struct hosts *hosts, const struct host *host)
     return true;
 }
 
-static bool has(const struct hosts *hosts, const struct host *host, bool with_address)
+static bool is_of(const struct host *host, const struct host *other)
+{
+    return strcmp(host->name, other->name) == 0 && strcmp(host->port, other->port) == 0;
+}
+
+static const struct host *find(const struct hosts *hosts, const struct host *host)
 {
     for (size_t i = 0; i < hosts->count; i++) {
         const struct host *other = &hosts->items[i];
-        if (strcmp(other->name, host->name) == 0 && strcmp(other->port, host->port) == 0 &&
-            strcmp(other->address, with_address ? host->address : "") == 0)
-            return true;
+        if (is_of(other, host) && strcmp(other->address, host->address) == 0)
+            return other;
     }
-    return false;
+    return NULL;
 }
 
-void hosts_update(struct hosts *hosts, const struct hosts *fresh)
+/* As they were found, with what was known of them. */
+static void merge(struct hosts *out, const struct hosts *before, const struct hosts *fresh)
+{
+    for (size_t i = 0; i < fresh->count; i++) {
+        const struct host *host = &fresh->items[i];
+        const struct host *known = find(before, host);
+        if (!host_is_name(host))
+            (void)hosts_add(out, known != NULL ? known : host);
+        for (size_t k = 0; host_is_name(host) && k < before->count; k++)
+            if (is_of(&before->items[k], host))
+                (void)hosts_add(out, &before->items[k]);
+    }
+}
+
+/* Insertion keeps the order of those that are equally late. */
+static void sort_by_lateness(struct hosts *hosts, int64_t now_ns)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct host host = hosts->items[i];
+        size_t at = i;
+        if (host.late_until <= now_ns)
+            host.late_until = 0;
+        for (; at > 0 && hosts->items[at - 1].late_until > host.late_until; at--)
+            hosts->items[at] = hosts->items[at - 1];
+        hosts->items[at] = host;
+    }
+}
+
+void hosts_update(struct hosts *hosts, const struct hosts *fresh, int64_t now_ns)
 {
     struct hosts before = *hosts;
     hosts->count = 0;
-    for (size_t i = 0; i < before.count; i++)
-        if (has(fresh, &before.items[i], true) || has(fresh, &before.items[i], false))
-            (void)hosts_add(hosts, &before.items[i]);
-    for (size_t i = 0; i < fresh->count; i++)
-        if (!host_is_name(&fresh->items[i]) && !has(&before, &fresh->items[i], true))
-            (void)hosts_add(hosts, &fresh->items[i]);
+    merge(hosts, &before, fresh);
+    sort_by_lateness(hosts, now_ns);
 }
 
-void hosts_rotate(struct hosts *hosts)
+void hosts_demote(struct hosts *hosts, int64_t late_until)
 {
-    if (hosts->count < 2)
+    if (hosts->count == 0)
         return;
     struct host first = hosts->items[0];
+    first.late_until = late_until;
     memmove(&hosts->items[0], &hosts->items[1], (hosts->count - 1) * sizeof hosts->items[0]);
     hosts->items[hosts->count - 1] = first;
 }

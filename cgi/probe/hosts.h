@@ -6,14 +6,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* A name with more addresses is cut: a login has to try each of them within its limit. */
 #define HOSTS_MAX 16
 
 struct host {
-    char name[256];   /* of the server, or the directory of its socket; "": libpq's default */
-    char address[64]; /* "": none is needed, or the name was not looked up */
-    char port[8];     /* "": libpq's default */
+    char name[256];     /* of the server, or the directory of its socket; "": libpq's default */
+    char address[64];   /* "": none is needed, or the name was not looked up */
+    char port[8];       /* "": libpq's default */
+    int64_t late_until; /* it let a login wait, and is tried after those that did not; in ns */
 };
 
 struct hosts {
@@ -31,12 +33,12 @@ bool host_is_name(const struct host *host);
 /* Appends one entry; false: there is no room. */
 bool hosts_add(struct hosts *hosts, const struct host *host);
 
-/* Takes over what a lookup has found. Those that were known keep their order, and stay where fresh has their
- * name without an address, which is one that could not be looked up. */
-void hosts_update(struct hosts *hosts, const struct hosts *fresh);
+/* Takes over what a lookup has found, in its order, those that are late at now_ns last. A name without an
+ * address, which is one that could not be looked up, keeps the addresses that it had. */
+void hosts_update(struct hosts *hosts, const struct hosts *fresh, int64_t now_ns);
 
-/* The first entry becomes the last. */
-void hosts_rotate(struct hosts *hosts);
+/* The first entry is late, and becomes the last. */
+void hosts_demote(struct hosts *hosts, int64_t late_until);
 
 /* Appends a list for libpq: of the names, addresses or ports. */
 void hosts_join_names(const struct hosts *hosts, struct buf *out);

@@ -15,7 +15,17 @@
 #define DISTANCE_MAX_NS (600 * NS_PER_S)
 
 /* An orphan may have been held up with the whole server, and be within its limit: it was seen so often. */
-#define ORPHAN_LOOKS 2
+#define ORPHAN_LOOKS    2
+#define ORPHAN_LOOKS_NS (2 * NS_PER_S)
+
+/* A network resets a connection, one server process is stuck, an operator ends sessions: so often in a row.
+ */
+#define OVERRUNS_FORGIVEN         1
+#define LOSSES_FORGIVEN           1
+#define ANNOUNCED_LOSSES_FORGIVEN 3
+
+/* One that takes longer is not asked at once after each outage, and nobody waits for its count then. */
+#define SLOW_NS NS_PER_S
 
 /* Of a failing check: its duration is at most this share of the time between. */
 #define FAILING_DISTANCE 4
@@ -38,14 +48,15 @@ struct entry {
     int64_t fall;     /* as rise: 0 is that of all */
     int64_t rise;
     int64_t due_ns;
+    int64_t rested_ns; /* not sooner, by its load */
     int64_t took_ns;
     int64_t usual_work_ns; /* a moving average */
     int64_t distance_ns;   /* 0: the server ended its last query by itself */
     int64_t orphan_pid;
     int seen; /* how often in a row the orphan was there */
     bool is_asked;
-    bool was_lost;      /* its last session, while it was under way */
-    bool was_overrun;   /* its limit, and the server did not end it */
+    int losses;         /* in a row, of the session while it was under way */
+    int overruns;       /* in a row, of its limit, which the server did not end */
     enum reason logged; /* as the log has it: an outage of the database changes nothing of that */
     bool is_suspect;    /* until the next ping says who is to blame */
     bool is_slowed;
@@ -122,6 +133,8 @@ void ledger_set_checks(struct ledger *l, const struct checks *before, const stru
         entries[i].is_asked = false;
         snprintf(entries[i].result.name, sizeof entries[i].result.name, "%s", check->name);
         entries[i].result.severity = check->severity;
+        if (entries[i].every_ns != check->every_ms * NS_PER_MS)
+            entries[i].due_ns = 0;
         entries[i].every_ns = check->every_ms * NS_PER_MS;
         entries[i].fall = check->fall;
         entries[i].rise = check->rise;
@@ -136,6 +149,12 @@ static bool is_quick(const struct ledger *l, const struct entry *e)
 {
     int64_t heartbeat_ms = l->config->heartbeat_ms > 0 ? l->config->heartbeat_ms : l->config->interval_ms;
     return e->result.checked_ns != 0 && e->distance_ns == 0 && e->took_ns < heartbeat_ms * NS_PER_MS / 2;
+}
+
+/* Of what was asked before. */
+static bool is_slow(const struct entry *e)
+{
+    return e->result.checked_ns != 0 && e->took_ns >= SLOW_NS;
 }
 
 static const struct entry *first_due(const struct ledger *l, bool only_quick)
@@ -166,20 +185,15 @@ void ledger_note_asked(struct ledger *l, size_t check)
     l->entries[check].is_asked = true;
 }
 
-void ledger_forget_asked(struct ledger *l, size_t check)
-{
-    l->entries[check].is_asked = false;
-}
-
-bool ledger_note_lost(struct ledger *l, size_t check, bool is_lost, int64_t backend_pid)
+bool ledger_note_lost(struct ledger *l, size_t check, const struct answer *answer, int64_t backend_pid)
 {
     struct entry *e = &l->entries[check];
-    bool again = is_lost ? e->was_lost : e->was_overrun || !e->result.has_value;
     e->is_asked = false;
-    e->was_lost |= is_lost;
-    e->was_overrun |= !is_lost;
     e->orphan_pid = backend_pid;
-    return again;
+    if (answer->reason == REASON_QUERY_TIMEOUT)
+        return ++e->overruns > OVERRUNS_FORGIVEN || !e->result.has_value;
+    bool is_announced = strncmp(answer->sqlstate, "57", 2) == 0; /* operator_intervention */
+    return ++e->losses > (is_announced ? ANNOUNCED_LOSSES_FORGIVEN : LOSSES_FORGIVEN);
 }
 
 int64_t ledger_orphan(const struct ledger *l, size_t check)
@@ -222,6 +236,7 @@ static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
     int64_t least_ns =
         fails ? FAILING_DISTANCE * e->took_ns : min(work_ns, e->usual_work_ns) * 100 / l->config->max_load;
 
+    e->rested_ns = sent_ns + e->took_ns + least_ns;
     e->due_ns = max(sent_ns + with_jitter(wish_ns), sent_ns + e->took_ns + with_jitter(least_ns));
     bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */
     if (fails || is_slowed == e->is_slowed)
@@ -234,11 +249,13 @@ bool ledger_book_orphan(struct ledger *l, size_t check, bool is_there, int64_t n
 {
     struct entry *e = &l->entries[check];
     e->seen = is_there ? e->seen + 1 : 0;
+    bool is_stuck = e->seen > ORPHAN_LOOKS;
+    int64_t wait_ns = is_stuck ? max(interval_ns(l), e->distance_ns) : min(interval_ns(l), ORPHAN_LOOKS_NS);
     if (is_there)
-        e->due_ns = now_ns + with_jitter(max(interval_ns(l), e->distance_ns));
+        e->due_ns = now_ns + with_jitter(wait_ns);
     else
         e->orphan_pid = 0;
-    return e->seen > ORPHAN_LOOKS;
+    return is_stuck;
 }
 
 static void count(struct ledger *l, struct streak *s, enum reason reason, int64_t fall, int64_t rise,
@@ -304,10 +321,10 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
             log_event(LOG_LEVEL_INFO, "check no longer backs off", LOG_STR("check", e->result.name));
         e->distance_ns = 0;
         e->orphan_pid = 0;
-        e->was_lost = false;
-        e->was_overrun = false;
+        e->losses = 0;
+        e->overruns = 0;
     }
-    if (is_conflict(answer) && !e->was_cancelled) {
+    if (answer->by_server && is_conflict(answer) && !e->was_cancelled) {
         e->was_cancelled = true;
         e->due_ns = now_ns;
         return;
@@ -335,7 +352,9 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
     e->took_ns = answer->took_ns;
     if (e->distance_ns == 0)
         schedule(l, e, answer->sent_ns);
-    note_answered(l, answer->sent_ns, now_ns);
+    l->has_news = true;
+    if (answer->by_server)
+        note_answered(l, answer->sent_ns, now_ns);
 }
 
 void ledger_suspect(struct ledger *l, size_t check, int64_t backend_pid, int64_t now_ns)
@@ -348,8 +367,9 @@ void ledger_suspect(struct ledger *l, size_t check, int64_t backend_pid, int64_t
         log_event(LOG_LEVEL_NOTICE, "check backs off", LOG_STR("check", e->result.name),
                   LOG_INT("server_pid", backend_pid));
     e->distance_ns = e->distance_ns == 0 ? interval_ns(l) : e->distance_ns * 2;
-    if (e->distance_ns > DISTANCE_MAX_NS)
-        e->distance_ns = DISTANCE_MAX_NS;
+    e->distance_ns = min(e->distance_ns, DISTANCE_MAX_NS);
+    if (e->losses > LOSSES_FORGIVEN) /* it may crash the server each time */
+        e->distance_ns = max(e->distance_ns, e->every_ns);
     e->due_ns = now_ns + with_jitter(e->distance_ns);
 }
 
@@ -375,7 +395,7 @@ static void forget_checks(struct ledger *l)
         e->result.has_value = false;
         if (e->distance_ns == 0) {
             e->result.reason = REASON_NONE;
-            e->due_ns = 0;
+            e->due_ns = is_slow(e) ? min(e->due_ns, e->rested_ns) : 0;
         }
     }
 }
@@ -385,7 +405,7 @@ size_t ledger_unasked(const struct ledger *l)
 {
     for (size_t i = 0; i < l->count; i++) {
         const struct entry *e = &l->entries[i];
-        bool is_awaited = e->distance_ns == 0 || e->is_suspect;
+        bool is_awaited = (e->distance_ns == 0 && !is_slow(e)) || e->is_suspect;
         if (is_awaited && !e->result.has_value && e->result.reason == REASON_NONE)
             return i;
     }
@@ -431,7 +451,10 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
     }
     l->is_held |= ledger_is_down(l);
     l->has_news = true;
-    if (answer->reason != REASON_HUNG && answer->reason != REASON_CONNECT_TIMEOUT)
+    /* A login says nothing yet of what it let us in to: PgBouncer lets in whoever comes. */
+    bool is_refusal = answer->question == QUESTION_LOGIN && answer->reason != REASON_NONE &&
+                      answer->reason != REASON_CONNECT_TIMEOUT;
+    if (is_refusal || (answer->question != QUESTION_LOGIN && answer->by_server))
         note_answered(l, answer->sent_ns, now_ns);
 }
 
@@ -458,6 +481,8 @@ void ledger_book_ping(struct ledger *l, const struct answer *answer, int64_t now
         l->entries[i].is_suspect = false;
     book_database(l, &l->ping, answer, now_ns);
 }
+
+_Static_assert(HOSTS_MAX == SNAPSHOT_ADDRESSES_MAX, "each host has its place in the snapshot");
 
 void ledger_set_hosts(struct ledger *l, const struct hosts *hosts)
 {

@@ -38,17 +38,16 @@ int64_t ledger_orphan(const struct ledger *ledger, size_t check);
  * well. */
 bool ledger_book_orphan(struct ledger *ledger, size_t check, bool is_there, int64_t now_ns);
 
-/* It is asked: until its answer is booked, or it is forgotten, it is not due. */
+/* It is asked: until its answer is booked, or its loss, it is not due. */
 void ledger_note_asked(struct ledger *ledger, size_t check);
-void ledger_forget_asked(struct ledger *ledger, size_t check);
 
-/* An answer of the server's own to a check. */
+/* How a check ended: by an answer of the server's own, or not. */
 void ledger_book_check(struct ledger *ledger, size_t check, const struct answer *answer, int64_t now_ns);
 
-/* Its session was lost, or (is_lost: false) its limit was overrun. False: it is asked again as soon as its
- * server process is gone, for that happens; true: it is the second time, or there is no count that stands
- * meanwhile. */
-bool ledger_note_lost(struct ledger *ledger, size_t check, bool is_lost, int64_t backend_pid);
+/* Its session was lost before the server answered, or the limit was overrun (REASON_QUERY_TIMEOUT). False: it
+ * is forgiven, and asked again as soon as its server process is not at work; true: it has happened too often
+ * in a row, or there is no count that would stand meanwhile. */
+bool ledger_note_lost(struct ledger *ledger, size_t check, const struct answer *answer, int64_t backend_pid);
 
 /* A check in flight when the session was lost or our limit was overrun: it backs off, whoever is to blame. */
 void ledger_suspect(struct ledger *ledger, size_t check, int64_t backend_pid, int64_t now_ns);

@@ -36,7 +36,8 @@ static void look_up(struct lookup *l, const struct host *host, struct hosts *fou
         fail(l, found, host, failure == EAI_SYSTEM ? strerror(errno) : gai_strerror(failure));
         return;
     }
-    for (const struct addrinfo *info = list; info != NULL; info = info->ai_next) {
+    size_t room = HOSTS_MAX / l->hosts.count; /* a name with many addresses leaves the others theirs */
+    for (const struct addrinfo *info = list; info != NULL && room > 0; info = info->ai_next, room--) {
         struct host one = *host;
         if (getnameinfo(info->ai_addr, info->ai_addrlen, one.address, sizeof one.address, NULL, 0,
                         NI_NUMERICHOST) == 0)

@@ -49,6 +49,7 @@ struct probing {
     struct resolver *resolver;
     size_t hosts_tried;        /* in a row, each in vain for its whole limit */
     int64_t reconnect_from_ns; /* a server that drops us after each question is not asked in a tight loop */
+    int losses;                /* of the current session in a row, without an answer in between */
     struct silence silence;
     int64_t next_ping_ns;
     int64_t next_recovery_ns;
@@ -114,6 +115,7 @@ static void end_silence(struct probing *p, int64_t now_ns)
 {
     hear(p);
     silence_end(&p->silence, now_ns);
+    p->losses = 0;
     p->next_ping_ns = now_ns + heartbeat_ns(p);
 }
 
@@ -142,21 +144,18 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
         if (answer->sent_ns < p->silence.ended_ns)
             own.took_ns = max(own.took_ns - p->silence.lasted_ns, 0);
         ledger_book_check(p->ledger, slot->check, &own, now_ns);
-        struct answer alive = {
-            .question = QUESTION_CHECK, .sent_ns = answer->sent_ns, .took_ns = answer->took_ns};
+        struct answer alive = {.question = QUESTION_CHECK,
+                               .by_server = true,
+                               .sent_ns = answer->sent_ns,
+                               .took_ns = answer->took_ns};
         book_alive(p, &alive, now_ns);
         return;
     }
-    /* Class 57: an operator, or another session's crash, ended ours, and said so. What is lost without a word
-     * is so by a network, the first time; again, it is the check that kills its server process, whatever
-     * becomes of the server. What the server does not end in time is stuck with its process, the first time.
-     */
-    if (strncmp(answer->sqlstate, "57", 2) == 0) {
-        ledger_forget_asked(p->ledger, slot->check);
-        return;
-    }
+    /* An operator may have ended the session, a crash of another one (both are SQLSTATE class 57), or a
+     * network; one process may be stuck with what the server does not end in time. That is forgiven; what
+     * happens again and again is the check's own fault, whatever becomes of the server. */
     bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
-    if (!ledger_note_lost(p->ledger, slot->check, is_lost, session_backend_pid(slot->session)))
+    if (!ledger_note_lost(p->ledger, slot->check, answer, session_backend_pid(slot->session)))
         return;
     ledger_suspect(p->ledger, slot->check, session_backend_pid(slot->session), now_ns);
     if (is_lost) {
@@ -174,7 +173,7 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
 
     drop(&p->other);
     if (answer->reason == REASON_CONNECT_TIMEOUT) {
-        resolver_rotate(p->resolver);
+        resolver_demote(p->resolver, now_ns);
         if (++p->hosts_tried < resolver_hosts(p->resolver)->count) {
             p->next_login_ns = now_ns; /* the next one may let us in */
             return;
@@ -184,9 +183,10 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     ledger_book_login(p->ledger, answer, NULL, now_ns);
     book_dead(p);
     p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
-    /* Class 28: what an account is locked for after too many. */
-    bool is_locked_out = strncmp(answer->sqlstate, "28", 2) == 0 && ledger_is_down(p->ledger);
-    wait_ms = is_locked_out ? BACKOFF_ACCESS_MS : p->backoff_ms;
+    /* What an account is locked for after too many: class 28, which PgBouncer tells as 08P01. */
+    bool is_refused_role = answer->reason == REASON_ACCESS && (strncmp(answer->sqlstate, "28", 2) == 0 ||
+                                                               strcmp(answer->sqlstate, "08P01") == 0);
+    wait_ms = is_refused_role ? BACKOFF_ACCESS_MS : p->backoff_ms;
     p->next_login_ns = now_ns + wait_ms * NS_PER_MS + random() % (wait_ms * NS_PER_MS / 10);
     if (answer->reason != REASON_CONNECT_TIMEOUT)
         silence_interrupt(&p->silence, now_ns);
@@ -216,15 +216,20 @@ static void take_login(struct probing *p, const struct answer *answer, int64_t n
 
 static void take_loss(struct probing *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
 {
-    log_event(LOG_LEVEL_INFO, "session ended, trying a fresh one",
-              LOG_STR("reason", reason_name(answer->reason)), LOG_STR("sqlstate", answer->sqlstate),
-              LOG_STR("detail", answer->detail));
+    log_event(LOG_LEVEL_INFO, "session ended", LOG_STR("reason", reason_name(answer->reason)),
+              LOG_STR("sqlstate", answer->sqlstate), LOG_STR("detail", answer->detail));
     ledger_note_reconnect(p->ledger);
     if (slot == &p->current) {
         int64_t from_ns =
             answer->reason == REASON_MALFORMED ? now_ns + BACKOFF_MIN_MS * NS_PER_MS : p->reconnect_from_ns;
         p->next_login_ns = min(p->next_login_ns, from_ns > now_ns ? from_ns : now_ns);
         p->reconnect_from_ns = p->next_login_ns + BACKOFF_MIN_MS * NS_PER_MS;
+        if (++p->losses > 1 && !answer->by_server) { /* it lets us in and answers nothing */
+            struct answer lost = *answer;
+            lost.question = QUESTION_PING;
+            ledger_book_ping(p->ledger, &lost, now_ns);
+            book_dead(p);
+        }
         if (answer->reason != REASON_QUERY_TIMEOUT)
             silence_interrupt(&p->silence, now_ns);
     }
@@ -244,6 +249,16 @@ static void book_stuck(struct probing *p, size_t check, const struct answer *orp
     ledger_book_check(p->ledger, check, &stuck, now_ns);
 }
 
+/* An error that says nothing of the server but that it works: a cancel, a limit of the role, a missing
+ * privilege. */
+static bool is_alive(const struct answer *answer)
+{
+    return answer->reason == REASON_NONE ||
+           (!answer->ends_session &&
+            (answer->reason == REASON_QUERY_TIMEOUT || answer->reason == REASON_QUERY_ERROR ||
+             answer->reason == REASON_ACCESS));
+}
+
 static void take_answer(struct probing *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
 {
     switch (answer->question) {
@@ -261,8 +276,10 @@ static void take_answer(struct probing *p, struct slot *slot, const struct answe
     case QUESTION_PING:
     case QUESTION_RECOVERY:
     case QUESTION_NONE:
-        if (answer->by_server && answer->reason == REASON_NONE) {
-            book_alive(p, answer, now_ns);
+        if (answer->by_server && is_alive(answer)) {
+            struct answer alive = *answer;
+            alive.reason = REASON_NONE;
+            book_alive(p, &alive, now_ns);
         } else if (answer->by_server) {
             ledger_book_ping(p->ledger, answer, now_ns);
             book_dead(p);
@@ -309,7 +326,7 @@ static void convict(struct probing *p, int64_t now_ns)
     if (p->current.session != NULL)
         hung.evidence = session_evidence(p->current.session);
     snprintf(hung.detail, sizeof hung.detail, "no sign of life since the last question");
-    silence_convict(&p->silence);
+    silence_convict(&p->silence, now_ns);
     ledger_book_ping(p->ledger, &hung, now_ns);
     book_dead(p);
 }
@@ -329,9 +346,6 @@ static int64_t early_ns(const struct probing *p)
 {
     if (p->silence.since_ns == CLOCK_NEVER || p->let_in_ns > p->silence.since_ns || p->backoff_ms != 0)
         return CLOCK_NEVER;
-    if (p->other.session == NULL && owes(&p->current) &&
-        session_question(p->current.session) == QUESTION_CHECK)
-        return max(p->silence.since_ns, session_asked_ns(p->current.session) + heartbeat_ns(p));
     return silence_suspicion_ns(&p->silence);
 }
 
@@ -339,7 +353,7 @@ static int64_t early_ns(const struct probing *p)
  */
 static int64_t newcomer_ns(const struct probing *p)
 {
-    bool is_room = p->other.session == NULL || (owes(&p->other) && !p->silence.is_convicted);
+    bool is_room = p->other.session == NULL || (owes(&p->other) && p->silence.convicted_ns == 0);
     if (!is_room || (resolver_lacks_address(p->resolver) && resolver_error(p->resolver)[0] == '\0'))
         return CLOCK_NEVER;
     if (p->other.session != NULL)
@@ -398,10 +412,10 @@ static bool ask_next(struct probing *p, bool may_check, int64_t now_ns)
     if (now_ns >= p->next_recovery_ns) {
         session_ask_recovery(p->current.session, now_ns);
         p->next_recovery_ns = now_ns + interval_ns(p);
+    } else if (now_ns >= p->next_ping_ns || p->suspect.question != QUESTION_NONE) {
+        session_ask_ping(p->current.session, now_ns); /* before any check of a session that was just let in */
     } else if (check != LEDGER_NONE) {
         ask_check(p, check, now_ns);
-    } else if (now_ns >= p->next_ping_ns || p->suspect.question != QUESTION_NONE) {
-        session_ask_ping(p->current.session, now_ns);
     } else {
         return false;
     }
@@ -461,8 +475,10 @@ int64_t probing_turn(struct probing *p, bool may_check, struct pollfd fds[static
         open_newcomer(p, now_ns);
         step_slot(p, &p->other, now_ns);
     }
-    while (ask_next(p, may_check, now_ns))
+    while (ask_next(p, may_check, now_ns)) {
+        now_ns = clock_now_ns(); /* the answer may be there already */
         step_slot(p, &p->current, now_ns);
+    }
     hear(p);
     note_silence(p, now_ns);
     convict(p, now_ns);
@@ -491,7 +507,8 @@ bool probing_is_asked(const struct probing *p)
 void probing_set_checks(struct probing *p, const struct checks *before, const struct checks *checks)
 {
     if (owes(&p->other)) { /* its check may have another number from now on */
-        (void)ledger_note_lost(p->ledger, p->other.check, false, session_backend_pid(p->other.session));
+        struct answer none = {.question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT};
+        (void)ledger_note_lost(p->ledger, p->other.check, &none, session_backend_pid(p->other.session));
         drop(&p->other);
     }
     ledger_set_checks(p->ledger, before, checks);
@@ -512,7 +529,8 @@ struct probing *probing_new(const struct config *config, const struct checks *ch
     p->checks = checks;
     p->ledger = ledger_new(config, checks);
     p->suspect.question = QUESTION_NONE;
-    p->silence = silence_none(config->hung_after_ms * NS_PER_MS, config->connect_timeout_ms * NS_PER_MS);
+    p->silence = silence_none(config->hung_after_ms * NS_PER_MS, config->connect_timeout_ms * NS_PER_MS,
+                              config->interval_ms * NS_PER_MS);
     p->next_login_ns = now_ns;
     p->wake_ns = now_ns;
     p->resolver = resolver_new(config->connect_timeout_ms);

@@ -8,6 +8,13 @@
 
 #include <stdlib.h>
 
+/* How long an address that let a login wait is tried after the others. */
+#define LATE_NS (60 * NS_PER_S)
+
+/* A lookup that takes so long never ends: another one is started beside it, a few times. */
+#define HOPELESS_NS  (60 * NS_PER_S)
+#define HOPELESS_MAX 8
+
 struct resolver {
     int64_t limit_ns;
     struct hosts hosts;
@@ -16,6 +23,7 @@ struct resolver {
     int64_t asked_ns;
     int64_t took_ns;
     struct error error;
+    int hopeless; /* how many lookups were left alone */
     bool has_news;
 };
 
@@ -44,7 +52,7 @@ static bool has_names(const struct hosts *hosts)
 
 static void finish(struct resolver *r, const struct hosts *found, int64_t now_ns)
 {
-    hosts_update(&r->hosts, found);
+    hosts_update(&r->hosts, found, now_ns);
     r->took_ns = now_ns - r->asked_ns;
     r->has_news = true;
 }
@@ -53,6 +61,11 @@ void resolver_ask(struct resolver *r, int64_t now_ns)
 {
     struct hosts configured;
 
+    if (r->lookup != NULL && now_ns - r->asked_ns > HOPELESS_NS && r->hopeless < HOPELESS_MAX) {
+        r->hopeless++;
+        lookup_release(r->lookup);
+        r->lookup = NULL;
+    }
     if (r->lookup != NULL)
         return;
     session_hosts(&configured);
@@ -63,6 +76,7 @@ void resolver_ask(struct resolver *r, int64_t now_ns)
         finish(r, &configured, now_ns);
         return;
     }
+    hosts_update(&r->hosts, &configured, now_ns); /* what needs no lookup is known at once */
     r->lookup = lookup_start(&configured, &r->error);
     r->has_news |= r->lookup == NULL;
 }
@@ -100,9 +114,9 @@ bool resolver_lacks_address(const struct resolver *r)
     return r->hosts.count == 0 && r->has_names;
 }
 
-void resolver_rotate(struct resolver *r)
+void resolver_demote(struct resolver *r, int64_t now_ns)
 {
-    hosts_rotate(&r->hosts);
+    hosts_demote(&r->hosts, now_ns + LATE_NS);
 }
 
 bool resolver_has_names(const struct resolver *r)

@@ -29,8 +29,8 @@ int64_t resolver_wait(const struct resolver *resolver, struct pollfd *out);
 const struct hosts *resolver_hosts(const struct resolver *resolver);
 bool resolver_lacks_address(const struct resolver *resolver);
 
-/* The first one let us wait: it is tried last. */
-void resolver_rotate(struct resolver *resolver);
+/* A login was in vain for its whole limit: the first address is tried last for a minute. */
+void resolver_demote(struct resolver *resolver, int64_t now_ns);
 
 /* Whether there are names to look up; why that failed the last time, or ""; how long the last took. */
 bool resolver_has_names(const struct resolver *resolver);

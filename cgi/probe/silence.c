@@ -14,9 +14,10 @@ static int64_t max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-struct silence silence_none(int64_t hung_after_ns, int64_t connect_timeout_ns)
+struct silence silence_none(int64_t hung_after_ns, int64_t connect_timeout_ns, int64_t repeat_ns)
 {
     return (struct silence){.hung_after_ns = hung_after_ns,
+                            .repeat_ns = repeat_ns,
                             .longest_ns = max(hung_after_ns, connect_timeout_ns),
                             .since_ns = CLOCK_NEVER};
 }
@@ -41,7 +42,7 @@ void silence_hear(struct silence *s, int64_t heard_ns)
 void silence_interrupt(struct silence *s, int64_t now_ns)
 {
     s->since_ns = CLOCK_NEVER;
-    s->is_convicted = false;
+    s->convicted_ns = 0;
     s->not_before_ns = now_ns;
 }
 
@@ -61,9 +62,9 @@ void silence_forgive(struct silence *s, int64_t now_ns)
         s->since_ns = now_ns;
 }
 
-void silence_convict(struct silence *s)
+void silence_convict(struct silence *s, int64_t now_ns)
 {
-    s->is_convicted = true;
+    s->convicted_ns = now_ns;
 }
 
 int64_t silence_suspicion_ns(const struct silence *s)
@@ -73,7 +74,9 @@ int64_t silence_suspicion_ns(const struct silence *s)
 
 int64_t silence_conviction_ns(const struct silence *s)
 {
-    if (s->since_ns == CLOCK_NEVER || s->is_convicted)
+    if (s->since_ns == CLOCK_NEVER)
         return CLOCK_NEVER;
+    if (s->convicted_ns != 0)
+        return s->convicted_ns + s->repeat_ns;
     return min(max(s->since_ns, s->heard_ns) + s->hung_after_ns, s->since_ns + s->longest_ns);
 }

@@ -179,6 +179,8 @@ static int64_t noticed_ns(const struct fault *f, struct bound bound, int check)
         load_ns = plan.checks[check].duration_ns * PLAN_LOAD_INVERSE * 11 / 10;
     }
     int64_t database_ns = f->kind == FAULT_CHECK_CRASHES ? plan_repeat_ns(plan.config.fall) : 0;
+    if (f->kind == FAULT_REJECT) /* a refused role is tried seldom, for accounts are locked */
+        database_ns = (plan.config.fall - 1) * 11500 * NS_PER_MS;
     return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan_fall(check)) + database_ns;
 }
 

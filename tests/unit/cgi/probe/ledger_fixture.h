@@ -163,6 +163,7 @@ static inline void ping(int64_t now_ns)
 static inline void fail_ping(enum reason reason, int64_t now_ns)
 {
     struct answer a = bad_answer(QUESTION_PING, reason, "", now_ns);
+    a.by_server = reason != REASON_HUNG;
     ledger_book_ping(ledger, &a, now_ns);
 }
 

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NOW INT64_C(1000)
+
 static struct hosts hosts;
 
 static void parse(const char *names, const char *addresses, const char *ports)
@@ -108,19 +110,19 @@ static void update(const char *names, const char *addresses)
 {
     struct hosts fresh;
     hosts_parse(names, addresses, NULL, &fresh);
-    hosts_update(&hosts, &fresh);
+    hosts_update(&hosts, &fresh, NOW);
 }
 
-static void what_is_known_keeps_its_order_and_what_is_new_comes_last(void **state)
+static void what_was_found_takes_the_place_of_what_was_known(void **state)
 {
     (void)state;
     parse(NULL, NULL, NULL);
     update("a,a", "1,2");
     assert_hosts("a/1/ a/2/");
     update("a,a,a", "3,2,1");
-    assert_hosts("a/1/ a/2/ a/3/");
+    assert_hosts("a/3/ a/2/ a/1/");
     update("a,a", "3,1");
-    assert_hosts("a/1/ a/3/");
+    assert_hosts("a/3/ a/1/");
     update("a", "9");
     assert_hosts("a/9/");
 }
@@ -131,12 +133,12 @@ static void a_name_that_cannot_be_looked_up_keeps_its_addresses(void **state)
     parse(NULL, NULL, NULL);
     update("a,b", ",7");
     assert_hosts("b/7/");
-    update("a,b", "1,7");
-    assert_hosts("b/7/ a/1/");
+    update("a,a,b", "1,2,7");
+    assert_hosts("a/1/ a/2/ b/7/");
     update("a,b", ",");
-    assert_hosts("b/7/ a/1/");
+    assert_hosts("a/1/ a/2/ b/7/");
     update("a,b", ",8");
-    assert_hosts("a/1/ b/8/");
+    assert_hosts("a/1/ a/2/ b/8/");
     update("b", "");
     assert_hosts("b/8/");
 }
@@ -161,20 +163,35 @@ static void no_more_are_kept_than_there_is_room_for(void **state)
     assert_int_equal(hosts.count, HOSTS_MAX);
 }
 
-static void the_first_becomes_the_last(void **state)
+static void what_is_late_is_tried_last_until_it_is_not_late_any_more(void **state)
 {
     (void)state;
-    parse("a,b,c", NULL, "1,2,3");
-    hosts_rotate(&hosts);
-    assert_hosts("b//2 c//3 a//1");
-    hosts_rotate(&hosts);
-    hosts_rotate(&hosts);
-    assert_hosts("a//1 b//2 c//3");
+    parse("a,b,c", "1,2,3", NULL);
+    hosts_demote(&hosts, NOW + 10);
+    assert_hosts("b/2/ c/3/ a/1/");
+    hosts_demote(&hosts, NOW + 20);
+    assert_hosts("c/3/ a/1/ b/2/");
+    update("a,b,c", "1,2,3"); /* does not put them first again */
+    assert_hosts("c/3/ a/1/ b/2/");
+    hosts_demote(&hosts, NOW + 30);
+    update("a,b,c", "1,2,3"); /* all are late: the one that was so first */
+    assert_hosts("a/1/ b/2/ c/3/");
+    hosts_demote(&hosts, NOW);
+    update("a,b,c", "1,2,3");
+    assert_hosts("a/1/ b/2/ c/3/");
+    hosts.items[1].late_until = NOW + 1;
+    update("b,b", "9,2"); /* known by its address */
+    assert_hosts("b/9/ b/2/");
+}
+
+static void of_one_host_or_none_the_order_stays(void **state)
+{
+    (void)state;
     parse("a", NULL, NULL);
-    hosts_rotate(&hosts);
+    hosts_demote(&hosts, NOW);
     assert_hosts("a//");
     parse(NULL, NULL, NULL);
-    hosts_rotate(&hosts);
+    hosts_demote(&hosts, NOW);
     assert_hosts("");
 }
 
@@ -202,11 +219,12 @@ int main(void)
         cmocka_unit_test(one_port_is_the_port_of_all),
         cmocka_unit_test(what_libpq_does_not_take_is_left_to_libpq),
         cmocka_unit_test(only_a_name_is_looked_up),
-        cmocka_unit_test(what_is_known_keeps_its_order_and_what_is_new_comes_last),
+        cmocka_unit_test(what_was_found_takes_the_place_of_what_was_known),
         cmocka_unit_test(a_name_that_cannot_be_looked_up_keeps_its_addresses),
         cmocka_unit_test(a_directory_and_an_address_need_no_lookup),
         cmocka_unit_test(no_more_are_kept_than_there_is_room_for),
-        cmocka_unit_test(the_first_becomes_the_last),
+        cmocka_unit_test(what_is_late_is_tried_last_until_it_is_not_late_any_more),
+        cmocka_unit_test(of_one_host_or_none_the_order_stays),
         cmocka_unit_test(libpq_gets_three_lists_of_one_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

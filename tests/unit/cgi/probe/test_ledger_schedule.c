@@ -275,18 +275,34 @@ static void a_check_is_not_asked_while_its_orphan_is_there(void **state)
     assert_false(ledger_book_orphan(ledger, NODES, true, AFTER_S(11))); /* another one */
 }
 
+static bool lose(enum reason reason, const char *sqlstate)
+{
+    struct answer lost = bad_answer(QUESTION_CHECK, reason, sqlstate, T0);
+    lost.by_server = false;
+    return ledger_note_lost(ledger, NODES, &lost, BACKEND);
+}
+
 static void of_two_lost_sessions_in_a_row_the_check_is_to_blame(void **state)
 {
     (void)state;
     renew_with_one(0);
     ledger_note_asked(ledger, NODES);
-    assert_false(ledger_note_lost(ledger, NODES, true, BACKEND));
+    assert_false(lose(REASON_UNREACHABLE, ""));
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), NODES);
     assert_true(ledger_orphan(ledger, NODES) == BACKEND);
     pass_check(NODES, AFTER_S(1));
-    assert_false(ledger_note_lost(ledger, NODES, true, BACKEND));
-    assert_true(ledger_note_lost(ledger, NODES, true, BACKEND));
-    assert_true(ledger_note_lost(ledger, NODES, true, BACKEND));
+    assert_false(lose(REASON_UNREACHABLE, ""));
+    assert_true(lose(REASON_UNREACHABLE, ""));
+    assert_true(lose(REASON_UNREACHABLE, ""));
+}
+
+static void what_an_operator_or_a_crash_ends_is_forgiven_three_times(void **state)
+{
+    (void)state;
+    renew_with_one(0);
+    for (int i = 0; i < 3; i++)
+        assert_false(lose(REASON_RESTARTING, i == 0 ? "57P01" : "57P02"));
+    assert_true(lose(REASON_RESTARTING, "57P02"));
 }
 
 static void of_two_limits_overrun_in_a_row_the_check_is_to_blame(void **state)
@@ -294,24 +310,64 @@ static void of_two_limits_overrun_in_a_row_the_check_is_to_blame(void **state)
     (void)state;
     renew_with_one(0);
     pass_check(NODES, T0);
-    assert_false(ledger_note_lost(ledger, NODES, false, BACKEND));
-    assert_false(ledger_note_lost(ledger, NODES, true, BACKEND)); /* something else */
-    assert_true(ledger_note_lost(ledger, NODES, false, BACKEND));
+    assert_false(lose(REASON_QUERY_TIMEOUT, ""));
+    assert_false(lose(REASON_UNREACHABLE, "")); /* something else */
+    assert_true(lose(REASON_QUERY_TIMEOUT, ""));
     pass_check(NODES, AFTER_S(1));
-    assert_false(ledger_note_lost(ledger, NODES, false, BACKEND));
+    assert_false(lose(REASON_QUERY_TIMEOUT, ""));
 }
 
 static void a_limit_overrun_without_a_count_that_stands_is_not_forgiven(void **state)
 {
     (void)state;
     renew_with_one(0);
-    assert_true(ledger_note_lost(ledger, NODES, false, BACKEND));
+    assert_true(lose(REASON_QUERY_TIMEOUT, ""));
     pass_check(NODES, T0);
     fail_check(NODES, AFTER_S(2));
-    assert_true(ledger_note_lost(ledger, NODES, false, BACKEND));
+    assert_true(lose(REASON_QUERY_TIMEOUT, ""));
 }
 
-static void what_is_asked_is_not_due_until_it_is_booked_or_forgotten(void **state)
+/* It may crash the server each time. */
+static void a_check_that_loses_its_sessions_is_not_asked_sooner_than_its_period(void **state)
+{
+    (void)state;
+    renew_with_one(HOUR_S * MS_PER_S);
+    (void)lose(REASON_UNREACHABLE, "");
+    (void)lose(REASON_UNREACHABLE, "");
+    ledger_suspect(ledger, NODES, BACKEND, T0);
+    expect_due_in(HOUR_S * NS_PER_S, T0);
+}
+
+/* Each outage would make the server do its work again, and the answer wait for it. */
+static void a_slow_check_rests_over_an_outage_and_nobody_waits_for_it(void **state)
+{
+    (void)state;
+    renew_with_one(HOUR_S * MS_PER_S);
+    login(T0);
+    ping(T0);
+    book_took(NODES, REASON_NONE, 10 * NS_PER_S, T0);
+    fail_ping(REASON_HUNG, AFTER_S(20));
+    expect_due_in(500 * NS_PER_S, AFTER_S(10)); /* by its load, and not by its period */
+    assert_int_equal(ledger_unasked(ledger), LEDGER_NONE);
+    ping(AFTER_S(21));
+    expect_healthy();
+}
+
+static void a_new_period_counts_at_once(void **state)
+{
+    (void)state;
+    renew_with_one(HOUR_S * MS_PER_S);
+    pass_check(NODES, T0);
+    struct check quicker = items[NODES];
+    quicker.every_ms = 10000;
+    struct check before = items[NODES];
+    before.every_ms = HOUR_S * MS_PER_S;
+    ledger_set_checks(ledger, &(const struct checks){.items = &before, .count = 1},
+                      &(const struct checks){.items = &quicker, .count = 1});
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), NODES);
+}
+
+static void what_is_asked_is_not_due_until_it_is_booked_or_lost(void **state)
 {
     (void)state;
     renew_with_one(0);
@@ -320,7 +376,7 @@ static void what_is_asked_is_not_due_until_it_is_booked_or_forgotten(void **stat
         assert_int_equal(ledger_pick(ledger, false, AFTER_S(HOUR_S)), LEDGER_NONE);
         assert_true(ledger_due_ns(ledger, false) == CLOCK_NEVER);
         switch (i) {
-        case 0: ledger_forget_asked(ledger, NODES); break;
+        case 0: (void)lose(REASON_UNREACHABLE, ""); break;
         case 1: pass_check(NODES, T0); break;
         case 2: fail_check_as(NODES, REASON_QUERY_ERROR, "40001", T0); break;
         case 3: ledger_suspect(ledger, NODES, BACKEND, T0); break;
@@ -480,9 +536,13 @@ int main(void)
         with_ledger(a_conflict_ends_the_suspicion_too),
         with_ledger(a_check_is_not_asked_while_its_orphan_is_there),
         with_ledger(of_two_lost_sessions_in_a_row_the_check_is_to_blame),
+        with_ledger(what_an_operator_or_a_crash_ends_is_forgiven_three_times),
         with_ledger(of_two_limits_overrun_in_a_row_the_check_is_to_blame),
+        with_ledger(a_check_that_loses_its_sessions_is_not_asked_sooner_than_its_period),
+        with_ledger(a_slow_check_rests_over_an_outage_and_nobody_waits_for_it),
+        with_ledger(a_new_period_counts_at_once),
         with_ledger(a_limit_overrun_without_a_count_that_stands_is_not_forgiven),
-        with_ledger(what_is_asked_is_not_due_until_it_is_booked_or_forgotten),
+        with_ledger(what_is_asked_is_not_due_until_it_is_booked_or_lost),
         with_ledger(a_failing_database_makes_all_due_but_suspects),
         with_ledger(a_check_that_fails_was_asked_as_well),
         with_ledger(a_suspect_is_not_known_before_it_is_clear_who_is_to_blame),

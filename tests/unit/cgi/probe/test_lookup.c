@@ -14,10 +14,13 @@
 static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER; /* while the test holds it the resolver hangs */
 static atomic_int calls;
 
-/* "one" and "two" have so many addresses, others none. Stands before the C library's. */
+/* "one", "two" and "many" have addresses, others none. Stands before the C library's. */
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
-    int count = strcmp(name, "one") == 0 ? 1 : strcmp(name, "two") == 0 ? 2 : 0;
+    int count = strcmp(name, "one") == 0    ? 1
+                : strcmp(name, "two") == 0  ? 2
+                : strcmp(name, "many") == 0 ? 20
+                                            : 0;
 
     (void)service;
     (void)hints;
@@ -91,6 +94,13 @@ static void each_address_of_each_name_is_found_in_order(void **state)
     expect_found("one,two", NULL, "10.0.0.1,10.0.0.1,10.0.0.2", "");
 }
 
+static void a_name_with_many_addresses_leaves_the_others_theirs(void **state)
+{
+    (void)state;
+    expect_found("many,one", NULL,
+                 "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.1", "");
+}
+
 static void what_is_no_name_is_not_looked_up(void **state)
 {
     (void)state;
@@ -131,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_address_of_each_name_is_found_in_order),
+        cmocka_unit_test(a_name_with_many_addresses_leaves_the_others_theirs),
         cmocka_unit_test(what_is_no_name_is_not_looked_up),
         cmocka_unit_test(the_first_name_that_fails_is_told_and_has_no_address),
         cmocka_unit_test(nobody_waits_for_a_resolver_that_hangs),
