@@ -266,7 +266,7 @@ static void a_check_is_not_asked_while_its_orphan_is_there(void **state)
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(5)), NODES);
     for (int looks = 1; looks <= 4; looks++) {
         assert_int_equal(ledger_book_orphan(ledger, NODES, true, AFTER_S(5)), looks > 2); /* to blame */
-        expect_due_in(4 * NS_PER_S, AFTER_S(5));
+        expect_due_in(looks > 2 ? 4 * NS_PER_S : 2 * NS_PER_S, AFTER_S(5));
         assert_true(ledger_orphan(ledger, NODES) == BACKEND);
     }
     assert_false(ledger_book_orphan(ledger, NODES, false, AFTER_S(10)));
@@ -476,8 +476,9 @@ static void new_checks_keep_streak_and_suspicion_and_get_their_new_period(void *
     ledger_suspect(ledger, NODES, BACKEND, T0);
     snapshot_release(set_checks(others, 2));
     expect_degraded("nodes", REASON_SCHEMA);
-    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), LEDGER_NONE); /* a reload is no pardon */
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), 0); /* another period */
     pass_check(0, AFTER_S(1));
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), LEDGER_NONE); /* a reload is no pardon */
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1800)), 1);
     assert_true(ledger_orphan(ledger, 1) == BACKEND);
     ledger_suspect(ledger, 1, BACKEND, AFTER_S(1800));
