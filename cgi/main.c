@@ -179,7 +179,7 @@ out:
     listen_close(&listener);
     checks_free(checks);
     if (prober != NULL && !prober_stop(prober, PROBER_GOODBYE_MS))
-        _exit(exit_code); /* it hangs in name resolution: exit(3) would take its data away under it */
+        _exit(exit_code); /* it hangs: exit(3) would take its data away under it */
     snapshot_slot_free(slot);
     return exit_code;
 }

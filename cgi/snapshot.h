@@ -1,4 +1,4 @@
-/* What one probe found, as plain data: the wall between the half that knows PostgreSQL and the half that
+/* What is known, as plain data: the wall between the half that knows PostgreSQL and the half that
  * knows FastCGI. Written by the prober thread, immutable once published, read by the main thread. */
 #ifndef CGI_SNAPSHOT_H
 #define CGI_SNAPSHOT_H
@@ -72,7 +72,7 @@ struct database_result {
     enum reason down_reason;
     bool has_in_recovery;
     bool in_recovery;
-    int64_t connected_wall_ms; /* of the connection that the last probe used; 0: the database fails */
+    int64_t connected_wall_ms; /* of the session that answers; 0: the database fails */
     int64_t connect_us;        /* duration of the last successful connect; -1 none yet */
     int64_t round_trip_us;     /* duration of the last successful round trip; -1 none yet */
     int64_t consecutive_failures;
@@ -88,7 +88,7 @@ struct snapshot {
     int64_t taken_ns;       /* clock_now_ns; when the last question that was answered was sent */
     int64_t taken_wall_ms;
     int64_t vouched_ns; /* of a database that is down: when the prober last found nothing else */
-    bool starting;      /* no probe has finished yet */
+    bool starting;      /* not every check has been asked once */
     bool degraded;      /* the database is down, or a check of severity fail is */
     /* While degraded: the first of them, and why. */
     char cause_check[CHECK_NAME_SIZE];

@@ -1,4 +1,4 @@
-/* The prober: when to probe, on which connection, and what to publish. Its thread owns every PGconn. */
+/* The thread that probes, which owns every PGconn, and the one probe of CGI and --once. */
 #ifndef PROBE_PROBER_H
 #define PROBE_PROBER_H
 

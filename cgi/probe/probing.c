@@ -556,7 +556,10 @@ int64_t probing_once_ms(const struct probing *p)
 {
     size_t hosts = resolver_hosts(p->resolver)->count;
     int64_t logins = (int64_t)(hosts > 0 ? hosts : 1) + (resolver_has_names(p->resolver) ? 1 : 0);
-    return logins * p->config->connect_timeout_ms + p->config->query_timeout_ms;
+    int64_t longest_ms = p->config->query_timeout_ms;
+    for (size_t i = 0; i < p->checks->count; i++)
+        longest_ms = max(longest_ms, p->checks->items[i].timeout_ms);
+    return logins * p->config->connect_timeout_ms + longest_ms;
 }
 
 /* What is not answered at the end of the time is nobody else's fault. */

@@ -11,7 +11,7 @@ import time
 import pytest
 from harness import process
 from harness.backend import SANITIZED
-from harness.peers import (AUTH_OK, READY, WELCOME, Proxy, Resetting, Saying, message, parameter, receive_question)
+from harness.peers import (AUTH_OK, READY, WELCOME, Peer, Proxy, Resetting, Saying, message, parameter, receive_question)
 from harness.wait import hold_for, wait_until
 from harness.webserver import free_port
 
@@ -226,6 +226,24 @@ def test_the_reason_of_what_a_server_says_at_connect_and_in_a_query(start_backen
         backend.wait_failing(("database", SAID[sqlstate]))
     with Saying(address, answer=answering(PARSED + refusal("ERROR", sqlstate))):
         backend.wait_failing(("one", SAID_IN_QUERY.get(sqlstate, SAID[sqlstate])))
+
+
+class Dropping(Peer):
+    """Lets everybody in, and hangs up at the first question."""
+
+    def handle(self, client):
+        client.recv(8192)
+        client.sendall(WELCOME)
+        client.recv(8192)
+
+
+def test_a_peer_that_lets_us_in_and_drops_each_question_is_no_database(start_backend, checks_file, directory):
+    with Dropping(os.path.join(directory, "peer")) as peer:
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer.directory)
+        backend.wait_failing(("database", "unreachable"), deadline_s=5)
+        before = peer.connections
+        hold_for(lambda: backend.ask().status == 503, 3, "503")
+        assert peer.connections - before <= 3 / 0.25 + 1, "not in a tight loop"
 
 
 def test_a_fake_that_answers_well_is_healthy(start_backend, checks_file, directory):

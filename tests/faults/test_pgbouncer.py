@@ -65,6 +65,20 @@ def test_a_frozen_server_behind_pgbouncer_is_hung(healthy, own_cluster, bouncer,
     fault.healed(healthy, 5)
 
 
+def test_a_server_that_stays_frozen_reaches_its_fall(start_backend, checks_file, own_cluster, directory, fault):
+    """Each login is good, and none of them says that the server answers."""
+    with PgBouncer(os.path.join(directory, "fall"), own_cluster, "transaction") as bouncer:
+        backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_INTERVAL="1s", HEALTH_FALL=3, HEALTH_STALE_AFTER="20s",
+                                **bouncer.environment())
+        backend.wait_status("healthy")
+        own_cluster.signal_all(signal.SIGSTOP)
+        try:
+            fault.injected()
+            fault.expect(backend, HEARTBEAT + CONNECT_TIMEOUT + 2 * 1 + LOADED, HUNG)
+        finally:
+            own_cluster.signal_all(signal.SIGCONT)
+
+
 def test_a_frozen_postmaster_behind_pgbouncer_is_not_seen(healthy, own_cluster):
     """PgBouncer answers the logins, and the server processes that it has go on."""
     os.kill(own_cluster.postmaster_pid, signal.SIGSTOP)

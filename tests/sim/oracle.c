@@ -84,7 +84,8 @@ static const struct fault *find_excuse(int check, const char *reason, int64_t no
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
         const struct fault *f = &plan.faults[i];
         const struct promise *promise = &fault_rows[f->kind].promise;
-        /* Before HEALTH_FALL is reached, or each address was tried, the old answer stands until it is too old. */
+        /* Before HEALTH_FALL is reached, or each address was tried, the old answer stands until it is too
+         * old. */
         bool is_stale = (plan.config.fall > 1 || net.address_count > 1) && strcmp(reason, "stale") == 0;
         if (promise->may_fail && is_excused(f, now_ns) && (is_stale || has_word(promise->reasons, reason)) &&
             (faults_is_of_check(f->kind) ? f->check : -1) == check)
