@@ -214,7 +214,7 @@ static int64_t max(int64_t a, int64_t b)
 /* +-5 %, so that many instances and many checks do not ask in step. */
 static int64_t with_jitter(int64_t ns)
 {
-    return ns - ns / 20 + ns / 10000 * (random() % 1001); /* random has 31 bits: 2 s */
+    return ns - ns / 20 + ns / 10000 * (random() % 1001);
 }
 
 static void log_pace(const struct entry *e, const char *event, int64_t period_ns)

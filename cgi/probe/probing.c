@@ -40,8 +40,9 @@ struct probing {
 
     struct slot current;
     struct slot other;
-    struct answer
-        suspect; /* of a check in flight when the server did not end it; QUESTION_NONE: there is none */
+    /* A check that the server did not end, until a ping says who is to blame; QUESTION_NONE: there is none.
+     */
+    struct answer suspect;
     size_t suspect_check;
     int64_t next_login_ns;
     int64_t let_in_ns; /* the current one */
@@ -81,7 +82,7 @@ static int64_t heartbeat_ns(const struct probing *p)
 /* Less up to 10 %, so that many instances do not log in in step. */
 static int64_t with_jitter(int64_t ns)
 {
-    return ns - ns / 10000 * (random() % 1001); /* random has 31 bits: 2 s */
+    return ns - ns / 10000 * (random() % 1001);
 }
 
 static void drop(struct slot *slot)
@@ -131,7 +132,7 @@ static void book_alive(struct probing *p, const struct answer *answer, int64_t n
 }
 
 /* The database as a whole fails: then a check in flight is not to blame. */
-static void book_dead(struct probing *p)
+static void forget_suspect(struct probing *p)
 {
     p->suspect.question = QUESTION_NONE;
 }
@@ -151,9 +152,9 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
         book_alive(p, &alive, now_ns);
         return;
     }
-    /* An operator may have ended the session, a crash of another one (both are SQLSTATE class 57), or a
-     * network; one process may be stuck with what the server does not end in time. That is forgiven; what
-     * happens again and again is the check's own fault, whatever becomes of the server. */
+    /* An operator or the crash of another process may have ended the session (SQLSTATE class 57), or a
+     * network has. What the server does not end in time may be stuck with its process. That is forgiven. What
+     * happens again is the check's own fault, whatever becomes of the server. */
     bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
     if (!ledger_note_lost(p->ledger, slot->check, answer, session_backend_pid(slot->session)))
         return;
@@ -181,7 +182,7 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     }
     p->hosts_tried = 0;
     ledger_book_login(p->ledger, answer, NULL, now_ns);
-    book_dead(p);
+    forget_suspect(p);
     p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
     /* What an account is locked for after too many: class 28, which PgBouncer tells as 08P01. */
     bool is_refused_role = answer->reason == REASON_ACCESS && (strncmp(answer->sqlstate, "28", 2) == 0 ||
@@ -228,7 +229,7 @@ static void take_loss(struct probing *p, struct slot *slot, const struct answer 
             struct answer lost = *answer;
             lost.question = QUESTION_PING;
             ledger_book_ping(p->ledger, &lost, now_ns);
-            book_dead(p);
+            forget_suspect(p);
         }
         if (answer->reason != REASON_QUERY_TIMEOUT)
             silence_interrupt(&p->silence, now_ns);
@@ -282,7 +283,7 @@ static void take_answer(struct probing *p, struct slot *slot, const struct answe
             book_alive(p, &alive, now_ns);
         } else if (answer->by_server) {
             ledger_book_ping(p->ledger, answer, now_ns);
-            book_dead(p);
+            forget_suspect(p);
         }
         break;
     }
@@ -292,6 +293,7 @@ static void take_answer(struct probing *p, struct slot *slot, const struct answe
         drop(slot);
 }
 
+/* An answer may move sessions between the slots: what is stepped next is what is in this one by then. */
 static void step_slot(struct probing *p, struct slot *slot, int64_t now_ns)
 {
     struct answer answer;
@@ -328,7 +330,7 @@ static void convict(struct probing *p, int64_t now_ns)
     snprintf(hung.detail, sizeof hung.detail, "no sign of life since the last question");
     silence_convict(&p->silence, now_ns);
     ledger_book_ping(p->ledger, &hung, now_ns);
-    book_dead(p);
+    forget_suspect(p);
 }
 
 static void step_resolver(struct probing *p, int64_t now_ns)
@@ -562,7 +564,7 @@ int64_t probing_once_ms(const struct probing *p)
     return logins * p->config->connect_timeout_ms + longest_ms;
 }
 
-/* What is not answered at the end of the time is nobody else's fault. */
+/* The time is over: what has not answered by now is a timeout. */
 static void end_once(struct probing *p, int64_t now_ns)
 {
     struct answer late = {.question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = now_ns};
