@@ -14,9 +14,10 @@
 /* The longest distance of a check that the server did not end by itself. */
 #define DISTANCE_MAX_NS (600 * NS_PER_S)
 
-/* An orphan may have been held up with the whole server, and be within its limit: it was seen so often. */
-#define ORPHAN_LOOKS    2
-#define ORPHAN_LOOKS_NS (2 * NS_PER_S)
+/* An orphan may have been held up with its process, and go on: it is looked at this often, and stuck after so
+ * long. */
+#define LOOK_NS  (2 * NS_PER_S)
+#define STUCK_NS (6 * NS_PER_S)
 
 /* A network resets a connection, one server process is stuck, an operator ends sessions: so often in a row.
  */
@@ -53,7 +54,7 @@ struct entry {
     int64_t usual_work_ns; /* a moving average */
     int64_t distance_ns;   /* 0: the server ended its last query by itself */
     int64_t orphan_pid;
-    int seen; /* how often in a row the orphan was there */
+    int64_t seen_ns; /* when the orphan was first seen at work; 0: it was not */
     bool is_asked;
     int losses;         /* in a row, of the session while it was under way */
     int overruns;       /* in a row, of its limit, which the server did not end */
@@ -191,7 +192,7 @@ bool ledger_note_lost(struct ledger *l, size_t check, const struct answer *answe
     e->is_asked = false;
     e->orphan_pid = backend_pid;
     if (answer->reason == REASON_QUERY_TIMEOUT)
-        return ++e->overruns > OVERRUNS_FORGIVEN || !e->result.has_value;
+        return ++e->overruns > OVERRUNS_FORGIVEN || (!e->result.has_value && e->result.reason == REASON_NONE);
     bool is_announced = strncmp(answer->sqlstate, "57", 2) == 0; /* operator_intervention */
     return ++e->losses > (is_announced ? ANNOUNCED_LOSSES_FORGIVEN : LOSSES_FORGIVEN);
 }
@@ -248,13 +249,15 @@ static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
 bool ledger_book_orphan(struct ledger *l, size_t check, bool is_there, int64_t now_ns)
 {
     struct entry *e = &l->entries[check];
-    e->seen = is_there ? e->seen + 1 : 0;
-    bool is_stuck = e->seen > ORPHAN_LOOKS;
-    int64_t wait_ns = is_stuck ? max(interval_ns(l), e->distance_ns) : min(interval_ns(l), ORPHAN_LOOKS_NS);
-    if (is_there)
-        e->due_ns = now_ns + with_jitter(wait_ns);
-    else
+    if (!is_there) {
         e->orphan_pid = 0;
+        e->seen_ns = 0;
+        return false;
+    }
+    e->seen_ns = e->seen_ns != 0 ? e->seen_ns : now_ns;
+    bool is_stuck = now_ns - e->seen_ns >= STUCK_NS;
+    e->due_ns =
+        now_ns + with_jitter(is_stuck ? max(interval_ns(l), e->distance_ns) : min(interval_ns(l), LOOK_NS));
     return is_stuck;
 }
 
@@ -451,8 +454,7 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
     }
     l->is_held |= ledger_is_down(l);
     l->has_news = true;
-    /* A login says nothing yet of what it let us in to: PgBouncer lets in whoever comes. */
-    bool is_refusal = answer->question == QUESTION_LOGIN && answer->reason != REASON_NONE &&
+    bool is_refusal = answer->question == QUESTION_LOGIN && reason != REASON_NONE &&
                       answer->reason != REASON_CONNECT_TIMEOUT;
     if (is_refusal || (answer->question != QUESTION_LOGIN && answer->by_server))
         note_answered(l, answer->sent_ns, now_ns);

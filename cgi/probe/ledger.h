@@ -34,8 +34,7 @@ int64_t ledger_due_ns(const struct ledger *ledger, bool only_quick);
 /* The server process that may still work for the check, although nobody waits for its answer; 0: none. */
 int64_t ledger_orphan(const struct ledger *ledger, size_t check);
 
-/* Whether it is still there. If it is the check waits for its turn again. True: it was there the last time as
- * well. */
+/* Whether it is still at work. If it is the check waits for its turn again. True: it has been so for long. */
 bool ledger_book_orphan(struct ledger *ledger, size_t check, bool is_there, int64_t now_ns);
 
 /* It is asked: until its answer is booked, or its loss, it is not due. */
@@ -46,7 +45,7 @@ void ledger_book_check(struct ledger *ledger, size_t check, const struct answer 
 
 /* Its session was lost before the server answered, or the limit was overrun (REASON_QUERY_TIMEOUT). False: it
  * is forgiven, and asked again as soon as its server process is not at work; true: it has happened too often
- * in a row, or there is no count that would stand meanwhile. */
+ * in a row, or nothing is known that would stand meanwhile. */
 bool ledger_note_lost(struct ledger *ledger, size_t check, const struct answer *answer, int64_t backend_pid);
 
 /* A check in flight when the session was lost or our limit was overrun: it backs off, whoever is to blame. */

@@ -45,7 +45,9 @@ struct probing {
     struct answer suspect;
     size_t suspect_check;
     int64_t next_login_ns;
-    int64_t let_in_ns; /* the current one */
+    int64_t let_in_ns;   /* the current one */
+    struct answer login; /* of the current one, until its first answer: PgBouncer lets in whoever comes */
+    struct database_server server;
     int64_t backoff_ms;
     struct resolver *resolver;
     size_t hosts_tried;        /* in a row, each in vain for its whole limit */
@@ -125,6 +127,9 @@ static void book_alive(struct probing *p, const struct answer *answer, int64_t n
 {
     end_silence(p, now_ns);
     ledger_book_ping(p->ledger, answer, now_ns);
+    if (p->login.question == QUESTION_LOGIN)
+        ledger_book_login(p->ledger, &p->login, &p->server, now_ns);
+    p->login.question = QUESTION_NONE;
     if (p->suspect.question == QUESTION_CHECK && p->suspect.sent_ns >= p->silence.ended_ns &&
         !ledger_fails(p->ledger))
         ledger_book_check(p->ledger, p->suspect_check, &p->suspect, now_ns);
@@ -198,10 +203,9 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
 static void take_login(struct probing *p, const struct answer *answer, int64_t now_ns)
 {
     struct slot old = p->current;
-    struct database_server server;
 
-    session_server(p->other.session, &server);
-    ledger_book_login(p->ledger, answer, &server, now_ns);
+    session_server(p->other.session, &p->server);
+    p->login = *answer;
     p->backoff_ms = 0;
     p->hosts_tried = 0;
     p->next_login_ns = now_ns + with_jitter(p->config->reconnect_every_ms * NS_PER_MS);
@@ -225,7 +229,9 @@ static void take_loss(struct probing *p, struct slot *slot, const struct answer 
             answer->reason == REASON_MALFORMED ? now_ns + BACKOFF_MIN_MS * NS_PER_MS : p->reconnect_from_ns;
         p->next_login_ns = min(p->next_login_ns, from_ns > now_ns ? from_ns : now_ns);
         p->reconnect_from_ns = p->next_login_ns + BACKOFF_MIN_MS * NS_PER_MS;
-        if (++p->losses > 1 && !answer->by_server) { /* it lets us in and answers nothing */
+        bool is_dropped = answer->reason != REASON_QUERY_TIMEOUT && !answer->by_server;
+        p->losses += is_dropped;
+        if (is_dropped && p->losses > 1) { /* it lets us in and answers nothing */
             struct answer lost = *answer;
             lost.question = QUESTION_PING;
             ledger_book_ping(p->ledger, &lost, now_ns);
@@ -531,6 +537,7 @@ struct probing *probing_new(const struct config *config, const struct checks *ch
     p->checks = checks;
     p->ledger = ledger_new(config, checks);
     p->suspect.question = QUESTION_NONE;
+    p->login.question = QUESTION_NONE;
     p->silence = silence_none(config->hung_after_ms * NS_PER_MS, config->connect_timeout_ms * NS_PER_MS,
                               config->interval_ms * NS_PER_MS);
     p->next_login_ns = now_ns;

@@ -37,8 +37,8 @@
     }
 #define STAYS_STUCK                                                                                          \
     {                                                                                                        \
-        .every = 1, .interval = 5, .query_timeout = 2, .check_time = 1, .load = 1, .round_trip = 60,         \
-        .ms = 1500                                                                                           \
+        .every = 1, .interval = 3, .query_timeout = 2, .check_time = 1, .load = 1, .round_trip = 60,         \
+        .ms = 9500                                                                                           \
     }
 #define FAILED_IS_DUE                                                                                        \
     {                                                                                                        \
