@@ -25,7 +25,8 @@
 #define LOSSES_FORGIVEN           1
 #define ANNOUNCED_LOSSES_FORGIVEN 3
 
-/* One that takes longer is not asked at once after each outage, and nobody waits for its count then. */
+/* A check that takes longer is not asked at once after an outage, and the status does not wait for its count.
+ */
 #define SLOW_NS NS_PER_S
 
 /* Of a failing check: its duration is at most this share of the time between. */

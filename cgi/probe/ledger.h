@@ -31,7 +31,7 @@ size_t ledger_pick(const struct ledger *ledger, bool only_quick, int64_t now_ns)
 /* When the next one is due, CLOCK_NEVER without any. */
 int64_t ledger_due_ns(const struct ledger *ledger, bool only_quick);
 
-/* The server process that may still work for the check, although nobody waits for its answer; 0: none. */
+/* The server process that may still work on the check after its session was closed; 0: none. */
 int64_t ledger_orphan(const struct ledger *ledger, size_t check);
 
 /* Whether it is still at work. If it is the check waits for its turn again. True: it has been so for long. */

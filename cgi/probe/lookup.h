@@ -1,5 +1,5 @@
 /* Looks up the names of servers on a thread of its own, because getaddrinfo(3) blocks for as long as the
- * resolver likes. Nobody waits for that thread: one that hangs frees what is its own when it ends. */
+ * resolver likes. The caller never joins that thread: a thread that hangs frees its memory when it ends. */
 #ifndef PROBE_LOOKUP_H
 #define PROBE_LOOKUP_H
 

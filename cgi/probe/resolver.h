@@ -1,5 +1,5 @@
-/* The addresses that a login may try, looked up anew for each: those of the last time are used meanwhile, and
- * for as long as the resolver fails. Blocks in nothing. Prober thread. */
+/* The addresses that a login may try. They are looked up again for each login. The last ones are used
+ * meanwhile, and for as long as the resolver fails. Blocks in nothing. Prober thread. */
 #ifndef PROBE_RESOLVER_H
 #define PROBE_RESOLVER_H
 
