@@ -13,7 +13,8 @@ from harness.wait import hold_for, wait_until
 from .conftest import listen_on_tcp
 
 NAME = "db.test"
-SERVER, SECOND = "127.0.0.1", "127.0.0.2"
+# getaddrinfo puts the address first that is nearest to its own source address, 127.0.0.1: that is the silent one.
+SERVER, SECOND = "127.0.0.2", "127.0.0.1"
 CONNECT_TIMEOUT_S, QUERY_TIMEOUT_S = 1.5, 0.8
 
 
@@ -27,10 +28,10 @@ def names(directory):
 
 @pytest.fixture
 def server(own_cluster):
-    """On TCP, at 127.0.0.1 alone."""
+    """On TCP, at that address alone."""
     own_cluster.stop()
     own_cluster.port = listen_on_tcp(own_cluster, "host all health_api 127.0.0.0/8 scram-sha-256",
-                                     "log_connections = on")
+                                     "log_connections = on", f"listen_addresses = '{SERVER}'")
     own_cluster.start()
     return own_cluster
 
