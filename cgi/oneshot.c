@@ -6,8 +6,13 @@
 #include "cgi/serve/process.h"
 #include "common/clock.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#define BODY_NS (100 * NS_PER_MS)
 
 static struct request request_of_environment(void)
 {
@@ -82,6 +87,33 @@ static int print_answer(const struct request *request, const struct facts *facts
     return exit_code;
 }
 
+/* Reads the body that nobody needs, as far as it comes in time. A CGI server that cannot write all of it may
+ * take that for a fault of the program and drop the answer (Apache's mod_cgid does: ECONNRESET). */
+static void read_body(void)
+{
+    const char *content_length = getenv("CONTENT_LENGTH");
+    long long left = content_length != NULL ? strtoll(content_length, NULL, 10) : 0;
+    int64_t deadline_ns = clock_now_ns() + BODY_NS;
+    struct pollfd body = {.fd = STDIN_FILENO, .events = POLLIN};
+    char ignored[16384];
+
+    while (left > 0) {
+        int ready = poll(&body, 1, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
+        ssize_t n = ready > 0 ? read(STDIN_FILENO, ignored, sizeof ignored) : ready;
+        if (n == 0 || (n < 0 && errno != EINTR) || clock_now_ns() >= deadline_ns)
+            return;
+        left -= n > 0 ? n : 0;
+    }
+}
+
+/* The answer first: it does not wait for a slow client. */
+static int print_cgi(const struct request *request, const struct facts *facts)
+{
+    int exit_code = print_answer(request, facts);
+    read_body();
+    return exit_code;
+}
+
 int oneshot_cgi(const struct config *config, const struct checks *checks)
 {
     const struct request request = request_of_environment();
@@ -89,7 +121,7 @@ int oneshot_cgi(const struct config *config, const struct checks *checks)
 
     if (!probe_shot(&shot, config, checks, route_needs_snapshot(&request)))
         return 1;
-    int exit_code = print_answer(&request, &shot.facts);
+    int exit_code = print_cgi(&request, &shot.facts);
     end_shot(&shot);
     return exit_code;
 }
@@ -102,7 +134,7 @@ void oneshot_cgi_unconfigured(void)
 
     begin_shot(&shot, &config, snapshot_new(0), clock_now_ns());
     shot.verdict = verdict_of_process(REASON_INTERNAL);
-    (void)print_answer(&request, &shot.facts);
+    (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);
 }
 
