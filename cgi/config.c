@@ -53,8 +53,8 @@ static const struct setting settings[] = {
     {"HEALTH_STOP_TIMEOUT", SETTING_DURATION, FIELD(stop_timeout_ms), "3s", 500, 5 * MINUTE_MS,
      .meaning = "the process is gone this long after draining, whatever hangs"},
     {"HEALTH_FD_LIMIT", SETTING_COUNT, FIELD(fd_limit), NULL, 0, 0, /* of this process: config_load */
-     "open descriptors (of RLIMIT_NOFILE) past which to answer 503 and stop",
-     .fallback_help = "80% of the limit", .note = ", below RLIMIT_NOFILE"},
+     "open descriptors (of RLIMIT_NOFILE) past which to exit 1", .fallback_help = "80% of the limit",
+     .note = ", below RLIMIT_NOFILE"},
     {"HEALTH_MAX_CONNECTIONS", SETTING_COUNT, FIELD(max_connections), "256", 1, 65536,
      .meaning = "FastCGI connections at a time; past it the longest idle one makes room"},
     {"HEALTH_IDLE_TIMEOUT", SETTING_DURATION, FIELD(idle_timeout_ms), "75s", 100, 24 * HOUR_MS,

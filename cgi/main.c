@@ -5,6 +5,7 @@
 #include "cgi/probe/prober.h"
 #include "cgi/serve/listen.h"
 #include "cgi/serve/process.h"
+#include "cgi/serve/requests.h"
 #include "cgi/serve/server.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -26,7 +27,8 @@
 
 /* What the modules hold without any FastCGI connection. */
 #define BASE_FDS                                                                                             \
-    (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
+    (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS +         \
+     REQUESTS_FDS)
 
 enum mode {
     MODE_SERVE,
@@ -55,7 +57,8 @@ static void print_help(void)
          "Durations take a unit: ms, s, m, h. Settings (environment):\n");
     config_print_help(stdout);
     puts("\n"
-         "Signals: SIGHUP reads the checks file again; SIGTERM stops, a second one ends the drain.\n"
+         "Signals: SIGHUP reads the checks file again; SIGTERM, SIGINT and SIGUSR1 stop, a second one\n"
+         "ends the drain.\n"
          "Exit codes: 0; 1 degraded or runtime failure; 64 usage; 69 the socket is held by another\n"
          "live process; 78 configuration.");
 }

@@ -34,6 +34,7 @@ static const struct {
     {400, "Bad Request"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
+    {431, "Request Header Fields Too Large"},
     {503, "Service Unavailable"},
 };
 
@@ -232,6 +233,9 @@ struct response site_answer(struct site *site, const struct request *request, co
     bool is_options = strcmp(method, "OPTIONS") == 0;
     size_t i = find_route(request);
 
+    if (request->too_long)
+        return answer_problem(site, ROUTE_OTHER, 431, "The parameters of the request are longer than 64 KiB.",
+                              true);
     if (is_empty(method))
         return answer_problem(site, i, 400, "The request has no method.", true);
     if (i == ROUTE_OTHER)

@@ -14,6 +14,7 @@ struct request {
     const char *path_info;
     const char *script_name;
     const char *query;
+    bool too_long; /* longer than this program reads: the rest is NULL */
 };
 
 /* A CGI response (RFC 3875, 6): headers beginning with Status, an empty line, the body. Valid until the next

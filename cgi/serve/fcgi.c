@@ -1,9 +1,15 @@
-/* libfcgi, one request at a time. Main thread; owns nothing between two requests. */
+/* libfcgi, one request at a time. Main thread; owns the pipe, which is empty between two requests. */
 #include "cgi/serve/fcgi.h"
 
+#include "common/log.h"
+
+#include <errno.h>
 #include <fcgiapp.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* libfcgi's output buffer has 8192 bytes (fcgiapp.c, FCGX_Accept_r); a record's header and padding and the
  * records that end the answer take up to 39 of them. An answer up to here is one write. */
@@ -27,12 +33,40 @@ bool fcgi_init(struct error *err)
     return status == 0;
 }
 
-/* Reads what is left of the request, so that nothing of it is taken for the next one. */
-static void drain_input(FCGX_Request *r)
+bool fcgi_open(struct fcgi *out, struct error *err)
 {
-    char ignored[512];
-    while (FCGX_GetStr(ignored, sizeof ignored, r->in) > 0) {
+    int fds[2];
+    *out = (struct fcgi){.read_fd = -1, .write_fd = -1};
+    if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) {
+        error_set(err, "pipe2: %s", strerror(errno));
+        return false;
     }
+    *out = (struct fcgi){.read_fd = fds[0], .write_fd = fds[1]};
+    /* A user with very many pipes gets smaller ones, pipe(7). */
+    if (fcntl(fds[0], F_SETPIPE_SZ, GATE_MAX_REQUEST) < GATE_MAX_REQUEST) {
+        error_set(err, "a pipe of %d bytes: %s", GATE_MAX_REQUEST, strerror(errno));
+        fcgi_close(out);
+        return false;
+    }
+    return true;
+}
+
+void fcgi_close(struct fcgi *fcgi)
+{
+    if (fcgi->read_fd >= 0)
+        close(fcgi->read_fd);
+    if (fcgi->write_fd >= 0)
+        close(fcgi->write_fd);
+    *fcgi = (struct fcgi){.read_fd = -1, .write_fd = -1};
+}
+
+/* Whatever went wrong, nothing of this request may be taken for the beginning of the next one. */
+static void renew_pipe(struct fcgi *fcgi)
+{
+    struct error err = {0};
+    fcgi_close(fcgi);
+    if (!fcgi_open(fcgi, &err))
+        log_event(LOG_LEVEL_ERROR, "pipe not opened", LOG_STR("error", err.text));
 }
 
 /* After a failed write libfcgi would write its whole buffer anew (EmptyBuffProc), so that the peer might read
@@ -47,42 +81,60 @@ static bool put_response(FCGX_Request *r, const struct response *response)
     return FCGX_FClose(r->err) == 0 && FCGX_FClose(r->out) == 0;
 }
 
-static bool answer_request(FCGX_Request *r, struct health *health, const struct process_facts *process,
-                           int64_t now_ns)
+static bool answer_request(FCGX_Request *r, bool too_long, struct health *health,
+                           const struct process_facts *process, int64_t now_ns)
 {
     const struct request request = {
         .method = FCGX_GetParam("REQUEST_METHOD", r->envp),
         .path_info = FCGX_GetParam("PATH_INFO", r->envp),
         .script_name = FCGX_GetParam("SCRIPT_NAME", r->envp),
         .query = FCGX_GetParam("QUERY_STRING", r->envp),
+        .too_long = too_long,
     };
     const struct response response = health_answer(health, &request, process, now_ns);
     return put_response(r, &response);
 }
 
-bool fcgi_serve(int *fd, struct health *health, const struct process_facts *process, int64_t now_ns)
+/* Makes libfcgi read what is in the pipe. libfcgi has no call that adopts a descriptor; these two public
+ * fields do it. keepConnection is 1 because FCGX_Accept_r first finishes the "previous" request, which closes
+ * ipcFd otherwise. listen_sock -1 makes it fail with -EBADF instead of accepting another one. */
+static bool read_request(FCGX_Request *r, struct fcgi *fcgi)
 {
-    FCGX_Request r;
+    char ignored[16];
 
-    /* libfcgi has no call that adopts an accepted connection; these two public fields do it. keepConnection
-     * is 1 because FCGX_Accept_r first finishes the "previous" request, which closes ipcFd otherwise.
-     * listen_sock -1 makes it fail with -EBADF instead of accepting another one. */
-    FCGX_InitRequest(&r, -1, 0);
-    r.ipcFd = *fd;
-    r.keepConnection = 1;
-    /* Should it close the connection, then without reading on to the peer's end (OS_Close). */
-    (void)FCGX_Detach(&r);
-    if (FCGX_Accept_r(&r) != 0) {
-        /* The gate keeps this from happening: all bytes are here, and Linux keeps them even when the peer
-         * resets the connection. But if it does, libfcgi has closed the descriptor (FCGX_Free) and the next
-         * open(2) of any thread may get its number, so the caller must learn that it is gone. */
-        *fd = r.ipcFd;
+    FCGX_InitRequest(r, -1, 0);
+    r->ipcFd = fcgi->read_fd;
+    r->keepConnection = 1;
+    /* Should it close the descriptor, then without reading on to its end (OS_Close). */
+    (void)FCGX_Detach(r);
+    if (FCGX_Accept_r(r) != 0) {
+        fcgi->read_fd = r->ipcFd; /* it has closed the pipe (FCGX_Free) and says so */
         return false;
     }
-    bool keep = r.keepConnection != 0;
-    drain_input(&r);
-    /* An error in the input also tells of PARAMS that were cut short, which FCGX_Accept_r lets pass. */
-    bool ok = FCGX_GetError(r.in) == 0 && answer_request(&r, health, process, now_ns);
+    /* Up to the end of STDIN, which is the last record. An error in the input also tells of PARAMS that were
+     * cut short, which FCGX_Accept_r lets pass. */
+    return FCGX_GetStr(ignored, sizeof ignored, r->in) == 0 && FCGX_GetError(r->in) == 0;
+}
+
+bool fcgi_serve(struct fcgi *fcgi, int fd, const struct gate_result *request, struct health *health,
+                const struct process_facts *process, int64_t now_ns)
+{
+    FCGX_Request r = {.ipcFd = -1};
+    bool ok = false;
+
+    if (fcgi->read_fd < 0)
+        renew_pipe(fcgi);
+    bool is_read =
+        write(fcgi->write_fd, request->bytes.data, request->bytes.len) == (ssize_t)request->bytes.len &&
+        read_request(&r, fcgi);
+    if (is_read) {
+        r.ipcFd = fd; /* from here on it only writes */
+        ok = answer_request(&r, request->too_long, health, process, now_ns) && r.keepConnection != 0;
+    } else {
+        log_event(LOG_LEVEL_ERROR, "request not read by libfcgi",
+                  LOG_INT("bytes", (int64_t)request->bytes.len));
+        renew_pipe(fcgi);
+    }
     FCGX_Free(&r, 0);
-    return ok && keep;
+    return ok;
 }

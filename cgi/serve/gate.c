@@ -1,39 +1,72 @@
-/* Walks the records of one request. Pure; main thread. */
+/* One step for each piece of a record: header, content, padding, end. */
 #include "cgi/serve/gate.h"
 
 #include "common/fastcgi.h"
 
-enum stage { EXPECT_BEGIN, IN_PARAMS, IN_STDIN, COMPLETE };
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
-/* Where the concatenated PARAMS stream stands: in the lengths of a pair, or in its bytes. */
-struct pairs {
-    uint8_t lengths[8]; /* of the pair at hand, one or four bytes each */
-    size_t lengths_len;
-    size_t skip; /* bytes of name and value still to come */
+#define KEEP_CONN 1 /* section 5.1 */
+/* The three names of section 4.1 take 48 bytes with their lengths. */
+#define MAX_VALUES_LEN 1024
+
+enum protocol_status { REQUEST_COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE }; /* section 5.5 */
+
+enum use {
+    IGNORE, /* section 3.3: records of a request that is not under way */
+    BEGIN,
+    PARAMS,
+    BODY,
+    ABORT,
+    VALUES,
+    UNKNOWN_TYPE,
 };
 
-struct walk {
-    enum stage stage;
-    uint16_t id;
-    bool has_body;
-    struct pairs pairs;
-    const char *why;
-};
-
-struct record {
-    uint8_t type;
-    uint16_t id;
-    const uint8_t *content;
-    size_t content_len;
-    size_t padding_len;
-};
-
-static bool fail(struct walk *w, const char *why)
+static uint16_t record_id(const struct gate *g)
 {
-    w->why = why;
-    return false;
+    return (uint16_t)(g->header[2] << 8 | g->header[3]);
 }
 
+static size_t record_content_len(const struct gate *g)
+{
+    return (size_t)g->header[4] << 8 | g->header[5];
+}
+
+static void reject(struct gate_result *r, const char *why)
+{
+    r->verdict = GATE_REJECT;
+    r->why = why;
+}
+
+static void append_header(struct buf *b, uint8_t type, uint16_t id, size_t content_len)
+{
+    const uint8_t header[FASTCGI_HEADER_LEN] = {
+        FASTCGI_VERSION_1,    type, (uint8_t)(id >> 8), (uint8_t)id, (uint8_t)(content_len >> 8),
+        (uint8_t)content_len,
+    };
+    buf_append(b, header, sizeof header);
+}
+
+static void reply_end(struct gate_result *r, uint16_t id, enum protocol_status status, bool keep)
+{
+    const uint8_t body[8] = {0, 0, 0, 0, (uint8_t)status};
+    append_header(&r->bytes, FASTCGI_END_REQUEST, id, sizeof body);
+    buf_append(&r->bytes, body, sizeof body);
+    r->verdict = GATE_REPLY;
+    r->keep = keep;
+}
+
+static void reply_unknown_type(struct gate_result *r, uint8_t type)
+{
+    const uint8_t body[8] = {type};
+    append_header(&r->bytes, FASTCGI_UNKNOWN_TYPE, 0, sizeof body);
+    buf_append(&r->bytes, body, sizeof body);
+    r->verdict = GATE_REPLY;
+    r->keep = true;
+}
+
+/* Section 3.4: one byte, or four with the highest bit set. */
 static size_t length_size(uint8_t first)
 {
     return first & 0x80 ? 4 : 1;
@@ -46,138 +79,287 @@ static size_t decode_length(const uint8_t *p)
     return (size_t)(p[0] & 0x7f) << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
-/* Whether the lengths of the pair at hand are whole. */
-static bool has_lengths(const struct pairs *pairs)
+/* Where a pair has both lengths after so many bytes; 0: they are not all here. */
+static size_t lengths_end(const uint8_t *p, size_t len)
 {
-    if (pairs->lengths_len == 0)
-        return false;
-    size_t name = length_size(pairs->lengths[0]);
-    return pairs->lengths_len > name && pairs->lengths_len == name + length_size(pairs->lengths[name]);
+    if (len == 0)
+        return 0;
+    size_t name = length_size(p[0]);
+    if (len <= name)
+        return 0;
+    size_t end = name + length_size(p[name]);
+    return len >= end ? end : 0;
 }
 
-static bool walk_pairs(struct walk *w, const uint8_t *p, size_t len)
+/* --- management records, section 4
+ * ---------------------------------------------------------------------------------- */
+
+static void append_value(struct buf *values, const char *name, size_t name_len, int64_t max_connections)
 {
-    struct pairs *pairs = &w->pairs;
-    while (len > 0) {
-        if (pairs->skip > 0) {
-            size_t n = pairs->skip < len ? pairs->skip : len;
-            pairs->skip -= n;
-            p += n;
-            len -= n;
+    static const char *const names[] = {"FCGI_MAX_CONNS", "FCGI_MAX_REQS", "FCGI_MPXS_CONNS"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strlen(names[i]) != name_len || memcmp(names[i], name, name_len) != 0)
             continue;
+        char value[24];
+        bool is_number = i < 2;
+        int value_len = snprintf(value, sizeof value, "%" PRId64, is_number ? max_connections : 0);
+        const uint8_t lengths[2] = {(uint8_t)name_len, (uint8_t)value_len};
+        buf_append(values, lengths, sizeof lengths);
+        buf_append(values, name, name_len);
+        buf_append(values, value, (size_t)value_len);
+    }
+}
+
+/* Answers the names that this program knows and leaves out the others. */
+static void reply_values(const struct gate *g, struct gate_result *r)
+{
+    const char *p = g->content.data;
+    size_t left = g->content.len;
+    struct buf values = {0};
+
+    while (left > 0) {
+        size_t name_at = lengths_end((const uint8_t *)p, left);
+        size_t name_len = name_at > 0 ? decode_length((const uint8_t *)p) : 0;
+        size_t value_len = name_at > 0 ? decode_length((const uint8_t *)p + length_size((uint8_t)p[0])) : 0;
+        if (name_at == 0 || name_len > left - name_at || value_len > left - name_at - name_len) {
+            buf_free(&values);
+            reject(r, "a pair of GET_VALUES that ends after its record");
+            return;
         }
-        pairs->lengths[pairs->lengths_len++] = *p++;
+        append_value(&values, p + name_at, name_len, g->max_connections);
+        p += name_at + name_len + value_len;
+        left -= name_at + name_len + value_len;
+    }
+    append_header(&r->bytes, FASTCGI_GET_VALUES_RESULT, 0, values.len);
+    buf_append(&r->bytes, values.data, values.len);
+    buf_free(&values);
+    r->verdict = GATE_REPLY;
+    r->keep = true;
+}
+
+/* --- the request that is under way, section 5
+ * ------------------------------------------------------------------------ */
+
+static const size_t params_at = 2 * FASTCGI_HEADER_LEN + FASTCGI_BEGIN_BODY_LEN;
+
+static void start_request(struct gate *g)
+{
+    const uint8_t body[FASTCGI_BEGIN_BODY_LEN] = {0, FASTCGI_RESPONDER, g->keep ? KEEP_CONN : 0};
+    append_header(&g->request, FASTCGI_BEGIN_REQUEST, g->id, sizeof body);
+    buf_append(&g->request, body, sizeof body);
+    append_header(&g->request, FASTCGI_PARAMS, g->id, 0); /* its length is known at the end */
+}
+
+static void end_begin(struct gate *g, struct gate_result *r)
+{
+    const uint8_t *body = (const uint8_t *)g->content.data;
+    bool is_responder = body[0] == 0 && body[1] == FASTCGI_RESPONDER;
+    bool keep = (body[2] & KEEP_CONN) != 0;
+
+    if (g->stage != GATE_BETWEEN) {
+        reply_end(r, record_id(g), CANT_MPX_CONN, true);
+    } else if (!is_responder) {
+        reply_end(r, record_id(g), UNKNOWN_ROLE, keep);
+    } else {
+        g->stage = GATE_IN_PARAMS;
+        g->id = record_id(g);
+        g->keep = keep;
+        g->too_long = false;
+        start_request(g);
+    }
+}
+
+/* The stream's content is copied as it is; only where its pairs end must be known. */
+static void take_params(struct gate *g, const uint8_t *p, size_t len)
+{
+    if (len > GATE_MAX_PARAMS - (g->request.len - params_at))
+        g->too_long = true;
+    if (!g->too_long)
+        buf_append(&g->request, p, len);
+    while (len > 0) {
+        size_t n = g->pair_left < len ? (size_t)g->pair_left : len;
+        g->pair_left -= n;
+        p += n;
+        len -= n;
+        if (len == 0)
+            break;
+        g->lengths[g->lengths_len++] = *p++;
         len--;
-        if (!has_lengths(pairs))
+        if (lengths_end(g->lengths, g->lengths_len) == 0)
             continue;
-        pairs->skip =
-            decode_length(pairs->lengths) + decode_length(pairs->lengths + length_size(pairs->lengths[0]));
-        pairs->lengths_len = 0;
-        if (pairs->skip > GATE_MAX_BYTES)
-            return fail(w, "a parameter longer than a request may be");
+        g->pair_left =
+            (uint64_t)decode_length(g->lengths) + decode_length(g->lengths + length_size(g->lengths[0]));
+        g->lengths_len = 0;
     }
-    return true;
 }
 
-/* What a header alone tells, before its content is here. */
-static bool check_header(struct walk *w, const struct record *r, size_t offset)
+static void end_params(struct gate *g, struct gate_result *r)
 {
-    if (offset + FASTCGI_HEADER_LEN + r->content_len + r->padding_len > GATE_MAX_BYTES)
-        return fail(w, "longer than a request may be");
-    if (w->stage == EXPECT_BEGIN) {
-        if (r->type != FASTCGI_BEGIN_REQUEST || r->id == 0 || r->content_len != FASTCGI_BEGIN_BODY_LEN)
-            return fail(w, "not a BEGIN_REQUEST");
-    } else if (r->id != w->id) {
-        return fail(w, "a record of another request");
-    } else if (r->type != (w->stage == IN_PARAMS ? FASTCGI_PARAMS : FASTCGI_STDIN)) {
-        return fail(w, w->stage == IN_PARAMS ? "not a PARAMS record" : "not a STDIN record");
+    if (record_content_len(g) > 0)
+        return;
+    if (g->pair_left > 0 || g->lengths_len > 0) {
+        reject(r, "a parameter that ends after its stream");
+        return;
     }
-    /* libfcgi forgets the padding when it turns to the next stream (SetReaderType) and would take it for
-     * records that nobody has judged. No sender pads these: 0 and 8 are multiples of 8 already. */
-    if (r->padding_len > 0 && (w->stage == EXPECT_BEGIN || r->content_len == 0))
-        return fail(w, "padding where a stream begins or ends");
-    return true;
-}
-
-static bool walk_begin(struct walk *w, const struct record *r)
-{
-    if (r->content[0] != 0 || r->content[1] != FASTCGI_RESPONDER)
-        return fail(w, "a role other than responder");
-    w->id = r->id;
-    w->stage = IN_PARAMS;
-    return true;
-}
-
-static bool walk_params(struct walk *w, const struct record *r)
-{
-    if (r->content_len > 0)
-        return walk_pairs(w, r->content, r->content_len);
-    if (w->pairs.skip > 0 || w->pairs.lengths_len > 0)
-        return fail(w, "a parameter that ends behind the PARAMS stream");
-    w->stage = IN_STDIN;
-    return true;
-}
-
-static void walk_stdin(struct walk *w, const struct record *r)
-{
-    if (r->content_len == 0)
-        w->stage = COMPLETE;
-    else
-        w->has_body = true;
-}
-
-/* A whole record whose header has passed. */
-static bool walk_record(struct walk *w, const struct record *r)
-{
-    switch (w->stage) {
-    case EXPECT_BEGIN: return walk_begin(w, r);
-    case IN_PARAMS: return walk_params(w, r);
-    case IN_STDIN: walk_stdin(w, r); break;
-    case COMPLETE: break;
+    if (g->too_long) {
+        buf_reset(&g->request);
+        start_request(g);
     }
-    return true;
-}
-
-/* Walks all that is there; what is left of an unfinished record stays unread. */
-static bool walk_bytes(struct walk *w, const uint8_t *bytes, size_t len)
-{
-    size_t offset = 0;
-    while (offset < len) {
-        const uint8_t *header = bytes + offset;
-        if (w->stage == COMPLETE)
-            return fail(w, "bytes behind the request");
-        if (header[0] != FASTCGI_VERSION_1)
-            return fail(w, "not version 1 of the protocol");
-        if (len - offset < FASTCGI_HEADER_LEN)
-            return true;
-        const struct record r = {
-            .type = header[1],
-            .id = (uint16_t)(header[2] << 8 | header[3]),
-            .content = header + FASTCGI_HEADER_LEN,
-            .content_len = (size_t)header[4] << 8 | header[5],
-            .padding_len = header[6],
-        };
-        if (!check_header(w, &r, offset))
-            return false;
-        size_t record_len = FASTCGI_HEADER_LEN + r.content_len + r.padding_len;
-        if (len - offset < record_len)
-            return true;
-        if (!walk_record(w, &r))
-            return false;
-        offset += record_len;
+    size_t content_len = g->request.len - params_at;
+    if (content_len > 0) {
+        g->request.data[params_at - 4] = (char)(content_len >> 8);
+        g->request.data[params_at - 3] = (char)content_len;
+        append_header(&g->request, FASTCGI_PARAMS, g->id, 0);
     }
-    return true;
+    append_header(&g->request, FASTCGI_STDIN, g->id, 0);
+    g->stage = GATE_IN_BODY;
 }
 
-enum gate_verdict gate_judge(const uint8_t *bytes, size_t len, struct gate_result *out)
+static void end_request(struct gate *g, struct gate_result *r)
 {
-    struct walk w = {.stage = EXPECT_BEGIN};
-    bool ok = walk_bytes(&w, bytes, len);
+    r->verdict = GATE_WHOLE;
+    r->bytes = g->request;
+    r->too_long = g->too_long;
+    g->request = (struct buf){0};
+    g->stage = GATE_BETWEEN;
+}
 
-    if (ok && w.stage != COMPLETE && len >= GATE_MAX_BYTES)
-        ok = fail(&w, "longer than a request may be");
-    *out = (struct gate_result){.has_body = w.has_body, .why = w.why};
-    if (!ok)
-        return GATE_REJECT;
-    return w.stage == COMPLETE ? GATE_WHOLE : GATE_MORE;
+static void end_abort(struct gate *g, struct gate_result *r)
+{
+    reply_end(r, g->id, REQUEST_COMPLETE, g->keep);
+    buf_free(&g->request);
+    g->lengths_len = 0;
+    g->pair_left = 0;
+    g->stage = GATE_BETWEEN;
+}
+
+/* --- records, section 3.3
+ * -------------------------------------------------------------------------------------------- */
+
+/* What becomes of the record at hand; -1 with r rejected. */
+static int choose_use(const struct gate *g, struct gate_result *r)
+{
+    uint8_t type = g->header[1];
+    size_t content_len = record_content_len(g);
+
+    if (record_id(g) == 0) {
+        if (type == FASTCGI_GET_VALUES && content_len <= MAX_VALUES_LEN)
+            return VALUES;
+        if (type > FASTCGI_GET_VALUES)
+            return UNKNOWN_TYPE;
+        reject(r, type == FASTCGI_GET_VALUES ? "a GET_VALUES record that is too long" : "request id 0");
+        return -1;
+    }
+    bool is_under_way = g->stage != GATE_BETWEEN && record_id(g) == g->id;
+    if (type == FASTCGI_BEGIN_REQUEST) {
+        if (content_len == FASTCGI_BEGIN_BODY_LEN && !is_under_way)
+            return BEGIN;
+        reject(r, is_under_way ? "a request id that is in use" : "a BEGIN_REQUEST of another length");
+        return -1;
+    }
+    if (!is_under_way)
+        return IGNORE;
+    if (type == FASTCGI_ABORT_REQUEST)
+        return ABORT;
+    if (type == FASTCGI_PARAMS && g->stage == GATE_IN_PARAMS)
+        return PARAMS;
+    if (type == FASTCGI_STDIN && g->stage == GATE_IN_BODY)
+        return BODY;
+    reject(r, g->stage == GATE_IN_PARAMS ? "not a PARAMS record" : "not a STDIN record");
+    return -1;
+}
+
+static void take_content(struct gate *g, const uint8_t *p, size_t len)
+{
+    switch ((enum use)g->use) {
+    case PARAMS: take_params(g, p, len); break;
+    case BEGIN:
+    case VALUES: buf_append(&g->content, p, len); break;
+    case IGNORE:
+    case BODY:
+    case ABORT:
+    case UNKNOWN_TYPE: break;
+    }
+}
+
+static void end_record(struct gate *g, struct gate_result *r)
+{
+    switch ((enum use)g->use) {
+    case IGNORE: break;
+    case BEGIN: end_begin(g, r); break;
+    case PARAMS: end_params(g, r); break;
+    case BODY:
+        if (record_content_len(g) == 0)
+            end_request(g, r);
+        break;
+    case ABORT: end_abort(g, r); break;
+    case VALUES: reply_values(g, r); break;
+    case UNKNOWN_TYPE: reply_unknown_type(r, g->header[1]); break;
+    }
+    buf_free(&g->content);
+    g->header_len = 0;
+}
+
+/* Returns how many bytes it took, at least one. */
+static size_t take_header(struct gate *g, const uint8_t *bytes, size_t len, struct gate_result *r)
+{
+    size_t n = sizeof g->header - g->header_len;
+    n = n < len ? n : len;
+    memcpy(g->header + g->header_len, bytes, n);
+    g->header_len += n;
+    if (g->header[0] != FASTCGI_VERSION_1) {
+        reject(r, "not version 1 of the protocol");
+    } else if (g->header_len == sizeof g->header) {
+        g->content_left = record_content_len(g);
+        g->padding_left = g->header[6];
+        g->use = choose_use(g, r);
+    }
+    return n;
+}
+
+static size_t take_record(struct gate *g, const uint8_t *bytes, size_t len)
+{
+    size_t content = g->content_left < len ? g->content_left : len;
+    size_t padding = g->padding_left < len - content ? g->padding_left : len - content;
+    take_content(g, bytes, content);
+    g->content_left -= content;
+    g->padding_left -= padding;
+    return content + padding;
+}
+
+struct gate_result gate_take(struct gate *g, const uint8_t *bytes, size_t len)
+{
+    struct gate_result r = {.verdict = GATE_MORE};
+
+    while (r.taken < len && r.verdict == GATE_MORE) {
+        if (g->header_len < sizeof g->header)
+            r.taken += take_header(g, bytes + r.taken, len - r.taken, &r);
+        else
+            r.taken += take_record(g, bytes + r.taken, len - r.taken);
+        bool is_whole = g->header_len == sizeof g->header && g->content_left + g->padding_left == 0;
+        if (is_whole && r.verdict == GATE_MORE)
+            end_record(g, &r);
+    }
+    return r;
+}
+
+struct gate_result gate_give_up_body(struct gate *g)
+{
+    struct gate_result r = {0};
+    end_request(g, &r);
+    if (g->use == BODY)
+        g->use = IGNORE; /* the rest of a record whose beginning has come */
+    return r;
+}
+
+bool gate_is_idle(const struct gate *g)
+{
+    bool ignores_one = g->header_len == sizeof g->header && g->use == IGNORE;
+    return g->stage == GATE_BETWEEN && (g->header_len == 0 || ignores_one);
+}
+
+void gate_free(struct gate *g)
+{
+    buf_free(&g->request);
+    buf_free(&g->content);
 }

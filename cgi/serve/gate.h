@@ -1,28 +1,74 @@
-/* Judges the bytes of a FastCGI connection before libfcgi may read them: libfcgi blocks on half a request and
- * is unsafe on hostile records. Pure; main thread. The protocol: FastCGI Specification 1.0, sections 3, 5, 8.
- */
+/* Reads the records of one FastCGI connection, in whatever pieces they come, and puts each request together
+ * anew for libfcgi: libfcgi blocks on half a request and is unsafe on hostile records, so it only ever sees
+ * what the gate wrote. What needs no application (management records, a second request at a time, an abort)
+ * the gate answers by itself. Pure; main thread. The protocol: FastCGI Specification 1.0, sections 3 to 5
+ * and 8. */
 #ifndef SERVE_GATE_H
 #define SERVE_GATE_H
+
+#include "common/buf.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* The longest request that is taken: twice what nginx lets through as a request line (8 KiB by default). */
-#define GATE_MAX_BYTES 16384
+/* The longest request that is put together, which is what a pipe takes at once (pipe(7): 65,536 bytes). */
+#define GATE_MAX_REQUEST 65536
+/* What of it is left for the content of the PARAMS stream: all but BEGIN_REQUEST and three record headers. */
+#define GATE_MAX_PARAMS (GATE_MAX_REQUEST - 16 - 3 * 8)
+#define GATE_TOO_LONG   "parameters of more than 64 KiB"
 
 enum gate_verdict {
-    GATE_MORE,   /* well-formed so far, not whole */
-    GATE_WHOLE,  /* exactly one whole request and nothing after it */
-    GATE_REJECT, /* not ours to answer: close the connection */
+    GATE_MORE,   /* all bytes are taken; the next ones decide */
+    GATE_WHOLE,  /* a request is whole: bytes has it */
+    GATE_REPLY,  /* bytes are records for the peer */
+    GATE_REJECT, /* the peer breaks the protocol: close the connection */
 };
 
 struct gate_result {
-    bool has_body;   /* GATE_WHOLE: STDIN carried bytes */
-    const char *why; /* GATE_REJECT: a literal for the log */
+    enum gate_verdict verdict;
+    size_t taken;     /* of the bytes that were given; the rest is for the next call */
+    struct buf bytes; /* the caller frees */
+    bool too_long;    /* GATE_WHOLE: the parameters were longer than GATE_MAX_PARAMS and have been left out */
+    bool keep;        /* GATE_REPLY: the connection goes on afterwards */
+    const char *why;  /* GATE_REJECT: a literal for the log */
 };
 
-/* bytes: all that was received and not yet read, from the start of a request. */
-enum gate_verdict gate_judge(const uint8_t *bytes, size_t len, struct gate_result *out);
+enum gate_stage {
+    GATE_BETWEEN,   /* no request is under way */
+    GATE_IN_PARAMS, /* from its BEGIN_REQUEST to the end of PARAMS */
+    GATE_IN_BODY,   /* nothing but its body is missing, which nobody reads */
+};
+
+/* One for each connection. {.max_connections = n} is a new one. Only gate.c touches the rest, but for the
+ * stage. */
+struct gate {
+    int64_t max_connections; /* what FCGI_GET_VALUES is told */
+    enum gate_stage stage;
+    uint16_t id; /* of the request that is under way */
+    bool keep;   /* it has FCGI_KEEP_CONN */
+    bool too_long;
+    struct buf request;
+    uint8_t lengths[8]; /* of the name and value at hand, one or four bytes each */
+    size_t lengths_len;
+    uint64_t pair_left;  /* bytes of that name and value still to come */
+    uint8_t header[8];   /* of the record at hand */
+    size_t header_len;   /* of which so many have come */
+    int use;             /* what becomes of its content */
+    size_t content_left; /* still to come */
+    size_t padding_left;
+    struct buf content; /* of a record that is needed as a whole */
+};
+
+/* Takes bytes up to the first verdict other than GATE_MORE. */
+struct gate_result gate_take(struct gate *gate, const uint8_t *bytes, size_t len);
+
+/* In GATE_IN_BODY: GATE_WHOLE for the request at hand; what still comes of its body is ignored. */
+struct gate_result gate_give_up_body(struct gate *gate);
+
+/* Whether no part of a request or of a management record waits for the rest of it. */
+bool gate_is_idle(const struct gate *gate);
+
+void gate_free(struct gate *gate);
 
 #endif

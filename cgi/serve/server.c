@@ -1,14 +1,12 @@
-/* The event loop. Main thread; owns the epoll set, the connections and what is answered. Nothing in here may
- * block: every descriptor is non-blocking, and an answer is a page that is rendered already, or rendered from
- * memory. */
+/* The event loop. Main thread; owns the epoll set, the requests and what is answered. Nothing in here may
+ * block. */
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
-#include "cgi/serve/connection.h"
 #include "cgi/serve/deadman.h"
 #include "cgi/serve/fcgi.h"
-#include "cgi/serve/gate.h"
 #include "cgi/serve/process.h"
+#include "cgi/serve/requests.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -25,16 +23,16 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define TICK_NS            NS_PER_S
-#define PARTIAL_REQUEST_NS NS_PER_S /* DESIGN: at most 1 s from its first byte */
-/* How long requests may wait in the backlog for the first probe, so that a restart is no 503 `starting`. */
-#define START_HOLD_NS NS_PER_S
+#define TICK_NS NS_PER_S
+/* How long requests may wait in the backlog for the first probe, so that a restart is no 503 `starting`:
+ * together with the restart itself less than the second that nginx waits for an answer
+ * (fastcgi_read_timeout). */
+#define START_HOLD_NS (300 * NS_PER_MS)
 /* How long, at the end, connections that were just accepted may take to send their request. */
 #define FINISH_NS (250 * NS_PER_MS)
 /* With each tick until the first probe has finished: longer than a tick is late on a busy machine. */
-#define EXTEND_START       "EXTEND_TIMEOUT_USEC=10000000"
-#define EVENTS_PER_WAIT    64
-#define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
+#define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
+#define EVENTS_PER_WAIT 64
 
 /* In the order of time; drawn in ARCHITECTURE.md. From DRAINING on it stops. */
 enum phase {
@@ -52,20 +50,21 @@ struct server {
     int signal_fd;
     int timer_fd;
     enum phase phase;
-    int64_t until_ns;     /* the end of HOLDING, DRAINING and FINISHING */
-    bool reload_is_due;   /* SIGHUP came */
-    bool is_accepting;    /* epoll tells of the listener */
-    struct verdict told;  /* to the manager */
-    int64_t tell_from_ns; /* the manager had no room: not before this */
+    int64_t until_ns;      /* the end of HOLDING, DRAINING and FINISHING */
+    bool reload_is_due;    /* SIGHUP came */
+    bool is_accepting;     /* epoll tells of the listener */
+    int64_t rest_until_ns; /* not accepting: until then, or with CLOCK_NEVER until there is room */
+    size_t open_at_rest;   /* connections when that began */
+    struct verdict told;   /* to the manager */
+    int64_t tell_from_ns;  /* the manager had no room: not before this */
     int exit_code;
-    struct connections connections;
+    struct requests requests;
     struct health *health;
     struct process_facts process;
     struct error checks_error;
-    uint8_t peeked[GATE_MAX_BYTES];
 };
 
-/* SIGUSR1: libfcgi installs a handler for it; it means nothing here. */
+/* SIGUSR1 is how FastCGI process managers ask for a graceful stop. */
 static sigset_t signals(void)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
@@ -105,6 +104,11 @@ static void enter(struct server *s, enum phase phase, int64_t until_ns)
     s->until_ns = until_ns;
 }
 
+static bool phase_accepts(enum phase phase)
+{
+    return phase == OPENED || phase == SERVING || phase == DRAINING;
+}
+
 /* The phases that end by themselves, after a batch of so many events. */
 static void advance(struct server *s, int events, int64_t now_ns)
 {
@@ -122,7 +126,7 @@ static void advance(struct server *s, int events, int64_t now_ns)
         }
         break;
     case FINISHING:
-        if (now_ns >= s->until_ns || (events == 0 && !connections_are_awaited(&s->connections)))
+        if (now_ns >= s->until_ns || (events == 0 && !connections_are_awaited(&s->requests.connections)))
             enter(s, DONE, CLOCK_NEVER);
         break;
     case OPENED:
@@ -162,76 +166,49 @@ static void take_snapshot(struct server *s, int64_t now_ns)
 
 static void accept_connections(struct server *s, int64_t now_ns)
 {
-    size_t max = (size_t)s->options.config->max_connections;
-    struct connection *c = NULL;
-
-    for (int i = 0; i < ACCEPTS_PER_WAKEUP; i++) {
-        enum accept_result result =
-            connections_accept(&s->connections, s->options.listener->fd, max, now_ns, &c);
-        if (result == ACCEPT_NO_ROOM)
-            set_accepting(s, false); /* until the next tick: it is level-triggered and would spin */
-        if (result != ACCEPT_ONE)
-            return;
-        if (!watch_fd(s, EPOLL_CTL_ADD, c->fd, EPOLLIN | EPOLLRDHUP | EPOLLET, c))
-            connections_close(&s->connections, c, strerror(errno));
+    enum accept_result result = requests_accept(&s->requests, s->epoll_fd, s->options.listener->fd, now_ns);
+    if (result == ACCEPT_FULL || result == ACCEPT_FAILED) {
+        set_accepting(s, false); /* it is level-triggered and would spin */
+        s->rest_until_ns = result == ACCEPT_FULL ? CLOCK_NEVER : now_ns + NS_PER_S;
+        s->open_at_rest = s->requests.connections.open;
     }
 }
 
-static void answer_connection(struct server *s, struct connection *c, bool is_last, int64_t now_ns)
+/* CLOCK_NEVER unless the listener rests. */
+static int64_t end_of_rest_ns(const struct server *s)
 {
-    int64_t open = (int64_t)s->connections.open;
-    /* Connections are among the descriptors, which are counted once a second only. */
-    if (s->process.usage.open_fds >= 0)
-        s->process.usage.open_fds += open - s->process.connections;
-    s->process.connections = open;
-    /* By the clock of now: the batch may have waited, or the whole process. */
-    bool keep = fcgi_serve(&c->fd, s->health, &s->process, clock_now_ns());
-    if (!keep || is_last || s->phase == FINISHING)
-        connections_close(&s->connections, c, "answered");
-    else
-        connections_move(&s->connections, c, CONNECTION_IDLE, now_ns);
+    if (s->is_accepting || !phase_accepts(s->phase))
+        return CLOCK_NEVER;
+    if (s->rest_until_ns != CLOCK_NEVER)
+        return s->rest_until_ns;
+    return s->requests.connections.open < s->open_at_rest
+               ? 0
+               : connections_evictable_ns(&s->requests.connections);
 }
 
-static void serve_connection(struct server *s, struct connection *c, uint32_t events, int64_t now_ns)
+static struct answering answering_of(const struct server *s)
 {
-    struct gate_result result = {0};
-    bool peer_is_done = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-    ssize_t n = recvfrom(c->fd, s->peeked, sizeof s->peeked, MSG_PEEK, NULL, NULL);
-
-    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !peer_is_done)
-        return;
-    if (n <= 0) {
-        connections_close(&s->connections, c, n == 0 ? "closed by the peer" : strerror(errno));
-        return;
-    }
-    switch (gate_judge(s->peeked, (size_t)n, &result)) {
-    case GATE_WHOLE: answer_connection(s, c, peer_is_done || result.has_body, now_ns); break;
-    case GATE_REJECT: connections_close(&s->connections, c, result.why); break;
-    case GATE_MORE:
-        if (peer_is_done)
-            connections_close(&s->connections, c, "closed in mid-request");
-        else if (c->phase != CONNECTION_PARTIAL)
-            connections_move(&s->connections, c, CONNECTION_PARTIAL, now_ns);
-        break;
-    }
+    return (struct answering){.health = s->health, .process = &s->process, .is_last = s->phase == FINISHING};
 }
 
 static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
 {
     const struct config *config = s->options.config;
+    /* A drain is for a stop that somebody wants. What has failed is replaced at once. */
+    int64_t drain_ms = exit_code == 0 ? config->drain_ms : 0;
     char lines[64];
 
     s->exit_code = exit_code;
-    enter(s, DRAINING, now_ns + config->drain_ms * NS_PER_MS);
+    enter(s, DRAINING, now_ns + drain_ms * NS_PER_MS);
     /* Without a drain nobody is to be told: what is at hand gets its usual answer. */
-    s->process.draining = exit_code == 0 && config->drain_ms > 0;
-    if (config->drain_ms > 0)
+    s->process.draining = drain_ms > 0;
+    if (drain_ms > 0)
         set_accepting(s, true); /* those that wait for the first probe are told as well */
     s->tell_from_ns = 0;
-    deadman_arm_final(config->drain_ms + config->stop_timeout_ms);
+    deadman_arm_final(drain_ms + config->stop_timeout_ms);
     /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
-             (config->drain_ms + config->stop_timeout_ms) * 1000);
+             (drain_ms + config->stop_timeout_ms) * 1000);
     (void)notify_send(lines);
     health_update(s->health, NULL, &s->process, now_ns);
 }
@@ -249,7 +226,7 @@ static void read_signals(struct server *s, int64_t now_ns)
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP && s->phase < DRAINING) {
             s->reload_is_due = true;
-        } else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) {
+        } else if (info.ssi_signo != SIGHUP) {
             log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
             if (s->phase >= DRAINING)
@@ -276,6 +253,23 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
         begin_stop(s, now_ns, 1);
 }
 
+/* shutdown(2) on a listening socket holds for all processes that share it. epoll reports it for ever, and
+ * nobody can connect any more. */
+static void lose_listener(struct server *s, int64_t now_ns)
+{
+    const struct listener *listener = s->options.listener;
+    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, listener->fd, NULL);
+    log_event(LOG_LEVEL_ERROR, "listening socket shut down by another process",
+              LOG_STR("listen", listener->name),
+              LOG_STR("remedy", listener->inherited
+                                    ? "restart what passes the socket: systemctl restart health-api.socket"
+                                    : "none, the next start makes a new one"));
+    if (s->phase >= DRAINING)
+        hasten_stop(s, now_ns);
+    else
+        begin_stop(s, now_ns, 1);
+}
+
 static void tick(struct server *s, int64_t now_ns)
 {
     int64_t idle_ns = s->options.config->idle_timeout_ms * NS_PER_MS;
@@ -285,30 +279,30 @@ static void tick(struct server *s, int64_t now_ns)
     /* A first probe may take longer than TimeoutStartSec=, sd_notify(3). */
     (void)notify_send(s->phase <= OPENED ? "WATCHDOG=1\n" EXTEND_START : "WATCHDOG=1");
     s->process.usage = process_read();
-    s->process.connections = (int64_t)s->connections.open;
+    s->process.connections = (int64_t)s->requests.connections.open;
     check_fd_limit(s, now_ns);
-    connections_expire(&s->connections, CONNECTION_IDLE, idle_ns, now_ns);
-    connections_expire(&s->connections, CONNECTION_NEW, idle_ns, now_ns);
-    if (s->phase == OPENED || s->phase == SERVING || s->phase == DRAINING)
-        set_accepting(s, true); /* it may have been at rest for want of a descriptor */
+    requests_tick(&s->requests, idle_ns, now_ns);
     health_update(s->health, NULL, &s->process, now_ns); /* the uptime in the pages */
 }
 
 static int64_t next_deadline(const struct server *s)
 {
-    const struct connection *partial = s->connections.phases[CONNECTION_PARTIAL].head;
-    int64_t deadline_ns = s->until_ns;
-    if (s->phase == FINISHING && !connections_are_awaited(&s->connections))
-        deadline_ns = 0; /* only what is here already */
-    if (partial != NULL && partial->since_ns + PARTIAL_REQUEST_NS < deadline_ns)
-        deadline_ns = partial->since_ns + PARTIAL_REQUEST_NS;
-    return deadline_ns;
+    int64_t rest_ns = end_of_rest_ns(s);
+    int64_t deadline_ns = requests_deadline_ns(&s->requests);
+    if (s->phase == FINISHING && !connections_are_awaited(&s->requests.connections))
+        return 0; /* only what is here already */
+    if (rest_ns < deadline_ns)
+        deadline_ns = rest_ns;
+    return s->until_ns < deadline_ns ? s->until_ns : deadline_ns;
 }
 
 static void dispatch(struct server *s, const struct epoll_event *event, int64_t now_ns)
 {
     void *tag = event->data.ptr;
-    if (tag == s->options.listener)
+    const struct answering answering = answering_of(s);
+    if (tag == s->options.listener && (event->events & (EPOLLHUP | EPOLLERR)) != 0)
+        lose_listener(s, now_ns);
+    else if (tag == s->options.listener)
         accept_connections(s, now_ns);
     else if (tag == s->options.slot)
         take_snapshot(s, now_ns);
@@ -316,8 +310,8 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
         read_signals(s, now_ns);
     else if (tag == &s->timer_fd)
         tick(s, now_ns);
-    else if (((struct connection *)tag)->phase != CONNECTION_CLOSED)
-        serve_connection(s, tag, event->events, now_ns);
+    else
+        requests_receive(&s->requests, tag, &answering, now_ns);
 }
 
 /* One batch of events. */
@@ -330,10 +324,13 @@ static void turn(struct server *s)
 
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
-    connections_expire(&s->connections, CONNECTION_PARTIAL, PARTIAL_REQUEST_NS, now_ns);
+    const struct answering answering = answering_of(s);
+    requests_expire(&s->requests, &answering, now_ns);
+    if (now_ns >= end_of_rest_ns(s))
+        set_accepting(s, true);
     advance(s, count, now_ns);
     tell_manager(s, now_ns);
-    connections_free_closed(&s->connections);
+    connections_free_closed(&s->requests.connections);
 }
 
 /* Each second, or three times within the period in which systemd expects to hear from us. */
@@ -390,7 +387,7 @@ struct server *server_open(const struct server_options *options, struct error *e
     };
     s->process.checks_error = s->checks_error.text;
     s->told = *health_verdict(s->health);
-    if (!open_all(s, err)) {
+    if (!requests_open(&s->requests, (size_t)options->config->max_connections, err) || !open_all(s, err)) {
         (void)server_close(s);
         return NULL;
     }
@@ -439,7 +436,7 @@ int server_close(struct server *s)
     const int fds[] = {s->epoll_fd, s->signal_fd, s->timer_fd};
     int exit_code = s->exit_code;
 
-    connections_close_all(&s->connections);
+    requests_close(&s->requests);
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);

@@ -24,7 +24,8 @@ struct server_options {
 struct server;
 
 enum server_event {
-    SERVER_STOPPED, /* by SIGTERM or SIGINT and the drain after it, or past HEALTH_FD_LIMIT */
+    SERVER_STOPPED, /* by a signal and the drain after it, past HEALTH_FD_LIMIT, or without its listening
+                       socket */
     SERVER_RELOAD,  /* SIGHUP: read the checks file, tell server_end_reload, run again */
 };
 
@@ -41,8 +42,7 @@ enum server_event server_run(struct server *server);
 /* refused: why the old checks stay; empty when there are new ones. */
 void server_end_reload(struct server *server, const struct error *refused);
 
-/* Closes all connections and frees. Returns the exit code: 0 after a signal, 1 after HEALTH_FD_LIMIT
- * (logged). */
+/* Closes all connections and frees. Returns the exit code: 0 after a signal, else 1 (logged). */
 int server_close(struct server *server);
 
 #endif

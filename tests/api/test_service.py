@@ -235,14 +235,13 @@ def test_too_many_descriptors_are_told_with_their_kinds_and_end_it_with_1(start_
     """Descriptors that are no connections: here those of a starter that forgot to close its own."""
     extra = [os.open("/dev/null", os.O_RDONLY) for _ in range(40)]
     try:
-        backend = start_backend(HEALTH_FD_LIMIT=40, HEALTH_DRAIN="1s", popen={"pass_fds": extra})
+        backend = start_backend(wait=False, HEALTH_FD_LIMIT=40, HEALTH_DRAIN="5m", popen={"pass_fds": extra})
     finally:
         for fd in extra:
             os.close(fd)
-    document = backend.wait_failing(("process", "fd_limit"), deadline_s=5)
-    assert document["status"] == "degraded"
-    assert backend.ask("/api/health/live").status == 200
+    # No drain: what leaks goes on leaking, and answers 503, until a new process has its place.
     assert backend.process.wait(6) == 1
+    assert backend.events("status changed")[-1]["reason"] == "fd_limit"
     line = backend.events("too many descriptors, stopping to be started anew")[0]
     assert int(line["open_fds"]) > 40 and re.search(r"device=4\d", line["kinds"])
 
@@ -257,8 +256,8 @@ def test_peers_alone_never_reach_the_descriptor_limit(start_backend):
     assert len(held) == 60
 
 
-def test_eighteen_descriptors_are_enough(start_backend, manager):
-    backend = start_backend(popen={"wrapper": ["prlimit", "--nofile=18"]}, NOTIFY_SOCKET=manager.path,
+def test_twenty_descriptors_are_enough(start_backend, manager):
+    backend = start_backend(popen={"wrapper": ["prlimit", "--nofile=20"]}, NOTIFY_SOCKET=manager.path,
                             HEALTH_RECONNECT_EVERY="1s")
     backend.wait_status("healthy")
     began = time.monotonic()
@@ -291,7 +290,7 @@ def test_a_reload_while_no_descriptor_is_free_loses_no_request(start_backend, di
     first_free = min(set(range(len(used) + 1)) - used)
     resource.prlimit(backend.pid, resource.RLIMIT_NOFILE, (first_free, 4096))
     with Connection(backend.address) as waiting:
-        wait_until(lambda: backend.events("cannot accept, trying again at each tick"), 10, "it cannot accept")
+        wait_until(lambda: backend.events("cannot accept, trying again each second"), 10, "it cannot accept")
         backend.process.send_signal(signal.SIGHUP)
         wait_until(lambda: backend.events("reload refused, the old checks stay"), 10, "the reload, without a descriptor")
         resource.prlimit(backend.pid, resource.RLIMIT_NOFILE, (4096, 4096))
@@ -332,7 +331,7 @@ def test_an_accept_that_fails_neither_spins_nor_kills(start_backend, directory, 
         assert "attached" in strace.stderr.readline()
         with Connection(backend.address) as waiting:
             waiting.send(request())
-            wait_until(lambda: backend.events("cannot accept, trying again at each tick"), 10, "the log line")
+            wait_until(lambda: backend.events("cannot accept, trying again each second"), 10, "the log line")
             cpu_before, tries_before = process.cpu_s(backend.pid), lines_of(trace)
             hold_for(lambda: backend.process.poll() is None, 5, "it lives")
             assert 3 <= lines_of(trace) - tries_before <= 8  # one a second
@@ -342,11 +341,11 @@ def test_an_accept_that_fails_neither_spins_nor_kills(start_backend, directory, 
     finally:
         strace.kill()
         strace.communicate()
-    assert len(backend.events("cannot accept, trying again at each tick")) == 1
+    assert len(backend.events("cannot accept, trying again each second")) == 1
     assert int(backend.events("accepting again")[0]["failed_tries"]) >= 5
 
 
-@pytest.mark.parametrize("sig", [signal.SIGPIPE, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize("sig", [signal.SIGPIPE, signal.SIGHUP])
 def test_other_signals_do_not_end_it(start_backend, sig):
     backend = start_backend()
     backend.wait_status("healthy")

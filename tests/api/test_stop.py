@@ -87,8 +87,8 @@ def test_sigterm_with_a_silent_database_ends_it_in_time(start_backend, directory
         assert time.monotonic() - began < 3
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
-def test_sigterm_and_sigint_end_it_in_order(start_backend, sig):
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_each_signal_for_a_stop_ends_it_in_order(start_backend, sig):
     backend = start_backend()
     backend.wait_status("healthy")
     backend.process.send_signal(sig)

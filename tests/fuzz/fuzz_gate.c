@@ -1,18 +1,46 @@
-/* The gate before libfcgi: any bytes get a verdict, also when they come in pieces. */
+/* The gate before libfcgi: any bytes have the same outcome however they are cut, and what is given to libfcgi
+ * is a whole request of bounded length. */
 #include "cgi/serve/gate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Appends all that came of the bytes, with the verdicts. */
+static void walk(const uint8_t *data, size_t size, size_t piece, struct buf *out)
+{
+    struct gate gate = {.max_connections = 256};
+    enum gate_verdict verdict = GATE_MORE;
+
+    for (size_t at = 0; at < size && verdict != GATE_REJECT;) {
+        size_t n = piece < size - at ? piece : size - at;
+        struct gate_result r = gate_take(&gate, data + at, n);
+        verdict = r.verdict;
+        if (r.taken == 0 || r.taken > n || (verdict == GATE_MORE && r.taken < n))
+            abort();
+        if (r.bytes.len > GATE_MAX_REQUEST || (verdict == GATE_WHOLE && r.bytes.len < 32))
+            abort();
+        if (verdict != GATE_MORE)
+            buf_appendf(out, "%d%d%d%s", verdict, r.too_long, r.keep, r.why != NULL ? r.why : "");
+        buf_append(out, r.bytes.data, r.bytes.len);
+        buf_free(&r.bytes);
+        at += r.taken;
+    }
+    buf_appendf(out, "%d", gate.stage);
+    gate_free(&gate);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct gate_result result;
-    enum gate_verdict whole = gate_judge(data, size, &result);
-    if (size > GATE_MAX_BYTES && whole != GATE_REJECT)
+    struct buf whole = {0}, cut = {0};
+    if (size == 0)
+        return 0;
+    walk(data, size, size, &whole);
+    walk(data, size, 1 + data[size - 1] % 20U, &cut);
+    if (whole.len != cut.len || memcmp(whole.data, cut.data, whole.len) != 0)
         abort();
-    /* What is whole was incomplete before its last byte. */
-    if (whole == GATE_WHOLE && size > 0 && gate_judge(data, size - 1, &result) != GATE_MORE)
-        abort();
+    buf_free(&whole);
+    buf_free(&cut);
     return 0;
 }

@@ -2,8 +2,10 @@
 import socket
 import struct
 
-BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES = range(1, 10)
+(BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, GET_VALUES_RESULT,
+ UNKNOWN_TYPE) = range(1, 12)
 RESPONDER = 1
+REQUEST_COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE = range(4)
 
 
 def record(kind, content=b"", request_id=1, version=1, padding=0):
@@ -68,12 +70,16 @@ class Connection:
             data += more
         return data
 
+    def receive_record(self):
+        """The next record: its type, request id and content."""
+        _, kind, request_id, length, padding, _ = struct.unpack(">BBHHBB", self._exactly(8))
+        return kind, request_id, self._exactly(length + padding)[:length]
+
     def receive(self):
         """The response that is under way. EOFError when the connection is closed instead."""
         stdout = b""
         while True:
-            _, kind, _, length, padding, _ = struct.unpack(">BBHHBB", self._exactly(8))
-            content = self._exactly(length + padding)[:length]
+            kind, _, content = self.receive_record()
             if kind == STDOUT:
                 stdout += content
             if kind == END_REQUEST:

@@ -21,7 +21,7 @@ enum {
 };
 
 struct fcgi_bytes {
-    uint8_t data[80000]; /* room for the longest record */
+    uint8_t data[140000]; /* room for the longest record */
     size_t len;
 };
 

@@ -21,6 +21,7 @@ static const struct config config = {.interval_ms = 2000, .stale_after_ms = 6000
 static struct process_facts process;
 static struct health *health;
 static struct fcgi_bytes bytes;
+static struct fcgi fcgi;
 static int server_fd; /* non-blocking, as the loop has it */
 static int peer_fd;
 
@@ -66,14 +67,26 @@ static inline int end_test(void **state)
     return 0;
 }
 
-static inline void send_bytes(void)
+/* Serves a request of exactly these bytes, whatever they are. */
+static inline bool serve_raw(const void *data, size_t len)
 {
-    assert_int_equal(send(peer_fd, bytes.data, bytes.len, MSG_NOSIGNAL), bytes.len);
+    struct gate_result request = {.verdict = GATE_WHOLE};
+    buf_append(&request.bytes, data, len);
+    bool kept = fcgi_serve(&fcgi, server_fd, &request, health, &process, 0);
+    buf_free(&request.bytes);
+    return kept;
 }
 
+/* Serves the one request in bytes, as the gate hands it over. */
 static inline bool serve(void)
 {
-    return fcgi_serve(&server_fd, health, &process, 0);
+    struct gate gate = {0};
+    struct gate_result request = gate_take(&gate, bytes.data, bytes.len);
+    assert_int_equal(request.verdict, GATE_WHOLE);
+    bool kept = fcgi_serve(&fcgi, server_fd, &request, health, &process, 0);
+    buf_free(&request.bytes);
+    gate_free(&gate);
+    return kept;
 }
 
 /* An answer as the peer has it. */

@@ -1,0 +1,178 @@
+/* Bytes -> gate -> libfcgi -> answer. Nothing in here may block: each descriptor is non-blocking, and an
+ * answer is a page that is rendered already, or rendered from memory. */
+#include "cgi/serve/requests.h"
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+/* From the first byte of a request to the end of its parameters. */
+#define PARTIAL_NS NS_PER_S
+/* From there on. Nobody reads a body, and a client may send it slowly: then the answer comes first. */
+#define BODY_NS            (100 * NS_PER_MS)
+#define REJECT_LOG_NS      (60 * NS_PER_S)
+#define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
+
+bool requests_open(struct requests *r, size_t max, struct error *err)
+{
+    r->connections = (struct connections){.max = max};
+    r->rejects = (struct rejects){0};
+    return fcgi_open(&r->fcgi, err);
+}
+
+enum accept_result requests_accept(struct requests *r, int epoll_fd, int listener_fd, int64_t now_ns)
+{
+    enum accept_result result = ACCEPT_ONE;
+    struct connection *c = NULL;
+
+    for (int i = 0; i < ACCEPTS_PER_WAKEUP && result == ACCEPT_ONE; i++) {
+        result = connections_accept(&r->connections, listener_fd, now_ns, &c);
+        if (result != ACCEPT_ONE)
+            continue;
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
+            connections_close(&r->connections, c, strerror(errno));
+    }
+    return result;
+}
+
+/* At once, and then once a minute. */
+static void log_rejects(struct rejects *rejects, int64_t now_ns)
+{
+    if (rejects->count == 0 || (rejects->logged_ns != 0 && now_ns < rejects->logged_ns + REJECT_LOG_NS))
+        return;
+    log_event(LOG_LEVEL_NOTICE, "requests rejected", LOG_INT("count", rejects->count),
+              LOG_STR("last_reason", rejects->why));
+    *rejects = (struct rejects){.logged_ns = now_ns};
+}
+
+static void reject(struct requests *r, const char *why, int64_t now_ns)
+{
+    r->rejects.count++;
+    r->rejects.why = why;
+    log_rejects(&r->rejects, now_ns);
+}
+
+/* Whether the connection is to be kept. */
+static bool answer(struct requests *r, const struct connection *c, struct gate_result *request,
+                   const struct answering *answering, int64_t now_ns)
+{
+    struct process_facts process = *answering->process;
+    int64_t open = (int64_t)r->connections.open;
+    /* Connections are among the descriptors, which are counted once a second only. */
+    if (process.usage.open_fds >= 0)
+        process.usage.open_fds += open - process.connections;
+    process.connections = open;
+    if (request->too_long)
+        reject(r, GATE_TOO_LONG, now_ns);
+    /* By the clock of now: the batch may have waited, or the whole process. */
+    bool keep = fcgi_serve(&r->fcgi, c->fd, request, answering->health, &process, clock_now_ns());
+    buf_free(&request->bytes);
+    return keep && !answering->is_last;
+}
+
+/* A reply that does not fit is one of many that nobody reads. Whether the connection is to be kept. */
+static bool send_reply(const struct connection *c, struct gate_result *reply)
+{
+    bool sent = send(c->fd, reply->bytes.data, reply->bytes.len, MSG_NOSIGNAL) == (ssize_t)reply->bytes.len;
+    buf_free(&reply->bytes);
+    return sent && reply->keep;
+}
+
+/* The phase that the gate's stage means. The time in it counts from its beginning, idle time from the last
+ * byte. */
+static void follow_gate(struct requests *r, struct connection *c, int64_t now_ns)
+{
+    enum connection_phase phase = gate_is_idle(&c->gate) ? CONNECTION_IDLE : CONNECTION_PARTIAL;
+    if (c->gate.stage == GATE_IN_BODY)
+        phase = CONNECTION_BODY;
+    if (phase != c->phase || phase == CONNECTION_IDLE)
+        connections_move(&r->connections, c, phase, now_ns);
+}
+
+static void act_on(struct requests *r, struct connection *c, struct gate_result *result,
+                   const struct answering *answering, int64_t now_ns)
+{
+    switch (result->verdict) {
+    case GATE_MORE: follow_gate(r, c, now_ns); break;
+    case GATE_WHOLE:
+        if (answer(r, c, result, answering, now_ns))
+            connections_move(&r->connections, c, CONNECTION_IDLE, now_ns);
+        else
+            connections_close(&r->connections, c, "answered");
+        break;
+    case GATE_REPLY:
+        if (send_reply(c, result))
+            follow_gate(r, c, now_ns);
+        else
+            connections_close(&r->connections, c, "answered without the application");
+        break;
+    case GATE_REJECT:
+        reject(r, result->why, now_ns);
+        connections_close(&r->connections, c, result->why);
+        break;
+    }
+}
+
+void requests_receive(struct requests *r, struct connection *c, const struct answering *answering,
+                      int64_t now_ns)
+{
+    if (c->phase == CONNECTION_CLOSED)
+        return;
+    ssize_t n = recvfrom(c->fd, r->received, sizeof r->received, 0, NULL, NULL);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        const char *why = gate_is_idle(&c->gate) ? "closed by the peer" : "closed in mid-request";
+        connections_close(&r->connections, c, n == 0 ? why : strerror(errno));
+        return;
+    }
+    for (size_t taken = 0; taken < (size_t)n && c->phase != CONNECTION_CLOSED;) {
+        struct gate_result result = gate_take(&c->gate, r->received + taken, (size_t)n - taken);
+        taken += result.taken;
+        act_on(r, c, &result, answering, now_ns);
+    }
+}
+
+void requests_expire(struct requests *r, const struct answering *answering, int64_t now_ns)
+{
+    struct connection *c;
+    size_t closed = connections_expire(&r->connections, CONNECTION_PARTIAL, PARTIAL_NS, now_ns);
+    for (size_t i = 0; i < closed; i++)
+        reject(r, "not whole within a second", now_ns);
+    while ((c = r->connections.phases[CONNECTION_BODY].head) != NULL && c->since_ns + BODY_NS <= now_ns) {
+        struct gate_result request = gate_give_up_body(&c->gate);
+        /* The rest of the body is read and ignored, so that no client gets an error for writing on; where the
+         * connection is not kept, until the client closes it. */
+        if (!answer(r, c, &request, answering, now_ns))
+            (void)shutdown(c->fd, SHUT_WR);
+        connections_move(&r->connections, c, CONNECTION_IDLE, now_ns);
+    }
+}
+
+int64_t requests_deadline_ns(const struct requests *r)
+{
+    const struct connection *partial = r->connections.phases[CONNECTION_PARTIAL].head;
+    const struct connection *body = r->connections.phases[CONNECTION_BODY].head;
+    int64_t deadline_ns = partial != NULL ? partial->since_ns + PARTIAL_NS : CLOCK_NEVER;
+    return body != NULL && body->since_ns + BODY_NS < deadline_ns ? body->since_ns + BODY_NS : deadline_ns;
+}
+
+void requests_tick(struct requests *r, int64_t idle_ns, int64_t now_ns)
+{
+    (void)connections_expire(&r->connections, CONNECTION_IDLE, idle_ns, now_ns);
+    (void)connections_expire(&r->connections, CONNECTION_NEW, idle_ns, now_ns);
+    log_rejects(&r->rejects, now_ns);
+}
+
+void requests_close(struct requests *r)
+{
+    log_rejects(&r->rejects, CLOCK_NEVER);
+    connections_close_all(&r->connections);
+    fcgi_close(&r->fcgi);
+}

@@ -1,0 +1,63 @@
+/* The requests on the open connections and their answers. Main thread; owns the connections and libfcgi's
+ * pipe. */
+#ifndef SERVE_REQUESTS_H
+#define SERVE_REQUESTS_H
+
+#include "cgi/answer/health.h"
+#include "cgi/serve/connection.h"
+#include "cgi/serve/fcgi.h"
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Descriptors held for good: the pipe. */
+#define REQUESTS_FDS 2
+
+/* Requests that were not answered as asked, because the peer broke the protocol or one of our limits. */
+struct rejects {
+    int64_t count;     /* not logged yet */
+    int64_t logged_ns; /* 0: never */
+    const char *why;   /* of the last one */
+};
+
+struct requests {
+    struct connections connections;
+    struct rejects rejects;
+    struct fcgi fcgi;
+    uint8_t received[GATE_MAX_REQUEST];
+};
+
+/* What answers are made of. */
+struct answering {
+    struct health *health;
+    const struct process_facts *process; /* as of the last tick */
+    bool is_last;                        /* no connection is kept after its answer */
+};
+
+/* max: HEALTH_MAX_CONNECTIONS. False: err says what the system refused; requests_close is safe all the same.
+ */
+__attribute__((warn_unused_result)) bool requests_open(struct requests *r, size_t max, struct error *err);
+
+/* Accepts what waits at the listener, up to a batch; each connection is its epoll event's tag. Returns the
+ * last result. */
+enum accept_result requests_accept(struct requests *r, int epoll_fd, int listener_fd, int64_t now_ns);
+
+/* Receives once, and answers each request that is whole. The connection may have been closed in this epoll
+ * batch. */
+void requests_receive(struct requests *r, struct connection *c, const struct answering *answering,
+                      int64_t now_ns);
+
+/* Answers requests whose body does not come in time, and closes connections whose request does not. */
+void requests_expire(struct requests *r, const struct answering *answering, int64_t now_ns);
+
+/* When requests_expire has something to do, CLOCK_NEVER if nothing. */
+int64_t requests_deadline_ns(const struct requests *r);
+
+/* Once a second: closes connections that have been idle for idle_ns, logs what was rejected. */
+void requests_tick(struct requests *r, int64_t idle_ns, int64_t now_ns);
+
+/* Closes all connections. */
+void requests_close(struct requests *r);
+
+#endif
