@@ -1,0 +1,37 @@
+"""A body that comes slowly: its own request is answered, and nobody else waits for it."""
+import contextlib
+import time
+
+from harness.wait import hold_for
+
+from . import httpclient, servers
+from .test_answers import each_front
+
+BODY = b"x" * 20_000
+SLOW_CLIENTS = 3
+
+
+@each_front(servers.HTTP)
+def test_a_body_that_stalls_for_two_seconds_harms_no_other_client(front, name):
+    port = front(name).ports["up"]
+    slowest = 0.0
+
+    def others_are_answered():
+        nonlocal slowest
+        began = time.monotonic()
+        answer = kept.ask("GET", "/api/health")
+        slowest = max(slowest, time.monotonic() - began)
+        return answer.status == 200 and answer.headers["x-health-source"] == "backend"
+
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(httpclient.Connection(port))
+        slow = [stack.enter_context(httpclient.Connection(port)) for _ in range(SLOW_CLIENTS)]
+        for connection in slow:
+            connection.send(httpclient.head_of("POST", "/api/health", len(BODY)) + BODY[:len(BODY) // 2])
+        hold_for(others_are_answered, 2, "the GETs of another client")
+        assert slowest < 0.7
+        for connection in slow:
+            if not connection.has_answer():  # else it has come early, and the web server may have closed
+                connection.send(BODY[len(BODY) // 2:])
+            answer = connection.receive()
+            assert (answer.status, answer.headers.get("x-health-source")) == (405, "backend"), answer
