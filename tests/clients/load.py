@@ -71,7 +71,8 @@ class Load:
                     json.loads(answer.body)
             except (OSError, EOFError, ValueError) as error:
                 fault = repr(error)
-            if connection and (fault or connection.is_closing):
+            # A server that answers before it has read a long body closes after it; nginx has said keep-alive by then.
+            if connection and (fault or connection.is_closing or body is LARGE):
                 connection.close()
                 connection = None
             with self.lock:

@@ -183,7 +183,8 @@ $SERVER["socket"] == "127.0.0.1:{port}" {{
 
 
 class Caddy(Front):
-    """php_fastcgi would rewrite each path to index.php; the transport under it takes the path as it is."""
+    """php_fastcgi is of no use: it passes on only paths that end in .php, and Caddy answers any other with an empty 200
+    of its own (seen). The transport below it takes each path as it is."""
 
     def config(self):
         sites = self.each_site("""

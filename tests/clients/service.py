@@ -45,10 +45,9 @@ class Service:
         return self
 
     def restart(self):
-        """SIGTERM, its end, and the next one on the same socket. Returns when that one answers."""
+        """SIGTERM, its end, and the next one on the same socket. Returns when that one has asked the database."""
         assert self.backend.stop() == 0, self.backend.log()[-3000:]
-        self.start()
-        assert self.backend.ask("/api/health/live").status == 200
+        self.start().wait_status("healthy")
 
     def stop(self):
         """Before the listener is closed, which is the caller's."""

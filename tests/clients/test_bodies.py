@@ -29,7 +29,7 @@ def test_a_body_that_stalls_for_two_seconds_harms_no_other_client(front, name):
         for connection in slow:
             connection.send(httpclient.head_of("POST", "/api/health", len(BODY)) + BODY[:len(BODY) // 2])
         hold_for(others_are_answered, 2, "the GETs of another client")
-        assert slowest < 0.7
+        assert slowest < 1.5  # a CGI program is started and asks the database; a busy machine
         for connection in slow:
             if not connection.has_answer():  # else it has come early, and the web server may have closed
                 connection.send(BODY[len(BODY) // 2:])
