@@ -3,7 +3,7 @@ import select
 import socket
 from typing import NamedTuple
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 10.0
 
 
 class Answer(NamedTuple):

@@ -18,7 +18,8 @@ LARGE_EVERY = 50
 
 
 class Failure(NamedTuple):
-    at: float  # CLOCK_MONOTONIC
+    sent: float  # CLOCK_MONOTONIC, as is `at`, when it was known to have failed
+    at: float
     method: str
     what: str
 
@@ -62,6 +63,7 @@ class Load:
         while (number := next(self.numbers)) < self.requests:
             method, path, body, expected = self._request(number)
             fault = None
+            sent = time.monotonic()
             try:
                 connection = connection or httpclient.Connection(self.port)
                 answer = connection.ask(method, path, body)
@@ -78,7 +80,7 @@ class Load:
             with self.lock:
                 self.done += 1
                 if fault:
-                    self.failures.append(Failure(time.monotonic(), method, fault))
+                    self.failures.append(Failure(sent, time.monotonic(), method, fault))
         if connection:
             connection.close()
 
