@@ -41,6 +41,8 @@ api: all ## API tests: a real nginx and a real PostgreSQL of their own
 faults: all ## fault tests: every row of the promises, with the real fault
 	$(TESTED) $(PYTEST) tests/faults
 
+# Unlike the others these are busy all the time.
+clients: TEST_JOBS = 3
 clients: ## tests behind other web servers: Apache, lighttpd, Caddy, HAProxy, h2o, and other FastCGI clients
 	@scripts/packages.sh clients
 	@$(MAKE) --no-print-directory all
