@@ -14,7 +14,7 @@ PYTEST     ?= $(PYTHON) -m pytest -q -rs -n $(TEST_JOBS) --dist loadgroup
 # What the tests run.
 TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
-.PHONY: all run test unit api faults system watch soak clean packages help
+.PHONY: all run test unit api faults clients system watch soak clean packages help
 all: $(BUILD)/health-api $(BUILD)/health-watch ## build build/health-api and build/health-watch
 
 include mk/build.mk mk/check.mk mk/sim.mk mk/bench.mk mk/truth.mk mk/fuzz.mk mk/install.mk
@@ -40,6 +40,13 @@ api: all ## API tests: a real nginx and a real PostgreSQL of their own
 
 faults: all ## fault tests: every row of the promises, with the real fault
 	$(TESTED) $(PYTEST) tests/faults
+
+# Unlike the others these are busy all the time.
+clients: TEST_JOBS = 3
+clients: ## tests behind other web servers: Apache, lighttpd, Caddy, HAProxy, h2o, and other FastCGI clients
+	@scripts/packages.sh clients
+	@$(MAKE) --no-print-directory all
+	$(TESTED) $(PYTEST) tests/clients
 
 system: all ## system tests: a real systemd, booted in namespaces (as root)
 	$(PYTEST) tests/system

@@ -28,7 +28,7 @@ lint-installed:
 sanitized: unit all
 	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
-asan: ## all but the system tests under AddressSanitizer and UndefinedBehaviorSanitizer
+asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' TEST_JOBS=4 \
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \

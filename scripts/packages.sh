@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages of the named sets that are missing: as root, or through sudo; otherwise it prints the
-# command to run. The services of those packages are not started. Sets: build run test lint fuzz bench.
+# command to run. The services of those packages are not started. Sets: build run test clients lint fuzz bench.
 set -eu
 
 packages_of() {
@@ -12,6 +12,7 @@ packages_of() {
         echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 fcgiwrap lighttpd pgbouncer openssl \
             libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-container dbus
         ;;
+    clients) packages_of test && echo apache2 lighttpd caddy haproxy h2o spawn-fcgi libfcgi-bin ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck mandoc ;;
     fuzz) packages_of build && echo clang libclang-rt-dev ;;
     bench)
@@ -19,7 +20,7 @@ packages_of() {
         echo python3-psycopg2 wrk fcgiwrap php-fpm golang-go golang-github-jackc-pgx-v4-dev \
             python3-fastapi python3-asyncpg uvicorn python3-uvloop python3-httptools
         ;;
-    *) echo "packages.sh: unknown set '$1', expected build, run, test, lint, fuzz or bench" >&2 && exit 64 ;;
+    *) echo "packages.sh: unknown set '$1', expected build, run, test, clients, lint, fuzz or bench" >&2 && exit 64 ;;
     esac
 }
 

@@ -1,0 +1,54 @@
+"""health-api on a listening socket that the tests hold, as systemd does: it outlives every restart of the program."""
+import os
+import socket
+
+from harness.backend import CHECKS, Backend
+from harness.wait import wait_until
+
+BACKLOG = 511  # of systemd/health-api.socket
+
+# sd_listen_fds(3): the socket is fd 3, and LISTEN_PID names the process itself.
+AS_SYSTEMD = ("sh", "-c", 'exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0"')
+
+
+def listen_unix(path):
+    """A listening socket that every user may connect to."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    os.chmod(path, 0o666)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def listen_tcp():
+    return socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+
+
+class Service:
+    """A program in directory on the listener: passed as systemd passes it where that is a Unix socket, else as fd 0."""
+
+    def __init__(self, directory, listener, **settings):
+        os.makedirs(directory)
+        self.listener = listener
+        self.address = listener.getsockname()
+        self.backend = Backend(directory, HEALTH_LISTEN=None, HEALTH_CHECKS=CHECKS, **settings)
+        self.backend.address = self.address
+
+    def start(self):
+        wrapper = AS_SYSTEMD if self.listener.family == socket.AF_UNIX else ()
+        self.backend.start(wait=False, wrapper=wrapper, stdin=self.listener)
+        return self
+
+    def wait_status(self, status):
+        wait_until(self.backend.accepts, 10, "the program accepts connections")
+        self.backend.wait_status(status)
+        return self
+
+    def restart(self):
+        """SIGTERM, its end, and the next one on the same socket. Returns when that one has asked the database."""
+        assert self.backend.stop() == 0, self.backend.log()[-3000:]
+        self.start().wait_status("healthy")
+
+    def stop(self):
+        """Before the listener is closed, which is the caller's."""
+        assert self.backend.stop() == 0, self.backend.log()[-3000:]

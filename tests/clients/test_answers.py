@@ -1,0 +1,49 @@
+"""Each route, method and body through each web server: the program's own answer, whatever the database does."""
+import json
+
+import pytest
+
+from . import servers
+
+ROUTES = ("/api/health", "/api/status", "/api/health/live")
+BODIES = {"small": b"name=value", "9000 bytes": b"x" * 9000, "200 KB": b"x" * 200_000}
+REQUESTS = [("GET", b""), ("HEAD", b""), ("OPTIONS", b""), *(("POST", body) for body in BODIES.values())]
+
+
+def each_front(names=servers.ALL):
+    """All tests of one web server run in one process, which starts it once."""
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names])
+
+
+def expected_status(state, route, method):
+    if method == "POST":
+        return 405
+    return 503 if state == "down" and route != "/api/health/live" else 200
+
+
+def faults_of(answer, method, status):
+    """What is wrong with it."""
+    if answer.status != status:
+        yield f"{answer.status} instead of {status}: {answer.body[:100]!r}"
+    elif answer.headers.get("x-health-source") != "backend" or answer.headers.get("cache-control") != "no-store":
+        yield f"not the program's headers: {answer.headers}"
+    elif method in ("HEAD", "OPTIONS"):
+        if answer.body:
+            yield f"a body: {answer.body[:100]!r}"
+    elif "status" not in json.loads(answer.body):
+        yield f"not the program's JSON: {answer.body[:100]!r}"
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("state", ["up", "down"])
+@each_front()
+def test_each_method_gets_the_answer_of_the_program(front, name, state, route):
+    faults = []
+    for method, body in REQUESTS:
+        try:
+            answer = front(name).ask_site(state, method, route, body)
+            faults += [f"{method} {len(body)}: {fault}" for fault in
+                       faults_of(answer, method, expected_status(state, route, method))]
+        except (OSError, EOFError, ValueError) as error:
+            faults.append(f"{method} {len(body)}: {error!r}")
+    assert not faults, "\n".join(faults)

@@ -1,0 +1,39 @@
+"""A body that comes slowly: its own request is answered, and nobody else waits for it."""
+import contextlib
+import statistics
+import time
+
+from harness.wait import hold_for
+
+from . import httpclient, servers
+from .test_answers import each_front
+
+BODY = b"x" * 20_000
+SLOW_CLIENTS = 3
+
+
+@each_front(servers.HTTP)
+def test_a_body_that_stalls_for_two_seconds_harms_no_other_client(front, name):
+    port = front(name).ports["up"]
+    times_s = []
+
+    def others_are_answered():
+        began = time.monotonic()
+        answer = kept.ask("GET", "/api/health")
+        times_s.append(time.monotonic() - began)
+        return answer.status == 200 and answer.headers["x-health-source"] == "backend"
+
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(httpclient.Connection(port))
+        slow = [stack.enter_context(httpclient.Connection(port)) for _ in range(SLOW_CLIENTS)]
+        for connection in slow:
+            connection.send(httpclient.head_of("POST", "/api/health", len(BODY)) + BODY[:len(BODY) // 2])
+        # Who would have to wait for them would wait for ever: they go on after this only.
+        hold_for(others_are_answered, 2, "the GETs of another client")
+        if name in servers.FASTCGI:  # a CGI program is started, and asks the database
+            assert statistics.median(times_s) < 0.5
+        for connection in slow:
+            if not connection.has_answer():  # else it has come early, and the web server may have closed
+                connection.send(BODY[len(BODY) // 2:])
+            answer = connection.receive()
+            assert (answer.status, answer.headers.get("x-health-source")) == (405, "backend"), answer
