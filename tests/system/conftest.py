@@ -17,9 +17,9 @@ from . import watching
 
 RESULTS = "/run/stream.json"
 REQUEST_TIMES = "/run/request_times"
-# "Within 2 s" is nginx's fastcgi_read_timeout. It starts anew when nginx finds its kept connection closed within
+# "Within 1 s" is nginx's fastcgi_read_timeout. It starts anew when nginx finds its kept connection closed within
 # fastcgi_next_upstream_timeout, 0.2 s, and asks once more. This much a request may take by nginx's own clock,
-NGINX_TAKES_S = 2 + 0.2
+NGINX_TAKES_S = 1 + 0.2
 # and this much for who asks, on a machine that is busy with other things.
 ANSWERED_WITHIN_S = NGINX_TAKES_S + 0.3
 DROP_INS = "/run/systemd/system/health-api.service.d"
