@@ -11,6 +11,7 @@ import subprocess
 import pytest
 from harness.cluster import ROOT
 from harness.machine import SOURCE, Machine, why_not
+from harness.site import INSTALLED, copy_commands
 from harness.wait import wait_until
 
 from . import watching
@@ -100,8 +101,9 @@ class Service(Machine):
     """The machine with health-api installed and what the tests do with it."""
 
     def ask(self, path="/api/health"):
-        """Status, X-Health-Source and document of one request through nginx."""
-        text = self.run("curl", "-s", "-i", "--max-time", "10", f"http://127.0.0.1{path}").stdout
+        """Status, X-Health-Source and document of one request through nginx, at the port of operators for /api/status."""
+        port = 8078 if path == "/api/status" else 80
+        text = self.run("curl", "-s", "-i", "--max-time", "10", f"http://127.0.0.1:{port}{path}").stdout
         head, _, body = text.partition("\n\n")
         source = re.search(r"(?im)^x-health-source: (\S+)", head)
         return int(head.split()[1]), source and source.group(1), json.loads(body)
@@ -163,14 +165,13 @@ def install(machine):
         for file in schema sample; do
             runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge <SOURCE/sql/$file.sql >/dev/null
         done
-        cp SOURCE/nginx/health-api-http.conf /etc/nginx/conf.d/
-        cp SOURCE/nginx/health-api* /etc/nginx/
-        rm -f /etc/nginx/health-api-http.conf /etc/nginx/sites-enabled/* /etc/health-api/environment
+        COPY
+        rm -f /etc/nginx/sites-enabled/* /etc/health-api/environment
         echo "log_format request_times '\\$request_time';" >/etc/nginx/conf.d/request_times.conf
         echo 'access_log REQUEST_TIMES request_times;' >>/etc/nginx/health-api.params
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
-        systemctl reload nginx""".replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
+        systemctl reload nginx""".replace("COPY", f"({copy_commands()})").replace(INSTALLED, f"{SOURCE}/nginx").replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
     return machine.shell(f"cd {SOURCE}\n{documented_commands('install')}", timeout_s=120)
 
 
