@@ -160,18 +160,18 @@ class Service(Machine):
 
 def install(machine):
     machine.run("systemctl", "start", "postgresql.service", "nginx.service", timeout_s=120)
+    machine.shell(copy_commands().replace(INSTALLED, f"{SOURCE}/nginx"))
     machine.shell("""
         runuser -u postgres -- createdb knowledge
         for file in schema sample; do
             runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge <SOURCE/sql/$file.sql >/dev/null
         done
-        COPY
         rm -f /etc/nginx/sites-enabled/* /etc/health-api/environment
         echo "log_format request_times '\\$request_time';" >/etc/nginx/conf.d/request_times.conf
         echo 'access_log REQUEST_TIMES request_times;' >>/etc/nginx/health-api.params
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
-        systemctl reload nginx""".replace("COPY", f"({copy_commands()})").replace(INSTALLED, f"{SOURCE}/nginx").replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
+        systemctl reload nginx""".replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
     return machine.shell(f"cd {SOURCE}\n{documented_commands('install')}", timeout_s=120)
 
 

@@ -1,4 +1,5 @@
 """The three incidents that this program is there for, each as it happened."""
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 from harness.machine import numbers_of
 from harness.wait import hold_for, wait_until
 
+from .conftest import documented_commands
 from .watching import site_command
 
 OWN_SOCKET = os.path.join(os.path.dirname(__file__), "..", "..", "systemd", "health-api.service.d", "own-socket.conf")
@@ -40,6 +42,22 @@ def end_rogue(rogue):
     if rogue.poll() is None:
         os.kill(pids_of(rogue)[0], signal.SIGTERM)
     rogue.wait(10)
+
+
+def test_the_first_command_of_the_runbook_says_what_fails(machine):
+    machine.run("systemctl", "stop", "postgresql@15-main.service")
+    try:
+        wait_until(lambda: machine.ask()[0] == 503, 10, "503")
+        document = json.loads(machine.shell(documented_commands("first")))
+        assert document["failing"] == [{"check": "database", "reason": "unreachable"}] and document["transitions"]
+    finally:
+        machine.run("systemctl", "start", "postgresql@15-main.service")
+    machine.wait_status("healthy")
+
+
+def test_the_site_shows_the_status_to_nobody(machine):
+    text = machine.run("curl", "-s", "http://127.0.0.1/api/status").stdout
+    assert json.loads(text)["status"] == 403 and "http://127.0.0.1:8078/api/status" in text
 
 
 @pytest.mark.parametrize("kind", ["path", "port"])
