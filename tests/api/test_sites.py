@@ -365,7 +365,7 @@ def test_the_strict_file_does_not_run_in_circles_where_error_pages_are_recursive
         assert answer.startswith(b"HTTP/1.1 405 ") and words in answer, answer
 
 
-# HTTP/2 (docs/nginx.md, "What the snippets cannot change").
+# HTTP/2 (docs/nginx.md, "HTTP/2").
 
 
 @pytest.fixture
@@ -377,8 +377,8 @@ def start_http2_site(backend, start_site):
 
 
 def test_over_http2_a_body_that_is_too_large_is_413_and_then_no_error(start_http2_site):
-    """nginx answers before it has read the body, and ends the stream with NO_ERROR (RFC 9113, 8.1). curl below 8 shows
-    that as a stream error when it still sends."""
+    """nginx answers before it has read the body, and ends the stream with NO_ERROR (RFC 9113, 8.1). curl 7.88
+    shows that as a stream error when it still sends."""
     site = start_http2_site()
     for size in (9000, 200000):
         ending = http2.ask(site.port, "/api/health", "POST", body=b"x" * size)

@@ -167,7 +167,7 @@ def install(machine):
             runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge <SOURCE/sql/$file.sql >/dev/null
         done
         rm -f /etc/nginx/sites-enabled/* /etc/health-api/environment
-        echo "log_format request_times '\\$request_time';" >/etc/nginx/conf.d/request_times.conf
+        echo "log_format request_times '\\$request_time';" >/etc/nginx/conf.d/0-request_times.conf
         echo 'access_log REQUEST_TIMES request_times;' >>/etc/nginx/health-api.params
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
