@@ -2,6 +2,8 @@
 import http.client
 import json
 import os
+import signal
+import socket
 import ssl
 import subprocess
 import urllib.request
@@ -9,6 +11,7 @@ import urllib.request
 import pytest
 from harness import http2
 from harness.site import PAGE, Site
+from harness.wait import wait_until
 
 OF_THE_BACKEND = {"Server", "Date", "Content-Type", "Content-Length", "Connection", "Cache-Control",
                   "X-Content-Type-Options", "X-Health-Source"}
@@ -332,6 +335,22 @@ def test_a_server_block_that_never_comes_to_the_list_shows_nothing(backend, star
     assert_refuses_the_status(start_site(server=f"break; {INCLUDE}").ask("/api/status"))
 
 
+def test_a_port_of_operators_that_is_taken_passes_the_check_and_a_reload_keeps_what_was(backend, start_site, directory):
+    """As docs/nginx.md says: nginx names the port in its error log, and the site goes on."""
+    site = start_site()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        site.change("etc/conf.d/health-api-operators.conf", f"listen 127.0.0.1:{site.operators_port};", f"listen 127.0.0.1:{port};")
+        assert site.check().returncode == 0
+        site.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: f"bind() to 127.0.0.1:{port} failed" in site.error_log(), 10, "the port in the error log")
+        wait_until(lambda: "still could not bind()" in site.error_log(), 10, "the end of the reload")
+        assert_is_as_shipped(site.ask())
+        assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+
+
 def test_a_403_of_a_public_route_claims_no_reason(backend, start_site, directory):
     """Operators may close these routes in health-api.public."""
     site = Site(directory)
@@ -365,7 +384,7 @@ def test_the_strict_file_does_not_run_in_circles_where_error_pages_are_recursive
         assert answer.startswith(b"HTTP/1.1 405 ") and words in answer, answer
 
 
-# HTTP/2 (docs/nginx.md, "HTTP/2").
+# HTTP/2, as docs/nginx.md describes it.
 
 
 @pytest.fixture
