@@ -34,7 +34,7 @@ def site(backend, directory):
 
 
 @pytest.fixture(params=FRONTS)
-def front(request, site, directory):
+def proxy(request, site, directory):
     kind, forwardfor = FRONTS[request.param]
     if kind is HAProxy and not shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin"):
         pytest.skip("haproxy is missing: make clients installs it")
@@ -58,18 +58,18 @@ def ask(server, path, headers):
     return int(head.split()[1]), body
 
 
-def test_the_status_is_shown_to_no_visitor_of_a_proxy(front, site):
+def test_the_status_is_shown_to_no_visitor_of_a_proxy(proxy, site):
     for trick, headers in TRICKS.items():
         for path in PATHS:
-            status, body = ask(front, path, headers)
+            status, body = ask(proxy, path, headers)
             assert status == 403, (trick, path, body)
             assert json.loads(body)["detail"].startswith("Operators ask http://127.0.0.1:8078/api/status"), (trick, path)
-        assert ask(front, "/api/health", headers)[0] == 200, trick
-    assert ask(front, "http://127.0.0.1:8078/api/status", TRICKS["the Host of the operators"])[0] == 403
+        assert ask(proxy, "/api/health", headers)[0] == 200, trick
+    assert ask(proxy, "http://127.0.0.1:8078/api/status", TRICKS["the Host of the operators"])[0] == 403
     operators = site.ask("/api/status", port=site.operators_port)
     assert operators.status == 200 and "config" in json.loads(operators.body)
 
 
-def test_visitors_of_a_proxy_do_not_use_up_what_its_checks_need(front):
+def test_visitors_of_a_proxy_do_not_use_up_what_its_checks_need(proxy):
     """They come from the address that asks for the health of the machine."""
-    assert {front.ask("/api/health").status for _ in range(200)} == {200}
+    assert {proxy.ask("/api/health").status for _ in range(200)} == {200}
