@@ -9,9 +9,9 @@ user_line=${3:-}
 in_sed=$(printf '%s\n' "$run" | sed 's/[&|\\]/\\&/g')
 source=$(dirname "$0")/../nginx
 
-for file in health-api-http.conf health-api.conf health-api-strict.conf health-api.params health-api.headers; do
+for file in "$source"/health-api*; do
     sed -e "s|unix:/run/health-api/\([^ ]*\)|\"unix:$in_sed/\1\"|" -e "s|/var/log/nginx/\([^ ]*\)|\"$in_sed/nginx-\1\"|" \
-        "$source/$file" >"$run/$file"
+        "$file" >"$run/${file##*/}"
 done
 sed -e "s|@RUN@|$in_sed|g" -e "s|@PORT@|$port|g" -e "s|@USER@|$user_line|" "$source/run.conf.in" >"$run/nginx.conf"
 mkdir -p "$run/tmp"

@@ -142,7 +142,7 @@ stop_all() {
     trap '' INT TERM HUP # a second Ctrl-C must not leave half of it
     stop_servers
     rm -rf "$data" "$run/tmp" "$run/health-api.sock" "$run/pgpass" "$run"/*.pid "$run"/*.conf "$run"/health-api.params \
-        "$run"/health-api.headers "$run/holder" "$run"/.s.PGSQL.*
+        "$run"/health-api.headers "$run"/health-api.plain "$run"/health-api.public "$run/holder" "$run"/.s.PGSQL.*
 }
 
 # --- start -----------------------------------------------------------------------------------------------------------

@@ -128,13 +128,6 @@ def test_the_rest_of_the_site_keeps_the_pages_of_nginx(backend, nginx):
         assert status in answer.split(b"\r\n")[0] and b"<html>" in answer and b"X-Health-Source" not in answer
 
 
-def test_what_a_proxy_forwards_does_not_see_the_status_page(backend, nginx):
-    assert nginx.ask("/api/status").status == 200
-    answer = nginx.ask("/api/status", headers={"X-Forwarded-For": "192.0.2.1"})
-    assert answer.status == 403 and json.loads(answer.body)["status"] == 403
-    assert nginx.ask("/api/health", headers={"X-Forwarded-For": "192.0.2.1"}).status == 200
-
-
 def test_a_hung_backend_is_503_json_from_nginx(backend, nginx):
     import signal
     backend.process.send_signal(signal.SIGSTOP)
@@ -146,23 +139,6 @@ def test_a_hung_backend_is_503_json_from_nginx(backend, nginx):
     finally:
         backend.process.send_signal(signal.SIGCONT)
     wait_until(lambda: nginx.ask().status == 200, 10, "200 again")
-
-
-def test_a_limited_client_gets_429_as_json(backend, directory):
-    from harness.webserver import Nginx
-    nginx = Nginx(directory)
-    nginx.configure_untrusting()
-    nginx.start_configured()
-    try:
-        assert nginx.ask("/api/status").status == 403
-        assert json.loads(nginx.ask("/api/status").body)["status"] == 403
-        answers = [nginx.ask() for _ in range(60)]
-        limited = [answer for answer in answers if answer.status == 429]
-        assert limited and answers[0].status == 200
-        assert limited[0].headers["Content-Type"] == "application/problem+json"
-        assert json.loads(limited[0].body)["status"] == 429
-    finally:
-        nginx.stop()
 
 
 def test_keep_alive_through_nginx_uses_few_connections(backend, nginx):

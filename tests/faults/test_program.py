@@ -5,7 +5,7 @@ import signal
 from harness.wait import hold_for
 
 HUNG, GONE = ("backend", "hung"), ("backend", "unreachable")
-READ_TIMEOUT = 2.0  # fastcgi_read_timeout
+READ_TIMEOUT = 1.0  # fastcgi_read_timeout
 AT_ONCE = 0.5
 
 

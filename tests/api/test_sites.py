@@ -1,0 +1,423 @@
+"""The shipped files in sites of other people: they fit beside what is there, and it does not reach the public routes."""
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import urllib.request
+
+import pytest
+from harness import http2
+from harness.site import PAGE, Site
+from harness.wait import wait_until
+
+OF_THE_BACKEND = {"Server", "Date", "Content-Type", "Content-Length", "Connection", "Cache-Control",
+                  "X-Content-Type-Options", "X-Health-Source"}
+INCLUDE = "include health-api.conf;"
+PUBLIC = ("/api/health", "/api/health/live")
+
+
+@pytest.fixture
+def start_site(directory):
+    servers = []
+
+    def start(**config):
+        site = Site(directory)
+        site.configure(**config)
+        done = site.check()
+        assert done.returncode == 0 and "warn" not in done.stderr, done.stderr
+        servers.append(site.start_configured())
+        return site
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def assert_is_as_shipped(answer, status=200, source="backend", more=()):
+    """Status, source and headers, each once, and nothing of the site's."""
+    assert (answer.status, answer.headers.get("X-Health-Source")) == (status, source), (answer.status, answer.body)
+    names = [name.title() for name, _ in answer.header_lines]
+    assert sorted(names) == sorted(OF_THE_BACKEND | set(more)), names
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert int(answer.headers["Content-Length"]) == len(answer.body)
+    json.loads(answer.body)
+
+
+def assert_refuses_the_status(answer):
+    assert answer.status == 403 and answer.headers["Content-Type"] == "application/problem+json"
+    assert "http://127.0.0.1:8078/api/status" in json.loads(answer.body)["detail"]
+
+
+def hides_the_status(site):
+    """By 403 or by whatever the site answers first, 444 and its own 301 included."""
+    try:
+        return site.ask("/api/status").status != 200
+    except http.client.RemoteDisconnected:
+        return True
+
+
+def assert_shows_the_status(answer):
+    assert_is_as_shipped(answer)
+    assert "config" in json.loads(answer.body)
+
+
+# Configurations that people copy, shortened to what reaches a location.
+
+DEBIAN = f"""
+    {INCLUDE}
+    root DIR/www;
+    index index.html index.htm index.nginx-debian.html;
+    server_name _;
+    location / {{ try_files $uri $uri/ =404; }}
+    location ~ \\.php$ {{ include /etc/nginx/snippets/fastcgi-php.conf; fastcgi_pass unix:/run/php/php8.2-fpm.sock; }}
+    location ~ /\\.ht {{ deny all; }}
+"""
+WORDPRESS = f"""
+    {INCLUDE}
+    server_name example.org;
+    root DIR/www;
+    index index.php;
+    location = /favicon.ico {{ log_not_found off; access_log off; }}
+    location / {{ try_files $uri $uri/ /index.php?$args; }}
+    location ~* \\.(js|css|png|jpg|jpeg|gif|ico)$ {{ expires max; log_not_found off; }}
+    location ~ \\.php$ {{
+        include fastcgi_params; fastcgi_intercept_errors on; fastcgi_pass unix:/run/php/wordpress.sock;
+        fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+        fastcgi_buffers 16 16k; fastcgi_buffer_size 32k;
+    }}
+"""
+NEXTCLOUD_HTTP = """
+    upstream php-handler { server unix:/run/php/nextcloud.sock; }
+    map $arg_v $asset_immutable { "" ""; default "immutable"; }
+"""
+NEXTCLOUD = f"""
+    {INCLUDE}
+    server_name cloud.example.com;
+    server_tokens off;
+    client_max_body_size 512M; client_body_timeout 300s; fastcgi_buffers 64 4K; client_body_buffer_size 512k;
+    gzip on; gzip_vary on; gzip_comp_level 4; gzip_min_length 1;
+    gzip_proxied expired no-cache no-store private no_last_modified no_etag auth;
+    gzip_types application/json application/javascript text/css text/plain;
+    add_header Referrer-Policy "no-referrer" always;
+    add_header X-Content-Type-Options "nosniff" always;
+    add_header X-Frame-Options "SAMEORIGIN" always;
+    add_header Strict-Transport-Security "max-age=15768000; includeSubDomains; preload" always;
+    fastcgi_hide_header X-Powered-By;
+    root DIR/www;
+    index index.php index.html /index.php$request_uri;
+    location = / {{ if ( $http_user_agent ~ ^DavClnt ) {{ return 302 /remote.php/webdav/$is_args$args; }} }}
+    location ~ ^/(?:build|tests|config|lib|3rdparty|templates|data)(?:$|/) {{ return 404; }}
+    location ~ ^/(?:\\.|autotest|occ|issue|indie|db_|console) {{ return 404; }}
+    location ~ \\.php(?:$|/) {{
+        rewrite ^/(?!index|remote|public|cron|core\\/ajax\\/update|status|ocs\\/v[12]) /index.php$request_uri;
+        include fastcgi_params; fastcgi_pass php-handler; fastcgi_intercept_errors on; fastcgi_request_buffering off;
+        fastcgi_max_temp_file_size 0;
+    }}
+    location / {{ try_files $uri $uri/ /index.php$request_uri; }}
+"""
+PROXY_HTTP = """
+    proxy_cache_path DIR/tmp/cache keys_zone=app:1m;
+    map $http_upgrade $connection_upgrade { default upgrade; "" close; }
+"""
+PROXY = f"""
+    {INCLUDE}
+    proxy_intercept_errors on; proxy_cache app; proxy_cache_valid any 1m; proxy_read_timeout 3600s; proxy_buffering off;
+    error_page 500 502 503 504 /50x.html;
+    location = /50x.html {{ root DIR/www; }}
+    location / {{
+        proxy_pass http://127.0.0.1:1; proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection $connection_upgrade; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    }}
+"""
+# One server block that is asked by address, in front of the one with the name.
+DEFAULT_SERVER = f"server_name _; {INCLUDE} return 444;"
+NAMED = f"server {{ listen 127.0.0.1:PORT; server_name example.org; root DIR/www; }}"
+REDIRECT = f"{INCLUDE} server_name example.org; return 301 https://$host$request_uri;"
+LARAVEL_HTTP = "charset_types application/json text/css; fastcgi_buffers 16 32k; fastcgi_buffer_size 64k; fastcgi_busy_buffers_size 64k;"
+LARAVEL = f"""
+    {INCLUDE}
+    root DIR/www; index index.php; charset utf-8; error_page 404 /index.php;
+    add_header X-Frame-Options "SAMEORIGIN"; add_header X-Content-Type-Options "nosniff";
+    location / {{ try_files $uri $uri/ /index.php?$query_string; }}
+    location ~ ^/index\\.php(/|$) {{ fastcgi_pass unix:/run/php/laravel.sock; include fastcgi_params; fastcgi_hide_header X-Powered-By; }}
+    location ~ /\\.(?!well-known).* {{ deny all; }}
+"""
+STAGING = f"""
+    {INCLUDE}
+    satisfy all; allow 192.0.2.0/24; deny all; auth_basic "staging"; auth_basic_user_file DIR/none; root DIR/www;
+"""
+MAINTENANCE = f"""
+    {INCLUDE}
+    root DIR/www; recursive_error_pages on; error_page 503 /50x.html;
+    if (-f $document_root/index.html) {{ return 503; }}
+"""
+CDN_HTTP = """
+    set_real_ip_from 0.0.0.0/0; real_ip_header X-Forwarded-For; real_ip_recursive on; server_tokens off;
+    limit_req_zone $binary_remote_addr zone=one:1m rate=1r/m; limit_conn_zone $binary_remote_addr zone=addr:1m;
+    limit_req zone=one; limit_conn addr 1; limit_req_status 429;
+"""
+MICROCACHE_HTTP = """
+    fastcgi_cache_path DIR/tmp/micro keys_zone=micro:1m; fastcgi_cache micro; fastcgi_cache_key $request_uri;
+    fastcgi_cache_valid any 1h; fastcgi_ignore_headers Cache-Control Expires; fastcgi_cache_lock on;
+    add_header X-Cache $upstream_cache_status; open_file_cache max=100; sendfile on; tcp_nopush on;
+"""
+
+
+@pytest.mark.parametrize("config", [
+    pytest.param({"server": DEBIAN}, id="debian"),
+    pytest.param({"server": WORDPRESS, "http": "gzip on; gzip_types application/json; keepalive_timeout 65;"}, id="wordpress"),
+    pytest.param({"server": NEXTCLOUD, "http": NEXTCLOUD_HTTP}, id="nextcloud"),
+    pytest.param({"server": PROXY, "http": PROXY_HTTP}, id="proxy"),
+    pytest.param({"server": DEFAULT_SERVER, "listen": "listen 127.0.0.1:PORT default_server;", "others": NAMED}, id="default_server"),
+    pytest.param({"server": REDIRECT}, id="redirect"),
+    pytest.param({"server": LARAVEL, "http": LARAVEL_HTTP}, id="laravel"),
+    pytest.param({"server": STAGING}, id="staging"),
+    pytest.param({"server": MAINTENANCE}, id="maintenance"),
+    pytest.param({"server": f"{INCLUDE} root DIR/www;", "http": CDN_HTTP}, id="cdn"),
+    pytest.param({"server": f"{INCLUDE} include health-api-strict.conf; root DIR/www;", "http": MICROCACHE_HTTP}, id="microcache"),
+])
+def test_beside_a_site_that_people_copy_the_public_routes_are_200_and_the_status_is_not_shown(backend, start_site, config):
+    site = start_site(**config)
+    for path in PUBLIC * 2:
+        assert_is_as_shipped(site.ask(path, headers={"Accept-Encoding": "gzip"}))
+    assert hides_the_status(site)
+    assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+    assert "uninitialized" not in site.error_log()
+
+
+@pytest.mark.parametrize("place", ["http", "server"])
+@pytest.mark.parametrize("tuning", [
+    "fastcgi_buffer_size 128k; fastcgi_buffers 4 256k; fastcgi_busy_buffers_size 256k;",
+    "fastcgi_buffers 8 128k; fastcgi_buffer_size 256k;",
+    "fastcgi_buffers 256 16k; fastcgi_buffer_size 128k;",
+    "fastcgi_temp_file_write_size 4k; fastcgi_buffer_size 2k; fastcgi_buffers 8 2k; fastcgi_busy_buffers_size 4k;",
+    "fastcgi_max_temp_file_size 64k; fastcgi_buffering off; fastcgi_request_buffering off;",
+    "fastcgi_next_upstream_tries 1; fastcgi_bind 127.0.0.1; fastcgi_force_ranges on; fastcgi_store on;"
+    " fastcgi_hide_header Cache-Control; fastcgi_limit_rate 1;",
+])
+def test_nginx_starts_beside_what_people_set_for_php(backend, start_site, place, tuning):
+    site = start_site(**{"server": INCLUDE, place: tuning + (INCLUDE if place == "server" else "")})
+    assert_is_as_shipped(site.ask(headers={"Range": "bytes=0-1"}))
+    assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+
+
+def test_over_tls_and_http2_the_routes_are_the_same(backend, start_site, directory):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2",
+                    "-keyout", f"{directory}/key.pem", "-out", f"{directory}/cert.pem"], check=True, capture_output=True)
+    site = start_site(server=REDIRECT, others=f"""
+        server {{
+            listen 127.0.0.1:OTHER_PORT ssl http2; {INCLUDE} server_name example.org; root DIR/www;
+            ssl_certificate DIR/cert.pem; ssl_certificate_key DIR/key.pem; ssl_session_cache shared:SSL:1m;
+            add_header Strict-Transport-Security "max-age=63072000" always;
+        }}""")
+    assert_is_as_shipped(site.ask())
+    insecure = ssl.create_default_context()
+    insecure.check_hostname, insecure.verify_mode = False, ssl.CERT_NONE
+    with urllib.request.urlopen(f"https://127.0.0.1:{site.other_port}/api/health", context=insecure, timeout=10) as answer:
+        assert answer.status == 200 and answer.headers["Strict-Transport-Security"] is None
+    two = subprocess.run(["curl", "-sSk", "-i", "--http2", f"https://127.0.0.1:{site.other_port}/api/health"],
+                         capture_output=True, text=True, check=True, timeout=10).stdout
+    assert two.startswith("HTTP/2 200") and "x-health-source: backend" in two and "strict-transport" not in two
+
+
+# What a server block does to each of its locations.
+
+AUTH_REQUEST = "auth_request /auth; location = /auth { internal; return STATUS; }"
+DEEDS = {
+    "auth_basic": 'auth_basic "closed"; auth_basic_user_file DIR/none;',
+    "deny": "deny all;",
+    "satisfy any": 'satisfy any; deny all; auth_basic "closed"; auth_basic_user_file DIR/none;',
+    "auth_request 401": AUTH_REQUEST.replace("STATUS", "401"),
+    "auth_request 500": AUTH_REQUEST.replace("STATUS", "500"),
+    "return": "return 301 https://$host$request_uri;",
+    "return 403": "if ($http_user_agent !~ Mozilla) { return 403; }",
+    "rewrite": "rewrite ^/(.*)$ /index.html last;",
+    "rewrite to a host": "rewrite ^ https://www.example.org$request_uri permanent;",
+    "error_page": "error_page 500 502 503 504 =200 /index.html; error_page 404 =200 /index.html;",
+    "recursive_error_pages": "recursive_error_pages on; error_page 502 503 =200 /index.html; fastcgi_intercept_errors on;",
+    "sub_filter": "sub_filter '\"status\"' '\"state\"'; sub_filter_types *; sub_filter_once off;",
+    "add_header": 'add_header Strict-Transport-Security "max-age=1" always; add_header Cache-Control public always;'
+                  " add_header X-Content-Type-Options nosniff always;",
+    "expires": "expires 30d;",
+    "gzip": "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any; gzip_vary on;",
+    "charset": "charset utf-8; charset_types *;",
+    "ssi": "ssi on; ssi_types *;",
+    "addition": "add_before_body /index.html; add_after_body /index.html; addition_types *;",
+    "userid": "userid on;",
+    "mirror": "mirror /mirror; location = /mirror { internal; log_subrequest on; access_log DIR/mirrored; return 200; }",
+    "limit_rate": "limit_rate 1;",
+    "client_body_in_file_only": "client_body_in_file_only on;",
+}
+LIMITS_HTTP = "limit_req_zone $scheme zone=req:1m rate=1r/m; limit_conn_zone $scheme zone=conn:1m;"
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_what_the_server_block_says_does_not_reach_the_public_routes(backend, start_site, directory, deed):
+    """Neither an answer of the program, nor what nginx says in its place."""
+    site = start_site(server=f"{INCLUDE} root DIR/www; {DEEDS[deed]}")
+    ask = {"headers": {"Accept-Encoding": "gzip"}}
+    for path in PUBLIC:
+        assert_is_as_shipped(site.ask(path, **ask))
+        assert site.ask(path, "POST", body=b"x").status == 405
+    backend.process.kill()
+    backend.process.wait()
+    for path in PUBLIC:
+        answer = site.ask(path, **ask)
+        assert_is_as_shipped(answer, 503, "nginx", more=["Retry-After"])
+        assert json.loads(answer.body)["failing"] == [{"check": "backend", "reason": "unreachable"}]
+    assert not os.path.exists(f"{directory}/mirrored") or os.path.getsize(f"{directory}/mirrored") == 0
+
+
+def test_a_limit_of_the_site_never_meets_a_checker(backend, start_site):
+    """Visitors use it up, and the load balancer that asks from their address is refused: the machine goes down."""
+    site = start_site(http=LIMITS_HTTP, server=f"{INCLUDE} root DIR/www; limit_req zone=req; limit_conn conn 1;")
+    assert site.ask("/index.html").status == 200
+    assert site.ask("/index.html").status == 503  # the site's limit works
+    for _ in range(30):
+        for path in PUBLIC:
+            assert_is_as_shipped(site.ask(path))
+
+
+def test_what_stands_before_the_include_reaches_the_public_routes(backend, start_site, directory):
+    """As the files say: a maintenance switch that takes the machine out of the load balancer."""
+    site = start_site(server=f"root DIR/www; if (-f DIR/www/off) {{ return 503; }} {INCLUDE}")
+    assert site.ask().status == 200
+    open(f"{directory}/www/off", "w", encoding="ascii").close()
+    assert site.ask().status == 503
+
+
+def test_the_rest_of_the_site_has_what_its_server_block_says(backend, start_site):
+    """The include cancels rewrites for our paths alone, and for no path that looks like one."""
+    site = start_site(server=f"{INCLUDE} root DIR/www; rewrite ^ /index.html last;")
+    for path in ("/", "/api", "/api/healthy", "/api/health%0A", "/api/healthz/live", "/api/status/x", "/.health-api/nothing",
+                 "/.health-api/refused%0A", "/.health-api/refusedx"):
+        assert site.ask(path).body == PAGE.encode(), path
+    assert site.ask("/.health-api/refused").status == 404  # nobody asks for it from outside
+
+
+@pytest.mark.parametrize("deed, status", [("auth_basic", 401), ("deny", 403), ("auth_request 401", 401)])
+def test_the_status_has_the_guards_of_the_site_besides_its_list(backend, start_site, deed, status):
+    server = f"{INCLUDE} set $health_api_shows_status 1; {DEEDS[deed]} root DIR/www;"
+    answer = start_site(server=server).ask("/api/status")
+    assert answer.status == status and answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["X-Health-Source"] == "nginx"
+
+
+# /api/status.
+
+
+def test_the_status_is_shown_to_nobody_who_is_not_listed(backend, start_site):
+    site = start_site()
+    assert_refuses_the_status(site.ask("/api/status"))
+    assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+    for path in PUBLIC:
+        assert site.ask(path, port=site.operators_port).status == 200
+    elsewhere = site.ask("/index.html", port=site.operators_port)
+    assert elsewhere.status == 404
+
+
+def test_the_status_is_shown_to_an_address_that_is_listed(backend, start_site, directory):
+    site = Site(directory)
+    site.configure()
+    site.change("etc/conf.d/health-api-http.conf", "    # 10.1.2.3 1;\n", "    127.0.0.1 1;\n")
+    try:
+        site.start_configured()
+        assert_shows_the_status(site.ask("/api/status"))
+    finally:
+        site.stop()
+
+
+def test_a_server_block_that_never_comes_to_the_list_shows_nothing(backend, start_site):
+    """A break of the site ends the rewrite directives of the server before our own."""
+    assert_refuses_the_status(start_site(server=f"break; {INCLUDE}").ask("/api/status"))
+
+
+def test_a_port_of_operators_that_is_taken_passes_the_check_and_a_reload_keeps_what_was(backend, start_site, directory):
+    """As docs/nginx.md says: nginx names the port in its error log, and the site goes on."""
+    site = start_site()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        site.change("etc/conf.d/health-api-operators.conf", f"listen 127.0.0.1:{site.operators_port};", f"listen 127.0.0.1:{port};")
+        assert site.check().returncode == 0
+        site.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: f"bind() to 127.0.0.1:{port} failed" in site.error_log(), 10, "the port in the error log")
+        wait_until(lambda: "still could not bind()" in site.error_log(), 10, "the end of the reload")
+        assert_is_as_shipped(site.ask())
+        assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+
+
+def test_a_403_of_a_public_route_claims_no_reason(backend, start_site, directory):
+    """Operators may close these routes in health-api.public."""
+    site = Site(directory)
+    site.configure()
+    site.change("etc/health-api.public", "allow all;\n", "deny all;\n")
+    try:
+        site.start_configured()
+        answer = site.ask()
+        assert answer.status == 403 and json.loads(answer.body)["detail"] == "The request was refused."
+    finally:
+        site.stop()
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/health/live", "/api/status"])
+def test_a_request_line_of_more_than_8_KiB_is_414_where_the_site_allows_64(backend, start_site, path):
+    site = start_site(http="large_client_header_buffers 4 64k;", server=f"{INCLUDE} set $health_api_shows_status 1;")
+    assert site.ask(f"{path}?{'a' * 8000}").status == 200
+    for data in (f"GET {path}?{'a' * 60000} HTTP/1.1", f"{'A' * 60000} {path} HTTP/1.1",
+                 f"GET {'/' * 9000}{path} HTTP/1.1"):
+        answer = site.send_raw(f"{data}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 414 ") and b"application/problem+json" in answer, answer[:200]
+
+
+def test_the_strict_file_does_not_run_in_circles_where_error_pages_are_recursive(backend, start_site):
+    site = start_site(server=f"recursive_error_pages on; {INCLUDE} include health-api-strict.conf; root DIR/www;")
+    for path, words in (("/api/health", b"application/problem+json"), ("/elsewhere", b"<html>")):
+        answer = site.send_raw(f"TRACE {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        assert answer.startswith(b"HTTP/1.1 405 ") and words in answer, answer
+
+
+# HTTP/2, as docs/nginx.md describes it.
+
+
+@pytest.fixture
+def start_http2_site(backend, start_site):
+    def start(http=""):
+        return start_site(http=http, listen="listen 127.0.0.1:PORT http2;",
+                          server=f"{INCLUDE} include health-api-strict.conf; root DIR/www;")
+    return start
+
+
+def test_over_http2_a_body_that_is_too_large_is_413_and_then_no_error(start_http2_site):
+    """nginx answers before it has read the body, and ends the stream with NO_ERROR (RFC 9113, 8.1). curl 7.88
+    shows that as a stream error when it still sends."""
+    site = start_http2_site()
+    for size in (9000, 200000):
+        ending = http2.ask(site.port, "/api/health", "POST", body=b"x" * size)
+        assert (ending.status, ending.reset, ending.goaway) == (413, http2.NO_ERROR, None)
+        assert json.loads(ending.body)["status"] == 413
+
+
+def test_over_http2_a_request_line_of_more_than_8_KiB_is_414(start_http2_site):
+    """Where it is less when Huffman coded, or the site allows more."""
+    site = start_http2_site("large_client_header_buffers 4 64k;")
+    ending = http2.ask(site.port, "/api/health?" + "a" * 9000)
+    assert (ending.status, json.loads(ending.body)["status"]) == (414, 414)
+    assert http2.ask(site.port, "/api/health?" + "a" * 8000).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/index.html"])
+def test_over_http2_headers_that_are_too_large_end_the_connection_of_any_site(start_http2_site, path):
+    """There is no request yet that a location could answer with 431."""
+    site = start_http2_site()
+    for headers in ([("x-long", "a" * 40000)], [(f"x-{number}", "a" * 7000) for number in range(5)]):
+        ending = http2.ask(site.port, path, headers=headers)
+        assert (ending.status, ending.goaway) == (None, http2.ENHANCE_YOUR_CALM)
+    assert http2.ask(site.port, path, headers=[("x-long", "a" * 8000)]).status == 200
