@@ -243,13 +243,14 @@ class HAProxyGetValues(HAProxy):
 
 
 class HAProxyChecker(WebServer):
-    """The backend of docs/load-balancers.md in front of a web server; it checks ten times as often."""
+    """The backend of docs/load-balancers.md in front of a web server; it checks ten times as often, and this route."""
 
-    def start(self, checked_port):
+    def start(self, checked_port, route="/api/health/live", options=""):
         self.socket_path = os.path.join(self.directory, "stats.sock")
         with open(os.path.join(ROOT, "docs", "load-balancers.md"), encoding="utf-8") as document:
             backend = document.read().split("```haproxy\n")[1].split("```")[0]
-        for old, new in (("10.0.0.11:80", f"127.0.0.1:{checked_port}"), ("inter 2s", "inter 200ms")):
+        for old, new in (("10.0.0.11:80", f"127.0.0.1:{checked_port}"), ("inter 2s", "inter 200ms"),
+                         ("GET /api/health/live", f"GET {route}")):
             assert backend.count(old) == 1, f"docs/load-balancers.md has changed: expected one {old!r}"
             backend = backend.replace(old, new)
         path = os.path.join(self.directory, "haproxy.conf")
@@ -262,6 +263,7 @@ defaults
     timeout connect 1s
     timeout client 5s
     timeout server 5s
+    {options}
 frontend site
     bind 127.0.0.1:{self.port}
     default_backend app

@@ -1,29 +1,58 @@
-"""HAProxy as the load balancer that checks /api/health of an nginx with the shipped snippets."""
+"""HAProxy, configured as docs/load-balancers.md says, checks an nginx with the shipped snippets."""
+import pytest
 from harness.backend import CHECKS, Backend
 from harness.wait import hold_for, wait_until
 
 from .servers import HAProxyChecker
 
 
-def test_the_server_is_up_while_healthy_and_down_while_the_database_is_stopped(own_cluster, directory, nginx):
-    backend = Backend(directory, **own_cluster.environment(HEALTH_CHECKS=CHECKS))
-    checker = HAProxyChecker(directory)
-    try:
-        backend.start()
-        backend.wait_status("healthy")
-        checker.start(nginx.port)
-        wait_until(lambda: checker.server()["check_code"] == "200", 10, "the first check")
-        hold_for(lambda: checker.server()["status"] == "UP", 1.5, "UP while healthy")
-        assert checker.server()["chkfail"] == "0"
+@pytest.fixture
+def backend(own_cluster, directory):
+    server = Backend(directory, **own_cluster.environment(HEALTH_CHECKS=CHECKS)).start()
+    server.wait_status("healthy")
+    yield server
+    assert server.stop() == 0
 
-        own_cluster.stop()
-        down = wait_until(lambda: checker.server() if checker.server()["status"] == "DOWN" else None, 5, "DOWN")
-        assert (down["check_status"], down["check_code"]) == ("L7STS", "503")
-        assert checker.ask().status == 503
 
-        own_cluster.start()
-        wait_until(lambda: checker.server()["status"] == "UP", 15, "UP again")
-        assert checker.ask().status == 200
-    finally:
+@pytest.fixture
+def start_checker(directory, nginx):
+    checkers = []
+
+    def start(**options):
+        checkers.append(HAProxyChecker(directory).start(nginx.port, **options))
+        wait_until(lambda: checkers[0].server()["check_code"] == "200", 10, "the first check")
+        return checkers[0]
+    yield start
+    for checker in checkers:
         checker.stop()
-        assert backend.stop() == 0
+
+
+def wait_down(checker):
+    return wait_until(lambda: checker.server() if checker.server()["status"] == "DOWN" else None, 5, "DOWN")
+
+
+def test_by_api_health_the_server_is_down_while_the_database_is_stopped(backend, start_checker, own_cluster):
+    checker = start_checker(route="/api/health")
+    hold_for(lambda: checker.server()["status"] == "UP", 1.5, "UP while healthy")
+    assert checker.server()["chkfail"] == "0"
+
+    own_cluster.stop()
+    down = wait_down(checker)
+    assert (down["check_status"], down["check_code"]) == ("L7STS", "503")
+    assert checker.ask().status == 503
+
+    own_cluster.start()
+    wait_until(lambda: checker.server()["status"] == "UP", 15, "UP again")
+    assert checker.ask().status == 200
+
+
+def test_by_the_live_route_a_shared_database_takes_no_server_out(backend, start_checker, own_cluster):
+    """Each node would go at the same moment, and HAProxy's own 503 come in place of the application's answers."""
+    checker = start_checker()
+    own_cluster.stop()
+    wait_until(lambda: checker.ask().status == 503, 5, "the answer of a node without its database")
+    hold_for(lambda: checker.server()["status"] == "UP", 1.5, "UP while the database is stopped")
+    assert checker.ask().headers["X-Health-Source"] == "backend"
+
+    backend.stop()
+    assert wait_down(checker)["check_code"] == "503"

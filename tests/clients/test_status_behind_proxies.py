@@ -1,16 +1,20 @@
 """/api/status through real proxies on the same machine: to the site's nginx each visitor is 127.0.0.1."""
 import json
 import os
-import shutil
 
 import pytest
 from harness.site import Site
 from harness.wait import wait_until
 
-from .fronts_status import FrontNginx, HAProxy
+from .front_nginx import FrontNginx
+from .servers import HAProxyChecker
 
-FRONTS = {"haproxy": (HAProxy, False), "haproxy with forwardfor": (HAProxy, True),
-          "nginx": (FrontNginx, False), "nginx with X-Forwarded-For": (FrontNginx, True)}
+FRONTS = {
+    "haproxy": lambda home, port: HAProxyChecker(home).start(port),
+    "haproxy with forwardfor": lambda home, port: HAProxyChecker(home).start(port, options="option forwardfor"),
+    "nginx": lambda home, port: FrontNginx(home).start(port, False),
+    "nginx with X-Forwarded-For": lambda home, port: FrontNginx(home).start(port, True),
+}
 TRICKS = {
     "no header": "",
     "an empty X-Forwarded-For": "X-Forwarded-For:\r\n",
@@ -35,15 +39,11 @@ def site(backend, directory):
 
 @pytest.fixture(params=FRONTS)
 def proxy(request, site, directory):
-    kind, forwardfor = FRONTS[request.param]
-    if kind is HAProxy and not shutil.which("haproxy", path=os.environ["PATH"] + ":/usr/sbin"):
-        pytest.skip("haproxy is missing: make clients installs it")
     home = os.path.join(directory, "front")
     os.makedirs(home)
     os.chmod(home, 0o755)
-    server = kind(home)
+    server = FRONTS[request.param](home, site.port)
     try:
-        server.start(site.port, forwardfor)
         wait_until(lambda: server.ask().status == 200, 10, "the proxy sends requests to the site")
         yield server
     finally:
