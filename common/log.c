@@ -189,6 +189,14 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     errno = saved_errno;
 }
 
+bool log_is_due(int64_t *last_ns, int64_t now_ns)
+{
+    bool is_due = *last_ns == 0 || now_ns >= *last_ns + 60 * NS_PER_S;
+    if (is_due)
+        *last_ns = now_ns;
+    return is_due;
+}
+
 void log_last_words(const char *event)
 {
     struct line line;

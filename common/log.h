@@ -44,6 +44,10 @@ static inline const char *log_text(const char *text)
  * a line or steer a terminal). A line is cut at 2 KiB. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields, int count);
 
+/* For an event that may come very often: whether it is to be logged now, at once and then once a minute.
+ * last_ns is the event's own, 0 at first; it becomes now_ns. */
+bool log_is_due(int64_t *last_ns, int64_t now_ns);
+
 /* One line without a time or fields, at level error, for a signal handler that ends the process. As
  * async-signal-safe as poll(2) and write(2); like every line it is dropped where it would block. */
 void log_last_words(const char *event);

@@ -234,8 +234,8 @@ struct response site_answer(struct site *site, const struct request *request, co
     size_t i = find_route(request);
 
     if (request->too_long)
-        return answer_problem(site, ROUTE_OTHER, 431, "The parameters of the request are longer than 64 KiB.",
-                              true);
+        return answer_problem(site, ROUTE_OTHER, 431,
+                              "The parameters of the request are longer than 65496 bytes.", true);
     if (is_empty(method))
         return answer_problem(site, i, 400, "The request has no method.", true);
     if (i == ROUTE_OTHER)

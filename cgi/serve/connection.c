@@ -11,8 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FULL_LOG_NS (60 * NS_PER_S)
-
 static void list_remove(struct connection_list *list, struct connection *c)
 {
     if (c->prev != NULL)
@@ -73,34 +71,49 @@ static bool has_input(const struct connection *c)
     return ioctl(c->fd, FIONREAD, &len) == 0 && len > 0;
 }
 
-/* The one that has to make room: the longest idle, else the oldest whose request should have come by now.
- * None that has sent something that nobody has read yet. NULL when there is none. */
+/* Which connections make room for another, and in this order. A client connects because it has a request, so
+ * the one whose request is late is of less use than the longest idle one. */
+static const struct {
+    enum connection_phase phase;
+    int64_t grace_ns;
+    const char *why;
+} evicted[] = {
+    {CONNECTION_NEW, CONNECTION_GRACE_NS, "its request is late, and another connection needs the place"},
+    {CONNECTION_IDLE, 0, "idle, and another connection needs the place"},
+    {CONNECTION_PARTIAL, CONNECTION_GRACE_NS, "half a request, and another connection needs the place"},
+};
+
+enum { EVICTED_COUNT = sizeof evicted / sizeof evicted[0] };
+
+/* NULL when there is none. Never one with unread input. */
 static struct connection *find_evictable(const struct connections *all, int64_t now_ns)
 {
-    static const enum connection_phase order[] = {CONNECTION_IDLE, CONNECTION_NEW, CONNECTION_PARTIAL};
-    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-        int64_t grace_ns = order[i] == CONNECTION_IDLE ? 0 : CONNECTION_GRACE_NS;
-        struct connection *c = all->phases[order[i]].head;
-        while (c != NULL && c->since_ns + grace_ns <= now_ns && has_input(c))
-            c = c->next;
-        if (c != NULL && c->since_ns + grace_ns <= now_ns)
-            return c;
+    for (size_t i = 0; i < EVICTED_COUNT; i++) {
+        struct connection *c = all->phases[evicted[i].phase].head;
+        for (; c != NULL && c->since_ns + evicted[i].grace_ns <= now_ns; c = c->next)
+            if (!has_input(c))
+                return c;
     }
     return NULL;
 }
 
 int64_t connections_evictable_ns(const struct connections *all)
 {
-    static const enum connection_phase order[] = {CONNECTION_NEW, CONNECTION_PARTIAL};
     int64_t evictable_ns = CLOCK_NEVER;
-    if (all->phases[CONNECTION_IDLE].head != NULL)
-        return 0;
-    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
-        const struct connection *oldest = all->phases[order[i]].head;
-        if (oldest != NULL && oldest->since_ns + CONNECTION_GRACE_NS < evictable_ns)
-            evictable_ns = oldest->since_ns + CONNECTION_GRACE_NS;
+    for (size_t i = 0; i < EVICTED_COUNT; i++) {
+        const struct connection *oldest = all->phases[evicted[i].phase].head;
+        if (oldest != NULL && oldest->since_ns + evicted[i].grace_ns < evictable_ns)
+            evictable_ns = oldest->since_ns + evicted[i].grace_ns;
     }
     return evictable_ns;
+}
+
+static void evict(struct connections *all, struct connection *c)
+{
+    size_t i = 0;
+    while (i < EVICTED_COUNT - 1 && evicted[i].phase != c->phase)
+        i++;
+    connections_close(all, c, evicted[i].why);
 }
 
 /* Nobody waits any more, or one peer is lost, accept(2): epoll tells of the next. */
@@ -122,34 +135,44 @@ static bool is_of_one_peer(int error)
     }
 }
 
+static void log_no_descriptor(struct connections *all, int64_t now_ns)
+{
+    if (log_is_due(&all->room_logged_ns, now_ns))
+        log_event(LOG_LEVEL_WARN, "no descriptor left for a connection",
+                  LOG_INT("connections", (int64_t)all->open));
+}
+
 /* accept4(2), with a descriptor that another connection gives up where this process has no other. */
 static int accept_one(struct connections *all, int listener_fd, int64_t now_ns)
 {
     for (;;) {
         int fd = accept4(listener_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        int error = errno;
-        if (fd >= 0 || error != EMFILE)
+        if (fd >= 0 || errno != EMFILE)
             return fd;
-        struct connection *evictable = find_evictable(all, now_ns);
-        errno = error;
-        if (evictable == NULL)
-            return fd;
-        connections_close(all, evictable, strerror(error));
+        log_no_descriptor(all, now_ns);
+        struct connection *c = find_evictable(all, now_ns);
+        if (c == NULL) {
+            errno = EMFILE;
+            return -1;
+        }
+        evict(all, c);
     }
 }
 
-static enum accept_result refuse_full(struct connections *all, int64_t now_ns)
+static enum accept_result wait_for_room(struct connections *all, int64_t now_ns)
 {
-    if (all->full_logged_ns == 0 || now_ns >= all->full_logged_ns + FULL_LOG_NS) {
-        log_event(LOG_LEVEL_NOTICE, "all connections in use, the next ones wait",
-                  LOG_INT("connections", (int64_t)all->open), LOG_INT("max", (int64_t)all->max));
-        all->full_logged_ns = now_ns;
-    }
+    if (log_is_due(&all->room_logged_ns, now_ns))
+        log_event(LOG_LEVEL_NOTICE, "all connections in use, new ones wait",
+                  LOG_INT("max", (int64_t)all->max));
     return ACCEPT_FULL;
 }
 
-static enum accept_result refuse_failed(struct connections *all, int error)
+static enum accept_result fail_to_accept(struct connections *all, int error)
 {
+    if (is_of_one_peer(error))
+        return ACCEPT_NONE;
+    if (error == EMFILE && all->open > 0)
+        return ACCEPT_FULL;
     if (all->refused++ == 0)
         log_event(LOG_LEVEL_ERROR, "cannot accept, trying again each second",
                   LOG_STR("error", strerror(error)));
@@ -159,22 +182,20 @@ static enum accept_result refuse_failed(struct connections *all, int error)
 enum accept_result connections_accept(struct connections *all, int listener_fd, int64_t now_ns,
                                       struct connection **out)
 {
-    struct connection *evictable = NULL;
-    if (all->open >= all->max) {
-        evictable = find_evictable(all, now_ns);
-        if (evictable == NULL)
-            return refuse_full(all, now_ns);
-    }
+    struct connection *evictable = all->open >= all->max ? find_evictable(all, now_ns) : NULL;
+    if (all->open >= all->max && evictable == NULL)
+        return wait_for_room(all, now_ns);
     int fd = accept_one(all, listener_fd, now_ns);
-    if (fd < 0 && is_of_one_peer(errno))
-        return ACCEPT_NONE;
     if (fd < 0)
-        return errno == EMFILE && all->open > 0 ? refuse_full(all, now_ns) : refuse_failed(all, errno);
+        return fail_to_accept(all, errno);
     if (all->refused > 0)
         log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", all->refused));
     all->refused = 0;
-    if (all->open >= all->max)
-        connections_close(all, evictable, "idle, and HEALTH_MAX_CONNECTIONS is reached");
+    if (all->open >= all->max) {
+        /* Its next request may have come in these microseconds; then another makes room, if there is one. */
+        struct connection *idle = find_evictable(all, now_ns);
+        evict(all, idle != NULL ? idle : evictable);
+    }
     *out = add(all, fd, now_ns);
     return ACCEPT_ONE;
 }
@@ -184,16 +205,27 @@ size_t connections_expire(struct connections *all, enum connection_phase phase, 
 {
     const char *why = phase == CONNECTION_PARTIAL ? "half a request for too long" : "idle for too long";
     size_t closed = 0;
-    struct connection *c;
-    for (; (c = all->phases[phase].head) != NULL && c->since_ns + limit_ns <= now_ns; closed++)
+    struct connection *next = NULL;
+    for (struct connection *c = all->phases[phase].head; c != NULL && c->since_ns + limit_ns <= now_ns;
+         c = next) {
+        next = c->next;
+        /* What has come and is not read yet is in time, unless it goes on and on. */
+        if (c->since_ns + 2 * limit_ns > now_ns && has_input(c))
+            continue;
         connections_close(all, c, why);
+        closed++;
+    }
     return closed;
 }
 
 bool connections_are_awaited(const struct connections *all)
 {
-    return all->phases[CONNECTION_NEW].head != NULL || all->phases[CONNECTION_PARTIAL].head != NULL ||
-           all->phases[CONNECTION_BODY].head != NULL;
+    static const enum connection_phase awaited[] = {CONNECTION_NEW, CONNECTION_PARTIAL, CONNECTION_BODY,
+                                                    CONNECTION_QUEUED};
+    for (size_t i = 0; i < sizeof awaited / sizeof awaited[0]; i++)
+        if (all->phases[awaited[i]].head != NULL)
+            return true;
+    return false;
 }
 
 void connections_free_closed(struct connections *all)
@@ -204,6 +236,7 @@ void connections_free_closed(struct connections *all)
     while (c != NULL) {
         struct connection *next = c->next;
         gate_free(&c->gate);
+        buf_free(&c->rest);
         free(c);
         c = next;
     }

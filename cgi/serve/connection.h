@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* At the cap a connection whose request has not come keeps its place for so long: a client that has just
- * connected may have to wait for a processor before it writes. */
+/* A connection whose request has not come keeps its place for so long: a client that has just connected may
+ * have to wait for a processor before it writes. */
 #define CONNECTION_GRACE_NS (100 * NS_PER_MS)
 
 enum connection_phase {
@@ -19,6 +19,7 @@ enum connection_phase {
     CONNECTION_IDLE,    /* between requests; the list is ordered by the last activity */
     CONNECTION_PARTIAL, /* the first bytes of a request are here; ordered by when they came */
     CONNECTION_BODY,    /* all of a request but its body; ordered by when the rest was here */
+    CONNECTION_QUEUED,  /* has sent several requests at once: the next one waits for its turn */
     CONNECTION_CLOSED,  /* until connections_free_closed: the epoll batch at hand may still name it */
     CONNECTION_PHASES
 };
@@ -28,6 +29,8 @@ struct connection {
     enum connection_phase phase;
     int64_t since_ns; /* in this phase */
     struct gate gate;
+    struct buf rest; /* CONNECTION_QUEUED: received, and not given to the gate yet, from rest_at on */
+    size_t rest_at;
     struct connection *prev;
     struct connection *next;
 };
@@ -42,19 +45,18 @@ struct connections {
     struct connection_list phases[CONNECTION_PHASES];
     size_t open;            /* all but the closed */
     int64_t refused;        /* calls of accept in a row for which the system had no room */
-    int64_t full_logged_ns; /* 0: never */
+    int64_t room_logged_ns; /* 0: never */
 };
 
 enum accept_result {
     ACCEPT_ONE,
-    ACCEPT_NONE, /* nobody, or one that is lost already: epoll tells of the next */
-    ACCEPT_FULL, /* as many are open as can be, all in use: not before one closes or connections_evictable_ns
-                  */
+    ACCEPT_NONE,   /* nobody, or one that is lost already: epoll tells of the next */
+    ACCEPT_FULL,   /* all places are in use: try again when one closes, or at connections_evictable_ns */
     ACCEPT_FAILED, /* the system has no room: not again before some time has passed */
 };
 
 /* Accepts one that waits at the listener, new since now_ns. Past max, and where this process has no
- * descriptor left, the longest idle makes room, else one whose request does not come. */
+ * descriptor left, another makes room: one whose request is late, else the longest idle. */
 __attribute__((warn_unused_result)) enum accept_result
 connections_accept(struct connections *all, int listener_fd, int64_t now_ns, struct connection **out);
 
@@ -72,7 +74,7 @@ void connections_close(struct connections *all, struct connection *c, const char
 size_t connections_expire(struct connections *all, enum connection_phase phase, int64_t limit_ns,
                           int64_t now_ns);
 
-/* Whether a request is to come of one: it is new, or has sent part of it. */
+/* Whether one of them is expected to send a request, or the rest of one, or has one that waits. */
 bool connections_are_awaited(const struct connections *all);
 
 /* Closes and frees all of them. */

@@ -1,14 +1,14 @@
-/* libfcgi, one request at a time. Main thread; owns the pipe, which is empty between two requests. */
+/* libfcgi, one request at a time. Main thread; owns the feed, which is empty between two requests. */
 #include "cgi/serve/fcgi.h"
 
 #include "common/log.h"
 
 #include <errno.h>
 #include <fcgiapp.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* libfcgi's output buffer has 8192 bytes (fcgiapp.c, FCGX_Accept_r); a record's header and padding and the
@@ -33,21 +33,19 @@ bool fcgi_init(struct error *err)
     return status == 0;
 }
 
+/* Not a pipe: pipes are limited for each user of the whole machine (pipe(7), pipe-user-pages-soft), and who
+ * is past that gets small ones. */
 bool fcgi_open(struct fcgi *out, struct error *err)
 {
     int fds[2];
     *out = (struct fcgi){.read_fd = -1, .write_fd = -1};
-    if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) {
-        error_set(err, "pipe2: %s", strerror(errno));
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
+        error_set(err, "socketpair: %s", strerror(errno));
         return false;
     }
     *out = (struct fcgi){.read_fd = fds[0], .write_fd = fds[1]};
-    /* A user with very many pipes gets smaller ones, pipe(7). */
-    if (fcntl(fds[0], F_SETPIPE_SZ, GATE_MAX_REQUEST) < GATE_MAX_REQUEST) {
-        error_set(err, "a pipe of %d bytes: %s", GATE_MAX_REQUEST, strerror(errno));
-        fcgi_close(out);
-        return false;
-    }
+    /* Room for the longest request, also where net.core.wmem_default was lowered. */
+    (void)setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &(int){2 * GATE_MAX_REQUEST}, sizeof(int));
     return true;
 }
 
@@ -61,17 +59,17 @@ void fcgi_close(struct fcgi *fcgi)
 }
 
 /* Whatever went wrong, nothing of this request may be taken for the beginning of the next one. */
-static void renew_pipe(struct fcgi *fcgi)
+static void renew_feed(struct fcgi *fcgi)
 {
     struct error err = {0};
     fcgi_close(fcgi);
     if (!fcgi_open(fcgi, &err))
-        log_event(LOG_LEVEL_ERROR, "pipe not opened", LOG_STR("error", err.text));
+        log_event(LOG_LEVEL_ERROR, "feed of libfcgi not opened", LOG_STR("error", err.text));
 }
 
-/* After a failed write libfcgi would write its whole buffer anew (EmptyBuffProc), so that the peer might read
- * some bytes twice: hence no step after one that failed. And a long answer is flushed before the records that
- * end it are added: if those did not fit behind it, FCGX_FClose would write twice by itself. */
+/* After a failed write libfcgi would write its whole buffer again (EmptyBuffProc), so that the peer might
+ * read some bytes twice: hence no step after one that failed. And a long answer is flushed before the records
+ * that end it are added: if those did not fit after it, FCGX_FClose would write twice by itself. */
 static bool put_response(FCGX_Request *r, const struct response *response)
 {
     if (FCGX_PutStr(response->bytes, (int)response->len, r->out) < 0)
@@ -95,7 +93,7 @@ static bool answer_request(FCGX_Request *r, bool too_long, struct health *health
     return put_response(r, &response);
 }
 
-/* Makes libfcgi read what is in the pipe. libfcgi has no call that adopts a descriptor; these two public
+/* Makes libfcgi read what is in the feed. libfcgi has no call that adopts a descriptor; these two public
  * fields do it. keepConnection is 1 because FCGX_Accept_r first finishes the "previous" request, which closes
  * ipcFd otherwise. listen_sock -1 makes it fail with -EBADF instead of accepting another one. */
 static bool read_request(FCGX_Request *r, struct fcgi *fcgi)
@@ -108,7 +106,7 @@ static bool read_request(FCGX_Request *r, struct fcgi *fcgi)
     /* Should it close the descriptor, then without reading on to its end (OS_Close). */
     (void)FCGX_Detach(r);
     if (FCGX_Accept_r(r) != 0) {
-        fcgi->read_fd = r->ipcFd; /* it has closed the pipe (FCGX_Free) and says so */
+        fcgi->read_fd = r->ipcFd; /* it has closed it (FCGX_Free) and says so */
         return false;
     }
     /* Up to the end of STDIN, which is the last record. An error in the input also tells of PARAMS that were
@@ -123,7 +121,7 @@ bool fcgi_serve(struct fcgi *fcgi, int fd, const struct gate_result *request, st
     bool ok = false;
 
     if (fcgi->read_fd < 0)
-        renew_pipe(fcgi);
+        renew_feed(fcgi);
     bool is_read =
         write(fcgi->write_fd, request->bytes.data, request->bytes.len) == (ssize_t)request->bytes.len &&
         read_request(&r, fcgi);
@@ -133,7 +131,7 @@ bool fcgi_serve(struct fcgi *fcgi, int fd, const struct gate_result *request, st
     } else {
         log_event(LOG_LEVEL_ERROR, "request not read by libfcgi",
                   LOG_INT("bytes", (int64_t)request->bytes.len));
-        renew_pipe(fcgi);
+        renew_feed(fcgi);
     }
     FCGX_Free(&r, 0);
     return ok;

@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-/* The pipe through which libfcgi gets what the gate wrote. */
+/* The feed: two connected sockets, through which libfcgi reads what the gate wrote. */
 struct fcgi {
     int read_fd; /* -1 when closed */
     int write_fd;

@@ -79,7 +79,7 @@ static size_t decode_length(const uint8_t *p)
     return (size_t)(p[0] & 0x7f) << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
-/* Where a pair has both lengths after so many bytes; 0: they are not all here. */
+/* How many bytes the two lengths of a pair take; 0 if they are not all here. */
 static size_t lengths_end(const uint8_t *p, size_t len)
 {
     if (len == 0)
@@ -141,6 +141,9 @@ static void reply_values(const struct gate *g, struct gate_result *r)
  * ------------------------------------------------------------------------ */
 
 static const size_t params_at = 2 * FASTCGI_HEADER_LEN + FASTCGI_BEGIN_BODY_LEN;
+
+_Static_assert(GATE_MAX_REQUEST == GATE_MAX_PARAMS + 4 * FASTCGI_HEADER_LEN + FASTCGI_BEGIN_BODY_LEN,
+               "see gate.h");
 
 static void start_request(struct gate *g)
 {
@@ -347,8 +350,9 @@ struct gate_result gate_give_up_body(struct gate *g)
 {
     struct gate_result r = {0};
     end_request(g, &r);
-    if (g->use == BODY)
-        g->use = IGNORE; /* the rest of a record whose beginning has come */
+    /* The rest of a record whose header has come. An abort would end what is over. */
+    if (g->use == BODY || g->use == ABORT)
+        g->use = IGNORE;
     return r;
 }
 

@@ -1,8 +1,7 @@
-/* Reads the records of one FastCGI connection, in whatever pieces they come, and puts each request together
- * anew for libfcgi: libfcgi blocks on half a request and is unsafe on hostile records, so it only ever sees
- * what the gate wrote. What needs no application (management records, a second request at a time, an abort)
- * the gate answers by itself. Pure; main thread. The protocol: FastCGI Specification 1.0, sections 3 to 5
- * and 8. */
+/* Reads the records of one FastCGI connection, in whatever pieces they come, and writes each request again
+ * for libfcgi: libfcgi blocks on half a request and is unsafe on hostile records, so it reads only what the
+ * gate wrote. What needs no application (management records, a second request at a time, an abort) the gate
+ * answers by itself. Pure; main thread. The protocol: FastCGI Specification 1.0, sections 3 to 5 and 8. */
 #ifndef SERVE_GATE_H
 #define SERVE_GATE_H
 
@@ -12,11 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The longest request that is put together, which is what a pipe takes at once (pipe(7): 65,536 bytes). */
+/* The longest request that is written. */
 #define GATE_MAX_REQUEST 65536
 /* What of it is left for the content of the PARAMS stream: all but BEGIN_REQUEST and three record headers. */
-#define GATE_MAX_PARAMS (GATE_MAX_REQUEST - 16 - 3 * 8)
-#define GATE_TOO_LONG   "parameters of more than 64 KiB"
+#define GATE_MAX_PARAMS 65496
+#define GATE_TOO_LONG   "parameters of more than 65496 bytes"
 
 enum gate_verdict {
     GATE_MORE,   /* all bytes are taken; the next ones decide */
@@ -37,7 +36,7 @@ struct gate_result {
 enum gate_stage {
     GATE_BETWEEN,   /* no request is under way */
     GATE_IN_PARAMS, /* from its BEGIN_REQUEST to the end of PARAMS */
-    GATE_IN_BODY,   /* nothing but its body is missing, which nobody reads */
+    GATE_IN_BODY,   /* only its body is still to come; nobody uses it */
 };
 
 /* One for each connection. {.max_connections = n} is a new one. Only gate.c touches the rest, but for the
@@ -53,7 +52,7 @@ struct gate {
     size_t lengths_len;
     uint64_t pair_left;  /* bytes of that name and value still to come */
     uint8_t header[8];   /* of the record at hand */
-    size_t header_len;   /* of which so many have come */
+    size_t header_len;   /* bytes of it that have come */
     int use;             /* what becomes of its content */
     size_t content_left; /* still to come */
     size_t padding_left;
@@ -66,7 +65,7 @@ struct gate_result gate_take(struct gate *gate, const uint8_t *bytes, size_t len
 /* In GATE_IN_BODY: GATE_WHOLE for the request at hand; what still comes of its body is ignored. */
 struct gate_result gate_give_up_body(struct gate *gate);
 
-/* Whether no part of a request or of a management record waits for the rest of it. */
+/* Whether no request and no record is half received, other than one that is ignored. */
 bool gate_is_idle(const struct gate *gate);
 
 void gate_free(struct gate *gate);

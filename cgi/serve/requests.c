@@ -13,9 +13,8 @@
 
 /* From the first byte of a request to the end of its parameters. */
 #define PARTIAL_NS NS_PER_S
-/* From there on. Nobody reads a body, and a client may send it slowly: then the answer comes first. */
+/* From there on. The body is not used; if it is slow, the answer is sent before its end. */
 #define BODY_NS            (100 * NS_PER_MS)
-#define REJECT_LOG_NS      (60 * NS_PER_S)
 #define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
 
 bool requests_open(struct requests *r, size_t max, struct error *err)
@@ -33,22 +32,23 @@ enum accept_result requests_accept(struct requests *r, int epoll_fd, int listene
     for (int i = 0; i < ACCEPTS_PER_WAKEUP && result == ACCEPT_ONE; i++) {
         result = connections_accept(&r->connections, listener_fd, now_ns, &c);
         if (result != ACCEPT_ONE)
-            continue;
+            break;
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
         if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
             connections_close(&r->connections, c, strerror(errno));
+        if (r->connections.open >= r->connections.max)
+            break; /* whether another one waits is for epoll to say */
     }
     return result;
 }
 
-/* At once, and then once a minute. */
 static void log_rejects(struct rejects *rejects, int64_t now_ns)
 {
-    if (rejects->count == 0 || (rejects->logged_ns != 0 && now_ns < rejects->logged_ns + REJECT_LOG_NS))
+    if (rejects->count == 0 || !log_is_due(&rejects->logged_ns, now_ns))
         return;
     log_event(LOG_LEVEL_NOTICE, "requests rejected", LOG_INT("count", rejects->count),
               LOG_STR("last_reason", rejects->why));
-    *rejects = (struct rejects){.logged_ns = now_ns};
+    rejects->count = 0;
 }
 
 static void reject(struct requests *r, const char *why, int64_t now_ns)
@@ -76,7 +76,7 @@ static bool answer(struct requests *r, const struct connection *c, struct gate_r
     return keep && !answering->is_last;
 }
 
-/* A reply that does not fit is one of many that nobody reads. Whether the connection is to be kept. */
+/* Returns whether to keep the connection. A peer whose socket has no room does not read its replies. */
 static bool send_reply(const struct connection *c, struct gate_result *reply)
 {
     bool sent = send(c->fd, reply->bytes.data, reply->bytes.len, MSG_NOSIGNAL) == (ssize_t)reply->bytes.len;
@@ -119,10 +119,19 @@ static void act_on(struct requests *r, struct connection *c, struct gate_result 
     }
 }
 
+/* Gives these bytes to the gate up to its first verdict. Returns how many it took. */
+static size_t take_one(struct requests *r, struct connection *c, const void *bytes, size_t len,
+                       const struct answering *answering, int64_t now_ns)
+{
+    struct gate_result result = gate_take(&c->gate, bytes, len);
+    act_on(r, c, &result, answering, now_ns);
+    return result.taken;
+}
+
 void requests_receive(struct requests *r, struct connection *c, const struct answering *answering,
                       int64_t now_ns)
 {
-    if (c->phase == CONNECTION_CLOSED)
+    if (c->phase == CONNECTION_CLOSED || c->phase == CONNECTION_QUEUED)
         return;
     ssize_t n = recvfrom(c->fd, r->received, sizeof r->received, 0, NULL, NULL);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -132,33 +141,63 @@ void requests_receive(struct requests *r, struct connection *c, const struct ans
         connections_close(&r->connections, c, n == 0 ? why : strerror(errno));
         return;
     }
-    for (size_t taken = 0; taken < (size_t)n && c->phase != CONNECTION_CLOSED;) {
-        struct gate_result result = gate_take(&c->gate, r->received + taken, (size_t)n - taken);
-        taken += result.taken;
-        act_on(r, c, &result, answering, now_ns);
+    size_t taken = take_one(r, c, r->received, (size_t)n, answering, now_ns);
+    if (taken < (size_t)n && c->phase != CONNECTION_CLOSED) {
+        buf_append(&c->rest, r->received + taken, (size_t)n - taken);
+        connections_move(&r->connections, c, CONNECTION_QUEUED, now_ns);
     }
 }
 
-void requests_expire(struct requests *r, const struct answering *answering, int64_t now_ns)
+/* One request of each, so that nobody waits for long behind a peer that sends many at once. */
+static void take_queued(struct requests *r, const struct answering *answering, int64_t now_ns)
+{
+    const struct connection_list *queued = &r->connections.phases[CONNECTION_QUEUED];
+    const struct connection *last = queued->tail;
+    struct connection *c = NULL;
+
+    while (queued->head != NULL && c != last) {
+        c = queued->head;
+        c->rest_at += take_one(r, c, c->rest.data + c->rest_at, c->rest.len - c->rest_at, answering, now_ns);
+        if (c->phase == CONNECTION_CLOSED)
+            continue;
+        if (c->rest_at < c->rest.len) {
+            connections_move(&r->connections, c, CONNECTION_QUEUED, now_ns);
+        } else {
+            buf_free(&c->rest);
+            c->rest_at = 0;
+            follow_gate(r, c, now_ns);
+        }
+    }
+}
+
+/* The rest of the body is read and ignored, so that no client gets an error for writing on. A connection that
+ * is not kept stays open for reading until the client closes it. */
+static void answer_before_body(struct requests *r, const struct answering *answering, int64_t now_ns)
 {
     struct connection *c;
-    size_t closed = connections_expire(&r->connections, CONNECTION_PARTIAL, PARTIAL_NS, now_ns);
-    for (size_t i = 0; i < closed; i++)
-        reject(r, "not whole within a second", now_ns);
     while ((c = r->connections.phases[CONNECTION_BODY].head) != NULL && c->since_ns + BODY_NS <= now_ns) {
         struct gate_result request = gate_give_up_body(&c->gate);
-        /* The rest of the body is read and ignored, so that no client gets an error for writing on; where the
-         * connection is not kept, until the client closes it. */
         if (!answer(r, c, &request, answering, now_ns))
             (void)shutdown(c->fd, SHUT_WR);
         connections_move(&r->connections, c, CONNECTION_IDLE, now_ns);
     }
 }
 
+void requests_continue(struct requests *r, const struct answering *answering, int64_t now_ns)
+{
+    size_t late = connections_expire(&r->connections, CONNECTION_PARTIAL, PARTIAL_NS, now_ns);
+    for (size_t i = 0; i < late; i++)
+        reject(r, "not whole within a second", now_ns);
+    answer_before_body(r, answering, now_ns);
+    take_queued(r, answering, now_ns);
+}
+
 int64_t requests_deadline_ns(const struct requests *r)
 {
     const struct connection *partial = r->connections.phases[CONNECTION_PARTIAL].head;
     const struct connection *body = r->connections.phases[CONNECTION_BODY].head;
+    if (r->connections.phases[CONNECTION_QUEUED].head != NULL)
+        return 0;
     int64_t deadline_ns = partial != NULL ? partial->since_ns + PARTIAL_NS : CLOCK_NEVER;
     return body != NULL && body->since_ns + BODY_NS < deadline_ns ? body->since_ns + BODY_NS : deadline_ns;
 }

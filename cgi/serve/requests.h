@@ -1,5 +1,5 @@
 /* The requests on the open connections and their answers. Main thread; owns the connections and libfcgi's
- * pipe. */
+ * feed. */
 #ifndef SERVE_REQUESTS_H
 #define SERVE_REQUESTS_H
 
@@ -11,8 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Descriptors held for good: the pipe. */
+/* Descriptors held for good: the feed. */
 #define REQUESTS_FDS 2
+
+/* What is received at a time. */
+#define REQUESTS_RECEIVE_MAX 16384
 
 /* Requests that were not answered as asked, because the peer broke the protocol or one of our limits. */
 struct rejects {
@@ -25,7 +28,7 @@ struct requests {
     struct connections connections;
     struct rejects rejects;
     struct fcgi fcgi;
-    uint8_t received[GATE_MAX_REQUEST];
+    uint8_t received[REQUESTS_RECEIVE_MAX];
 };
 
 /* What answers are made of. */
@@ -43,15 +46,16 @@ __attribute__((warn_unused_result)) bool requests_open(struct requests *r, size_
  * last result. */
 enum accept_result requests_accept(struct requests *r, int epoll_fd, int listener_fd, int64_t now_ns);
 
-/* Receives once, and answers each request that is whole. The connection may have been closed in this epoll
+/* Receives once, and answers the request that is whole. The connection may have been closed in this epoll
  * batch. */
 void requests_receive(struct requests *r, struct connection *c, const struct answering *answering,
                       int64_t now_ns);
 
-/* Answers requests whose body does not come in time, and closes connections whose request does not. */
-void requests_expire(struct requests *r, const struct answering *answering, int64_t now_ns);
+/* After each epoll batch: answers the next request of each connection that has sent several at once, and
+ * those whose body does not come in time; closes connections whose request does not. */
+void requests_continue(struct requests *r, const struct answering *answering, int64_t now_ns);
 
-/* When requests_expire has something to do, CLOCK_NEVER if nothing. */
+/* When requests_continue has something to do, CLOCK_NEVER if nothing. */
 int64_t requests_deadline_ns(const struct requests *r);
 
 /* Once a second: closes connections that have been idle for idle_ns, logs what was rejected. */

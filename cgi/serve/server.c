@@ -93,8 +93,8 @@ static void set_accepting(struct server *s, bool accepting)
 {
     if (s->is_accepting != accepting) {
         s->is_accepting = accepting;
-        (void)watch_fd(s, EPOLL_CTL_MOD, s->options.listener->fd, accepting ? EPOLLIN : 0,
-                       s->options.listener);
+        (void)watch_fd(s, EPOLL_CTL_MOD, s->options.listener->fd,
+                       accepting ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP, s->options.listener);
     }
 }
 
@@ -243,7 +243,7 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
     if (s->process.usage.open_fds <= s->options.config->fd_limit || s->process.fd_limit)
         return;
     process_describe_fds(kinds, sizeof kinds);
-    log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping to be started anew",
+    log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping",
               LOG_INT("open_fds", s->process.usage.open_fds), LOG_INT("limit", s->options.config->fd_limit),
               LOG_STR("kinds", kinds));
     s->process.fd_limit = true;
@@ -253,8 +253,8 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
         begin_stop(s, now_ns, 1);
 }
 
-/* shutdown(2) on a listening socket holds for all processes that share it. epoll reports it for ever, and
- * nobody can connect any more. */
+/* shutdown(2) on a listening socket holds for all processes that share it: nobody can connect any more. epoll
+ * reports it for ever; of a Unix socket that was shut down for reading alone as EPOLLRDHUP. */
 static void lose_listener(struct server *s, int64_t now_ns)
 {
     const struct listener *listener = s->options.listener;
@@ -300,7 +300,7 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
 {
     void *tag = event->data.ptr;
     const struct answering answering = answering_of(s);
-    if (tag == s->options.listener && (event->events & (EPOLLHUP | EPOLLERR)) != 0)
+    if (tag == s->options.listener && (event->events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0)
         lose_listener(s, now_ns);
     else if (tag == s->options.listener)
         accept_connections(s, now_ns);
@@ -322,10 +322,12 @@ static void turn(struct server *s)
     int count = epoll_wait(s->epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
     int64_t now_ns = clock_now_ns();
 
+    if (count < 0)
+        return; /* EINTR, after a stop of this process too: first what has come, then what is late */
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
     const struct answering answering = answering_of(s);
-    requests_expire(&s->requests, &answering, now_ns);
+    requests_continue(&s->requests, &answering, now_ns);
     if (now_ns >= end_of_rest_ns(s))
         set_accepting(s, true);
     advance(s, count, now_ns);
@@ -363,7 +365,7 @@ static bool open_all(struct server *s, struct error *err)
     if (watch_fd(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) &&
         watch_fd(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) &&
         watch_fd(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
-        watch_fd(s, EPOLL_CTL_ADD, s->options.listener->fd, 0, s->options.listener))
+        watch_fd(s, EPOLL_CTL_ADD, s->options.listener->fd, EPOLLRDHUP, s->options.listener))
         return true;
 
 failed:

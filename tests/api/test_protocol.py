@@ -1,6 +1,8 @@
 """The FastCGI protocol beyond one small request at a time: bodies, long parameters, management records, a second request
 on the connection, an abort. FastCGI Specification 1.0."""
+import contextlib
 import json
+import signal
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -90,7 +92,7 @@ def test_longer_parameters_are_answered_with_431(backend, count, size):
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert connection.ask().status == 200
     assert backend.document("/api/status")["process"]["requests_total"]["other"]["431"] == 1
-    assert backend.events("requests rejected")[0]["last_reason"] == "parameters of more than 64 KiB"
+    assert backend.events("requests rejected")[0]["last_reason"] == "parameters of more than 65496 bytes"
 
 
 def test_rejects_are_logged_at_once_and_then_once_a_minute_with_their_number(backend):
@@ -195,8 +197,70 @@ def test_busy_connections_at_the_cap_let_the_next_one_wait_and_are_logged_once(s
         with Connection(backend.address) as third:
             third.send(request())
             assert [connection.receive().status for connection in (one, other, third)] == [405, 405, 200]
-    line, = backend.events("all connections in use, the next ones wait")
-    assert (line["level"], line["connections"], line["max"]) == ("notice", "2", "2")
+    line, = backend.events("all connections in use, new ones wait")
+    assert (line["level"], line["max"]) == ("notice", "2")
+
+
+def test_all_places_taken_and_nobody_waiting_is_no_news(start_backend):
+    backend = start_backend(HEALTH_MAX_CONNECTIONS=3)
+    backend.wait_status("healthy")
+    with Connection(backend.address) as one, Connection(backend.address) as two, Connection(backend.address) as three:
+        for connection in (one, two, three):
+            connection.send(head_of_post() + record(STDIN, b"x"))
+        assert [connection.receive().status for connection in (one, two, three)] == [405] * 3
+    assert not backend.events("all connections in use, new ones wait")
+
+
+def test_one_whose_request_is_late_makes_room_before_one_that_was_just_answered(start_backend):
+    backend = start_backend(HEALTH_MAX_CONNECTIONS=2)
+    backend.wait_status("healthy")
+    with Connection(backend.address) as silent, Connection(backend.address) as kept:
+        hold_for(lambda: not silent.is_closed(), 0.3, "there is room")
+        assert kept.ask().status == 200
+        with Connection(backend.address) as newcomer:
+            assert newcomer.ask().status == kept.ask().status == 200
+        assert silent.is_closed()
+
+
+def test_an_abort_that_began_before_the_early_answer_ends_nothing_later(backend):
+    abort = record(ABORT_REQUEST, padding=8)
+    with Connection(backend.address) as connection:
+        connection.send(head_of_post() + abort[:12])
+        assert connection.receive().status == 405
+        connection.send(abort[12:])
+        assert connection.ask().status == 200  # and not the end of a request that was over before
+
+
+def test_a_peer_that_sends_many_requests_at_once_lets_others_in_between(backend):
+    """Each of its requests has its turn, and not all of them one."""
+    many = request("/api/status") * 300
+    with contextlib.ExitStack() as stack:
+        greedy = [stack.enter_context(Connection(backend.address)) for _ in range(20)]
+        backend.process.send_signal(signal.SIGSTOP)
+        for connection in greedy:
+            connection.socket.setblocking(False)
+            connection.socket.send(many)
+        polite = stack.enter_context(Connection(backend.address))
+        polite.send(request())
+        backend.process.send_signal(signal.SIGCONT)
+        assert polite.receive().status == 200
+        answered = sum(int(count) for count in
+                       backend.document("/api/status")["process"]["requests_total"]["/api/status"].values())
+        assert answered < 20 * 100  # of 6,000: what they have sent is not served to its end first
+
+
+def test_what_has_come_while_the_program_was_stopped_is_in_time(backend):
+    """Half a request, and its other half within the second; that the program reads both later is not the peer's fault."""
+    whole = request()
+    for _ in range(3):
+        with Connection(backend.address) as connection:
+            connection.send(whole[:20])
+            hold_for(lambda: backend.ask().status == 200, 0.1, "it has read the first half")  # noqa: B023
+            backend.process.send_signal(signal.SIGSTOP)
+            connection.send(whole[20:])
+            time.sleep(1.2)  # the stop itself: nothing to wait for
+            backend.process.send_signal(signal.SIGCONT)
+            assert connection.receive().status == 200
 
 
 def test_a_request_on_an_idle_connection_is_answered_though_another_needs_room(start_backend):
@@ -206,11 +270,11 @@ def test_a_request_on_an_idle_connection_is_answered_though_another_needs_room(s
     for _ in range(20):
         with Connection(backend.address) as kept, Connection(backend.address) as idle:
             assert kept.ask().status == idle.ask().status == 200
-            backend.process.send_signal(19)
+            backend.process.send_signal(signal.SIGSTOP)
             with Connection(backend.address) as newcomer:
                 newcomer.send(request())
                 kept.send(request())
-                backend.process.send_signal(18)
+                backend.process.send_signal(signal.SIGCONT)
                 assert kept.receive().status == newcomer.receive().status == 200
 
 

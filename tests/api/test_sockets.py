@@ -201,8 +201,9 @@ def test_a_capability_that_it_was_given_stays(start_backend, cluster, directory)
     backend.wait_status("healthy")
 
 
+@pytest.mark.parametrize("how", [socket.SHUT_RDWR, socket.SHUT_RD], ids=["both ways", "for reading"])
 @pytest.mark.parametrize("family", ["unix", "tcp"])
-def test_a_listening_socket_that_another_process_shuts_down_ends_it_at_once(start_backend, directory, family):
+def test_a_listening_socket_that_another_process_shuts_down_ends_it_at_once(start_backend, directory, family, how):
     """shutdown(2) holds for all who share the socket: nobody can connect any more, and systemd's copy is dead, too."""
     listener = socket.create_server(("127.0.0.1", 0)) if family == "tcp" else socket.socket(socket.AF_UNIX)
     with listener:
@@ -212,7 +213,7 @@ def test_a_listening_socket_that_another_process_shuts_down_ends_it_at_once(star
         backend = start_backend(wait=False, HEALTH_LISTEN=None, HEALTH_DRAIN="5m", popen={"stdin": listener})
         backend.address = listener.getsockname()
         backend.wait_status("healthy")
-        listener.shutdown(socket.SHUT_RDWR)
+        listener.shutdown(how)
         assert backend.process.wait(5) == 1
     line, = backend.events("listening socket shut down by another process")
     assert line["level"] == "error" and line["listen"] == "fd 0" and "health-api.socket" in line["remedy"]

@@ -7,8 +7,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Appends all that came of the bytes, with the verdicts. */
-static void walk(const uint8_t *data, size_t size, size_t piece, struct buf *out)
+/* Appends all that came of the bytes, with the verdicts; where gives_up, a body is given up as soon as it may
+ * be. */
+static void walk(const uint8_t *data, size_t size, size_t piece, bool gives_up, struct buf *out)
 {
     struct gate gate = {.max_connections = 256};
     enum gate_verdict verdict = GATE_MORE;
@@ -26,6 +27,12 @@ static void walk(const uint8_t *data, size_t size, size_t piece, struct buf *out
         buf_append(out, r.bytes.data, r.bytes.len);
         buf_free(&r.bytes);
         at += r.taken;
+        if (gives_up && verdict != GATE_REJECT && gate.stage == GATE_IN_BODY) {
+            r = gate_give_up_body(&gate);
+            if (r.verdict != GATE_WHOLE || gate.stage != GATE_BETWEEN || r.bytes.len < 32)
+                abort();
+            buf_free(&r.bytes);
+        }
     }
     buf_appendf(out, "%d", gate.stage);
     gate_free(&gate);
@@ -36,10 +43,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct buf whole = {0}, cut = {0};
     if (size == 0)
         return 0;
-    walk(data, size, size, &whole);
-    walk(data, size, 1 + data[size - 1] % 20U, &cut);
+    walk(data, size, size, false, &whole);
+    walk(data, size, 1 + data[size - 1] % 20U, false, &cut);
     if (whole.len != cut.len || memcmp(whole.data, cut.data, whole.len) != 0)
         abort();
+    buf_reset(&cut);
+    walk(data, size, 1 + data[size - 1] % 20U, true, &cut);
     buf_free(&whole);
     buf_free(&cut);
     return 0;

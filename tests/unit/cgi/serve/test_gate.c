@@ -291,35 +291,51 @@ static void gives_one_request_after_the_other(void **state)
     expect("request 1 keep 57\nrequest 1 last 47\nbetween");
 }
 
-static void gives_up_a_body_and_ignores_the_rest_of_it(void **state)
+/* Gives up the body after each number of bytes of it; from there on the rest is ignored, and the next request
+ * whole. */
+static void give_up_within(size_t head_len, size_t next_at)
 {
-    (void)state;
-    struct fcgi_bytes *b = &bytes;
-    put_head(true);
-    size_t head_len = b->len;
-    put_record(b, T_STDIN, 1, "0123456789", 10, 6);
-    put_record(b, T_STDIN, 1, "x", 1, 0);
-    put_end_of(T_STDIN);
-    put_end_of(T_ABORT);
-    size_t next_at = b->len;
-    put_request(b, "GET", "/api/health", true, 0);
-    for (size_t cut = head_len; cut < next_at - 16; cut++) {
+    for (size_t cut = head_len; cut < next_at; cut++) {
         struct gate gate = {0};
-        struct gate_result r = gate_take(&gate, b->data, cut);
+        struct gate_result r = gate_take(&gate, bytes.data, cut);
         assert_int_equal(r.verdict, GATE_MORE);
         r = gate_give_up_body(&gate);
         assert_int_equal(r.verdict, GATE_WHOLE);
         assert_int_equal(gate.stage, GATE_BETWEEN);
         buf_free(&r.bytes);
-        r = gate_take(&gate, b->data + cut, next_at - cut);
+        r = gate_take(&gate, bytes.data + cut, next_at - cut);
         assert_int_equal(r.verdict, GATE_MORE);
         assert_true(gate_is_idle(&gate));
-        r = gate_take(&gate, b->data + next_at, b->len - next_at);
+        r = gate_take(&gate, bytes.data + next_at, bytes.len - next_at);
         assert_int_equal(r.verdict, GATE_WHOLE);
         assert_int_equal(r.bytes.len, 16 + 8 + 57 + 8 + 8);
         buf_free(&r.bytes);
         gate_free(&gate);
     }
+}
+
+static void gives_up_a_body_and_ignores_the_rest_of_it(void **state)
+{
+    (void)state;
+    put_head(true);
+    size_t head_len = bytes.len;
+    put_record(&bytes, T_STDIN, 1, "0123456789", 10, 6);
+    put_record(&bytes, T_STDIN, 1, "x", 1, 0);
+    put_end_of(T_STDIN);
+    size_t next_at = bytes.len;
+    put_request(&bytes, "GET", "/api/health", true, 0);
+    give_up_within(head_len, next_at);
+}
+
+static void gives_up_a_body_and_ignores_an_abort_that_has_begun(void **state)
+{
+    (void)state;
+    put_head(true);
+    size_t head_len = bytes.len;
+    put_record(&bytes, T_ABORT, 1, NULL, 0, 8);
+    size_t next_at = bytes.len;
+    put_request(&bytes, "GET", "/api/health", true, 0);
+    give_up_within(head_len, next_at);
 }
 
 static void put_long_params(size_t len)
@@ -649,6 +665,7 @@ int main(void)
         test(waits_for_the_end_of_each_stream),
         test(gives_one_request_after_the_other),
         test(gives_up_a_body_and_ignores_the_rest_of_it),
+        test(gives_up_a_body_and_ignores_an_abort_that_has_begun),
         test(takes_parameters_up_to_the_limit),
         test(leaves_out_longer_parameters),
         test(takes_many_empty_parameters),
