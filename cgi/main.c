@@ -5,7 +5,6 @@
 #include "cgi/probe/prober.h"
 #include "cgi/serve/listen.h"
 #include "cgi/serve/process.h"
-#include "cgi/serve/requests.h"
 #include "cgi/serve/server.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -27,8 +26,7 @@
 
 /* What the modules hold without any FastCGI connection. */
 #define BASE_FDS                                                                                             \
-    (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS +         \
-     REQUESTS_FDS)
+    (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
 
 enum mode {
     MODE_SERVE,

@@ -235,7 +235,7 @@ struct response site_answer(struct site *site, const struct request *request, co
 
     if (request->too_long)
         return answer_problem(site, ROUTE_OTHER, 431,
-                              "The parameters of the request are longer than 65496 bytes.", true);
+                              "The parameters of the request are longer than 65535 bytes.", true);
     if (is_empty(method))
         return answer_problem(site, i, 400, "The request has no method.", true);
     if (i == ROUTE_OTHER)

@@ -191,7 +191,7 @@ enum accept_result connections_accept(struct connections *all, int listener_fd, 
     if (all->refused > 0)
         log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", all->refused));
     all->refused = 0;
-    if (all->open >= all->max) {
+    if (evictable != NULL && all->open >= all->max) {
         /* Its next request may have come in these microseconds; then another makes room, if there is one. */
         struct connection *idle = find_evictable(all, now_ns);
         evict(all, idle != NULL ? idle : evictable);

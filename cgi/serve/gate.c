@@ -142,9 +142,6 @@ static void reply_values(const struct gate *g, struct gate_result *r)
 
 static const size_t params_at = 2 * FASTCGI_HEADER_LEN + FASTCGI_BEGIN_BODY_LEN;
 
-_Static_assert(GATE_MAX_REQUEST == GATE_MAX_PARAMS + 4 * FASTCGI_HEADER_LEN + FASTCGI_BEGIN_BODY_LEN,
-               "see gate.h");
-
 static void start_request(struct gate *g)
 {
     const uint8_t body[FASTCGI_BEGIN_BODY_LEN] = {0, FASTCGI_RESPONDER, g->keep ? KEEP_CONN : 0};

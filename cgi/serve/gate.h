@@ -11,11 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The longest request that is written. */
-#define GATE_MAX_REQUEST 65536
-/* What of it is left for the content of the PARAMS stream: all but BEGIN_REQUEST and three record headers. */
-#define GATE_MAX_PARAMS 65496
-#define GATE_TOO_LONG   "parameters of more than 65496 bytes"
+/* The longest content of the PARAMS stream: what one record takes, for it is written as one. */
+#define GATE_MAX_PARAMS 65535
+#define GATE_TOO_LONG   "parameters of more than 65535 bytes"
+/* A request with that: BEGIN_REQUEST, the PARAMS record, the ends of both streams. */
+#define GATE_MAX_REQUEST (16 + 8 + GATE_MAX_PARAMS + 8 + 8)
 
 enum gate_verdict {
     GATE_MORE,   /* all bytes are taken; the next ones decide */

@@ -2,6 +2,7 @@
  * answer is a page that is rendered already, or rendered from memory. */
 #include "cgi/serve/requests.h"
 
+#include "cgi/serve/fcgi.h"
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -16,13 +17,6 @@
 /* From there on. The body is not used; if it is slow, the answer is sent before its end. */
 #define BODY_NS            (100 * NS_PER_MS)
 #define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
-
-bool requests_open(struct requests *r, size_t max, struct error *err)
-{
-    r->connections = (struct connections){.max = max};
-    r->rejects = (struct rejects){0};
-    return fcgi_open(&r->fcgi, err);
-}
 
 enum accept_result requests_accept(struct requests *r, int epoll_fd, int listener_fd, int64_t now_ns)
 {
@@ -71,7 +65,7 @@ static bool answer(struct requests *r, const struct connection *c, struct gate_r
     if (request->too_long)
         reject(r, GATE_TOO_LONG, now_ns);
     /* By the clock of now: the batch may have waited, or the whole process. */
-    bool keep = fcgi_serve(&r->fcgi, c->fd, request, answering->health, &process, clock_now_ns());
+    bool keep = fcgi_serve(c->fd, request, answering->health, &process, clock_now_ns());
     buf_free(&request->bytes);
     return keep && !answering->is_last;
 }
@@ -213,5 +207,4 @@ void requests_close(struct requests *r)
 {
     log_rejects(&r->rejects, CLOCK_NEVER);
     connections_close_all(&r->connections);
-    fcgi_close(&r->fcgi);
 }

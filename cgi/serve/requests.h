@@ -5,14 +5,9 @@
 
 #include "cgi/answer/health.h"
 #include "cgi/serve/connection.h"
-#include "cgi/serve/fcgi.h"
-#include "common/error.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/* Descriptors held for good: the feed. */
-#define REQUESTS_FDS 2
 
 /* What is received at a time. */
 #define REQUESTS_RECEIVE_MAX 16384
@@ -27,7 +22,6 @@ struct rejects {
 struct requests {
     struct connections connections;
     struct rejects rejects;
-    struct fcgi fcgi;
     uint8_t received[REQUESTS_RECEIVE_MAX];
 };
 
@@ -37,10 +31,6 @@ struct answering {
     const struct process_facts *process; /* as of the last tick */
     bool is_last;                        /* no connection is kept after its answer */
 };
-
-/* max: HEALTH_MAX_CONNECTIONS. False: err says what the system refused; requests_close is safe all the same.
- */
-__attribute__((warn_unused_result)) bool requests_open(struct requests *r, size_t max, struct error *err);
 
 /* Accepts what waits at the listener, up to a batch; each connection is its epoll event's tag. Returns the
  * last result. */

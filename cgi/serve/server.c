@@ -385,11 +385,12 @@ struct server *server_open(const struct server_options *options, struct error *e
         .timer_fd = -1,
         .phase = HOLDING,
         .until_ns = now_ns + START_HOLD_NS,
+        .requests = {.connections = {.max = (size_t)options->config->max_connections}},
         .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
     s->process.checks_error = s->checks_error.text;
     s->told = *health_verdict(s->health);
-    if (!requests_open(&s->requests, (size_t)options->config->max_connections, err) || !open_all(s, err)) {
+    if (!open_all(s, err)) {
         (void)server_close(s);
         return NULL;
     }

@@ -29,8 +29,8 @@ enum server_event {
     SERVER_RELOAD,  /* SIGHUP: read the checks file, tell server_end_reload, run again */
 };
 
-/* Blocks the signals that server_run reads, so that all threads inherit it, and sets up libfcgi, which
- * changes the environment: before any thread is started, for libpq reads the environment at each connect. */
+/* Blocks the signals that server_run reads, so that all threads inherit it, and sets up libfcgi: before any
+ * thread is started. */
 __attribute__((warn_unused_result)) bool server_prepare(struct error *err);
 
 /* Opens what the loop waits for. NULL with err filled. The options' pointers must outlive it. */

@@ -21,7 +21,6 @@ static const struct config config = {.interval_ms = 2000, .stale_after_ms = 6000
 static struct process_facts process;
 static struct health *health;
 static struct fcgi_bytes bytes;
-static struct fcgi fcgi;
 static int server_fd; /* non-blocking, as the loop has it */
 static int peer_fd;
 
@@ -72,7 +71,7 @@ static inline bool serve_raw(const void *data, size_t len)
 {
     struct gate_result request = {.verdict = GATE_WHOLE};
     buf_append(&request.bytes, data, len);
-    bool kept = fcgi_serve(&fcgi, server_fd, &request, health, &process, 0);
+    bool kept = fcgi_serve(server_fd, &request, health, &process, 0);
     buf_free(&request.bytes);
     return kept;
 }
@@ -83,7 +82,7 @@ static inline bool serve(void)
     struct gate gate = {0};
     struct gate_result request = gate_take(&gate, bytes.data, bytes.len);
     assert_int_equal(request.verdict, GATE_WHOLE);
-    bool kept = fcgi_serve(&fcgi, server_fd, &request, health, &process, 0);
+    bool kept = fcgi_serve(server_fd, &request, health, &process, 0);
     buf_free(&request.bytes);
     gate_free(&gate);
     return kept;

@@ -2,6 +2,8 @@
  * fields. */
 #include "tests/unit/cgi/serve/fcgi_fixture.h"
 
+#include "cgi/serve/feed.h"
+
 #include <fcgiapp.h>
 #include <signal.h>
 
@@ -19,15 +21,10 @@ static void expect_that_libfcgi_agrees(uint32_t seed, size_t *whole_count)
         taken += r.taken;
         if (r.verdict == GATE_WHOLE) {
             const uint8_t *p = (const uint8_t *)r.bytes.data;
-            char byte;
-            bool kept = fcgi_serve(&fcgi, server_fd, &r, health, &process, 0);
-            bool consumed = read(fcgi.read_fd, &byte, 1) < 0 && errno == EAGAIN;
+            bool kept = fcgi_serve(server_fd, &r, health, &process, 0);
             size_t len = receive(data, sizeof data);
-            if (kept != (p[10] == 1) || !consumed || !parse_answer(data, len, &answer) ||
-                answer.id != (p[2] << 8 | p[3])) {
-                fail_msg("seed %u: keep %d, kept %d, consumed %d, %zu bytes answered", seed, p[10], kept,
-                         consumed, len);
-            }
+            if (kept != (p[10] == 1) || !parse_answer(data, len, &answer) || answer.id != (p[2] << 8 | p[3]))
+                fail_msg("seed %u: keep %d, kept %d, %zu bytes answered", seed, p[10], kept, len);
             (*whole_count)++;
         }
         buf_free(&r.bytes);
@@ -112,24 +109,45 @@ static void libfcgi_adopts_descriptors_by_two_fields(void **state)
         char byte;
         bytes.len = 0;
         put_request(&bytes, "GET", "/api/health", keep, 0);
-        assert_int_equal(write(fcgi.write_fd, bytes.data, bytes.len), bytes.len);
         assert_int_equal(FCGX_InitRequest(&r, -1, 0), 0);
         assert_int_equal(*ipc_fd, -1);
         assert_null(*in);
-        *ipc_fd = fcgi.read_fd;
+        *ipc_fd = FEED_FD;
         *keep_connection = 1;
+        feed_begin(bytes.data, bytes.len);
         assert_int_equal(FCGX_Accept_r(&r), 0);
-        assert_int_equal(*ipc_fd, fcgi.read_fd);
+        assert_int_equal(*ipc_fd, FEED_FD);
         assert_int_equal(*keep_connection, keep);
         assert_string_equal(FCGX_GetParam("REQUEST_METHOD", r.envp), "GET");
         assert_int_equal(FCGX_GetStr(&byte, 1, r.in), 0);
+        assert_int_equal(feed_end(), 0);
         *ipc_fd = server_fd;
         assert_int_equal(FCGX_PutStr("x", 1, r.out), 1);
         assert_int_equal(FCGX_FFlush(r.out), 0);
         assert_true(recv(peer_fd, &byte, 1, 0) == 1);
         FCGX_Free(&r, 0);
-        assert_true(is_open(server_fd) && is_open(fcgi.read_fd));
+        assert_true(is_open(server_fd));
     }
+}
+
+static void the_feed_is_at_a_number_that_no_descriptor_has(void **state)
+{
+    (void)state;
+    char bytes_read[8];
+    assert_false(is_open(FEED_FD));
+    assert_int_equal(dup2(peer_fd, FEED_FD), -1);
+    feed_begin("abcdef", 6);
+    assert_int_equal(read(FEED_FD, bytes_read, 4), 4);
+    assert_int_equal(close(FEED_FD), -1);
+    assert_int_equal(read(FEED_FD, bytes_read + 4, 4), 2);
+    assert_memory_equal(bytes_read, "abcdef", 6);
+    assert_int_equal(read(FEED_FD, bytes_read, 4), 0);
+    assert_int_equal(feed_end(), 0);
+    /* Other numbers are the system's. */
+    assert_int_equal(write(peer_fd, "x", 1), 1);
+    assert_int_equal(read(server_fd, bytes_read, 8), 1);
+    assert_int_equal(read(-1, bytes_read, 1), -1);
+    assert_int_equal(errno, EBADF);
 }
 
 static void libfcgi_closes_what_it_cannot_read(void **state)
@@ -150,13 +168,14 @@ static int init_library(void **state)
     struct error err;
     (void)state;
     signal(SIGPIPE, SIG_IGN);
-    return fcgi_init(&err) && fcgi_open(&fcgi, &err) ? 0 : -1;
+    return fcgi_init(&err) ? 0 : -1;
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(libfcgi_adopts_descriptors_by_two_fields),
+        test(the_feed_is_at_a_number_that_no_descriptor_has),
         test(libfcgi_closes_what_it_cannot_read),
         test(reads_whatever_the_gate_makes_of_mutations),
         test(reads_whatever_the_gate_makes_of_any_framing),
