@@ -30,7 +30,7 @@ sanitized: unit all
 
 asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' TEST_JOBS=4 \
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 	  SANITIZED_TESTS='tests/api tests/faults tests/watch' sanitized
 
