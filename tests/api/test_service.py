@@ -1,4 +1,5 @@
 """What the service manager, the journal and the kernel see: notifications, log lines, descriptors, signals."""
+import json
 import os
 import re
 import resource
@@ -244,6 +245,22 @@ def test_too_many_descriptors_are_told_with_their_kinds_and_end_it_with_1(start_
     assert backend.events("status changed")[-1]["reason"] == "fd_limit"
     line = backend.events("too many descriptors, stopping")[0]
     assert int(line["open_fds"]) > 40 and re.search(r"device=4\d", line["kinds"])
+
+
+def test_a_start_holds_its_first_requests_for_300_ms_at_most(start_backend, directory):
+    """nginx waits for a second, the restart included; here the database gives no answer at all."""
+    with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as listener:
+        silent.bind(f"{directory}/.s.PGSQL.5432")
+        silent.listen()
+        listener.bind(f"{directory}/inherited")
+        listener.listen()
+        with Connection(f"{directory}/inherited") as waiting:
+            waiting.send(request())
+            began = time.monotonic()
+            start_backend(wait=False, HEALTH_LISTEN=None, PGHOST=directory, popen={"stdin": listener})
+            answer = waiting.receive()
+            assert (answer.status, json.loads(answer.body)["status"]) == (503, "starting")
+            assert 0.3 <= time.monotonic() - began < 0.3 + (1.2 if program.SANITIZED else 0.6)
 
 
 def test_peers_alone_never_reach_the_descriptor_limit(start_backend):
