@@ -8,7 +8,7 @@ BUILD      ?= build
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
-# The tests wait most of the time: several at once even on two cores; what a sanitizer slows down, fewer.
+# The tests wait most of the time: several at once even on two cores.
 TEST_JOBS  ?= 6
 PYTEST     ?= $(PYTHON) -m pytest -q -rs -n $(TEST_JOBS) --dist loadgroup
 # What the tests run.

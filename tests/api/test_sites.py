@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -52,9 +53,10 @@ def assert_refuses_the_status(answer):
 
 
 def hides_the_status(site):
-    """By 403 or by whatever the site answers first, 444 and its own 301 included."""
+    """By 403 or by whatever the site answers first, 444 and its own 301 included. A degraded one would be a 503."""
     try:
-        return site.ask("/api/status").status != 200
+        answer = site.ask("/api/status")
+        return answer.status != 200 and b'"config"' not in answer.body
     except http.client.RemoteDisconnected:
         return True
 
@@ -271,6 +273,34 @@ def test_what_the_server_block_says_does_not_reach_the_public_routes(backend, st
     assert not os.path.exists(f"{directory}/mirrored") or os.path.getsize(f"{directory}/mirrored") == 0
 
 
+def test_what_a_regular_expression_of_the_server_has_captured_stays(backend, start_site, directory):
+    """A site of many names; with $2 empty each of them would see the files of all."""
+    site = start_site(server="server_name ~^(www\\.)?(.+)$; " + INCLUDE + " location / { root DIR/www/$2; }")
+    for name in ("example.org", "other.org"):
+        os.makedirs(f"{directory}/www/{name}")
+        with open(f"{directory}/www/{name}/page", "w", encoding="ascii") as page:
+            page.write(name)
+    for name in ("example.org", "www.other.org"):
+        answer = site.ask("/page", headers={"Host": name})
+        assert (answer.status, answer.body.decode()) == (200, name.removeprefix("www."))
+        assert site.ask("/other.org/page", headers={"Host": name}).status == 404
+        assert_is_as_shipped(site.ask(headers={"Host": name}))
+
+
+def test_what_nginx_says_itself_is_in_the_log_of_the_health_routes(backend, start_site, directory):
+    """Also where the site logs nothing."""
+    site = start_site(server=f"{INCLUDE} access_log off;")
+    assert site.ask().status == 200
+    backend.process.kill()
+    backend.process.wait()
+    assert (site.ask().status, site.ask("/api/status").status) == (503, 403)
+
+    def logged():
+        with open(f"{directory}/access.log", encoding="ascii") as log:
+            return re.findall(r'"GET (\S+) HTTP/1.1" (\d+)', log.read())
+    wait_until(lambda: logged() == [("/api/health", "503"), ("/api/status", "403")], 5, "two lines")
+
+
 def test_a_limit_of_the_site_never_meets_a_checker(backend, start_site):
     """Visitors use it up, and the load balancer that asks from their address is refused: the machine goes down."""
     site = start_site(http=LIMITS_HTTP, server=f"{INCLUDE} root DIR/www; limit_req zone=req; limit_conn conn 1;")
@@ -317,6 +347,17 @@ def test_the_status_is_shown_to_nobody_who_is_not_listed(backend, start_site):
         assert site.ask(path, port=site.operators_port).status == 200
     elsewhere = site.ask("/index.html", port=site.operators_port)
     assert elsewhere.status == 404
+
+
+@pytest.mark.parametrize("host, shown", [
+    ("127.0.0.1:8078", True), ("localhost:9000", True), ("LOCALHOST", True), ("[::1]:8078", True),
+    ("evil.example", False), ("evil.example:8078", False), ("127.0.0.1.evil.example", False), ("localhost.evil", False)])
+def test_a_web_page_whose_name_leads_to_loopback_does_not_read_the_status(backend, start_site, host, shown):
+    """DNS rebinding, in the browser of an operator who has the tunnel of docs/nginx.md open."""
+    site = start_site()
+    answer = site.ask("/api/status", port=site.operators_port, headers={"Host": host})
+    assert (answer.status == 200) == shown and (b'"config"' in answer.body) == shown
+    assert shown or answer.status == 421
 
 
 def test_the_status_is_shown_to_an_address_that_is_listed(backend, start_site, directory):
