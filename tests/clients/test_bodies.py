@@ -28,7 +28,7 @@ def test_a_body_that_stalls_for_two_seconds_harms_no_other_client(front, name):
         slow = [stack.enter_context(httpclient.Connection(port)) for _ in range(SLOW_CLIENTS)]
         for connection in slow:
             connection.send(httpclient.head_of("POST", "/api/health", len(BODY)) + BODY[:len(BODY) // 2])
-        # Who would have to wait for them would wait for ever: they go on after this only.
+        # They go on only after this: whoever has to wait for them fails here.
         hold_for(others_are_answered, 2, "the GETs of another client")
         if name in servers.FASTCGI:  # a CGI program is started, and asks the database
             assert statistics.median(times_s) < 0.5
