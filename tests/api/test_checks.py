@@ -62,8 +62,7 @@ def test_a_bad_answer_costs_its_check_and_no_memory_and_leaves_nothing(start_bac
 
 
 def test_a_write_is_refused_by_the_read_only_transaction(start_backend, checks_file, cluster):
-    cluster.execute("CREATE TABLE open_to_all (i int); GRANT ALL ON open_to_all TO PUBLIC;"
-                    "ALTER ROLE health_api RESET default_transaction_read_only")
+    cluster.execute("CREATE TABLE open_to_all (i int); GRANT ALL ON open_to_all TO PUBLIC")
     try:
         backend = start_backend(HEALTH_CHECKS=checks_file(
             "-- check: bad\nWITH w AS (INSERT INTO open_to_all VALUES (1) RETURNING i) SELECT count(*) FROM w;\n"
@@ -71,7 +70,7 @@ def test_a_write_is_refused_by_the_read_only_transaction(start_backend, checks_f
         backend.wait_failing(("bad", "query_error"))
         assert cluster.execute("SELECT count(*) FROM open_to_all") == [(0,)]
     finally:
-        cluster.execute("DROP TABLE open_to_all; ALTER ROLE health_api SET default_transaction_read_only = on")
+        cluster.execute("DROP TABLE open_to_all")
 
 
 def test_below_min_and_above_max_are_out_of_range_and_the_number_is_shown(start_backend, checks_file):

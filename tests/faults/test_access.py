@@ -76,7 +76,7 @@ def test_a_privilege_revoked_costs_that_check_only(start_backend, own_cluster, f
 
 
 @pytest.mark.parametrize("change, back", [
-    ("ALTER ROLE health_api CONNECTION LIMIT 0", "ALTER ROLE health_api CONNECTION LIMIT 10"),
+    ("ALTER ROLE health_api CONNECTION LIMIT 0", "ALTER ROLE health_api CONNECTION LIMIT 50"),
     ("ALTER DATABASE knowledge CONNECTION LIMIT 0", "ALTER DATABASE knowledge CONNECTION LIMIT -1"),
 ], ids=["role", "database"])
 def test_no_connection_left(healthy, own_cluster, fault, change, back):

@@ -69,11 +69,13 @@ class Cluster:
     def major_version(self):
         return self.execute("SELECT current_setting('server_version_num')::int / 10000", "postgres")[0][0]
 
-    def load(self, name, *options):
-        """Runs a file of sql/ in psql as the superuser."""
-        subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-p", str(self.port),
-                        "-U", "postgres", "-d", self.database, *options, "-f", os.path.join(ROOT, "sql", name)],
-                       check=True, stdout=subprocess.DEVNULL)
+    def load(self, name, *options, database=None):
+        """Runs a file of sql/ in psql as the superuser. Returns the finished process with what it said."""
+        done = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-p", str(self.port),
+                               "-U", "postgres", "-d", database or self.database, *options,
+                               "-f", os.path.join(ROOT, "sql", name)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done
 
     def start(self, wait=True):
         self._run(_bin("pg_ctl"), "-D", self.data, "-l", self.log, "-w" if wait else "-W", "-t", "60", "start")
