@@ -67,7 +67,7 @@ struct transition {
     char check[CHECK_NAME_SIZE];
 };
 
-#define TRANSITIONS_MAX 50 /* DESIGN: the last 50 */
+#define TRANSITIONS_MAX 50
 
 struct transitions {
     struct transition items[TRANSITIONS_MAX]; /* a ring */

@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* DESIGN: a loop that has not ticked for 10 s is stuck. The time between is asked for in two parts, because a
+/* A loop that has not ticked for 10 s is stuck. The time between is asked for in two parts, because a
  * timer that fires says no more than that time has passed: in a process that was stopped as a whole the loop,
  * which ticks each second, takes back the suspicion as soon as it runs again. */
 #define SUSPECT_AFTER_NS (8 * NS_PER_S)
