@@ -144,7 +144,7 @@ def test_a_slow_check_costs_the_timeouts_and_the_others_count(cgi, checks_file):
     document = json.loads(answer.body)
     assert document["counts"] == {"quick": 7, "slow": None, "slow_too": None}
     assert {entry["reason"] for entry in document["failing"]} == {"query_timeout"}
-    assert took < 1 + 1 + 1  # the rest is for a busy machine
+    assert took < 1 + 1 + (2 if program.SANITIZED else 1)  # the rest is for a busy machine
 
 
 def test_what_needs_no_database_does_not_wait_for_it(cgi, silent):

@@ -269,6 +269,7 @@ frontend site
     default_backend app
 {backend}""")
         self._start([find("haproxy"), "-db", "-f", path])
+        wait_until(lambda: os.path.exists(self.socket_path), 10, "HAProxy's own socket, which comes after the ports")
         return self
 
     def server(self):
