@@ -116,7 +116,7 @@ static void evict(struct connections *all, struct connection *c)
     connections_close(all, c, evicted[i].why);
 }
 
-/* Nobody waits any more, or one peer is lost, accept(2): epoll tells of the next. */
+/* accept(2): the backlog is empty, or this one peer is lost. epoll reports the next one. */
 static bool is_of_one_peer(int error)
 {
     switch (error) {

@@ -50,7 +50,7 @@ struct connections {
 
 enum accept_result {
     ACCEPT_ONE,
-    ACCEPT_NONE,   /* nobody, or one that is lost already: epoll tells of the next */
+    ACCEPT_NONE,   /* the backlog is empty, or the peer is lost already: epoll reports the next one */
     ACCEPT_FULL,   /* all places are in use: try again when one closes, or at connections_evictable_ns */
     ACCEPT_FAILED, /* the system has no room: not again before some time has passed */
 };

@@ -8,7 +8,7 @@
 /* Installs the SIGALRM handler. SIGALRM must not be blocked in any thread. */
 void deadman_init(void);
 
-/* Ends the process with exit code 1 in 10 s unless armed anew before. A process that was stopped as
+/* Ends the process with exit code 1 in 10 s unless it is armed again before. A process that was stopped as
  * a whole (SIGSTOP, a debugger, a suspended machine) is given 2 s to do so once it runs again. */
 void deadman_arm(void);
 

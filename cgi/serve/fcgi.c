@@ -64,7 +64,7 @@ static bool read_request(FCGX_Request *r, const struct buf *bytes)
     r->ipcFd = FEED_FD;
     r->keepConnection = 1;
     feed_begin(bytes->data, bytes->len);
-    /* Up to the end of STDIN, which is the last record. An error in the input also tells of PARAMS that were
+    /* Up to the end of STDIN, which is the last record. An error in the input also shows that PARAMS were
      * cut short, which FCGX_Accept_r lets pass. */
     bool ok = FCGX_Accept_r(r) == 0 && FCGX_GetStr(ignored, sizeof ignored, r->in) == 0 &&
               FCGX_GetError(r->in) == 0;

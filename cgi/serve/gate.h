@@ -42,7 +42,7 @@ enum gate_stage {
 /* One for each connection. {.max_connections = n} is a new one. Only gate.c touches the rest, but for the
  * stage. */
 struct gate {
-    int64_t max_connections; /* what FCGI_GET_VALUES is told */
+    int64_t max_connections; /* the answer to FCGI_GET_VALUES */
     enum gate_stage stage;
     uint16_t id; /* of the request that is under way */
     bool keep;   /* it has FCGI_KEEP_CONN */

@@ -52,7 +52,7 @@ static void reject(struct requests *r, const char *why, int64_t now_ns)
     log_rejects(&r->rejects, now_ns);
 }
 
-/* Whether the connection is to be kept. */
+/* Returns whether to keep the connection. */
 static bool answer(struct requests *r, const struct connection *c, struct gate_result *request,
                    const struct answering *answering, int64_t now_ns)
 {
@@ -142,7 +142,7 @@ void requests_receive(struct requests *r, struct connection *c, const struct ans
     }
 }
 
-/* One request of each, so that nobody waits for long behind a peer that sends many at once. */
+/* One request of each connection, so that a peer that sends many at once does not keep the others waiting. */
 static void take_queued(struct requests *r, const struct answering *answering, int64_t now_ns)
 {
     const struct connection_list *queued = &r->connections.phases[CONNECTION_QUEUED];

@@ -52,7 +52,7 @@ struct server {
     enum phase phase;
     int64_t until_ns;      /* the end of HOLDING, DRAINING and FINISHING */
     bool reload_is_due;    /* SIGHUP came */
-    bool is_accepting;     /* epoll tells of the listener */
+    bool is_accepting;     /* epoll watches the listener for connections */
     int64_t rest_until_ns; /* not accepting: until then, or with CLOCK_NEVER until there is room */
     size_t open_at_rest;   /* connections when that began */
     struct verdict told;   /* to the manager */
