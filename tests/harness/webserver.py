@@ -1,6 +1,7 @@
 """Real web servers in front of the program, and what asks them."""
 import http.client
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,11 +11,25 @@ from . import process
 from .cluster import ROOT
 from .wait import wait_until
 
+# Below those that the kernel gives to clients (ip_local_port_range).
+_PORTS = range(10000, 32000)
+_claims = []
+
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, and that no other test process gets while this one lives: an abstract name is its claim."""
+    while True:
+        port = random.choice(_PORTS)
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with socket.socket() as probe:
+            try:
+                claim.bind(f"\0health-api-test-port-{port}")
+                probe.bind(("", port))
+            except OSError:
+                claim.close()
+                continue
+        _claims.append(claim)
+        return port
 
 
 class Answer:
