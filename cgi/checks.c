@@ -1,17 +1,17 @@
-/* Reads a checks file: annotations in comments, a statement behind each header. Never judges the SQL itself.
- * Any thread; owns nothing but what it returns. */
+/* Reads a checks file line by line. "-- check:" lines are the only borders; what lies between them is the
+ * server's to judge. A comment that may have been meant as an annotation is one, or an error: never a limit
+ * that is silently not there. Any thread; owns nothing but what it returns. */
 #include "cgi/checks.h"
 
-#include "cgi/sqlscan.h"
 #include "common/buf.h"
 #include "common/quantity.h"
 #include "common/setting.h"
 #include "common/text.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Longer values are no valid ones: a name has at most 63 bytes, an int64 19 digits. */
 #define WORD_SIZE 64
@@ -19,19 +19,28 @@
 /* How much of the file an error shows. */
 #define QUOTE_MAX 40
 
+#define BLANKS "\t\n\v\f\r "
+#define LOWER  "abcdefghijklmnopqrstuvwxyz_"
+#define WORD   LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+/* U+00A0, which some editors and web pages put for a space. */
+#define NO_BREAK_SPACE "\xC2\xA0"
+
 enum place {
-    BEFORE_FIRST,    /* no "-- check:" yet */
-    IN_HEADER,       /* behind it, its statement has not begun */
-    IN_STATEMENT,    /* not ended with ';' yet */
-    AFTER_STATEMENT, /* ended */
+    BEFORE_FIRST, /* no "-- check:" yet */
+    IN_HEADER,    /* after it: its statement has not begun */
+    IN_STATEMENT,
 };
 
 struct parser {
-    struct sqlscan scan;
+    const char *text;
+    char *copy; /* of text, to cut it up */
+    int line;
     enum place place;
-    const char *sql;     /* first byte of the statement */
-    const char *sql_end; /* behind its last token */
-    unsigned seen;       /* a bit for each of the annotations of the current check */
+    int comment_line; /* of the block comment that is open, outside of a statement; 0: none */
+    size_t sql; /* where in the text the statement begins, and where its last line that is no comment ends */
+    size_t sql_end;
+    bool is_ended; /* that line ends in ';' */
+    unsigned seen; /* a bit for each of the annotations of the current check */
     const char *file;
     struct checks *checks;
     struct error *err;
@@ -42,15 +51,18 @@ struct parser {
 static const char *const severity_words[] = {[CHECK_FAIL] = "fail", [CHECK_WARN] = "warn"};
 
 static const struct setting annotations[] = {
+    {"check", .kind = SETTING_TEXT}, /* begins one */
     {"every", SETTING_DURATION, FIELD(every_ms), .min = 100, .max = 24 * HOUR_MS},
     {"timeout", SETTING_DURATION, FIELD(timeout_ms), .min = 1, .max = 5 * MINUTE_MS},
     {"min", SETTING_COUNT, FIELD(min), .max = INT64_MAX},
     {"max", SETTING_COUNT, FIELD(max), .max = INT64_MAX},
-    {"severity", SETTING_WORD, FIELD(severity), .min = CHECK_WARN, .max = CHECK_FAIL,
+    {"severity", SETTING_WORD, FIELD(severity), .min = CHECK_FAIL, .max = CHECK_WARN,
      .words = severity_words},
     {"fall", SETTING_COUNT, FIELD(fall), .min = 1, .max = 100},
     {"rise", SETTING_COUNT, FIELD(rise), .min = 1, .max = 100},
 };
+
+#define BEGINS_CHECK (&annotations[0])
 
 static const char *const reserved_names[] = {"database", "process", "backend"};
 
@@ -59,21 +71,29 @@ struct quoted {
     char text[QUOTE_MAX + sizeof "..."];
 };
 
-static struct quoted quote(const char *bytes, size_t len)
+static void cut_trailing_blanks(char *line)
+{
+    size_t len = strlen(line);
+    while (len > 0 && strchr(BLANKS, line[len - 1]) != NULL)
+        line[--len] = '\0';
+}
+
+static struct quoted quote(const char *text)
 {
     struct quoted q;
+    size_t len = strlen(text);
     size_t kept = len;
     if (len > QUOTE_MAX) {
         kept = QUOTE_MAX;
-        while (kept > 0 && ((unsigned char)bytes[kept] & 0xC0) == 0x80)
+        while (kept > 0 && ((unsigned char)text[kept] & 0xC0) == 0x80)
             kept--; /* not in the middle of a UTF-8 sequence */
     }
-    snprintf(q.text, sizeof q.text, "%.*s%s", (int)kept, bytes, kept < len ? "..." : "");
+    snprintf(q.text, sizeof q.text, "%.*s%s", (int)kept, text, kept < len ? "..." : "");
     return q;
 }
 
 /* Fills the error and returns false. */
-__attribute__((format(printf, 3, 4))) static bool fail(struct parser *p, int line, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static bool fail_at(struct parser *p, int line, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -82,246 +102,261 @@ __attribute__((format(printf, 3, 4))) static bool fail(struct parser *p, int lin
     return false;
 }
 
+#define FAIL(p, ...) fail_at((p), (p)->line, __VA_ARGS__)
+
 static struct check *current(struct parser *p)
 {
     return &p->checks->items[p->checks->count - 1];
 }
 
-/* Also skips a byte order mark, which editors on Windows write. */
-static bool check_encoding(struct parser *p)
+static bool check_encoding(struct parser *p, size_t len)
 {
-    const char *at = p->scan.at;
-    size_t left = (size_t)(p->scan.end - at);
+    const char *at = p->text;
     int line = 1;
-    if (left > CHECKS_FILE_MAX)
-        return fail(p, line, "larger than %d bytes", CHECKS_FILE_MAX);
-    if (left >= 3 && memcmp(at, "\xEF\xBB\xBF", 3) == 0)
-        p->scan.at += 3;
-    while (left > 0) {
-        size_t len = text_utf8_len(at, left);
-        if (len == 0 && *at == '\0')
-            return fail(p, line, "NUL byte, expected text");
-        if (len == 0)
-            return fail(p, line, "byte 0x%02x is not valid UTF-8", (unsigned)(unsigned char)*at);
+    if (len > CHECKS_FILE_MAX)
+        return fail_at(p, line, "larger than %d bytes", CHECKS_FILE_MAX);
+    for (const char *end = at + len; at < end;) {
+        size_t char_len = text_utf8_len(at, (size_t)(end - at));
+        if (char_len == 0 && *at == '\0')
+            return fail_at(p, line, "NUL byte, expected text");
+        if (char_len == 0)
+            return fail_at(p, line, "byte 0x%02x is not valid UTF-8", (unsigned)(unsigned char)*at);
         line += *at == '\n';
-        at += len;
-        left -= len;
+        at += char_len;
     }
     return true;
 }
 
-/* A line comment of the form "-- key: value". */
-struct annotation {
+/* What may be an annotation: its first word, and what follows it. */
+struct comment {
+    const char *text;
     const char *key;
     size_t key_len;
-    char value[WORD_SIZE]; /* the first word behind the colon; "" when there is none or it is too long */
-    struct quoted shown;   /* all behind the colon */
-    bool is_glued;         /* no space behind the colon: an ordinary comment unless the key is one of ours */
-    bool has_more;         /* a second word that is not set off as a remark */
+    const struct setting *row; /* of that key, in whatever case; NULL: none has it */
+    bool is_exact;             /* "-- key:", in small letters, with a space or nothing after it */
+    bool is_assignment;        /* ':' or '=' comes next, somehow */
 };
 
-/* Takes [at, end), what stands behind "--". False: an ordinary comment. */
-static bool read_annotation(const char *at, const char *end, struct annotation *out)
+/* Takes what follows the dashes. One that begins with dashes is commented out. */
+static struct comment read_comment(const char *text)
 {
-    while (at < end && sqlscan_is_space(*at))
-        at++;
-    while (end > at && sqlscan_is_space(end[-1]))
-        end--;
-    out->key = at;
-    while (at < end && (islower((unsigned char)*at) || (*at == '_' && at > out->key)))
-        at++;
-    out->key_len = (size_t)(at - out->key);
-    if (out->key_len == 0 || at == end || *at != ':')
-        return false;
-    at++;
-    out->is_glued = at < end && !sqlscan_is_space(*at);
-    while (at < end && sqlscan_is_space(*at))
-        at++;
-    const char *word = at;
-    while (at < end && !sqlscan_is_space(*at))
-        at++;
-    size_t word_len = (size_t)(at - word);
-    out->shown = quote(word, (size_t)(end - word));
-    out->value[0] = '\0';
-    if (word_len < WORD_SIZE)
-        snprintf(out->value, sizeof out->value, "%.*s", (int)word_len, word);
-    out->has_more = at < end && *at == ' ' && !sqlscan_is_space(at[1]);
-    return true;
+    struct comment c = {.text = text + strspn(text, BLANKS)};
+    if (strncmp(c.text, "--", 2) == 0)
+        return c;
+    c.key = c.text + strcspn(c.text, WORD);
+    c.key_len = strspn(c.key, WORD);
+    for (size_t i = 0; i < sizeof annotations / sizeof annotations[0]; i++)
+        if (strlen(annotations[i].name) == c.key_len &&
+            strncasecmp(c.key, annotations[i].name, c.key_len) == 0)
+            c.row = &annotations[i];
+    const char *next = c.key + c.key_len;
+    c.is_exact = c.key == c.text && *c.key != '_' && strspn(c.key, LOWER) == c.key_len && *next == ':' &&
+                 strchr(BLANKS, next[1]) != NULL; /* or it is the NUL */
+    next += strspn(next, BLANKS NO_BREAK_SPACE);
+    c.is_assignment = *next == ':' || *next == '=';
+    return c;
+}
+
+/* The value of an annotation: one word, and a remark that two spaces set off. */
+struct value {
+    char word[WORD_SIZE]; /* "" when there is none or it is too long */
+    struct quoted shown;  /* all that follows the colon */
+    bool has_more;        /* a second word that is not set off as a remark */
+};
+
+static struct value read_value(const struct comment *c)
+{
+    const char *at = c->key + c->key_len + strlen(":");
+    at += strspn(at, BLANKS);
+    size_t len = strcspn(at, BLANKS);
+    struct value v = {.shown = quote(at)};
+    snprintf(v.word, sizeof v.word, "%.*s", len < WORD_SIZE ? (int)len : 0, at);
+    v.has_more = at[len] == ' ' && strchr(BLANKS, at[len + 1]) == NULL;
+    return v;
 }
 
 static bool is_check_name(const char *name)
 {
-    if (!islower((unsigned char)*name))
-        return false;
-    while (islower((unsigned char)*name) || isdigit((unsigned char)*name) || *name == '_')
-        name++;
-    return *name == '\0';
+    return *name >= 'a' && *name <= 'z' && name[strspn(name, LOWER "0123456789")] == '\0';
 }
 
 static bool check_name_is_free(struct parser *p, const char *name)
 {
     for (size_t i = 0; i < sizeof reserved_names / sizeof reserved_names[0]; i++)
         if (strcmp(name, reserved_names[i]) == 0)
-            return fail(p, p->scan.token_line, "check '%s': the name is reserved, choose another", name);
-    for (size_t i = 0; i < p->checks->count; i++) {
+            return FAIL(p, "check '%s': the name is reserved, choose another", name);
+    for (size_t i = 0; i < p->checks->count; i++)
         if (strcmp(name, p->checks->items[i].name) == 0)
-            return fail(p, p->scan.token_line, "check '%s' is already defined in line %d", name,
-                        p->checks->items[i].line);
-    }
+            return FAIL(p, "check '%s' is already defined in line %d", name, p->checks->items[i].line);
     return true;
 }
 
-static bool fail_before_first(struct parser *p)
+/* At the next check, or at the end of the file. */
+static bool end_check(struct parser *p)
 {
-    return fail(p, p->scan.token_line, "statement before any '-- check: NAME'");
+    if (p->place == BEFORE_FIRST)
+        return true;
+    while (p->sql_end > p->sql && strchr(BLANKS ";", p->text[p->sql_end - 1]) != NULL)
+        p->sql_end--;
+    if (p->sql_end == p->sql)
+        return fail_at(p, current(p)->line, "check '%s' has no statement", current(p)->name);
+    if (!p->is_ended)
+        return FAIL(p, "the statement of check '%s' (line %d) does not end with ';'", current(p)->name,
+                    current(p)->line);
+    current(p)->sql = mem_calloc(p->sql_end - p->sql + 1, 1);
+    memcpy(current(p)->sql, p->text + p->sql, p->sql_end - p->sql);
+    return true;
 }
 
-static bool fail_without_statement(struct parser *p)
+static bool begin_check(struct parser *p, const struct value *v)
 {
-    return fail(p, current(p)->line, "check '%s' has no statement", current(p)->name);
-}
-
-static bool check_one_word(struct parser *p, const struct annotation *a)
-{
-    return !a->has_more ||
-           fail(p, p->scan.token_line, "%.*s '%s': expected one word; two spaces set off a remark",
-                (int)a->key_len, a->key, a->shown.text);
-}
-
-static bool begin_check(struct parser *p, const struct annotation *a)
-{
-    if (p->place == IN_HEADER)
-        return fail_without_statement(p);
-    if (p->place == IN_STATEMENT)
-        return fail(p, p->scan.token_line,
-                    "the statement of check '%s' (line %d) is not ended with ';' before the next check",
-                    current(p)->name, current(p)->line);
-    if (!check_one_word(p, a))
+    if (!end_check(p))
         return false;
-    if (!is_check_name(a->value))
-        return fail(p, p->scan.token_line,
-                    "check '%s': expected a name of a-z, 0-9 and _, at most 63, a letter first",
-                    a->shown.text);
-    if (!check_name_is_free(p, a->value))
+    if (!is_check_name(v->word))
+        return FAIL(p, "check '%s': expected a name of a-z, 0-9 and _, at most 63, a letter first",
+                    v->shown.text);
+    if (!check_name_is_free(p, v->word))
         return false;
     if (p->checks->count == CHECKS_MAX)
-        return fail(p, p->scan.token_line, "check '%s': expected at most %d checks", a->value, CHECKS_MAX);
+        return FAIL(p, "check '%s': expected at most %d checks", v->word, CHECKS_MAX);
     struct check *check = &p->checks->items[p->checks->count++];
-    *check = (struct check){.max = INT64_MAX, .severity = CHECK_FAIL, .line = p->scan.token_line};
-    memcpy(check->name, a->value, sizeof check->name);
+    *check = (struct check){.max = INT64_MAX, .severity = CHECK_FAIL, .line = p->line};
+    memcpy(check->name, v->word, sizeof check->name);
     p->place = IN_HEADER;
+    p->sql = p->sql_end = 0;
     p->seen = 0;
     return true;
 }
 
-/* An annotation with a known key, or in a header with any. */
-static bool take_annotation(struct parser *p, const struct setting *row, const struct annotation *a)
+static bool fail_misplaced(struct parser *p, const struct setting *row)
+{
+    if (row == BEGINS_CHECK)
+        return FAIL(p, "'-- check:' must begin its line");
+    return FAIL(p, "annotation '%s' must stand between '-- check:' and its statement", row->name);
+}
+
+static bool take_annotation(struct parser *p, const struct setting *row, const struct value *v)
 {
     struct error expected = {0};
-    if (p->place != IN_HEADER)
-        return fail(p, p->scan.token_line, "annotation '%s' must stand between '-- check:' and its statement",
-                    row->name);
-    if (row == NULL)
-        return fail(p, p->scan.token_line,
-                    "unknown annotation '%s', expected every, timeout, min, max, severity, fall or rise",
-                    quote(a->key, a->key_len).text);
     unsigned bit = 1U << (row - annotations);
+    if (v->has_more)
+        return FAIL(p, "%s '%s': expected one word; two spaces set off a remark", row->name, v->shown.text);
+    if (row == BEGINS_CHECK)
+        return begin_check(p, v);
+    if (p->place != IN_HEADER)
+        return fail_misplaced(p, row);
     if (p->seen & bit)
-        return fail(p, p->scan.token_line, "annotation '%s' stands twice in check '%s'", row->name,
-                    current(p)->name);
-    if (!check_one_word(p, a))
-        return false;
-    if (!setting_set(row, a->value, current(p), &expected))
-        return fail(p, p->scan.token_line, "%s '%s': expected %s", row->name, a->shown.text, expected.text);
+        return FAIL(p, "annotation '%s' stands twice in check '%s'", row->name, current(p)->name);
+    if (!setting_set(row, v->word, current(p), &expected))
+        return FAIL(p, "%s '%s': expected %s", row->name, v->shown.text, expected.text);
     if (current(p)->min > current(p)->max)
-        return fail(p, p->scan.token_line, "min %" PRId64 " of check '%s' is above its max %" PRId64,
-                    current(p)->min, current(p)->name, current(p)->max);
+        return FAIL(p, "min %" PRId64 " of check '%s' is above its max %" PRId64, current(p)->min,
+                    current(p)->name, current(p)->max);
     p->seen |= bit;
     return true;
 }
 
-static bool take_line_comment(struct parser *p)
+/* A comment in a line of its own, without its marks. */
+static bool take_comment(struct parser *p, const char *text, bool is_block)
 {
-    struct annotation a;
-    if (!read_annotation(p->scan.token + strlen("--"), p->scan.at, &a))
-        return true;
-    bool is_check = a.key_len == strlen("check") && memcmp(a.key, "check", a.key_len) == 0;
-    const struct setting *row =
-        setting_find(annotations, sizeof annotations / sizeof annotations[0], a.key, a.key_len);
-    if (!is_check && row == NULL && (a.is_glued || p->place != IN_HEADER))
-        return true;
-    if (a.is_glued)
-        return fail(p, p->scan.token_line, "annotation '%.*s:' needs a space before its value",
-                    (int)a.key_len, a.key);
-    return is_check ? begin_check(p, &a) : take_annotation(p, row, &a);
-}
-
-static bool take_token(struct parser *p)
-{
-    if (p->place == BEFORE_FIRST)
-        return fail_before_first(p);
-    if (p->place == AFTER_STATEMENT)
-        return fail(p, p->scan.token_line, "second statement under check '%s' (line %d)", current(p)->name,
-                    current(p)->line);
-    if (p->place == IN_HEADER) {
-        p->place = IN_STATEMENT;
-        p->sql = p->scan.token;
+    const struct comment c = read_comment(text);
+    if (c.row != NULL && c.is_exact && !is_block) {
+        const struct value v = read_value(&c);
+        return take_annotation(p, c.row, &v);
     }
-    p->sql_end = p->scan.at;
+    if (c.row != NULL && (c.is_assignment || p->place == IN_HEADER))
+        return FAIL(p, "'%s': expected '-- %s: %s'; any other comment here must not begin with '%s'",
+                    quote(c.text).text, c.row->name, c.row == BEGINS_CHECK ? "NAME" : "VALUE", c.row->name);
+    if (c.is_exact && !is_block && p->place == IN_HEADER)
+        return FAIL(p, "unknown annotation '%.*s', expected every, timeout, min, max, severity, fall or rise",
+                    (int)c.key_len, c.key);
     return true;
 }
 
-/* At a semicolon or the end of the file. */
-static bool end_statement(struct parser *p)
+/* A line of a statement. It ends one if ';' is its last character, or the last one before a comment. */
+static bool take_code(struct parser *p, const char *line)
 {
+    static const char *const marks[] = {"--", "/*"};
+    size_t len = strlen(line);
     if (p->place == BEFORE_FIRST)
-        return fail_before_first(p);
+        return FAIL(p, "statement before any '-- check: NAME'");
     if (p->place == IN_HEADER)
-        return fail_without_statement(p);
-    if (p->place == IN_STATEMENT) {
-        size_t len = (size_t)(p->sql_end - p->sql);
-        current(p)->sql = mem_calloc(len + 1, 1);
-        memcpy(current(p)->sql, p->sql, len);
-        p->place = AFTER_STATEMENT;
-    }
+        p->sql = (size_t)(line - p->copy);
+    p->place = IN_STATEMENT;
+    p->sql_end = (size_t)(line - p->copy) + len;
+    p->is_ended = line[len - 1] == ';';
+    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
+        for (const char *mark = line; (mark = strstr(mark, marks[i])) != NULL; mark += strlen(marks[i])) {
+            const struct comment c = read_comment(mark + strlen(marks[i]));
+            if (c.row != NULL && c.is_assignment)
+                return fail_misplaced(p, c.row);
+            const char *end = mark;
+            while (end > line && strchr(BLANKS, end[-1]) != NULL)
+                end--;
+            p->is_ended = p->is_ended || (end > line && end[-1] == ';');
+        }
     return true;
 }
 
-static bool parse_file(struct parser *p)
+static bool take_line(struct parser *p, char *line)
 {
     for (;;) {
-        bool ok = true;
-        switch (sqlscan_next(&p->scan)) {
-        case SQLSCAN_LINE_COMMENT: ok = take_line_comment(p); break;
-        case SQLSCAN_BLOCK_COMMENT: break;
-        case SQLSCAN_TOKEN: ok = take_token(p); break;
-        case SQLSCAN_SEMICOLON: ok = end_statement(p); break;
-        case SQLSCAN_BAD:
-            return fail(p, p->scan.token_line, "%s: %s", p->scan.why,
-                        quote(p->scan.token, (size_t)(p->scan.end - p->scan.token)).text);
-        case SQLSCAN_END:
-            if (p->place == BEFORE_FIRST)
-                return fail(p, 1, "no check, expected '-- check: NAME' and a statement");
-            return end_statement(p);
+        cut_trailing_blanks(line);
+        line += strspn(line, BLANKS);
+        if (p->comment_line == 0) {
+            if (*line == '\0')
+                return true;
+            if (strncmp(line, "--", 2) == 0)
+                return take_comment(p, line + 2, false);
+            if (strncmp(line, "/*", 2) != 0 || (p->place == IN_STATEMENT && !p->is_ended))
+                return take_code(p, line);
+            line += 2;
+            p->comment_line = p->line;
         }
-        if (!ok)
+        char *end = strstr(line, "*/");
+        if (end != NULL)
+            *end = '\0';
+        cut_trailing_blanks(line);
+        if (!take_comment(p, line, true))
+            return false;
+        if (end == NULL)
+            return true;
+        line = end + 2;
+        p->comment_line = 0;
+    }
+}
+
+static bool parse_lines(struct parser *p)
+{
+    char *rest = p->copy;
+    if (strncmp(rest, "\xEF\xBB\xBF", 3) == 0)
+        rest += 3; /* the byte order mark that editors on Windows write */
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        p->line += rest != NULL || *line != '\0'; /* the last one may be empty, and none */
+        if (!take_line(p, line))
             return false;
     }
+    if (p->comment_line != 0)
+        return fail_at(p, p->comment_line, "comment without its end '*/'");
+    if (p->place == BEFORE_FIRST)
+        return fail_at(p, 1, "no check, expected '-- check: NAME' and a statement");
+    return end_check(p);
 }
 
 bool checks_parse(const char *text, size_t len, const char *file, struct checks *out, struct error *err)
 {
+    struct parser p = {.text = text, .file = file, .checks = out, .err = err};
     *out = (struct checks){.items = mem_calloc(CHECKS_MAX, sizeof(struct check))};
-    struct parser p = {
-        .scan = {.at = text, .end = text + len, .line = 1},
-        .file = file,
-        .checks = out,
-        .err = err,
-    };
-    if (check_encoding(&p) && parse_file(&p))
-        return true;
-    checks_free(out);
-    return false;
+    bool ok = check_encoding(&p, len);
+    if (ok) {
+        p.copy = mem_calloc(len + 1, 1);
+        memcpy(p.copy, text, len);
+        ok = parse_lines(&p);
+        free(p.copy);
+    }
+    if (!ok)
+        checks_free(out);
+    return ok;
 }
 
 void checks_free(struct checks *checks)

@@ -15,24 +15,11 @@ const struct setting *setting_find(const struct setting *rows, size_t count, con
     return NULL;
 }
 
-static size_t count_words(const struct setting *row)
-{
-    return (size_t)(row->min <= row->max ? row->max - row->min : row->min - row->max) + 1;
-}
-
-/* The i-th word's number. */
-static int64_t word_at(const struct setting *row, size_t i)
-{
-    return row->min <= row->max ? row->min + (int64_t)i : row->min - (int64_t)i;
-}
-
 static bool parse_word(const struct setting *row, const char *text, int64_t *out)
 {
-    for (size_t i = 0; i < count_words(row); i++) {
-        *out = word_at(row, i);
+    for (*out = row->min; *out <= row->max; ++*out)
         if (strcmp(row->words[*out], text) == 0)
             return true;
-    }
     return false;
 }
 
@@ -49,14 +36,12 @@ static bool parse_number(const struct setting *row, const char *text, int64_t *o
 
 static void list_words(const struct setting *row, struct error *out)
 {
-    size_t count = count_words(row);
     size_t used = 0;
-    for (size_t i = 0; i < count && used < sizeof out->text; i++)
-        used +=
-            (size_t)snprintf(out->text + used, sizeof out->text - used, "%s%s", row->words[word_at(row, i)],
-                             i + 1 == count   ? ""
-                             : i + 2 == count ? " or "
-                                              : ", ");
+    for (int64_t i = row->min; i <= row->max && used < sizeof out->text; i++)
+        used += (size_t)snprintf(out->text + used, sizeof out->text - used, "%s%s", row->words[i],
+                                 i == row->max       ? ""
+                                 : i + 1 == row->max ? " or "
+                                                     : ", ");
 }
 
 static void describe(const struct setting *row, struct error *out)

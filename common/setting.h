@@ -24,7 +24,7 @@ struct setting {
     enum setting_kind kind;
     size_t offset;        /* of its field in the struct that the table is for */
     const char *fallback; /* the value when none is given; NULL: the field is left as it is */
-    int64_t min, max;     /* of words the first and the last in the order of an error, downwards as well */
+    int64_t min, max;     /* of words the first and the last */
     const char *meaning;
     const char *fallback_help;          /* what --help shows instead of fallback */
     const char *note;                   /* of a count, after the range in an error */

@@ -91,7 +91,7 @@ static const struct setting keys[] = {
      .meaning = "least time from one recovery to the next"},
     {"restart_wait", SETTING_DURATION, FIELD(restart_wait_ms), "30s", 1000, 10 * MINUTE_MS,
      .meaning = "how long a recovery waits for an answer"},
-    {"evict_rogue", SETTING_WORD, FIELD(evict_rogue), "no", 1, 0,
+    {"evict_rogue", SETTING_WORD, FIELD(evict_rogue), "no", 0, 1,
      "yes: end a foreign process that holds the listener", .words = switch_words},
 };
 

@@ -37,7 +37,7 @@ static const struct setting rows[] = {
     {"count", SETTING_COUNT, FIELD(count), NULL, 1, 9, "how many", .fallback_help = "some", .note = ", odd"},
     {"mode", SETTING_MODE, FIELD(mode), "0660", 0, 0777, .meaning = "who may"},
     {"colour", SETTING_WORD, FIELD(colour), NULL, RED, BLUE, "which", .words = colours},
-    {"on", SETTING_WORD, FIELD(is_on), "no", 1, 0, "whether", .words = no_yes},
+    {"on", SETTING_WORD, FIELD(is_on), "no", 0, 1, "whether", .words = no_yes},
 };
 
 #define COUNT (sizeof rows / sizeof rows[0])
@@ -102,7 +102,7 @@ static void what_is_no_value_is_described_and_not_stored(void **state)
         {"colour", "", "red, green or blue"},
         {"colour", "Red", "red, green or blue"},
         {"colour", "reds", "red, green or blue"},
-        {"on", "maybe", "yes or no"},
+        {"on", "maybe", "no or yes"},
     };
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         struct example example = {.guard = 'g'};

@@ -166,7 +166,7 @@ static void a_bad_line_is_an_error_with_its_number(void **state)
         {HEAD "tries 3\ntries 3\n", "w.conf:3: tries stands already in line 2"},
         {HEAD "timeout 2\n",
          "w.conf:2: timeout '2': expected a duration with its unit (800ms, 2s, 1m, 1h) from 10ms to 5m"},
-        {HEAD "evict_rogue maybe\n", "w.conf:2: evict_rogue 'maybe': expected yes or no"},
+        {HEAD "evict_rogue maybe\n", "w.conf:2: evict_rogue 'maybe': expected no or yes"},
         {HEAD "ca_file ca.pem\n", "w.conf:2: ca_file 'ca.pem': expected an absolute path"},
         {HEAD "unit a.socket\n", "w.conf:2: unit 'a.socket': expected the name of a .service unit"},
         {HEAD "listener tcp:80\n",
