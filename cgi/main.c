@@ -1,12 +1,11 @@
 /* health-api: chooses between serving, one CGI request and one shot; wires the parts; owns the exit codes. */
-#include "cgi/checks.h"
+#include "cgi/checksfile.h"
 #include "cgi/config.h"
 #include "cgi/oneshot.h"
 #include "cgi/probe/prober.h"
 #include "cgi/serve/listen.h"
 #include "cgi/serve/process.h"
 #include "cgi/serve/server.h"
-#include "common/buf.h"
 #include "common/clock.h"
 #include "common/descriptor.h"
 #include "common/log.h"
@@ -15,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -24,9 +24,16 @@
 /* How long a clean end waits for the prober to say goodbye to PostgreSQL. */
 #define PROBER_GOODBYE_MS 100
 
+/* How long a service manager waits for the exit when the configuration is bad: it starts the program again
+ * for ever, and each start is an error in the log. */
+#define BAD_CONFIG_HOLD_S 10
+
 /* What the modules hold without any FastCGI connection. */
 #define BASE_FDS                                                                                             \
     (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
+
+/* Of the unit that `make install` installs. */
+#define ENVIRONMENT_FILE "/etc/health-api/environment"
 
 enum mode {
     MODE_SERVE,
@@ -90,30 +97,12 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
     return false;
 }
 
-static bool load_checks(const struct config *config, struct checks *out, struct error *err)
-{
-    struct buf text = {0};
-    bool ok = buf_read_file(&text, config->checks_path, CHECKS_FILE_MAX, err);
-
-    if (!ok) {
-        struct error why = *err;
-        error_set(err, "HEALTH_CHECKS='%.100s': %.120s", config->checks_path, why.text);
-    }
-    ok = ok && checks_parse(text.data != NULL ? text.data : "", text.len, config->checks_path, out, err);
-    buf_free(&text);
-    return ok;
-}
-
 /* Serves until it is stopped; on SIGHUP the prober gets what the checks file says by then. */
-static int run_server(struct server *server, const struct config *config, struct prober *prober)
+static int run_server(struct server *server, struct prober *prober)
 {
-    while (server_run(server) == SERVER_RELOAD) {
-        struct checks checks = {0};
-        struct error err = {0};
-        if (load_checks(config, &checks, &err))
-            prober_set_checks(prober, &checks);
-        server_end_reload(server, &err);
-    }
+    struct checks checks;
+    while (server_run(server, &checks) == SERVER_NEW_CHECKS)
+        prober_set_checks(prober, &checks);
     return server_close(server);
 }
 
@@ -128,7 +117,27 @@ static int listen_exit_code(enum listen_status status)
     return EXIT_FAILURE;
 }
 
-static int serve(const struct config *config, struct checks *checks, int64_t started_ns)
+/* Why it does not start: in the log, and where the manager shows the status. */
+static void report_failure(const char *event, const struct error *err)
+{
+    char status_line[sizeof err->text + 16];
+    log_event(LOG_LEVEL_ERROR, event, LOG_STR("error", err->text));
+    snprintf(status_line, sizeof status_line, "STATUS=%s", err->text);
+    (void)notify_send(status_line);
+}
+
+/* Signals end it as if they were not blocked. */
+static void hold_exit(void)
+{
+    sigset_t none;
+    if (!notify_is_on())
+        return;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    sleep(BAD_CONFIG_HOLD_S);
+}
+
+static int serve(const struct config *config, struct checks *checks, int64_t started_ns, int64_t watchdog_ns)
 {
     struct listener listener = {.fd = -1};
     struct snapshot_slot *slot = NULL;
@@ -136,7 +145,6 @@ static int serve(const struct config *config, struct checks *checks, int64_t sta
     struct error err = {0};
     int exit_code = EXIT_FAILURE;
 
-    int64_t watchdog_ns = notify_init();
     if (!server_prepare(&err))
         goto out;
     enum listen_status status = listen_open(config, &listener, &err);
@@ -167,18 +175,13 @@ static int serve(const struct config *config, struct checks *checks, int64_t sta
     log_event(LOG_LEVEL_NOTICE, "serving", LOG_STR("version", HEALTH_VERSION),
               LOG_STR("listen", listener.name), LOG_STR("checks", config->checks_path),
               LOG_INT("pid", getpid()));
-    exit_code = run_server(server, config, prober);
+    exit_code = run_server(server, prober);
     log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_code", exit_code));
 
 out:
-    if (err.text[0] != '\0') {
-        char status_line[sizeof err.text + 16];
-        log_event(LOG_LEVEL_ERROR, "cannot start", LOG_STR("error", err.text));
-        snprintf(status_line, sizeof status_line, "STATUS=%s", err.text);
-        (void)notify_send(status_line);
-    }
+    if (err.text[0] != '\0')
+        report_failure("cannot start", &err);
     listen_close(&listener);
-    checks_free(checks);
     if (prober != NULL && !prober_stop(prober, PROBER_GOODBYE_MS))
         _exit(exit_code); /* it hangs: exit(3) would take its data away under it */
     snapshot_slot_free(slot);
@@ -197,7 +200,24 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
     if (!config_load(environ, (int64_t)fds.rlim_cur, BASE_FDS, config, err))
         return false;
     log_init(config->log_level);
-    return load_checks(config, checks, err) && (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
+    return checksfile_read(config->checks_path, checks, err) &&
+           (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
+}
+
+/* By hand, --check-config sees what the shell has, and not what systemd gives to the service. */
+static void say_what_was_not_read(void)
+{
+    bool has_setting = false;
+    for (char *const *vars = environ; *vars != NULL; vars++)
+        has_setting = has_setting || strncmp(*vars, "HEALTH_", 7) == 0 || strncmp(*vars, "PG", 2) == 0;
+    if (has_setting)
+        return;
+    fputs("health-api: no settings were given, and " ENVIRONMENT_FILE
+          " was not read: that is systemd's part.\n"
+          "To check what the service would read:\n"
+          "  systemd-run --pipe --wait --collect -q -p User=health-api -p EnvironmentFile=-" ENVIRONMENT_FILE
+          " health-api --check-config\n",
+          stderr);
 }
 
 static int run(enum mode mode, int64_t started_ns)
@@ -205,25 +225,33 @@ static int run(enum mode mode, int64_t started_ns)
     struct config config;
     struct checks checks = {0};
     struct error err = {0};
-    int exit_code = 0;
+    int exit_code = EX_CONFIG;
 
     log_init(LOG_LEVEL_INFO);
-    if (!configure(mode, &config, &checks, &err)) {
-        log_event(LOG_LEVEL_ERROR, "configuration", LOG_STR("error", err.text));
-        if (mode == MODE_CGI)
-            oneshot_cgi_unconfigured();
-        checks_free(&checks);
-        return EX_CONFIG;
-    }
-    switch (mode) {
-    case MODE_SERVE: return serve(&config, &checks, started_ns);
-    case MODE_CGI: exit_code = oneshot_cgi(&config, &checks); break;
-    case MODE_ONCE: exit_code = oneshot_print(&config, &checks); break;
-    case MODE_CHECK_CONFIG: printf("configuration ok, %zu checks\n", checks.count); break;
-    case MODE_VERSION:
-    case MODE_HELP: break;
+    int64_t watchdog_ns = mode == MODE_SERVE ? notify_init() : 0;
+    bool is_configured = configure(mode, &config, &checks, &err);
+    if (!is_configured)
+        report_failure("configuration", &err);
+    if (mode == MODE_CHECK_CONFIG)
+        say_what_was_not_read();
+    if (mode == MODE_CGI && !is_configured)
+        oneshot_cgi_unconfigured();
+    if (is_configured) {
+        switch (mode) {
+        case MODE_SERVE: exit_code = serve(&config, &checks, started_ns, watchdog_ns); break;
+        case MODE_CGI: exit_code = oneshot_cgi(&config, &checks); break;
+        case MODE_ONCE: exit_code = oneshot_print(&config, &checks); break;
+        case MODE_CHECK_CONFIG:
+            printf("configuration ok, %zu checks\n", checks.count);
+            exit_code = EXIT_SUCCESS;
+            break;
+        case MODE_VERSION:
+        case MODE_HELP: break;
+        }
     }
     checks_free(&checks);
+    if (mode == MODE_SERVE && exit_code == EX_CONFIG)
+        hold_exit();
     return exit_code;
 }
 

@@ -58,6 +58,11 @@ int64_t notify_init(void)
     return watchdog_ns;
 }
 
+bool notify_is_on(void)
+{
+    return manager.fd >= 0;
+}
+
 /* To the address each time: a connected socket would not find a manager that was started anew. */
 bool notify_send(const char *lines)
 {

@@ -13,6 +13,9 @@
  * child speaks in our name. Returns the watchdog period in ns, 0 when none is wanted from this process. */
 int64_t notify_init(void);
 
+/* Whether a manager is there. */
+bool notify_is_on(void);
+
 /* Sends lines such as "READY=1\nSTATUS=healthy". False when a manager is there but did not take it. */
 bool notify_send(const char *lines);
 

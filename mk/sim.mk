@@ -3,7 +3,7 @@
 SIM_SRC := $(wildcard tests/sim/*.c)
 SIM_OBJ := $(SIM_SRC:%.c=$(BUILD)/%.o)
 SIM_CODE := $(addprefix $(BUILD)/,$(patsubst %.c,%.o,$(wildcard cgi/probe/*.c common/*.c) \
-  cgi/snapshot.c cgi/reason.c cgi/checks.c cgi/sqlscan.c cgi/config.c cgi/answer/verdict.c))
+  cgi/snapshot.c cgi/reason.c cgi/checks.c cgi/config.c cgi/errand.c cgi/answer/verdict.c))
 
 # RUNS seeds beginning with FROM, each with the same end on any machine.
 SEED    ?=

@@ -1,21 +1,16 @@
-/* One thread for each lookup. It and the one who started it each hold a reference. */
+/* Names -> addresses. The thread's own code, and how its result is taken. */
 #include "cgi/probe/lookup.h"
+
+#include "common/buf.h"
 
 #include <errno.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 struct lookup {
-    atomic_uint references;
-    atomic_bool has_ended; /* the thread writes hosts and error before, the other one reads them after */
-    int fd;
-    struct hosts hosts;
+    struct hosts hosts; /* what to look up; then what was found */
     struct error error;
 };
 
@@ -46,9 +41,9 @@ static void look_up(struct lookup *l, const struct host *host, struct hosts *fou
     freeaddrinfo(list);
 }
 
-static void *run(void *context)
+static void run(void *data)
 {
-    struct lookup *l = context;
+    struct lookup *l = data;
     struct hosts found = {0};
 
     for (size_t i = 0; i < l->hosts.count; i++) {
@@ -59,58 +54,22 @@ static void *run(void *context)
             (void)hosts_add(&found, host);
     }
     l->hosts = found;
-    atomic_store(&l->has_ended, true);
-    (void)!eventfd_write(l->fd, 1);
-    lookup_release(l);
-    return NULL;
 }
 
-struct lookup *lookup_start(const struct hosts *hosts, struct error *err)
+struct errand *lookup_start(const struct hosts *hosts, struct error *err)
 {
+    static const struct errand_kind kind = {"name resolution", run, free};
     struct lookup *l = mem_calloc(1, sizeof *l);
-    pthread_t thread;
-    int failure;
-
-    atomic_init(&l->references, 1);
-    atomic_init(&l->has_ended, false);
     l->hosts = *hosts;
-    l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (l->fd < 0) {
-        error_set(err, "name resolution: eventfd: %s", strerror(errno));
-        lookup_release(l);
-        return NULL;
-    }
-    atomic_store(&l->references, 2);
-    failure = pthread_create(&thread, NULL, run, l);
-    if (failure != 0) {
-        error_set(err, "name resolution: pthread_create: %s", strerror(failure));
-        atomic_store(&l->references, 1); /* there is no thread */
-        lookup_release(l);
-        return NULL;
-    }
-    pthread_detach(thread);
-    return l;
+    return errand_start(&kind, l, err);
 }
 
-int lookup_fd(const struct lookup *l)
+bool lookup_take(const struct errand *lookup, struct hosts *out, struct error *err)
 {
-    return l->fd;
-}
-
-bool lookup_take(const struct lookup *l, struct hosts *out, struct error *err)
-{
-    if (!atomic_load(&l->has_ended))
+    const struct lookup *l = errand_result(lookup);
+    if (l == NULL)
         return false;
     *out = l->hosts;
     *err = l->error;
     return true;
-}
-
-void lookup_release(struct lookup *l)
-{
-    if (l == NULL || atomic_fetch_sub(&l->references, 1) > 1)
-        return;
-    if (l->fd >= 0)
-        close(l->fd);
-    free(l);
 }

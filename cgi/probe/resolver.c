@@ -19,7 +19,7 @@ struct resolver {
     int64_t limit_ns;
     struct hosts hosts;
     bool has_names;
-    struct lookup *lookup; /* under way; NULL: none */
+    struct errand *lookup; /* under way; NULL: none */
     int64_t asked_ns;
     int64_t took_ns;
     struct error error;
@@ -38,7 +38,7 @@ void resolver_free(struct resolver *r)
 {
     if (r == NULL)
         return;
-    lookup_release(r->lookup);
+    errand_release(r->lookup);
     free(r);
 }
 
@@ -63,7 +63,7 @@ void resolver_ask(struct resolver *r, int64_t now_ns)
 
     if (r->lookup != NULL && now_ns - r->asked_ns > HOPELESS_NS && r->hopeless < HOPELESS_MAX) {
         r->hopeless++;
-        lookup_release(r->lookup);
+        errand_release(r->lookup);
         r->lookup = NULL;
     }
     if (r->lookup != NULL)
@@ -86,7 +86,7 @@ bool resolver_step(struct resolver *r, int64_t now_ns)
     struct hosts found;
 
     if (r->lookup != NULL && lookup_take(r->lookup, &found, &r->error)) {
-        lookup_release(r->lookup);
+        errand_release(r->lookup);
         r->lookup = NULL;
         finish(r, &found, now_ns);
     } else if (now_ns >= resolver_wait(r, &(struct pollfd){0})) {
@@ -100,7 +100,7 @@ bool resolver_step(struct resolver *r, int64_t now_ns)
 
 int64_t resolver_wait(const struct resolver *r, struct pollfd *out)
 {
-    *out = (struct pollfd){.fd = r->lookup != NULL ? lookup_fd(r->lookup) : -1, .events = POLLIN};
+    *out = (struct pollfd){.fd = r->lookup != NULL ? errand_fd(r->lookup) : -1, .events = POLLIN};
     return r->lookup != NULL && r->error.text[0] == '\0' ? r->asked_ns + r->limit_ns : CLOCK_NEVER;
 }
 

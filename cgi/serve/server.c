@@ -3,6 +3,7 @@
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
+#include "cgi/checksfile.h"
 #include "cgi/serve/deadman.h"
 #include "cgi/serve/fcgi.h"
 #include "cgi/serve/process.h"
@@ -33,6 +34,8 @@
 /* With each tick until the first probe has finished: longer than a tick is late on a busy machine. */
 #define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT 64
+/* A checks file that is not read after this long is reported. */
+#define READING_PATIENCE_NS (5 * NS_PER_S)
 
 /* In the order of time; drawn in ARCHITECTURE.md. From DRAINING on it stops. */
 enum phase {
@@ -50,13 +53,15 @@ struct server {
     int signal_fd;
     int timer_fd;
     enum phase phase;
-    int64_t until_ns;      /* the end of HOLDING, DRAINING and FINISHING */
-    bool reload_is_due;    /* SIGHUP came */
-    bool is_accepting;     /* epoll watches the listener for connections */
-    int64_t rest_until_ns; /* not accepting: until then, or with CLOCK_NEVER until there is room */
-    size_t open_at_rest;   /* connections when that began */
-    struct verdict told;   /* to the manager */
-    int64_t tell_from_ns;  /* the manager had no room: not before this */
+    int64_t until_ns;           /* the end of HOLDING, DRAINING and FINISHING */
+    bool reload_is_due;         /* SIGHUP came, and what is read already may be older */
+    struct errand *reading;     /* of the checks file; NULL: none is under way */
+    int64_t reading_is_late_ns; /* CLOCK_NEVER: it has been reported */
+    bool is_accepting;          /* epoll watches the listener for connections */
+    int64_t rest_until_ns;      /* not accepting: until then, or with CLOCK_NEVER until there is room */
+    size_t open_at_rest;        /* connections when that began */
+    struct verdict told;        /* to the manager */
+    int64_t tell_from_ns;       /* the manager had no room: not before this */
     int exit_code;
     struct requests requests;
     struct health *health;
@@ -136,11 +141,12 @@ static void advance(struct server *s, int events, int64_t now_ns)
 }
 
 /* STATUS with each new verdict; READY=1 when the first probe has finished and the listener accepts, and again
- * after a reload. What the manager has no room for is told with a later tick. */
+ * after a reload, or when that takes too long. What the manager has no room for is told with a later tick. */
 static void tell_manager(struct server *s, int64_t now_ns)
 {
     const struct verdict *verdict = health_verdict(s->health);
-    bool is_ready = s->phase == OPENED && verdict->status != HEALTH_STARTING;
+    bool is_reloading = s->reading != NULL && s->reading_is_late_ns != CLOCK_NEVER;
+    bool is_ready = s->phase == OPENED && verdict->status != HEALTH_STARTING && !is_reloading;
     char status[160];
     char lines[200];
 
@@ -191,13 +197,19 @@ static struct answering answering_of(const struct server *s)
     return (struct answering){.health = s->health, .process = &s->process, .is_last = s->phase == FINISHING};
 }
 
-static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
+/* A second time: the rest of the drain is off. */
+static void stop(struct server *s, int64_t now_ns, int exit_code)
 {
     const struct config *config = s->options.config;
     /* A drain is for a stop that somebody wants. What has failed is replaced at once. */
     int64_t drain_ms = exit_code == 0 ? config->drain_ms : 0;
     char lines[64];
 
+    if (s->phase >= DRAINING) {
+        enter(s, s->phase == DRAINING ? DRAINING : DONE, now_ns);
+        deadman_arm_final(config->stop_timeout_ms);
+        return;
+    }
     s->exit_code = exit_code;
     enter(s, DRAINING, now_ns + drain_ms * NS_PER_MS);
     /* Without a drain nobody is to be told: what is at hand gets its usual answer. */
@@ -213,13 +225,6 @@ static void begin_stop(struct server *s, int64_t now_ns, int exit_code)
     health_update(s->health, NULL, &s->process, now_ns);
 }
 
-/* The second signal: the rest of the drain is off. */
-static void hasten_stop(struct server *s, int64_t now_ns)
-{
-    enter(s, s->phase == DRAINING ? DRAINING : DONE, now_ns);
-    deadman_arm_final(s->options.config->stop_timeout_ms);
-}
-
 static void read_signals(struct server *s, int64_t now_ns)
 {
     struct signalfd_siginfo info;
@@ -229,10 +234,7 @@ static void read_signals(struct server *s, int64_t now_ns)
         } else if (info.ssi_signo != SIGHUP) {
             log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
-            if (s->phase >= DRAINING)
-                hasten_stop(s, now_ns);
-            else
-                begin_stop(s, now_ns, 0);
+            stop(s, now_ns, 0);
         }
     }
 }
@@ -247,10 +249,7 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
               LOG_INT("open_fds", s->process.usage.open_fds), LOG_INT("limit", s->options.config->fd_limit),
               LOG_STR("kinds", kinds));
     s->process.fd_limit = true;
-    if (s->phase >= DRAINING)
-        hasten_stop(s, now_ns);
-    else
-        begin_stop(s, now_ns, 1);
+    stop(s, now_ns, 1);
 }
 
 /* shutdown(2) on a listening socket holds for all processes that share it: nobody can connect any more. epoll
@@ -264,10 +263,59 @@ static void lose_listener(struct server *s, int64_t now_ns)
               LOG_STR("remedy", listener->inherited
                                     ? "restart what passes the socket: systemctl restart health-api.socket"
                                     : "none, the next start makes a new one"));
-    if (s->phase >= DRAINING)
-        hasten_stop(s, now_ns);
-    else
-        begin_stop(s, now_ns, 1);
+    stop(s, now_ns, 1);
+}
+
+static void end_reload(struct server *s, const struct error *refused)
+{
+    s->checks_error = *refused;
+    if (refused->text[0] != '\0')
+        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", refused->text));
+    s->tell_from_ns = 0;
+}
+
+/* Reads the checks file where that may take as long as it likes. */
+static void begin_reload(struct server *s, int64_t now_ns)
+{
+    struct error err = {0};
+    char lines[64];
+
+    s->reload_is_due = false;
+    /* sd_notify(3): RELOADING=1 needs the time. */
+    snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
+    (void)notify_send(lines);
+    if (s->phase == SERVING)
+        enter(s, OPENED, CLOCK_NEVER);
+    s->reading = checksfile_start(s->options.config->checks_path, &err);
+    if (s->reading == NULL) {
+        end_reload(s, &err);
+        return;
+    }
+    s->reading_is_late_ns = now_ns + READING_PATIENCE_NS;
+    (void)watch_fd(s, EPOLL_CTL_ADD, errand_fd(s->reading), EPOLLIN, &s->reading);
+}
+
+static void report_late_reading(struct server *s)
+{
+    s->reading_is_late_ns = CLOCK_NEVER;
+    error_set(&s->checks_error, "HEALTH_CHECKS='%.100s': not read within %d s: does its file system hang?",
+              s->options.config->checks_path, (int)(READING_PATIENCE_NS / NS_PER_S));
+    log_event(LOG_LEVEL_ERROR, "reload waits, the old checks stay until then",
+              LOG_STR("error", s->checks_error.text));
+}
+
+/* True: *out are new checks. */
+static bool take_reading(struct server *s, struct checks *out)
+{
+    struct error err = {0};
+    if (s->reading == NULL || errand_result(s->reading) == NULL)
+        return false;
+    bool ok = checksfile_take(s->reading, out, &err);
+    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, errand_fd(s->reading), NULL);
+    errand_release(s->reading);
+    s->reading = NULL;
+    end_reload(s, &err);
+    return ok;
 }
 
 static void tick(struct server *s, int64_t now_ns)
@@ -282,6 +330,8 @@ static void tick(struct server *s, int64_t now_ns)
     s->process.connections = (int64_t)s->requests.connections.open;
     check_fd_limit(s, now_ns);
     requests_tick(&s->requests, idle_ns, now_ns);
+    if (s->reading != NULL && now_ns >= s->reading_is_late_ns)
+        report_late_reading(s);
     health_update(s->health, NULL, &s->process, now_ns); /* the uptime in the pages */
 }
 
@@ -310,7 +360,7 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
         read_signals(s, now_ns);
     else if (tag == &s->timer_fd)
         tick(s, now_ns);
-    else
+    else if (tag != &s->reading) /* that one: take_reading */
         requests_receive(&s->requests, tag, &answering, now_ns);
 }
 
@@ -331,7 +381,6 @@ static void turn(struct server *s)
     if (now_ns >= end_of_rest_ns(s))
         set_accepting(s, true);
     advance(s, count, now_ns);
-    tell_manager(s, now_ns);
     connections_free_closed(&s->requests.connections);
 }
 
@@ -401,37 +450,18 @@ struct server *server_open(const struct server_options *options, struct error *e
     return s;
 }
 
-static void begin_reload(struct server *s)
+enum server_event server_run(struct server *s, struct checks *new_checks)
 {
-    char lines[64];
-
-    s->reload_is_due = false;
-    if (s->phase >= DRAINING)
-        return;
-    /* sd_notify(3): RELOADING=1 needs the time. */
-    snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
-    (void)notify_send(lines);
-    if (s->phase == SERVING)
-        enter(s, OPENED, CLOCK_NEVER);
-}
-
-enum server_event server_run(struct server *s)
-{
-    while (!s->reload_is_due && s->phase != DONE)
+    while (s->phase != DONE) {
+        int64_t now_ns = clock_now_ns();
+        if (s->reload_is_due && s->reading == NULL && s->phase < DRAINING)
+            begin_reload(s, now_ns);
+        tell_manager(s, now_ns); /* of a reload, too: the checks that were returned are in use by now */
         turn(s);
-    if (s->phase == DONE)
-        return SERVER_STOPPED;
-    begin_reload(s);
-    return SERVER_RELOAD;
-}
-
-void server_end_reload(struct server *s, const struct error *refused)
-{
-    s->checks_error = *refused;
-    if (refused->text[0] != '\0')
-        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", refused->text));
-    s->tell_from_ns = 0;
-    tell_manager(s, clock_now_ns());
+        if (take_reading(s, new_checks))
+            return SERVER_NEW_CHECKS;
+    }
+    return SERVER_STOPPED;
 }
 
 int server_close(struct server *s)
@@ -440,6 +470,7 @@ int server_close(struct server *s)
     int exit_code = s->exit_code;
 
     requests_close(&s->requests);
+    errand_release(s->reading);
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);

@@ -3,6 +3,7 @@
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
+#include "cgi/checks.h"
 #include "cgi/config.h"
 #include "cgi/serve/listen.h"
 #include "cgi/snapshot.h"
@@ -10,8 +11,9 @@
 
 #include <stdint.h>
 
-/* Descriptors held for good: epoll, signalfd, timerfd. */
-#define SERVER_FDS 3
+/* Descriptors held for good: epoll, signalfd, timerfd; and for a reload: the checks file, and what says that
+ * it was read. */
+#define SERVER_FDS 5
 
 struct server_options {
     const struct config *config;
@@ -26,7 +28,7 @@ struct server;
 enum server_event {
     SERVER_STOPPED, /* by a signal and the drain after it, past HEALTH_FD_LIMIT, or without its listening
                        socket */
-    SERVER_RELOAD,  /* SIGHUP: read the checks file, tell server_end_reload, run again */
+    SERVER_NEW_CHECKS,
 };
 
 /* Blocks the signals that server_run reads, so that all threads inherit it, and sets up libfcgi: before any
@@ -36,11 +38,9 @@ __attribute__((warn_unused_result)) bool server_prepare(struct error *err);
 /* Opens what the loop waits for. NULL with err filled. The options' pointers must outlive it. */
 struct server *server_open(const struct server_options *options, struct error *err);
 
-/* Serves until there is something for the caller to do. */
-enum server_event server_run(struct server *server);
-
-/* refused: why the old checks stay; empty when there are new ones. */
-void server_end_reload(struct server *server, const struct error *refused);
+/* Serves until there is something for the caller to do. SERVER_NEW_CHECKS: after SIGHUP the checks file has
+ * these; the caller owns them, puts them to use, and runs the server again. */
+enum server_event server_run(struct server *server, struct checks *new_checks);
 
 /* Closes all connections and frees. Returns the exit code: 0 after a signal, else 1 (logged). */
 int server_close(struct server *server);

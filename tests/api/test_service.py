@@ -98,6 +98,29 @@ def test_ready_is_said_again_to_a_manager_that_had_no_room(start_backend, manage
     manager.wait_for("READY=1\nSTATUS=healthy")
 
 
+@pytest.mark.parametrize("settings, error", [
+    ({"HEALTH_INTERVAL": "2"}, "HEALTH_INTERVAL='2': expected a duration"),
+    ({"HEALTH_LISTEN": "unix:/nowhere/at/all.sock"}, "/nowhere/at"),
+])
+def test_a_start_with_a_bad_setting_is_shown_and_is_no_flood(start_backend, manager, settings, error):
+    """Started anew for ever by the manager, each start tells it, and one in ten seconds is enough."""
+    began = time.monotonic()
+    backend = start_backend(wait=False, NOTIFY_SOCKET=manager.path, **settings)
+    manager.wait_for(f"STATUS={error}" if "INTERVAL" in error else error)
+    assert backend.process.wait(30) == 78
+    assert 9 < time.monotonic() - began < 30
+    assert len([line for line in backend.log().splitlines() if "level=error" in line]) == 1
+
+
+def test_a_start_with_a_bad_setting_ends_at_once_when_it_is_told_to(start_backend, manager):
+    backend = start_backend(wait=False, NOTIFY_SOCKET=manager.path, HEALTH_LISTEN="unix:/nowhere/at/all.sock")
+    manager.wait_for("STATUS=")
+    began = time.monotonic()
+    backend.process.send_signal(signal.SIGTERM)
+    backend.process.wait(10)
+    assert time.monotonic() - began < 5
+
+
 def test_the_manager_hears_of_a_reload(start_backend, manager, checks_file):
     path = checks_file("-- check: a\nSELECT 1;\n")
     backend = start_backend(NOTIFY_SOCKET=manager.path, HEALTH_CHECKS=path)

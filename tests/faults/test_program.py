@@ -2,7 +2,9 @@
 import os
 import signal
 
-from harness.wait import hold_for
+import pytest
+from harness.hungfs import HungFilesystem
+from harness.wait import hold_for, wait_until
 
 HUNG, GONE = ("backend", "hung"), ("backend", "unreachable")
 READ_TIMEOUT = 1.0  # fastcgi_read_timeout
@@ -33,3 +35,56 @@ def test_the_programs_socket_unlinked(backend, start_backend, nginx, fault):
     fault.expect(nginx, AT_ONCE, GONE)
     start_backend()
     fault.healed(nginx, 1)
+
+
+@pytest.fixture
+def hung(directory):
+    """A file system that hangs."""
+    try:
+        filesystem = HungFilesystem(f"{directory}/hung")
+    except OSError as error:
+        pytest.skip(f"mounting a FUSE file system: {error}")
+    yield filesystem
+    filesystem.release()
+
+
+def point(link, target):
+    """Makes link, at once, a symbolic link to target."""
+    os.symlink(target, link + ".new")
+    os.rename(link + ".new", link)
+
+
+def test_a_reload_from_a_hung_file_system_stops_no_answer(start_backend, directory, checks_file, hung):
+    path, link = checks_file("-- check: one\nSELECT 1;\n"), f"{directory}/link.sql"
+    point(link, path)
+    backend = start_backend(HEALTH_CHECKS=link, HEALTH_INTERVAL="200ms")
+    backend.wait_status("healthy")
+    point(link, f"{hung.path}/checks.sql")
+    backend.process.send_signal(signal.SIGHUP)
+    answers = []
+
+    def reported():
+        answers.append(backend.ask(timeout=1).status)
+        return backend.events("reload waits, the old checks stay until then")
+    wait_until(reported, 15, "what is wrong, in the log")
+    assert set(answers) == {200}
+    assert "not read within" in backend.document("/api/status")["config"]["checks_error"]
+    # What comes meanwhile is not lost, and neither is the reading once it ends.
+    checks_file("-- check: one\nSELECT 1;\n-- check: two\nSELECT 2;\n")
+    point(link, path)
+    backend.process.send_signal(signal.SIGHUP)
+    hung.release()
+    wait_until(lambda: backend.document()["counts"] == {"one": 1, "two": 2}, 10, "the new check")
+    assert backend.events("reload refused, the old checks stay")
+    assert not backend.document("/api/status")["config"]["checks_error"]
+
+
+def test_a_stop_during_a_reload_that_hangs_is_a_clean_one(start_backend, directory, checks_file, hung):
+    link = f"{directory}/link.sql"
+    point(link, checks_file("-- check: one\nSELECT 1;\n"))
+    backend = start_backend(HEALTH_CHECKS=link)
+    backend.wait_status("healthy")
+    point(link, f"{hung.path}/checks.sql")
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(os.listdir(f"/proc/{backend.process.pid}/task")) > 2, 10, "the thread that reads")
+    assert backend.stop() == 0

@@ -1,4 +1,5 @@
 """Restart, kill, reload, drain, watchdog: under a constant stream of requests through nginx."""
+import contextlib
 import os
 import signal
 import time
@@ -127,23 +128,80 @@ def test_a_stuck_event_loop_is_ended_by_the_watchdog_of_systemd(machine):
         assert_all_answered(stream.results, ("backend", "nginx"), (200, 503))
 
 
-def test_a_broken_checks_file_at_a_reload_keeps_the_old_ones_and_is_told(machine):
-    old = open(machine.path("/etc/health-api/checks.sql"), encoding="utf-8").read()
-    end = machine.journal_end()
+@contextlib.contextmanager
+def contents(machine, path, text, mode=0o644):
+    """The file has this text for as long as the block lasts."""
+    with open(machine.path(path), encoding="utf-8") as file:
+        old = file.read()
+    machine.write(path, text.format(old=old), mode)
     try:
-        machine.write("/etc/health-api/checks.sql", "-- check: one\n")
-        machine.run("systemctl", "reload", "health-api.service")
-        wait_until(lambda: "/etc/health-api/checks.sql:1" in machine.ask("/api/status")[2]["config"]["checks_error"], 5,
-                   "the error in /api/status")
+        yield
+    finally:
+        machine.write(path, old, mode)
+
+
+def refused_reload(machine):
+    """What the journal says of a reload, which fails and changes nothing."""
+    end, pid = machine.journal_end(), machine.main_pid()
+    assert machine.run("systemctl", "reload", "health-api.service", check=False).returncode != 0
+    hold_for(lambda: machine.ask()[0] == 200 and machine.main_pid() == pid, 1, "the service as it was")
+    return machine.journal(since=end)
+
+
+CHECKS, ENVIRONMENT = "/etc/health-api/checks.sql", "/etc/health-api/environment"
+
+
+def test_a_reload_with_a_broken_checks_file_fails_and_changes_nothing(machine):
+    with contents(machine, CHECKS, "-- check: one\n"):
+        assert f"{CHECKS}:1:" in refused_reload(machine)
+        end = machine.journal_end()
+        machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGHUP", "health-api.service")
+        wait_until(lambda: f"{CHECKS}:1" in machine.ask("/api/status")[2]["config"]["checks_error"], 5,
+                   "the error in /api/status, where the signal came without the check")
         assert "reload refused" in machine.journal(since=end)
         hold_for(lambda: machine.ask()[0] == 200, 1, "200 with the old checks")
-        machine.write("/etc/health-api/checks.sql", old + "-- check: one\nSELECT 1;\n")
+    with contents(machine, CHECKS, "{old}-- check: one\nSELECT 1;\n"):
+        end = machine.journal_end()
         machine.run("systemctl", "reload", "health-api.service")
         wait_until(lambda: machine.ask()[2]["counts"].get("one") == 1, 5, "the new check")
         assert f'event="checks reloaded" checks={len(machine.ask()[2]["counts"])}' in machine.journal(since=end)
-    finally:
-        machine.write("/etc/health-api/checks.sql", old)
+    machine.run("systemctl", "reload", "health-api.service")
+
+
+def test_a_reload_with_a_bad_setting_fails_and_names_it(machine):
+    """The settings would be read by the next start only, which may be months away."""
+    with contents(machine, ENVIRONMENT, "{old}\nHEALTH_INTERVAL=2\n", 0o600):
+        assert "HEALTH_INTERVAL='2': expected a duration" in refused_reload(machine)
+        by_hand = machine.run("/usr/local/bin/health-api", "--check-config")
+        assert by_hand.stdout.startswith("configuration ok") and f"{ENVIRONMENT} was not read" in by_hand.stderr
+        command = by_hand.stderr.splitlines()[-1]
+        as_the_service = machine.run("bash", "-c", command, check=False)
+        assert as_the_service.returncode == 78 and "HEALTH_INTERVAL='2'" in as_the_service.stderr + as_the_service.stdout
+    machine.run("systemctl", "reload", "health-api.service")
+    assert machine.shell("systemctl list-units --failed --plain --no-legend") == ""
+
+
+def test_a_reload_needs_no_kill_of_procps(machine):
+    end = machine.journal_end()
+    machine.shell("mv /bin/kill /bin/kill.away")
+    try:
         machine.run("systemctl", "reload", "health-api.service")
+        wait_until(lambda: "checks reloaded" in machine.journal(since=end), 5, "the reload")
+    finally:
+        machine.shell("mv /bin/kill.away /bin/kill")
+
+
+def test_a_restart_with_a_bad_setting_is_visible_and_no_flood(machine):
+    end = machine.journal_end()
+    with contents(machine, ENVIRONMENT, "{old}\nHEALTH_INTERVAL=2\n", 0o600):
+        machine.run("systemctl", "restart", "--no-block", "health-api.service")
+        wait_until(lambda: machine.status_text().startswith("HEALTH_INTERVAL='2': expected"), 10, "the error as the status")
+        assert "HEALTH_INTERVAL='2'" in machine.run("systemctl", "status", "health-api.service", check=False).stdout
+        hold_for(lambda: machine.journal(since=end).count("level=error") == 1, 5, "one line of the error")
+    began = time.monotonic()
+    machine.run("systemctl", "restart", "health-api.service")
+    machine.wait_status("healthy")
+    assert time.monotonic() - began < 8  # not after the ten seconds
 
 
 def test_after_all_this_the_unit_was_never_given_up(machine):

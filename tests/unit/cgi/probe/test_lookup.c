@@ -53,26 +53,26 @@ void freeaddrinfo(struct addrinfo *list)
     }
 }
 
-static struct lookup *start(const char *names, const char *addresses)
+static struct errand *start(const char *names, const char *addresses)
 {
     struct hosts hosts;
     struct error err;
     hosts_parse(names, addresses, "5433", &hosts);
-    struct lookup *lookup = lookup_start(&hosts, &err);
+    struct errand *lookup = lookup_start(&hosts, &err);
     assert_non_null(lookup);
     return lookup;
 }
 
-static void wait_for_end(const struct lookup *lookup)
+static void wait_for_end(const struct errand *lookup)
 {
-    struct pollfd pfd = {.fd = lookup_fd(lookup), .events = POLLIN};
+    struct pollfd pfd = {.fd = errand_fd(lookup), .events = POLLIN};
     assert_int_equal(poll(&pfd, 1, 10000), 1);
 }
 
 /* All addresses that were found, and the error. */
 static void expect_found(const char *names, const char *addresses, const char *found, const char *error)
 {
-    struct lookup *lookup = start(names, addresses);
+    struct errand *lookup = start(names, addresses);
     struct hosts hosts;
     struct error err;
     struct buf text = {0};
@@ -85,7 +85,7 @@ static void expect_found(const char *names, const char *addresses, const char *f
     for (size_t i = 0; i < hosts.count; i++)
         assert_string_equal(hosts.items[i].port, "5433");
     buf_free(&text);
-    lookup_release(lookup);
+    errand_release(lookup);
 }
 
 static void each_address_of_each_name_is_found_in_order(void **state)
@@ -124,17 +124,17 @@ static void nobody_waits_for_a_resolver_that_hangs(void **state)
     int before = atomic_load(&calls);
 
     pthread_mutex_lock(&held);
-    struct lookup *lookup = start("one", NULL);
-    struct lookup *abandoned = start("one", NULL);
+    struct errand *lookup = start("one", NULL);
+    struct errand *abandoned = start("one", NULL);
     while (atomic_load(&calls) < before + 2)
         (void)poll(NULL, 0, 1);
     assert_false(lookup_take(lookup, &hosts, &err));
-    lookup_release(abandoned); /* its thread frees it; a sanitizer would complain else */
+    errand_release(abandoned); /* its thread frees it; a sanitizer would complain else */
     pthread_mutex_unlock(&held);
     wait_for_end(lookup);
     assert_true(lookup_take(lookup, &hosts, &err));
-    lookup_release(lookup);
-    lookup_release(NULL);
+    errand_release(lookup);
+    errand_release(NULL);
 }
 
 int main(void)
