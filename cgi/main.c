@@ -172,15 +172,15 @@ static int serve(const struct config *config, struct checks *checks, int64_t sta
                                         &err);
     if (server == NULL)
         goto out;
-    log_event(LOG_LEVEL_NOTICE, "serving", LOG_STR("version", HEALTH_VERSION),
+    log_event(LOG_LEVEL_NOTICE, "server started", LOG_STR("version", HEALTH_VERSION),
               LOG_STR("listen", listener.name), LOG_STR("checks", config->checks_path),
               LOG_INT("pid", getpid()));
     exit_code = run_server(server, prober);
-    log_event(LOG_LEVEL_NOTICE, "stopped", LOG_INT("exit_code", exit_code));
+    log_event(LOG_LEVEL_NOTICE, "server stopped", LOG_INT("exit_code", exit_code));
 
 out:
     if (err.text[0] != '\0')
-        report_failure("cannot start", &err);
+        report_failure("start failed", &err);
     listen_close(&listener);
     if (prober != NULL && !prober_stop(prober, PROBER_GOODBYE_MS))
         _exit(exit_code); /* it hangs: exit(3) would take its data away under it */
@@ -195,7 +195,7 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
     char name[128];
 
     while (config_next_unknown(&vars, name, sizeof name))
-        log_event(LOG_LEVEL_WARN, "unknown setting", LOG_STR("name", name));
+        log_event(LOG_LEVEL_WARN, "unknown setting ignored", LOG_STR("name", name));
     getrlimit(RLIMIT_NOFILE, &fds);
     if (!config_load(environ, (int64_t)fds.rlim_cur, BASE_FDS, config, err))
         return false;
@@ -231,7 +231,7 @@ static int run(enum mode mode, int64_t started_ns)
     int64_t watchdog_ns = mode == MODE_SERVE ? notify_init() : 0;
     bool is_configured = configure(mode, &config, &checks, &err);
     if (!is_configured)
-        report_failure("configuration", &err);
+        report_failure("configuration refused", &err);
     if (mode == MODE_CHECK_CONFIG)
         say_what_was_not_read();
     if (mode == MODE_CGI && !is_configured)

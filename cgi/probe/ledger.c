@@ -243,7 +243,7 @@ static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
     bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */
     if (fails || is_slowed == e->is_slowed)
         return;
-    log_pace(e, is_slowed ? "check slowed down" : "check at its own pace again", max(least_ns, wish_ns));
+    log_pace(e, is_slowed ? "check slowed down" : "check pace restored", max(least_ns, wish_ns));
     e->is_slowed = is_slowed;
 }
 
@@ -300,10 +300,10 @@ static void log_check(struct entry *e, const struct answer *answer)
         return;
     e->logged = answer->reason;
     if (answer->reason == REASON_NONE) {
-        log_event(LOG_LEVEL_INFO, "check passes again", LOG_STR("check", e->result.name));
+        log_event(LOG_LEVEL_INFO, "check recovered", LOG_STR("check", e->result.name));
         return;
     }
-    log_event(LOG_LEVEL_WARN, "check fails", LOG_STR("check", e->result.name),
+    log_event(LOG_LEVEL_WARN, "check failed", LOG_STR("check", e->result.name),
               LOG_STR("reason", reason_name(answer->reason)), LOG_STR("sqlstate", answer->sqlstate),
               LOG_STR("detail", answer->detail));
 }
@@ -322,7 +322,7 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
     e->is_asked = false;
     if (answer->by_server) {
         if (e->distance_ns != 0)
-            log_event(LOG_LEVEL_INFO, "check no longer backs off", LOG_STR("check", e->result.name));
+            log_event(LOG_LEVEL_INFO, "check resumed", LOG_STR("check", e->result.name));
         e->distance_ns = 0;
         e->orphan_pid = 0;
         e->losses = 0;
@@ -368,7 +368,7 @@ void ledger_suspect(struct ledger *l, size_t check, int64_t backend_pid, int64_t
     e->orphan_pid = backend_pid;
     e->is_suspect = true;
     if (e->distance_ns == 0)
-        log_event(LOG_LEVEL_NOTICE, "check backs off", LOG_STR("check", e->result.name),
+        log_event(LOG_LEVEL_NOTICE, "check backed off", LOG_STR("check", e->result.name),
                   LOG_INT("server_pid", backend_pid));
     e->distance_ns = e->distance_ns == 0 ? interval_ns(l) : e->distance_ns * 2;
     e->distance_ns = min(e->distance_ns, DISTANCE_MAX_NS);
@@ -384,7 +384,7 @@ static void log_database_failure(struct ledger *l, enum reason reason, const str
     l->summary_failures++;
     if (!is_new && now_ns - l->summary_ns < SUMMARY_EVERY_NS)
         return;
-    log_event(LOG_LEVEL_WARN, is_new ? "database fails" : "database still fails",
+    log_event(LOG_LEVEL_WARN, is_new ? "database failed" : "database still failing",
               LOG_STR("reason", reason_name(reason)), LOG_STR("sqlstate", answer->sqlstate),
               LOG_STR("detail", answer->detail), LOG_INT("attempts", l->summary_failures));
     l->summary_ns = now_ns;
@@ -445,7 +445,7 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
     } else if (l->login.fails > 0 || l->ping.fails > 0) {
         set_reason(l, l->login.fails > 0 ? l->login.reason : l->ping.reason); /* the one that lasts */
     } else if (l->database.reason != REASON_NONE) {
-        log_event(LOG_LEVEL_INFO, "database answers again",
+        log_event(LOG_LEVEL_INFO, "database recovered",
                   LOG_INT("failures", l->database.consecutive_failures));
         l->database.reason = REASON_NONE;
         l->database.evidence = EVIDENCE_NONE;
@@ -505,10 +505,10 @@ void ledger_book_lookup(struct ledger *l, const char *error, int64_t took_ns)
 {
     struct lookup_result *r = &l->database.lookup;
     if (error[0] != '\0' && r->error[0] == '\0')
-        log_event(LOG_LEVEL_WARN, "name resolution fails", LOG_STR("detail", error),
+        log_event(LOG_LEVEL_WARN, "name resolution failed", LOG_STR("detail", error),
                   LOG_INT("known_addresses", l->database.addresses.count));
     else if (error[0] == '\0' && r->error[0] != '\0')
-        log_event(LOG_LEVEL_INFO, "name resolution works again", LOG_INT("took_ms", took_ns / NS_PER_MS));
+        log_event(LOG_LEVEL_INFO, "name resolution recovered", LOG_INT("took_ms", took_ns / NS_PER_MS));
     r->is_used = true;
     snprintf(r->error, sizeof r->error, "%s", error);
     if (error[0] == '\0') {

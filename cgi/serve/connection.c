@@ -57,7 +57,7 @@ void connections_move(struct connections *all, struct connection *c, enum connec
 
 void connections_close(struct connections *all, struct connection *c, const char *why)
 {
-    log_event(LOG_LEVEL_DEBUG, "connection closed", LOG_STR("why", why));
+    log_event(LOG_LEVEL_DEBUG, "connection closed", LOG_STR("reason", why));
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -138,8 +138,7 @@ static bool is_of_one_peer(int error)
 static void log_no_descriptor(struct connections *all, int64_t now_ns)
 {
     if (log_is_due(&all->room_logged_ns, now_ns))
-        log_event(LOG_LEVEL_WARN, "no descriptor left for a connection",
-                  LOG_INT("connections", (int64_t)all->open));
+        log_event(LOG_LEVEL_WARN, "connection dropped", LOG_INT("connections", (int64_t)all->open));
 }
 
 /* accept4(2), with a descriptor that another connection gives up where this process has no other. */
@@ -162,8 +161,7 @@ static int accept_one(struct connections *all, int listener_fd, int64_t now_ns)
 static enum accept_result wait_for_room(struct connections *all, int64_t now_ns)
 {
     if (log_is_due(&all->room_logged_ns, now_ns))
-        log_event(LOG_LEVEL_NOTICE, "all connections in use, new ones wait",
-                  LOG_INT("max", (int64_t)all->max));
+        log_event(LOG_LEVEL_NOTICE, "connection limit reached", LOG_INT("max", (int64_t)all->max));
     return ACCEPT_FULL;
 }
 
@@ -174,8 +172,7 @@ static enum accept_result fail_to_accept(struct connections *all, int error)
     if (error == EMFILE && all->open > 0)
         return ACCEPT_FULL;
     if (all->refused++ == 0)
-        log_event(LOG_LEVEL_ERROR, "cannot accept, trying again each second",
-                  LOG_STR("error", strerror(error)));
+        log_event(LOG_LEVEL_ERROR, "accept failed", LOG_STR("error", strerror(error)));
     return ACCEPT_FAILED;
 }
 
@@ -189,7 +186,7 @@ enum accept_result connections_accept(struct connections *all, int listener_fd, 
     if (fd < 0)
         return fail_to_accept(all, errno);
     if (all->refused > 0)
-        log_event(LOG_LEVEL_NOTICE, "accepting again", LOG_INT("failed_tries", all->refused));
+        log_event(LOG_LEVEL_NOTICE, "accept recovered", LOG_INT("failed_tries", all->refused));
     all->refused = 0;
     if (evictable != NULL && all->open >= all->max) {
         /* Its next request may have come in these microseconds; then another makes room, if there is one. */

@@ -82,8 +82,7 @@ bool fcgi_serve(int fd, const struct gate_result *request, struct health *health
         r.ipcFd = fd; /* from here on it only writes */
         keep = answer_request(&r, request->too_long, health, process, now_ns) && r.keepConnection != 0;
     } else {
-        log_event(LOG_LEVEL_ERROR, "request not read by libfcgi",
-                  LOG_INT("bytes", (int64_t)request->bytes.len));
+        log_event(LOG_LEVEL_ERROR, "request lost", LOG_INT("bytes", (int64_t)request->bytes.len));
     }
     FCGX_Free(&r, 0);
     return keep;

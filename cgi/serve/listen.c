@@ -289,10 +289,8 @@ bool listen_check_group(const struct config *config, struct error *err)
 
 static enum listen_status open_systemd(int fds, struct listener *out, struct error *err)
 {
-    if (fds > 1) {
-        log_event(LOG_LEVEL_WARN, "more than one socket was passed, using the first",
-                  LOG_INT("sockets", fds));
-    }
+    if (fds > 1)
+        log_event(LOG_LEVEL_WARN, "extra sockets ignored", LOG_INT("sockets", fds));
     return inherit(SYSTEMD_FD, "systemd fd 3", out, err);
 }
 
@@ -304,7 +302,7 @@ enum listen_status listen_open(const struct config *config, struct listener *out
     *out = (struct listener){.fd = -1};
     if (config->listen != NULL) {
         if (fds > 0) {
-            log_event(LOG_LEVEL_WARN, "HEALTH_LISTEN is set, the socket of systemd is not used",
+            log_event(LOG_LEVEL_WARN, "inherited socket ignored", LOG_STR("reason", "HEALTH_LISTEN is set"),
                       LOG_STR("listen", config->listen));
         }
         status = open_own(config, out, err);

@@ -232,7 +232,7 @@ static void read_signals(struct server *s, int64_t now_ns)
         if (info.ssi_signo == SIGHUP && s->phase < DRAINING) {
             s->reload_is_due = true;
         } else if (info.ssi_signo != SIGHUP) {
-            log_event(LOG_LEVEL_NOTICE, "stopping", LOG_INT("signal", info.ssi_signo),
+            log_event(LOG_LEVEL_NOTICE, "stop requested", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
             stop(s, now_ns, 0);
         }
@@ -245,9 +245,8 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
     if (s->process.usage.open_fds <= s->options.config->fd_limit || s->process.fd_limit)
         return;
     process_describe_fds(kinds, sizeof kinds);
-    log_event(LOG_LEVEL_ERROR, "too many descriptors, stopping",
-              LOG_INT("open_fds", s->process.usage.open_fds), LOG_INT("limit", s->options.config->fd_limit),
-              LOG_STR("kinds", kinds));
+    log_event(LOG_LEVEL_ERROR, "descriptor limit exceeded", LOG_INT("open_fds", s->process.usage.open_fds),
+              LOG_INT("limit", s->options.config->fd_limit), LOG_STR("kinds", kinds));
     s->process.fd_limit = true;
     stop(s, now_ns, 1);
 }
@@ -258,8 +257,7 @@ static void lose_listener(struct server *s, int64_t now_ns)
 {
     const struct listener *listener = s->options.listener;
     (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, listener->fd, NULL);
-    log_event(LOG_LEVEL_ERROR, "listening socket shut down by another process",
-              LOG_STR("listen", listener->name),
+    log_event(LOG_LEVEL_ERROR, "listening socket shut down", LOG_STR("listen", listener->name),
               LOG_STR("remedy", listener->inherited
                                     ? "restart what passes the socket: systemctl restart health-api.socket"
                                     : "none, the next start makes a new one"));
@@ -270,7 +268,7 @@ static void end_reload(struct server *s, const struct error *refused)
 {
     s->checks_error = *refused;
     if (refused->text[0] != '\0')
-        log_event(LOG_LEVEL_ERROR, "reload refused, the old checks stay", LOG_STR("error", refused->text));
+        log_event(LOG_LEVEL_ERROR, "reload refused", LOG_STR("error", refused->text));
     s->tell_from_ns = 0;
 }
 
@@ -300,8 +298,7 @@ static void report_late_reading(struct server *s)
     s->reading_is_late_ns = CLOCK_NEVER;
     error_set(&s->checks_error, "HEALTH_CHECKS='%.100s': not read within %d s: does its file system hang?",
               s->options.config->checks_path, (int)(READING_PATIENCE_NS / NS_PER_S));
-    log_event(LOG_LEVEL_ERROR, "reload waits, the old checks stay until then",
-              LOG_STR("error", s->checks_error.text));
+    log_event(LOG_LEVEL_ERROR, "reload delayed", LOG_STR("error", s->checks_error.text));
 }
 
 /* True: *out are new checks. */

@@ -306,4 +306,4 @@ def test_as_many_failing_checks_as_there_may_be_are_no_flood(start_backend, chec
                    for i in range(256))
     backend = start_backend(HEALTH_CHECKS=checks_file(text))
     backend.wait_failing(*[(f"c{i}", "schema") for i in range(256)])
-    assert not backend.events("database fails")
+    assert not backend.events("database failed")

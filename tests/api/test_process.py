@@ -64,7 +64,7 @@ def test_an_unreadable_checks_file_is_exit_78(checks_file, cluster):
 def test_an_unknown_setting_warns_with_its_name_and_serves(start_backend):
     backend = start_backend(HEALTH_INTERVALL="5s", HEALTH_PORT="tcp://10.0.0.1:80")
     backend.wait_status("healthy")
-    warned = {line["name"] for line in backend.events("unknown setting")}
+    warned = {line["name"] for line in backend.events("unknown setting ignored")}
     assert {"HEALTH_INTERVALL", "HEALTH_PORT"} <= warned and "HEALTH_INTERVAL" not in warned
 
 
@@ -138,8 +138,8 @@ def test_permanent_errors_are_logged_once(start_backend):
     def tried_again():
         return backend.document("/api/status")["database"]["consecutive_failures"] >= 2
     wait_until(tried_again, 20, "a second attempt, after ten seconds")
-    assert len(backend.events("database fails")) == 1
-    assert backend.events("database fails")[0]["sqlstate"] == "28P01"
+    assert len(backend.events("database failed")) == 1
+    assert backend.events("database failed")[0]["sqlstate"] == "28P01"
 
 
 @pytest.mark.parametrize("server", [FcgiWrap, Lighttpd])

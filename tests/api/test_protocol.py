@@ -197,7 +197,7 @@ def test_busy_connections_at_the_cap_let_the_next_one_wait_and_are_logged_once(s
         with Connection(backend.address) as third:
             third.send(request())
             assert [connection.receive().status for connection in (one, other, third)] == [405, 405, 200]
-    line, = backend.events("all connections in use, new ones wait")
+    line, = backend.events("connection limit reached")
     assert (line["level"], line["max"]) == ("notice", "2")
 
 
@@ -208,7 +208,7 @@ def test_all_places_taken_and_nobody_waiting_is_no_news(start_backend):
         for connection in (one, two, three):
             connection.send(head_of_post() + record(STDIN, b"x"))
         assert [connection.receive().status for connection in (one, two, three)] == [405] * 3
-    assert not backend.events("all connections in use, new ones wait")
+    assert not backend.events("connection limit reached")
 
 
 def test_one_whose_request_is_late_makes_room_before_one_that_was_just_answered(start_backend):

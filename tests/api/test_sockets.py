@@ -215,5 +215,5 @@ def test_a_listening_socket_that_another_process_shuts_down_ends_it_at_once(star
         backend.wait_status("healthy")
         listener.shutdown(how)
         assert backend.process.wait(5) == 1
-    line, = backend.events("listening socket shut down by another process")
+    line, = backend.events("listening socket shut down")
     assert line["level"] == "error" and line["listen"] == "fd 0" and "health-api.socket" in line["remedy"]

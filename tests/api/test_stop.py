@@ -94,7 +94,7 @@ def test_each_signal_for_a_stop_ends_it_in_order(start_backend, sig):
     backend.process.send_signal(sig)
     assert backend.process.wait(3) == 0
     assert not os.path.exists(backend.socket)
-    assert backend.events("stopping")[0]["from_pid"] == str(os.getpid())
+    assert backend.events("stop requested")[0]["from_pid"] == str(os.getpid())
 
 
 def test_sigterm_says_goodbye_to_the_database(start_backend, cluster):

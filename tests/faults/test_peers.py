@@ -181,7 +181,7 @@ def test_what_pgbouncer_refuses_is_told_by_its_text(start_backend, checks_file, 
     with Saying(peer_directory, hello=said, waits=False):
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
         backend.wait_failing(("database", reason))
-        assert text in backend.events("database fails")[0]["detail"]
+        assert text in backend.events("database failed")[0]["detail"]
 
 
 @pytest.mark.parametrize("severity", ["\u0412\u0410\u0416\u041d\u041e", "\u81f4\u547d\u9519\u8bef", "FATALE"])

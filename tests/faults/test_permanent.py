@@ -46,9 +46,9 @@ class Case:
         """Looks at it once; true when the summary is there, of which it keeps what it told and what was true then."""
         assert self.backend.ask().status == 503
         self.most_fds = max(self.most_fds, self.backend.fds())
-        summaries = self.backend.events("database still fails")
+        summaries = self.backend.events("database still failing")
         if summaries and not self.summed_up:
-            told = sum(int(line["attempts"]) for line in self.backend.events("database fails") + summaries)
+            told = sum(int(line["attempts"]) for line in self.backend.events("database failed") + summaries)
             attempts = self.attempts()
             # What changes no answer is published with the next heartbeat.
             wait_until(lambda: self.failures() >= told, 2, f"{self.name}: {told} attempts in /api/status")

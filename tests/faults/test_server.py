@@ -160,7 +160,7 @@ def test_a_check_that_ignores_cancellation_costs_itself_alone(start_backend, own
             return document["status"] == "healthy" and document["counts"]["good"] == 200
         hold_for(is_well, 20, "200 with the other count")
         assert most <= 3, f"{most} server processes: two sessions and one that is left behind"
-        assert len(backend.events("check backs off")) == 1
+        assert len(backend.events("check backed off")) == 1
     # The remote is gone, so the orphan ends.
     wait_until(lambda: len(own_cluster.probes()) <= 2, 10, "the end of what was left behind")
 

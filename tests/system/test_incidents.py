@@ -86,7 +86,7 @@ def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
                 text = machine.run("systemctl", "status", "health-api.service", check=False).stdout
                 return any("Status:" in line and holder in line for line in text.splitlines())
             wait_until(is_told, 10, "the holder as systemctl status has it")
-            assert any("cannot start" in line and holder in line for line in machine.journal(since=end).splitlines())
+            assert any("start failed" in line and holder in line for line in machine.journal(since=end).splitlines())
             hold_for(lambda: rogue.poll() is None, 2, "the rogue is left alone")
         finally:
             end_rogue(rogue)

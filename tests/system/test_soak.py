@@ -52,8 +52,8 @@ TRACES = {
     "stop_database": r"check=database reason=(unreachable|restarting)",
     "lock_table": r"check=debates reason=query_timeout",
     "send_sighup": r'event="checks reloaded"',
-    "kill_backend": r'event="serving"(.|\n)*event="serving"',
-    "restart": r'event="stopped"',
+    "kill_backend": r'event="server started"(.|\n)*event="server started"',
+    "restart": r'event="server stopped"',
 }
 
 FAULTS_IT_LIVES_THROUGH = [stop_database, start_database, send_sighup, lock_table, reload_nginx]

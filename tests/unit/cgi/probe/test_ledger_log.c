@@ -2,12 +2,12 @@
 #include "tests/unit/cgi/probe/ledger_fixture.h"
 
 #define SAID            " detail=\"what the server said\""
-#define FAILS(r, st, n) LINE("warn", "database fails", "reason=" r " sqlstate=" st SAID " attempts=" n)
+#define FAILS(r, st, n) LINE("warn", "database failed", "reason=" r " sqlstate=" st SAID " attempts=" n)
 #define STILL_FAILS(r, st, n)                                                                                \
-    LINE("warn", "database still fails", "reason=" r " sqlstate=" st SAID " attempts=" n)
-#define ANSWERS_AGAIN(n)      LINE("info", "database answers again", "failures=" n)
-#define CHECK_FAILS(c, r, st) LINE("warn", "check fails", "check=" c " reason=" r " sqlstate=" st SAID)
-#define PASSES_AGAIN(c)       LINE("info", "check passes again", "check=" c)
+    LINE("warn", "database still failing", "reason=" r " sqlstate=" st SAID " attempts=" n)
+#define ANSWERS_AGAIN(n)      LINE("info", "database recovered", "failures=" n)
+#define CHECK_FAILS(c, r, st) LINE("warn", "check failed", "check=" c " reason=" r " sqlstate=" st SAID)
+#define PASSES_AGAIN(c)       LINE("info", "check recovered", "check=" c)
 
 static void the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts(void **state)
 {
@@ -136,10 +136,10 @@ static void a_check_is_slowed_down_with_one_line(void **state)
         book_took(NODES, REASON_NONE, 500 * NS_PER_MS, AFTER_S(s));
     EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=500 period_ms=25000"));
     book_took(NODES, REASON_SCHEMA, 10 * NS_PER_MS, AFTER_S(99)); /* a failure says nothing of its pace */
-    EXPECT_LOG(LINE("warn", "check fails", "check=nodes reason=schema sqlstate=\"\"" SAID));
+    EXPECT_LOG(LINE("warn", "check failed", "check=nodes reason=schema sqlstate=\"\"" SAID));
     book_took(NODES, REASON_NONE, 10 * NS_PER_MS, AFTER_S(100));
     EXPECT_LOG(PASSES_AGAIN("nodes"),
-               LINE("notice", "check at its own pace again", "check=nodes took_ms=10 period_ms=2000"));
+               LINE("notice", "check pace restored", "check=nodes took_ms=10 period_ms=2000"));
     book_took(NODES, REASON_NONE, 600 * NS_PER_MS, AFTER_S(102));
     EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=600 period_ms=18210"));
     book_took(RARE, REASON_NONE, 500 * NS_PER_MS, T0); /* each minute is seldom enough */
@@ -152,10 +152,10 @@ static void a_check_backs_off_with_one_line_until_the_server_ends_it(void **stat
     start(T0);
     ledger_suspect(ledger, NODES, 4711, AFTER_S(2));
     ledger_suspect(ledger, NODES, 4712, AFTER_S(10));
-    EXPECT_LOG(LINE("notice", "check backs off", "check=nodes server_pid=4711"));
+    EXPECT_LOG(LINE("notice", "check backed off", "check=nodes server_pid=4711"));
     pass_check(NODES, AFTER_S(20));
     pass_check(NODES, AFTER_S(22));
-    EXPECT_LOG(LINE("info", "check no longer backs off", "check=nodes"));
+    EXPECT_LOG(LINE("info", "check resumed", "check=nodes"));
 }
 
 int main(void)
