@@ -281,7 +281,8 @@ static void begin_reload(struct server *s, int64_t now_ns)
     s->reload_is_due = false;
     /* sd_notify(3): RELOADING=1 needs the time. */
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
-    (void)notify_send(lines);
+    if (s->phase < DRAINING)
+        (void)notify_send(lines);
     if (s->phase == SERVING)
         enter(s, OPENED, CLOCK_NEVER);
     s->reading = checksfile_start(s->options.config->checks_path, &err);
@@ -451,7 +452,7 @@ enum server_event server_run(struct server *s, struct checks *new_checks)
 {
     while (s->phase != DONE) {
         int64_t now_ns = clock_now_ns();
-        if (s->reload_is_due && s->reading == NULL && s->phase < DRAINING)
+        if (s->reload_is_due && s->reading == NULL)
             begin_reload(s, now_ns);
         tell_manager(s, now_ns); /* of a reload, too: the checks that were returned are in use by now */
         turn(s);

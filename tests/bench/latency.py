@@ -19,6 +19,7 @@ def measure(stage, contenders, started, health, results):
 
     def run(name):
         stage.settle()
+        health.wait_status("healthy")  # after another's load a count may have been too late
         load.pace(stage, contenders[name].path, seconds=settings.WARM_UP_S)
         return load.pace(stage, contenders[name].path)["p99"]
 

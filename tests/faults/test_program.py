@@ -64,7 +64,7 @@ def test_a_reload_from_a_hung_file_system_stops_no_answer(start_backend, directo
     answers = []
 
     def reported():
-        answers.append(backend.ask(timeout=1).status)
+        answers.append(backend.ask().status)
         return backend.events("reload delayed")
     wait_until(reported, 15, "what is wrong, in the log")
     assert set(answers) == {200}

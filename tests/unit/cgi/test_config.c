@@ -20,7 +20,7 @@
 
 #define FD_SOFT_LIMIT 1024
 
-#define BASE_FDS 16
+#define BASE_FDS 18
 
 /* Each module says how many descriptors it holds; a new one changes what HEALTH_FD_LIMIT may be. */
 _Static_assert(STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS +
@@ -99,9 +99,9 @@ static void each_setting_is_read_and_given_back(void **state)
         {"HEALTH_RISE", "3", "3"},
         {"HEALTH_DRAIN", "5m", "5m"},
         {"HEALTH_STOP_TIMEOUT", "90s", "90s"},
-        {"HEALTH_FD_LIMIT", "17", "17"},
+        {"HEALTH_FD_LIMIT", "19", "19"},
         {"HEALTH_FD_LIMIT", "1023", "1023"},
-        {"HEALTH_MAX_CONNECTIONS", "803", "803"},
+        {"HEALTH_MAX_CONNECTIONS", "801", "801"},
         {"HEALTH_IDLE_TIMEOUT", "24h", "24h"},
         {"HEALTH_LOG_LEVEL", "error", "error"},
         {"HEALTH_LOG_LEVEL", "warn", "warn"},
@@ -143,7 +143,7 @@ static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state
         {"HEALTH_RISE=99999999999999999999", "from 1 to 100"},
         {"HEALTH_MAX_CONNECTIONS=65537", "from 1 to 65536"},
         {"HEALTH_MAX_CONNECTIONS=1e3", "from 1 to 65536"},
-        {"HEALTH_FD_LIMIT=16", "from 17 to 1023"},
+        {"HEALTH_FD_LIMIT=18", "from 19 to 1023"},
         {"HEALTH_FD_LIMIT=1024", "RLIMIT_NOFILE"},
         {"HEALTH_LOG_LEVEL=verbose",
          "HEALTH_LOG_LEVEL='verbose': expected error, warn, notice, info or debug"},
@@ -228,8 +228,8 @@ static void the_fd_limit_follows_the_process_limit(void **state)
         int64_t fd_limit;
     } rows[] = {{1024, 819},
                 {65536, 52428},
-                {22, 17},
-                {18, 17},
+                {24, 19},
+                {20, 19},
                 {0, INT64_MAX / 5 * 4 + 1},
                 {-1, INT64_MAX / 5 * 4 + 1},
                 {INT64_MAX, INT64_MAX / 5 * 4 + 1}};
@@ -248,8 +248,8 @@ static void too_few_descriptors_are_an_error(void **state)
     struct config c;
     struct error err;
     char *no_vars[] = {NULL};
-    assert_false(config_load(no_vars, 17, BASE_FDS, &c, &err));
-    assert_string_equal(err.text, "RLIMIT_NOFILE is 17, expected at least 18");
+    assert_false(config_load(no_vars, 19, BASE_FDS, &c, &err));
+    assert_string_equal(err.text, "RLIMIT_NOFILE is 19, expected at least 20");
 }
 
 static void connections_are_cut_to_what_the_fd_limit_leaves(void **state)
@@ -258,7 +258,7 @@ static void connections_are_cut_to_what_the_fd_limit_leaves(void **state)
     struct config c;
     struct error err;
     char *no_vars[] = {NULL};
-    assert_true(config_load(no_vars, 18, BASE_FDS, &c, &err));
+    assert_true(config_load(no_vars, 20, BASE_FDS, &c, &err));
     assert_int_equal(c.max_connections, 1);
     assert_true(load(&c, &err, "HEALTH_FD_LIMIT=40", NULL, NULL));
     assert_int_equal(c.max_connections, 40 - BASE_FDS);

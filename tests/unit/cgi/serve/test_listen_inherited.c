@@ -169,7 +169,7 @@ static void a_setting_wins_over_systemd_and_says_so(void **state)
     unlink(path);
     struct borrowed b = borrow(3, fd);
     set_listen_env(getpid(), "1");
-    assert_non_null(strstr(log_of_open(), "the socket of systemd is not used"));
+    assert_non_null(strstr(log_of_open(), "inherited socket ignored"));
     assert_false(listener.inherited);
     assert_string_equal(listener.path, path);
     assert_null(getenv("LISTEN_FDS"));
@@ -184,7 +184,7 @@ static void of_several_sockets_the_first_is_taken_with_a_warning(void **state)
     struct borrowed b = borrow(3, fd);
     config.listen = NULL;
     set_listen_env(getpid(), "2");
-    assert_non_null(strstr(log_of_open(), "more than one socket"));
+    assert_non_null(strstr(log_of_open(), "extra sockets ignored"));
     assert_int_equal(listener.fd, 3);
     listener.fd = -1;
     give_back(&b);
