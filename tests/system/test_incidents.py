@@ -174,7 +174,7 @@ def test_incident_3_a_descriptor_leak_ends_the_whole_process_and_systemd_starts_
             machine.wait_status("healthy")
         assert not os.path.exists(machine.path(f"/proc/{before}"))
         journal = machine.journal(since=end)
-        line = next(line for line in journal.splitlines() if "too many descriptors" in line)
+        line = next(line for line in journal.splitlines() if "descriptor limit exceeded" in line)
         assert "socket=" in line and "limit=60" in line
         strange = [answer for answer in stream.results if "error" in answer or answer["status"] not in (200, 503)]
         assert not strange
