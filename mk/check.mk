@@ -8,9 +8,12 @@ layers: ## check that the includes flow one way
 	@scripts/check-layers.sh
 
 .PHONY: lint
-lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppcheck, shellcheck, mandoc, the layers
+lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppcheck, shellcheck, mandoc, codespell, the layers
 	@scripts/packages.sh lint
 	@$(MAKE) --no-print-directory layers lint-installed
+
+# A macro of mdoc, part of an error text of libpq, a mistyped annotation in a test, and a name in one.
+NOT_MISSPELT := nd,coul,tiemout,ans
 
 # MANPATH: mandoc would judge the index of this machine's own pages, too.
 .PHONY: lint-installed
@@ -23,6 +26,7 @@ lint-installed:
 	  --suppress=missingIncludeSystem -I. cgi common watchdog
 	shellcheck scripts/*.sh .ci/run
 	MANPATH=/ mandoc -Tlint -Wwarning man/*
+	codespell --ignore-words-list=$(NOT_MISSPELT) $(wildcard *.md docs/*.md man/*) cgi common nginx scripts sql systemd tests watchdog
 
 .PHONY: asan tsan sanitized
 sanitized: unit all

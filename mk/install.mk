@@ -29,7 +29,7 @@ install: all ## install under DESTDIR and PREFIX, units included
 	  >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -D -m 644 systemd/health-api.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
 	install -d $(addprefix $(DESTDIR),$(DOCDIR)/docs $(MANDIR)/man5 $(MANDIR)/man8)
-	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)
 	install -m 644 docs/*.md docs/bench.svg $(DESTDIR)$(DOCDIR)/docs
 	install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
 	install -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8

@@ -13,7 +13,7 @@ packages_of() {
             libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-container dbus
         ;;
     clients) packages_of test && echo apache2 lighttpd caddy haproxy h2o spawn-fcgi libfcgi-bin ;;
-    lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck mandoc ;;
+    lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck mandoc codespell ;;
     fuzz) packages_of build && echo clang libclang-rt-dev ;;
     bench)
         packages_of run

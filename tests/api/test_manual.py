@@ -115,6 +115,33 @@ def test_the_page_has_the_keys_of_help_with_their_defaults(watch_help):
     assert defaults(items(section(WATCH_FILE, "Keys"), "Cm")) == listed
 
 
+# What writes a line of the log, and its level where the call does not name it.
+WRITERS = {"log_event": None, "log_pace": "notice", "report_failure": "error"}
+
+
+def logged_events():
+    """Each event in the sources with its level, the graver one where there are two."""
+    found = {}
+    for path in glob.glob(os.path.join(ROOT, "cgi", "**", "*.c"), recursive=True):
+        for writer, usual in WRITERS.items():
+            for call in re.findall(rf"\b{writer}\(([^;]*);", read(path)):
+                names = re.findall(r'"([^"]+)"', re.split(r"LOG_(?:STR|INT)\(", call)[0])
+                levels = [level.lower() for level in re.findall(r"LOG_LEVEL_(\w+)", call)] or [usual]
+                found.update({name: levels[0] for name in names})
+    return found
+
+
+def test_the_page_has_the_events_of_the_log_with_their_levels():
+    listed = re.findall(r"^\.It Ql (.+) Pq (\w+)$", section(HEALTH_API, "Log events"), re.M)
+    assert len(listed) > 30 and len(listed) == len(dict(listed))
+    assert dict(listed) == logged_events()
+
+
+def test_the_name_of_an_event_is_a_few_words_and_nothing_else():
+    for name in logged_events():
+        assert re.fullmatch(r"[a-z]+( [a-z]+){1,3}", name), name
+
+
 def watch_error(directory, *lines):
     path = os.path.join(directory, "watch.conf")
     with open(path, "w", encoding="ascii") as file:
