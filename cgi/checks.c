@@ -1,6 +1,6 @@
-/* Reads a checks file line by line. "-- check:" lines are the only borders; what lies between them is the
- * server's to judge. A comment that may have been meant as an annotation is one, or an error: never a limit
- * that is silently not there. Any thread; owns nothing but what it returns. */
+/* Reads a checks file line by line. It knows comments, quotes and ';' as PostgreSQL's scanner does, and no
+ * more of SQL. A comment that may be meant as an annotation is one, or it is an error: a limit is never
+ * silently ignored. Any thread; owns nothing but what it returns. */
 #include "cgi/checks.h"
 
 #include "common/buf.h"
@@ -29,17 +29,20 @@ enum place {
     BEFORE_FIRST, /* no "-- check:" yet */
     IN_HEADER,    /* after it: its statement has not begun */
     IN_STATEMENT,
+    AFTER_STATEMENT, /* its ';' was there */
 };
 
 struct parser {
     const char *text;
-    char *copy; /* of text, to cut it up */
+    char *copy; /* of text, cut into lines */
     int line;
     enum place place;
-    int comment_line; /* of the block comment that is open, outside of a statement; 0: none */
-    size_t sql; /* where in the text the statement begins, and where its last line that is no comment ends */
+    int depth; /* of the open block comment: they nest; 0: none is open */
+    int comment_line;
+    char quote_end[WORD_SIZE]; /* what closes the open quote; "": none is open */
+    bool has_escapes;          /* of that quote: E'...' */
+    size_t sql;                /* where in the text the statement begins, and where it ends so far */
     size_t sql_end;
-    bool is_ended; /* that line ends in ';' */
     unsigned seen; /* a bit for each of the annotations of the current check */
     const char *file;
     struct checks *checks;
@@ -71,17 +74,12 @@ struct quoted {
     char text[QUOTE_MAX + sizeof "..."];
 };
 
-static void cut_trailing_blanks(char *line)
-{
-    size_t len = strlen(line);
-    while (len > 0 && strchr(BLANKS, line[len - 1]) != NULL)
-        line[--len] = '\0';
-}
-
 static struct quoted quote(const char *text)
 {
     struct quoted q;
     size_t len = strlen(text);
+    while (len > 0 && strchr(BLANKS, text[len - 1]) != NULL)
+        len--;
     size_t kept = len;
     if (len > QUOTE_MAX) {
         kept = QUOTE_MAX;
@@ -143,7 +141,9 @@ static struct comment read_comment(const char *text)
     struct comment c = {.text = text + strspn(text, BLANKS)};
     if (strncmp(c.text, "--", 2) == 0)
         return c;
-    c.key = c.text + strcspn(c.text, WORD);
+    c.key = c.text;
+    while (c.key - c.text < WORD_SIZE && *c.key != '\0' && strchr(WORD, *c.key) == NULL)
+        c.key++;
     c.key_len = strspn(c.key, WORD);
     for (size_t i = 0; i < sizeof annotations / sizeof annotations[0]; i++)
         if (strlen(annotations[i].name) == c.key_len &&
@@ -161,7 +161,7 @@ static struct comment read_comment(const char *text)
 struct value {
     char word[WORD_SIZE]; /* "" when there is none or it is too long */
     struct quoted shown;  /* all that follows the colon */
-    bool has_more;        /* a second word that is not set off as a remark */
+    bool has_more;        /* a second word that two spaces do not set off, or another annotation */
 };
 
 static struct value read_value(const struct comment *c)
@@ -171,7 +171,9 @@ static struct value read_value(const struct comment *c)
     size_t len = strcspn(at, BLANKS);
     struct value v = {.shown = quote(at)};
     snprintf(v.word, sizeof v.word, "%.*s", len < WORD_SIZE ? (int)len : 0, at);
-    v.has_more = at[len] == ' ' && strchr(BLANKS, at[len + 1]) == NULL;
+    const struct comment remark = read_comment(at + len + strspn(at + len, BLANKS "-"));
+    v.has_more = (at[len] == ' ' && strchr(BLANKS, at[len + 1]) == NULL) ||
+                 (remark.row != NULL && remark.is_assignment);
     return v;
 }
 
@@ -191,16 +193,19 @@ static bool check_name_is_free(struct parser *p, const char *name)
     return true;
 }
 
+static bool fail_without_statement(struct parser *p)
+{
+    return fail_at(p, current(p)->line, "check '%s' has no statement", current(p)->name);
+}
+
 /* At the next check, or at the end of the file. */
 static bool end_check(struct parser *p)
 {
     if (p->place == BEFORE_FIRST)
         return true;
-    while (p->sql_end > p->sql && strchr(BLANKS ";", p->text[p->sql_end - 1]) != NULL)
-        p->sql_end--;
-    if (p->sql_end == p->sql)
-        return fail_at(p, current(p)->line, "check '%s' has no statement", current(p)->name);
-    if (!p->is_ended)
+    if (p->place == IN_HEADER)
+        return fail_without_statement(p);
+    if (p->place == IN_STATEMENT)
         return FAIL(p, "the statement of check '%s' (line %d) does not end with ';'", current(p)->name,
                     current(p)->line);
     current(p)->sql = mem_calloc(p->sql_end - p->sql + 1, 1);
@@ -223,7 +228,6 @@ static bool begin_check(struct parser *p, const struct value *v)
     *check = (struct check){.max = INT64_MAX, .severity = CHECK_FAIL, .line = p->line};
     memcpy(check->name, v->word, sizeof check->name);
     p->place = IN_HEADER;
-    p->sql = p->sql_end = 0;
     p->seen = 0;
     return true;
 }
@@ -256,87 +260,148 @@ static bool take_annotation(struct parser *p, const struct setting *row, const s
     return true;
 }
 
-/* A comment in a line of its own, without its marks. */
-static bool take_comment(struct parser *p, const char *text, bool is_block)
+static bool fail_mistyped(struct parser *p, const struct comment *c)
+{
+    return FAIL(p, "'%s': expected '-- %s: %s'; any other comment here must not begin with '%s'",
+                quote(c->text).text, c->row->name, c->row == BEGINS_CHECK ? "NAME" : "VALUE", c->row->name);
+}
+
+/* Takes what follows the dashes. */
+static bool take_comment(struct parser *p, const char *text, bool begins_line)
 {
     const struct comment c = read_comment(text);
-    if (c.row != NULL && c.is_exact && !is_block) {
+    if (c.row != NULL && c.is_exact && begins_line) {
         const struct value v = read_value(&c);
         return take_annotation(p, c.row, &v);
     }
+    if (c.row != NULL && c.is_assignment && !begins_line)
+        return fail_misplaced(p, c.row);
     if (c.row != NULL && (c.is_assignment || p->place == IN_HEADER))
-        return FAIL(p, "'%s': expected '-- %s: %s'; any other comment here must not begin with '%s'",
-                    quote(c.text).text, c.row->name, c.row == BEGINS_CHECK ? "NAME" : "VALUE", c.row->name);
-    if (c.is_exact && !is_block && p->place == IN_HEADER)
+        return fail_mistyped(p, &c);
+    if (c.is_exact && p->place == IN_HEADER)
         return FAIL(p, "unknown annotation '%.*s', expected every, timeout, min, max, severity, fall or rise",
                     (int)c.key_len, c.key);
     return true;
 }
 
-/* A line of a statement. It ends one if ';' is its last character, or the last one before a comment. */
-static bool take_code(struct parser *p, const char *line)
+/* Takes the rest of a line in a block comment. */
+static bool check_block(struct parser *p, const char *text, bool is_first)
 {
-    static const char *const marks[] = {"--", "/*"};
-    size_t len = strlen(line);
-    if (p->place == BEFORE_FIRST)
-        return FAIL(p, "statement before any '-- check: NAME'");
-    if (p->place == IN_HEADER)
-        p->sql = (size_t)(line - p->copy);
-    p->place = IN_STATEMENT;
-    p->sql_end = (size_t)(line - p->copy) + len;
-    p->is_ended = line[len - 1] == ';';
-    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
-        for (const char *mark = line; (mark = strstr(mark, marks[i])) != NULL; mark += strlen(marks[i])) {
-            const struct comment c = read_comment(mark + strlen(marks[i]));
-            if (c.row != NULL && c.is_assignment)
-                return fail_misplaced(p, c.row);
-            const char *end = mark;
-            while (end > line && strchr(BLANKS, end[-1]) != NULL)
-                end--;
-            p->is_ended = p->is_ended || (end > line && end[-1] == ';');
-        }
-    return true;
+    const struct comment c = read_comment(text);
+    if (c.row != NULL && p->place == IN_HEADER && (is_first || c.is_assignment))
+        return fail_mistyped(p, &c);
+    return c.row == NULL || !c.is_assignment || fail_misplaced(p, c.row);
 }
 
-static bool take_line(struct parser *p, char *line)
+static const char *skip_block(struct parser *p, const char *at)
 {
-    for (;;) {
-        cut_trailing_blanks(line);
-        line += strspn(line, BLANKS);
-        if (p->comment_line == 0) {
-            if (*line == '\0')
-                return true;
-            if (strncmp(line, "--", 2) == 0)
-                return take_comment(p, line + 2, false);
-            if (strncmp(line, "/*", 2) != 0 || (p->place == IN_STATEMENT && !p->is_ended))
-                return take_code(p, line);
-            line += 2;
-            p->comment_line = p->line;
-        }
-        char *end = strstr(line, "*/");
-        if (end != NULL)
-            *end = '\0';
-        cut_trailing_blanks(line);
-        if (!take_comment(p, line, true))
-            return false;
-        if (end == NULL)
-            return true;
-        line = end + 2;
-        p->comment_line = 0;
+    while (*at != '\0' && p->depth > 0) {
+        bool is_mark = strncmp(at, "/*", 2) == 0 || strncmp(at, "*/", 2) == 0;
+        if (is_mark)
+            p->depth += *at == '/' ? 1 : -1;
+        at += is_mark ? 2 : 1;
     }
+    return at;
+}
+
+static const char *skip_quoted(struct parser *p, const char *at)
+{
+    size_t len = strlen(p->quote_end);
+    for (; *at != '\0'; at++) {
+        if (strncmp(at, p->quote_end, len) == 0) {
+            p->quote_end[0] = '\0';
+            return at + len;
+        }
+        if (p->has_escapes && *at == '\\' && at[1] != '\0')
+            at++;
+    }
+    return at;
+}
+
+static bool is_word(char c)
+{
+    return (unsigned char)c >= 0x80 || (c != '\0' && strchr(WORD, c) != NULL);
+}
+
+/* Takes one character of a statement, or what opens a quote (PostgreSQL's manual, 4.1.2). */
+static const char *skip_code(struct parser *p, const char *line, const char *at)
+{
+    char before = '\0';
+    if (at > line)
+        before = at[-1];
+    if (*at == '\'' || *at == '"') {
+        snprintf(p->quote_end, sizeof p->quote_end, "%c", *at);
+        p->has_escapes =
+            *at == '\'' && (before == 'e' || before == 'E') && (at - line < 2 || !is_word(at[-2]));
+    } else if (*at == '$' && !is_word(before)) {
+        size_t len = 1 + strspn(at + 1, WORD);
+        if (at[len] == '$' && len + 1 < sizeof p->quote_end) {
+            snprintf(p->quote_end, sizeof p->quote_end, "%.*s", (int)len + 1, at);
+            p->has_escapes = false;
+            return at + len + 1;
+        }
+    }
+    return at + 1;
+}
+
+/* Takes a line, whose end of line is cut off. */
+static bool take_line(struct parser *p, const char *line)
+{
+    const char *at = line;
+    if (p->depth > 0 && !check_block(p, line, false))
+        return false;
+    while (*at != '\0') {
+        if (p->depth > 0) {
+            at = skip_block(p, at);
+        } else if (p->quote_end[0] != '\0') {
+            at = skip_quoted(p, at);
+            p->sql_end = (size_t)(at - p->copy);
+        } else if (strchr(BLANKS, *at) != NULL) {
+            at++;
+        } else if (strncmp(at, "--", 2) == 0) {
+            return take_comment(p, at + 2, line + strspn(line, BLANKS) == at);
+        } else if (strncmp(at, "/*", 2) == 0) {
+            at += 2;
+            p->depth = 1;
+            p->comment_line = p->line;
+            if (!check_block(p, at, true))
+                return false;
+        } else if (p->place == BEFORE_FIRST) {
+            return FAIL(p, "statement before any '-- check: NAME'");
+        } else if (*at == ';' && p->place == IN_HEADER) {
+            return fail_without_statement(p);
+        } else if (*at == ';') {
+            at++;
+            p->place = AFTER_STATEMENT;
+        } else if (p->place == AFTER_STATEMENT) {
+            return FAIL(p, "second statement under check '%s' (line %d): is a line '-- check: NAME' missing?",
+                        current(p)->name, current(p)->line);
+        } else {
+            if (p->place == IN_HEADER)
+                p->sql = (size_t)(at - p->copy);
+            p->place = IN_STATEMENT;
+            at = skip_code(p, line, at);
+            p->sql_end = (size_t)(at - p->copy);
+        }
+    }
+    return true;
 }
 
 static bool parse_lines(struct parser *p)
 {
-    char *rest = p->copy;
-    if (strncmp(rest, "\xEF\xBB\xBF", 3) == 0)
-        rest += 3; /* the byte order mark that editors on Windows write */
-    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
-        p->line += rest != NULL || *line != '\0'; /* the last one may be empty, and none */
+    char *line = p->copy;
+    if (strncmp(line, "\xEF\xBB\xBF", 3) == 0)
+        line += 3; /* the byte order mark that editors on Windows write */
+    for (p->line = 1; *line != '\0';) {
+        char *end = line + strcspn(line, "\r\n");
+        const char ended_by = *end;
+        *end = '\0';
         if (!take_line(p, line))
             return false;
+        line = end + (ended_by != '\0' ? 1 : 0);
+        p->line += ended_by == '\n' && *line != '\0';
     }
-    if (p->comment_line != 0)
+    if (p->depth > 0)
         return fail_at(p, p->comment_line, "comment without its end '*/'");
     if (p->place == BEFORE_FIRST)
         return fail_at(p, 1, "no check, expected '-- check: NAME' and a statement");
