@@ -126,15 +126,20 @@ static void report_failure(const char *event, const struct error *err)
     (void)notify_send(status_line);
 }
 
-/* Signals end it as if they were not blocked. */
-static void hold_exit(void)
+/* Returns the exit code: 0 where a signal asks for a stop. It waits for the signal, because the kernel does
+ * not let one that has no handler end the first process of a container, pid_namespaces(7). */
+static int hold_exit(void)
 {
-    sigset_t none;
+    static const int stops[] = {SIGTERM, SIGINT, SIGUSR1};
+    const struct timespec hold = {.tv_sec = BAD_CONFIG_HOLD_S};
+    sigset_t set;
     if (!notify_is_on())
-        return;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    sleep(BAD_CONFIG_HOLD_S);
+        return EX_CONFIG;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++)
+        sigaddset(&set, stops[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return sigtimedwait(&set, NULL, &hold) > 0 ? EXIT_SUCCESS : EX_CONFIG;
 }
 
 static int serve(const struct config *config, struct checks *checks, int64_t started_ns, int64_t watchdog_ns)
@@ -194,6 +199,11 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
     char *const *vars = environ;
     char name[128];
 
+    /* The program serves without these, and reads the checks again without them. */
+    if (mode == MODE_CHECK_CONFIG && !process_drop_naming_capabilities()) {
+        error_set(err, "capabilities: %s", strerror(errno));
+        return false;
+    }
     while (config_next_unknown(&vars, name, sizeof name))
         log_event(LOG_LEVEL_WARN, "unknown setting ignored", LOG_STR("name", name));
     getrlimit(RLIMIT_NOFILE, &fds);
@@ -204,20 +214,17 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
            (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
 }
 
-/* By hand, --check-config sees what the shell has, and not what systemd gives to the service. */
+/* By hand, --check-config sees the settings of the shell. Those of the service are systemd's to read. */
 static void say_what_was_not_read(void)
 {
-    bool has_setting = false;
-    for (char *const *vars = environ; *vars != NULL; vars++)
-        has_setting = has_setting || strncmp(*vars, "HEALTH_", 7) == 0 || strncmp(*vars, "PG", 2) == 0;
-    if (has_setting)
-        return;
-    fputs("health-api: no settings were given, and " ENVIRONMENT_FILE
-          " was not read: that is systemd's part.\n"
-          "To check what the service would read:\n"
-          "  systemd-run --pipe --wait --collect -q -p User=health-api -p EnvironmentFile=-" ENVIRONMENT_FILE
-          " health-api --check-config\n",
-          stderr);
+    bool is_in_a_unit = getenv("INVOCATION_ID") != NULL; /* systemd.exec(5) */
+    if (!is_in_a_unit && (access(ENVIRONMENT_FILE, F_OK) == 0 || errno == EACCES))
+        fputs(
+            "health-api: " ENVIRONMENT_FILE " was not read: only systemd reads it, for the service.\n"
+            "To check as the service would:\n"
+            "  systemd-run --pipe --wait --collect -q -p User=health-api -p EnvironmentFile=" ENVIRONMENT_FILE
+            " health-api --check-config\n",
+            stderr);
 }
 
 static int run(enum mode mode, int64_t started_ns)
@@ -251,7 +258,7 @@ static int run(enum mode mode, int64_t started_ns)
     }
     checks_free(&checks);
     if (mode == MODE_SERVE && exit_code == EX_CONFIG)
-        hold_exit();
+        exit_code = hold_exit();
     return exit_code;
 }
 

@@ -34,8 +34,10 @@
 /* With each tick until the first probe has finished: longer than a tick is late on a busy machine. */
 #define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT 64
-/* A checks file that is not read after this long is reported. */
+/* A checks file that is not read after this long is reported, and the next SIGHUP leaves that thread alone
+ * and starts another: so often, since each may hang for ever. */
 #define READING_PATIENCE_NS (5 * NS_PER_S)
+#define READINGS_HUNG_MAX   4
 
 /* In the order of time; drawn in ARCHITECTURE.md. From DRAINING on it stops. */
 enum phase {
@@ -57,11 +59,12 @@ struct server {
     bool reload_is_due;         /* SIGHUP came, and what is read already may be older */
     struct errand *reading;     /* of the checks file; NULL: none is under way */
     int64_t reading_is_late_ns; /* CLOCK_NEVER: it has been reported */
-    bool is_accepting;          /* epoll watches the listener for connections */
-    int64_t rest_until_ns;      /* not accepting: until then, or with CLOCK_NEVER until there is room */
-    size_t open_at_rest;        /* connections when that began */
-    struct verdict told;        /* to the manager */
-    int64_t tell_from_ns;       /* the manager had no room: not before this */
+    int readings_hung;
+    bool is_accepting;     /* epoll watches the listener for connections */
+    int64_t rest_until_ns; /* not accepting: until then, or with CLOCK_NEVER until there is room */
+    size_t open_at_rest;   /* connections when that began */
+    struct verdict told;   /* to the manager */
+    int64_t tell_from_ns;  /* the manager had no room: not before this */
     int exit_code;
     struct requests requests;
     struct health *health;
@@ -272,6 +275,23 @@ static void end_reload(struct server *s, const struct error *refused)
     s->tell_from_ns = 0;
 }
 
+static void drop_reading(struct server *s)
+{
+    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, errand_fd(s->reading), NULL);
+    errand_release(s->reading);
+    s->reading = NULL;
+}
+
+static bool can_reload(struct server *s)
+{
+    bool is_hung = s->reading != NULL && s->reading_is_late_ns == CLOCK_NEVER;
+    if (is_hung && s->readings_hung < READINGS_HUNG_MAX) {
+        s->readings_hung++;
+        drop_reading(s);
+    }
+    return s->reading == NULL;
+}
+
 /* Reads the checks file where that may take as long as it likes. */
 static void begin_reload(struct server *s, int64_t now_ns)
 {
@@ -309,9 +329,8 @@ static bool take_reading(struct server *s, struct checks *out)
     if (s->reading == NULL || errand_result(s->reading) == NULL)
         return false;
     bool ok = checksfile_take(s->reading, out, &err);
-    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, errand_fd(s->reading), NULL);
-    errand_release(s->reading);
-    s->reading = NULL;
+    drop_reading(s);
+    s->readings_hung = 0;
     end_reload(s, &err);
     return ok;
 }
@@ -452,7 +471,7 @@ enum server_event server_run(struct server *s, struct checks *new_checks)
 {
     while (s->phase != DONE) {
         int64_t now_ns = clock_now_ns();
-        if (s->reload_is_due && s->reading == NULL)
+        if (s->reload_is_due && can_reload(s))
             begin_reload(s, now_ns);
         tell_manager(s, now_ns); /* of a reload, too: the checks that were returned are in use by now */
         turn(s);

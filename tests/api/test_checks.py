@@ -280,9 +280,11 @@ def test_a_checks_own_fall_and_rise_count_for_it_alone(start_backend, checks_fil
 def test_a_wrong_checks_file_stops_the_start_with_file_and_line(checks_file, cluster, text, where, expected):
     path = checks_file(text)
     for arguments in ((), ("--check-config",), ("--once",)):
+        began = time.monotonic()
         done = program.run(*arguments, HEALTH_CHECKS=path, HEALTH_LISTEN=f"unix:{os.path.dirname(path)}/s",
                            **cluster.environment())
         assert done.returncode == 78
+        assert time.monotonic() - began < 8  # nobody who restarts it for ever is there: it does not wait
         assert path + where in done.stderr and expected in done.stderr
 
 

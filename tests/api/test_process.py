@@ -119,6 +119,12 @@ def test_sighup_reloads_the_checks_and_a_bad_file_keeps_the_old_ones(start_backe
         return backend.document("/api/status")["config"]["checks_error"]
     assert path in wait_until(refused, 5, "the refusal in /api/status")
     hold_for(lambda: backend.document()["counts"] == {"one": 1, "two": 2}, 0.5, "the old checks")
+    before = backend.fds_at_rest()
+    for _ in range(20):
+        refusals = len(backend.events("reload refused"))
+        backend.process.send_signal(signal.SIGHUP)
+        wait_until(lambda refusals=refusals: len(backend.events("reload refused")) > refusals, 5, "one more refusal")
+    assert backend.fds_at_rest() == before
 
 
 def test_a_path_that_is_no_utf_8_is_still_json(start_backend, directory):

@@ -117,7 +117,7 @@ def test_a_start_with_a_bad_setting_ends_at_once_when_it_is_told_to(start_backen
     manager.wait_for("STATUS=")
     began = time.monotonic()
     backend.process.send_signal(signal.SIGTERM)
-    backend.process.wait(10)
+    assert backend.process.wait(10) == 0
     assert time.monotonic() - began < 5
 
 
