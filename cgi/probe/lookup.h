@@ -17,6 +17,9 @@ struct lookup *lookup_start(const struct hosts *hosts, struct error *err);
 /* Readable as soon as it has ended. Owned by the lookup. */
 int lookup_fd(const struct lookup *lookup);
 
+/* The name that it looks up now, or looked up last. Borrowed until the release. */
+const char *lookup_name(const struct lookup *lookup);
+
 /* False: it has not ended. True: *out has each address of each name, one that failed without any; err is ""
  * or says why the first of those failed. */
 bool lookup_take(const struct lookup *lookup, struct hosts *out, struct error *err);
