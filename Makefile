@@ -33,7 +33,7 @@ test: ## install what the tests need, then unit, API, fault, watchdog and system
 	$(TESTED) $(PYTEST) tests/watch
 
 unit: $(UNIT_BIN) ## unit tests
-	@set -e; for t in $(abspath $(UNIT_BIN)); do $$t; done
+	@set -e; for t in $(UNIT_BIN); do $$t; done
 
 api: all ## API tests: a real nginx and a real PostgreSQL of their own
 	$(TESTED) $(PYTEST) tests/api

@@ -67,6 +67,11 @@ void *errand_result(const struct errand *e)
     return atomic_load(&e->has_ended) ? e->data : NULL;
 }
 
+const void *errand_data(const struct errand *e)
+{
+    return e->data;
+}
+
 void errand_release(struct errand *e)
 {
     if (e == NULL || atomic_fetch_sub(&e->references, 1) > 1)

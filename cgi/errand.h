@@ -23,6 +23,9 @@ int errand_fd(const struct errand *errand);
 /* Its data once it has ended, which the thread does not touch any more; NULL before. */
 void *errand_result(const struct errand *errand);
 
+/* Its data at any time: for what the thread does not write, or writes atomically. */
+const void *errand_data(const struct errand *errand);
+
 /* Whether it has ended or not. NULL is fine. */
 void errand_release(struct errand *errand);
 

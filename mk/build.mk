@@ -61,11 +61,21 @@ $(BUILD)/unit/watchdog/%: $(BUILD)/tests/unit/watchdog/%.o $(WATCH_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
+# For its pipeline mode.
+LIBPQ_NEEDED := 14
+NOT_FOUND     = $$(for p in $(PACKAGES); do $(PKG_CONFIG) --exists $$p 2>/dev/null || printf ' %s' $$p; done)
+
 # A clear word instead of a page of missing headers.
 $(BUILD)/prerequisites:
 	@$(PKG_CONFIG) --exists $(PACKAGES) || { \
-	  echo "health-api needs a C compiler, pkg-config and the development files of libfcgi, libpq and json-c." >&2; \
+	  echo "health-api needs a C compiler, pkg-config and the development files of libfcgi, libpq ($(LIBPQ_NEEDED) or later)" \
+	    "and json-c; $(PKG_CONFIG) does not find$(NOT_FOUND)." >&2; \
 	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
+	@$(PKG_CONFIG) --atleast-version=$(LIBPQ_NEEDED) libpq || { \
+	  echo "health-api needs libpq $(LIBPQ_NEEDED) or later, and $(PKG_CONFIG) finds libpq" \
+	    "$$($(PKG_CONFIG) --modversion libpq)." >&2; exit 1; }
+	@printf '%s\n' '#if !defined __linux__ || !defined __LP64__' '#error health-api and health-watch need 64-bit Linux' \
+	  '#endif' | $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only -x c -
 	@mkdir -p $(@D) && touch $@
 
 $(BUILD)/prerequisites-watch: | $(BUILD)/prerequisites

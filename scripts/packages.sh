@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages of the named sets that are missing: as root, or through sudo; otherwise it prints the
-# command to run. The services of those packages are not started. Sets: build run test clients lint fuzz bench.
+# command to run. The services of those packages are not started. Sets: build run test clients lint fuzz bench roots.
 set -eu
 
 packages_of() {
@@ -20,7 +20,8 @@ packages_of() {
         echo python3-psycopg2 wrk fcgiwrap php-fpm golang-go golang-github-jackc-pgx-v4-dev \
             python3-fastapi python3-asyncpg uvicorn python3-uvloop python3-httptools
         ;;
-    *) echo "packages.sh: unknown set '$1', expected build, run, test, clients, lint, fuzz or bench" >&2 && exit 64 ;;
+    roots) echo debootstrap debian-archive-keyring git ;;
+    *) echo "packages.sh: unknown set '$1', expected build, run, test, clients, lint, fuzz, bench or roots" >&2 && exit 64 ;;
     esac
 }
 

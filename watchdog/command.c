@@ -13,7 +13,7 @@
 #include <spawn.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -156,7 +156,8 @@ static enum command_status start(const char *const argv[], struct child *child, 
         status = error == ENOENT || error == EACCES ? COMMAND_MISSING : COMMAND_FAILED;
         goto out;
     }
-    child->pidfd = pidfd_open(child->pid, 0); /* not reaped yet, so the number is still its own */
+    /* Not reaped yet, so the number is still its own. glibc has the function from 2.36 on only. */
+    child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
     child->out = out[0];
     child->err = errors[0];
     fcntl(child->out, F_SETFL, O_NONBLOCK);

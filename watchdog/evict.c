@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* A server may have more processes than are listed at once, and fork while it is looked at. */
@@ -18,6 +18,17 @@ struct eviction {
     const struct rogue_list *rogues;
     struct pollfd fds[ROGUE_MAX]; /* pidfds, -1 for one that is not touched, or is gone */
 };
+
+/* glibc has these two from 2.36 on only. */
+static int open_pidfd(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+static bool send_signal(int pidfd, int sig)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) == 0;
+}
 
 bool evict_may(const struct rogue *rogue)
 {
@@ -48,8 +59,7 @@ static void signal_rogues(struct eviction *e, int sig)
     rogue_find(e->listener, e->unit, &now);
     for (size_t i = 0; i < e->rogues->count; i++) {
         /* Not permitted, or just gone: the last look says who is still there. */
-        if (!is_in(&now, &e->rogues->items[i]) ||
-            (e->fds[i].fd >= 0 && pidfd_send_signal(e->fds[i].fd, sig, NULL, 0) != 0))
+        if (!is_in(&now, &e->rogues->items[i]) || (e->fds[i].fd >= 0 && !send_signal(e->fds[i].fd, sig)))
             forget(&e->fds[i]);
     }
 }
@@ -80,7 +90,7 @@ static void evict(const struct address *listener, const struct unit_status *unit
     for (size_t i = 0; i < rogues->count; i++) {
         const struct rogue *rogue = &rogues->items[i];
         e.fds[i] =
-            (struct pollfd){.fd = evict_may(rogue) ? pidfd_open(rogue->holder.pid, 0) : -1, .events = POLLIN};
+            (struct pollfd){.fd = evict_may(rogue) ? open_pidfd(rogue->holder.pid) : -1, .events = POLLIN};
     }
     signal_rogues(&e, SIGTERM);
     wait_gone(&e, EVICT_TERM_MS);

@@ -74,6 +74,8 @@ struct ledger {
     struct streak login;
     struct streak ping;
     char sqlstate[6]; /* of the last failure of the database */
+    struct database_server logged_server;
+    int64_t server_logged_ns;
     int64_t summary_ns;
     int64_t summary_failures; /* since the last line of them, or the last answer */
     int64_t answered_ns;      /* when the last question with an end was sent */
@@ -461,10 +463,30 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
         note_answered(l, answer->sent_ns, now_ns);
 }
 
+static bool is_same_server(const struct database_server *a, const struct database_server *b)
+{
+    return strcmp(a->host, b->host) == 0 && strcmp(a->address, b->address) == 0 &&
+           strcmp(a->port, b->port) == 0 && strcmp(a->database, b->database) == 0 &&
+           strcmp(a->user, b->user) == 0;
+}
+
+/* At once, and then once a minute: a name with several addresses may lead to another one at each login. */
+static void log_server(struct ledger *l, const struct database_server *server, int64_t now_ns)
+{
+    bool is_first = l->logged_server.version == 0;
+    if (is_same_server(server, &l->logged_server) || (!is_first && !log_is_due(&l->server_logged_ns, now_ns)))
+        return;
+    l->logged_server = *server;
+    log_event(LOG_LEVEL_NOTICE, "server connected", LOG_STR("host", server->host),
+              LOG_STR("address", server->address), LOG_STR("port", server->port),
+              LOG_STR("database", server->database), LOG_STR("user", server->user));
+}
+
 void ledger_book_login(struct ledger *l, const struct answer *answer, const struct database_server *server,
                        int64_t now_ns)
 {
     if (answer->reason == REASON_NONE) {
+        log_server(l, server, now_ns);
         l->database.server = *server;
         l->database.connected_wall_ms = clock_wall_ms();
         l->database.connect_us = answer->took_ns / NS_PER_US;

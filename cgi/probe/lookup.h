@@ -14,6 +14,9 @@
  */
 struct errand *lookup_start(const struct hosts *hosts, struct error *err);
 
+/* The name that it looks up now, or looked up last. Borrowed until the release. */
+const char *lookup_name(const struct errand *lookup);
+
 /* False: it has not ended. True: *out has each address of each name, one that failed without any; err is ""
  * or says why the first of those failed. */
 bool lookup_take(const struct errand *lookup, struct hosts *out, struct error *err);

@@ -172,6 +172,16 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
     }
 }
 
+/* While a lookup fails the addresses may be old ones: then that is the cause. */
+static void book_login_failure(struct probing *p, struct answer answer, int64_t now_ns)
+{
+    const char *lookup = resolver_error(p->resolver);
+    size_t len = strlen(answer.detail);
+    if (answer.reason == REASON_CONNECT_TIMEOUT && lookup[0] != '\0')
+        snprintf(answer.detail + len, sizeof answer.detail - len, "; %s", lookup);
+    ledger_book_login(p->ledger, &answer, NULL, now_ns);
+}
+
 static void take_login_failure(struct probing *p, const struct answer *answer, int64_t now_ns)
 {
     bool is_brief = answer->refused || answer->reason == REASON_RESTARTING;
@@ -186,7 +196,7 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
         }
     }
     p->hosts_tried = 0;
-    ledger_book_login(p->ledger, answer, NULL, now_ns);
+    book_login_failure(p, *answer, now_ns);
     forget_suspect(p);
     p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
     /* What an account is locked for after too many: class 28, which PgBouncer tells as 08P01. */

@@ -90,7 +90,10 @@ bool resolver_step(struct resolver *r, int64_t now_ns)
         r->lookup = NULL;
         finish(r, &found, now_ns);
     } else if (now_ns >= resolver_wait(r, &(struct pollfd){0})) {
-        error_set(&r->error, "the resolver does not answer within HEALTH_CONNECT_TIMEOUT");
+        error_set(&r->error,
+                  "could not translate host name \"%.100s\" to address: the lookup has not ended within "
+                  "HEALTH_CONNECT_TIMEOUT",
+                  lookup_name(r->lookup));
         r->has_news = true;
     }
     bool has_news = r->has_news;

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -106,6 +107,37 @@ def test_a_socket_that_nginx_may_not_open_is_unreachable(silent, nginx, director
     os.chmod(os.path.join(directory, "health-api.sock"), 0)  # its owner is no exception, the workers are not root
     assert_nginx_says(nginx, "unreachable")
     assert "failed (13: Permission denied)" in error_log(directory)
+
+
+def test_a_socket_whose_queue_is_full_is_unreachable_at_once(directory, nginx):
+    """So it is when a program hangs for long: the kernel takes no more connections for it."""
+    path = os.path.join(directory, "health-api.sock")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(path)
+        os.chmod(path, 0o666)
+        listener.listen(0)  # one waits, no more
+        waiting.connect(path)
+        began = time.monotonic()
+        assert_nginx_says(nginx, "unreachable")
+        assert time.monotonic() - began < 1
+    assert "failed (11: Resource temporarily unavailable)" in error_log(directory)
+
+
+def test_a_program_that_ends_before_its_answer_is_unreachable(silent, nginx, directory):
+    def hang_up():
+        while True:
+            try:
+                silent.accept()[0].close()
+            except OSError:
+                return
+    thread = threading.Thread(target=hang_up)
+    thread.start()
+    try:
+        assert_nginx_says(nginx, "unreachable")
+    finally:
+        silent.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert re.search("upstream prematurely closed connection|Connection reset by peer", error_log(directory))
 
 
 def test_a_program_that_accepts_and_never_answers_is_hung_after_the_timeout(silent, nginx):

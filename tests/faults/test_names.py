@@ -1,5 +1,6 @@
 """Names of servers: several addresses, a resolver that is slow, dead, or says something else than before."""
 import os
+import signal
 import socket
 import time
 
@@ -16,6 +17,7 @@ NAME = "db.test"
 # getaddrinfo puts the address first that is nearest to its own source address, 127.0.0.1: that is the silent one.
 SERVER, SECOND = "127.0.0.2", "127.0.0.1"
 CONNECT_TIMEOUT_S, QUERY_TIMEOUT_S = 1.5, 0.8
+NEVER_ENDED = f'could not translate host name "{NAME}" to address: the lookup has not ended within HEALTH_CONNECT_TIMEOUT'
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_a_resolver_that_dies_takes_nothing_down(names, server, start_backend):
     backend.wait_status("healthy", 10)
     names.dead = True
     error = wait_until(lambda: database(backend)["resolver"]["error"], 10, "the dead resolver is noticed")
-    assert "does not answer within HEALTH_CONNECT_TIMEOUT" in error
+    assert error == NEVER_ENDED
     logins = login_count(server)
     hold_for(lambda: backend.ask().status == 200, 5)
     assert login_count(server) >= logins + 3
@@ -111,6 +113,21 @@ def test_a_resolver_that_dies_takes_nothing_down(names, server, start_backend):
     assert not backend.events("database failed")
 
 
+def test_a_silent_server_is_told_with_the_lookup_that_does_not_end(names, server, start_backend):
+    """It may be silent because its name leads elsewhere by now."""
+    backend = start(start_backend, names, server, HEALTH_RECONNECT_EVERY="1s")
+    backend.wait_status("healthy", 10)
+    names.dead = True
+    wait_until(lambda: database(backend)["resolver"]["error"], 10, "the dead resolver is noticed")
+    os.kill(server.postmaster_pid, signal.SIGSTOP)
+    try:
+        backend.wait_failing(("database", "connect_timeout"))
+        detail = backend.events("database fails")[0]["detail"]
+        assert detail == f"the server did not let us in within HEALTH_CONNECT_TIMEOUT; {NEVER_ENDED}"
+    finally:
+        os.kill(server.postmaster_pid, signal.SIGCONT)
+
+
 def test_a_resolver_that_is_dead_from_the_start(names, server, start_backend):
     names.dead = True
     backend = start(start_backend, names, server)
@@ -118,7 +135,9 @@ def test_a_resolver_that_is_dead_from_the_start(names, server, start_backend):
     backend.wait_failing(("database", "unreachable"), deadline_s=10)
     assert time.monotonic() - began < (2 if not SANITIZED else 4) * CONNECT_TIMEOUT_S
     assert backend.ask("/api/health/live").status == 200
-    assert "does not answer" in database(backend)["resolver"]["error"]
+    assert database(backend)["resolver"]["error"] == NEVER_ENDED
+    assert [event["detail"] for event in backend.events("database fails")] == [NEVER_ENDED]
+    assert backend.events("name resolution failed")[0]["detail"] == NEVER_ENDED
     names.dead = False
     backend.wait_status("healthy", 40)
 

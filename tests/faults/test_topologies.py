@@ -88,6 +88,24 @@ def test_a_hung_primary_does_not_hide_the_promoted_standby(pair, start_backend, 
     hold_for(lambda: backend.ask().status == 200, 5, "200 over reconnects while the first host hangs")
 
 
+def test_the_log_and_the_status_say_which_of_several_servers_answers(pair, start_backend, checks_file):
+    primary, standby = pair
+    backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **environment_of(pair, "any"))
+
+    def expect(*servers):
+        expected = [{"host": "127.0.0.1", "address": "127.0.0.1", "port": str(server.port), "database": "knowledge",
+                     "user": "health_api"} for server in servers]
+        told = lambda: [{key: event[key] for key in expected[0]} for event in backend.events("server connected")]  # noqa: E731
+        wait_until(lambda: told() == expected, 10, f"{expected} in the log")
+        wait_until(lambda: backend.document("/api/status")["database"]["server"] == expected[-1], 10, "the same in the status")
+        assert not any(word in backend.ask().body.decode() for word in ("127.0.0.1", str(servers[-1].port), "health_api"))
+    backend.wait_status("healthy")
+    expect(primary)
+    primary.stop("fast")
+    backend.wait_status("healthy")
+    expect(primary, standby)
+
+
 def test_a_standby_shows_that_it_is_in_recovery(pair, start_backend, checks_file):
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **environment_of(pair, "standby"))
     backend.wait_status("healthy")

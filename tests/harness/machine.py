@@ -15,13 +15,15 @@ from .wait import wait_until
 SOURCE = "/opt/health-api-source"
 # The control group of a login of user 65534, as pam_systemd(8) makes it.
 SESSION = "/sys/fs/cgroup/user.slice/user-65534.slice/session-99.scope"
-# $0: the directory to show as /; $1, $2: what to show in it and where; the rest: the cgroups to enter.
+# $0: the directory to show as /; $1, $2: what to show in it and where; the rest: the cgroups to enter. What is enabled,
+# masked or changed on this machine stands in /etc/systemd/system; there it is empty, so that only what the tests start runs.
 START = """
 mount --bind / "$0"; root=$0 source=$1 shown=$2
 shift 2
 for cgroup; do echo $$ >"$cgroup/cgroup.procs"; done
 exec systemd-nspawn --quiet --directory="$root" --volatile=overlay --register=no --keep-unit --private-network \\
-    --machine=health-test --console=pipe --bind-ro="$source":"$shown" --boot systemd.unit=basic.target
+    --machine=health-test --console=pipe --bind-ro="$source":"$shown" \\
+    --tmpfs=/etc/systemd/system --boot systemd.unit=basic.target
 """
 
 
@@ -137,8 +139,13 @@ class Machine:
                               env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                    "LANG": "C.UTF-8", "SYSTEMD_PAGER": ""})
         if check and done.returncode != 0:
-            raise AssertionError(f"{argv}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(f"{argv}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.failed_units()}")
         return done
+
+    def failed_units(self):
+        """What systemd and the journal say of each unit that has failed."""
+        return self.run("sh", "-c", "systemctl list-units --failed --plain --no-legend | while read -r unit _; do"
+                                    " systemctl status --full --lines=30 \"$unit\"; done", check=False).stdout
 
     def shell(self, script, check=True, timeout_s=60):
         return self.run("bash", "-euc", script, check=check, timeout_s=timeout_s).stdout

@@ -22,3 +22,26 @@ def test_a_machine_leaves_no_process_mount_file_or_cgroup(end):
     assert machine.directory not in open("/proc/mounts", encoding="utf-8").read()
     assert not os.path.exists(machine.directory)
     assert not any(os.path.exists(cgroup) for cgroup in machine.cgroups)
+
+
+def test_what_this_machine_has_enabled_does_not_run_in_it():
+    """An Apache on port 80, say, of which nginx could not start."""
+    machine = Machine()
+    try:
+        machine.boot()
+        assert machine.run("systemctl", "list-unit-files", "--state=enabled", "--no-legend", check=False).stdout == ""
+        assert os.listdir(machine.path("/etc/systemd/system")) == []
+    finally:
+        machine.shut_down()
+
+
+def test_a_setup_that_fails_shows_what_the_unit_has_said(fresh_machine):
+    fresh_machine.write("/run/systemd/system/broken.service",
+                        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo port $$((79 + 1)) is taken; exit 1'\n")
+    try:
+        with pytest.raises(AssertionError, match="port 80 is taken"):
+            fresh_machine.run("systemctl", "start", "broken.service")
+    finally:
+        fresh_machine.run("systemctl", "reset-failed", "broken.service")
+        os.unlink(fresh_machine.path("/run/systemd/system/broken.service"))
+        fresh_machine.run("systemctl", "daemon-reload")

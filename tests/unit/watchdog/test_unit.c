@@ -117,8 +117,7 @@ static void strange_answers_are_errors(void **state)
         "Id=a\nLoadState=loaded\nActiveState=active\nSubState=running\nMainPID=99999999999\n",
         "Id=a\nLoadState=loaded\nActiveState=active\nSubState=running\nNRestarts=-1\n",
         "Id=a\nLoadState=loaded\nActiveState=active\nSubState=running\nExecMainStartTimestampMonotonic=1s\n",
-        "Id=a\nLoadState=loaded\nActiveState=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nSubState="
-        "running\n",
+        "Id=a\nLoadState=loaded\nActiveState=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nSubState=running\n",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct unit_status s;

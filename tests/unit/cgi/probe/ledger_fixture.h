@@ -140,12 +140,22 @@ static inline void fail_check(size_t check, int64_t now_ns)
     fail_check_as(check, REASON_SCHEMA, "42P01", now_ns);
 }
 
-static inline void login(int64_t now_ns)
+static inline void login_at(const char *host, int64_t now_ns)
 {
     struct answer a = good_answer(QUESTION_LOGIN, now_ns);
     a.took_ns = 3 * NS_PER_MS;
-    const struct database_server server = {.version = 150004, .host = "db", .port = "5432"};
+    struct database_server server = {.version = 150004,
+                                     .address = "10.0.0.1",
+                                     .port = "5432",
+                                     .database = "knowledge",
+                                     .user = "health_api"};
+    snprintf(server.host, sizeof server.host, "%s", host);
     ledger_book_login(ledger, &a, &server, now_ns);
+}
+
+static inline void login(int64_t now_ns)
+{
+    login_at("db", now_ns);
 }
 
 static inline void fail_login(enum reason reason, const char *sqlstate, int64_t now_ns)

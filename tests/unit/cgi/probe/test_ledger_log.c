@@ -8,6 +8,9 @@
 #define ANSWERS_AGAIN(n)      LINE("info", "database recovered", "failures=" n)
 #define CHECK_FAILS(c, r, st) LINE("warn", "check failed", "check=" c " reason=" r " sqlstate=" st SAID)
 #define PASSES_AGAIN(c)       LINE("info", "check recovered", "check=" c)
+#define ANSWERS(host)                                                                                        \
+    LINE("notice", "server connected",                                                                       \
+         "host=" host " address=10.0.0.1 port=5432 database=knowledge user=health_api")
 
 static void the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts(void **state)
 {
@@ -57,7 +60,7 @@ static void an_answer_ends_the_outage_and_the_next_one_counts_from_one(void **st
     start(AFTER_S(3));
     login(AFTER_S(5));
     ping(AFTER_S(5));
-    EXPECT_LOG(FAILS("access", "28P01", "1"), ANSWERS_AGAIN("3"));
+    EXPECT_LOG(FAILS("access", "28P01", "1"), ANSWERS("db"), ANSWERS_AGAIN("3"));
     fail_login(REASON_ACCESS, "28P01", AFTER_S(7));
     EXPECT_LOG(FAILS("access", "28P01", "1"));
     struct snapshot *s = ledger_snapshot(ledger, T0);
@@ -73,7 +76,24 @@ static void it_answers_again_when_both_login_and_ping_do(void **state)
     ping(AFTER_S(2));
     EXPECT_LOG(FAILS("access", "28P01", "1"), FAILS("hung", "\"\"", "1"));
     login(AFTER_S(3));
-    EXPECT_LOG(ANSWERS_AGAIN("2"));
+    EXPECT_LOG(ANSWERS("db"), ANSWERS_AGAIN("2"));
+}
+
+static void the_server_that_answers_is_one_line_until_another_one_does(void **state)
+{
+    (void)state;
+    login_at("a", T0);
+    login_at("a", AFTER_S(4));
+    login_at("b", AFTER_S(8));
+    login_at("b", AFTER_S(12));
+    EXPECT_LOG(ANSWERS("a"), ANSWERS("b"));
+    for (int s = 16; s < 68; s += 8) { /* a name with two addresses */
+        login_at("a", AFTER_S(s));
+        login_at("b", AFTER_S(s + 4));
+    }
+    EXPECT_NO_LOG();
+    login_at("a", AFTER_S(68));
+    EXPECT_LOG(ANSWERS("a"));
 }
 
 static void a_check_that_fails_and_one_that_passes_again_are_a_line_each(void **state)
@@ -82,7 +102,7 @@ static void a_check_that_fails_and_one_that_passes_again_are_a_line_each(void **
     start(T0);
     for (int s = 2; s < 180; s += 2)
         fail_check(NODES, AFTER_S(s));
-    EXPECT_LOG(CHECK_FAILS("nodes", "schema", "42P01"));
+    EXPECT_LOG(ANSWERS("db"), CHECK_FAILS("nodes", "schema", "42P01"));
     fail_check_as(NODES, REASON_ACCESS, "42501", AFTER_S(180));
     EXPECT_LOG(CHECK_FAILS("nodes", "access", "42501"));
     pass_check(NODES, AFTER_S(182));
@@ -96,7 +116,8 @@ static void an_outage_between_changes_nothing_of_that(void **state)
     start(T0);
     fail_check(NODES, AFTER_S(2));
     fail_check(EDGES, AFTER_S(2));
-    EXPECT_LOG(CHECK_FAILS("nodes", "schema", "42P01"), CHECK_FAILS("edges", "schema", "42P01"));
+    EXPECT_LOG(ANSWERS("db"), CHECK_FAILS("nodes", "schema", "42P01"),
+               CHECK_FAILS("edges", "schema", "42P01"));
     fail_ping(REASON_HUNG, AFTER_S(4));
     ping(AFTER_S(6));
     EXPECT_LOG(FAILS("hung", "\"\"", "1"), ANSWERS_AGAIN("1"));
@@ -112,6 +133,7 @@ static void a_query_that_a_conflict_cancelled_is_asked_once_more_before_it_count
     for (size_t i = 0; i < 2; i++) {
         renew_ledger(1);
         login(T0);
+        EXPECT_LOG(ANSWERS("db"));
         ping(T0);
         pass_check(NODES, T0);
         fail_check_as(NODES, REASON_QUERY_ERROR, conflicts[i], AFTER_S(2));
@@ -152,7 +174,7 @@ static void a_check_backs_off_with_one_line_until_the_server_ends_it(void **stat
     start(T0);
     ledger_suspect(ledger, NODES, 4711, AFTER_S(2));
     ledger_suspect(ledger, NODES, 4712, AFTER_S(10));
-    EXPECT_LOG(LINE("notice", "check backed off", "check=nodes server_pid=4711"));
+    EXPECT_LOG(ANSWERS("db"), LINE("notice", "check backed off", "check=nodes server_pid=4711"));
     pass_check(NODES, AFTER_S(20));
     pass_check(NODES, AFTER_S(22));
     EXPECT_LOG(LINE("info", "check resumed", "check=nodes"));
@@ -166,6 +188,7 @@ int main(void)
         with_ledger(a_hung_server_is_one_line_whatever_the_logins_do),
         with_ledger(an_answer_ends_the_outage_and_the_next_one_counts_from_one),
         with_ledger(it_answers_again_when_both_login_and_ping_do),
+        with_ledger(the_server_that_answers_is_one_line_until_another_one_does),
         with_ledger(a_check_that_fails_and_one_that_passes_again_are_a_line_each),
         with_ledger(an_outage_between_changes_nothing_of_that),
         with_ledger(a_query_that_a_conflict_cancelled_is_asked_once_more_before_it_counts),

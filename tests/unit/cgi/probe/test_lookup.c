@@ -124,11 +124,12 @@ static void nobody_waits_for_a_resolver_that_hangs(void **state)
     int before = atomic_load(&calls);
 
     pthread_mutex_lock(&held);
-    struct errand *lookup = start("one", NULL);
+    struct errand *lookup = start("10.1.1.1,one,two", NULL);
     struct errand *abandoned = start("one", NULL);
     while (atomic_load(&calls) < before + 2)
         (void)poll(NULL, 0, 1);
     assert_false(lookup_take(lookup, &hosts, &err));
+    assert_string_equal(lookup_name(lookup), "one");
     errand_release(abandoned); /* its thread frees it; a sanitizer would complain else */
     pthread_mutex_unlock(&held);
     wait_for_end(lookup);
