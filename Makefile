@@ -14,6 +14,11 @@ PYTEST     ?= $(PYTHON) -m pytest -q -rs -n $(TEST_JOBS) --dist loadgroup
 # What the tests run.
 TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
+# Lists of make are separated by spaces: it would build, and clean, in both halves.
+ifneq ($(words $(BUILD)) $(words [$(BUILD)]),1 1)
+$(error BUILD='$(BUILD)': expected a path without spaces)
+endif
+
 .PHONY: all run test unit api faults clients system watch soak clean packages help
 all: $(BUILD)/health-api $(BUILD)/health-watch ## build build/health-api and build/health-watch
 
@@ -33,7 +38,7 @@ test: ## install what the tests need, then unit, API, fault, watchdog and system
 	$(TESTED) $(PYTEST) tests/watch
 
 unit: $(UNIT_BIN) ## unit tests
-	@set -e; for t in $(abspath $(UNIT_BIN)); do $$t; done
+	@set -e; for t in $(UNIT_BIN); do $$t; done
 
 api: all ## API tests: a real nginx and a real PostgreSQL of their own
 	$(TESTED) $(PYTEST) tests/api
