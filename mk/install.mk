@@ -32,11 +32,13 @@ install: check-prefix ## install under DESTDIR and PREFIX, units included
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf; fi
 	$(call install_unless_changed,sql/checks.sql,$(CONFDIR),644)
 	$(call install_unless_changed,systemd/environment,$(CONFDIR),600)
+	$(call install_unless_changed,systemd/pgpass,$(CONFDIR),600)
+	$(ON_LIVE_SYSTEMD) if cmp -s systemd/pgpass $(CONFDIR)/pgpass; then chown health-api: $(CONFDIR)/pgpass; fi; fi
 	$(call install_unless_changed,watchdog/watch.conf,$(WATCH_CONFDIR),644)
 	install -m 755 $(BUILD)/health-api $(BUILD)/health-watch $(call dest,$(BINDIR))
 	install -m 644 sql/*.sql $(call dest,$(DATADIR)/sql)
 	install -m 644 nginx/health-api* $(call dest,$(DATADIR)/nginx)
-	install -m 644 systemd/environment systemd/health-api.service.d/* $(call dest,$(DATADIR)/systemd)
+	install -m 644 systemd/environment systemd/pgpass systemd/health-api.service.d/* $(call dest,$(DATADIR)/systemd)
 	install -m 644 watchdog/watch.conf watchdog/watch.conf.example $(call dest,$(DATADIR)/watchdog)
 	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|; s|@DOCDIR@|$(DOCDIR)|' systemd/$$unit \
 	  >$(call dest,$(UNITDIR)/$$unit) && chmod 644 $(call dest,$(UNITDIR)/$$unit) || exit 1; done
@@ -75,6 +77,7 @@ uninstall: check-prefix ## stop and remove what install has put there; configura
 	rm -f $(call dest,$(addprefix $(MANDIR)/,$(MAN5:man/%=man5/%) $(MAN8:man/%=man8/%)))
 	$(call remove_unchanged,sql/checks.sql,$(CONFDIR))
 	$(call remove_unchanged,systemd/environment,$(CONFDIR))
+	$(call remove_unchanged,systemd/pgpass,$(CONFDIR))
 	$(call remove_unchanged,watchdog/watch.conf,$(WATCH_CONFDIR))
 	rm -rf $(call dest,$(DATADIR) $(DOCDIR) /var/lib/health-watch /run/health-api)
 	rm -f $(call dest,/var/lib/systemd/timers/stamp-health-watch.timer)

@@ -141,4 +141,5 @@ def test_install_leaves_the_modes_of_what_is_there(tree, directory):
     # And what was missing is for all to read, whatever the umask is.
     assert {mode(root, path) for path in below(root) if path.startswith("usr/local/share/")
             and os.path.isdir(os.path.join(root, path))} - {"0o2775"} == {"0o755"}
-    assert [mode(root, path) for path in ("etc/health-watch", "etc/health-api/environment")] == ["0o755", "0o600"]
+    assert [mode(root, path) for path in ("etc/health-watch", "etc/health-api/environment", "etc/health-api/pgpass")] \
+        == ["0o755", "0o600", "0o600"]
