@@ -69,9 +69,11 @@ ON_LIVE_SYSTEMD := if [ -z "$$DESTDIR" ] && [ -d /run/systemd/system ]; then
 DIRECTORIES = $(CONFDIR) $(WATCH_CONFDIR) $(UNITDIR) $(dir $(UNITDIR)) $(SYSUSERSDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
   $(dir $(DOCDIR))
 
+# An older own-socket.conf had the socket masked; that a run of health-watch failed is history.
 .PHONY: uninstall
 uninstall: check-prefix ## stop and remove what install has put there; configuration that you changed stays
-	$(ON_LIVE_SYSTEMD) systemctl disable --now $(UNITS) || true; fi
+	$(ON_LIVE_SYSTEMD) systemctl unmask health-api.socket; systemctl disable --now $(UNITS) || true; \
+	  systemctl reset-failed $(UNITS) 2>/dev/null || true; fi
 	rm -f $(call dest,$(addprefix $(BINDIR)/,health-api health-watch) $(addprefix $(UNITDIR)/,$(UNITS)))
 	rm -f $(call dest,$(SYSUSERSDIR)/health-api.conf)
 	rm -f $(call dest,$(addprefix $(MANDIR)/,$(MAN5:man/%=man5/%) $(MAN8:man/%=man8/%)))

@@ -99,6 +99,20 @@ def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine
     assert files(other_machine) == installed
 
 
+def test_uninstall_leaves_no_failed_unit_and_no_mask_of_the_socket(other_machine):
+    """0.1.0 had the socket masked for own-socket.conf: `systemctl enable` failed after the next installation."""
+    other_machine.run("systemctl", "stop", "health-api.socket", "health-api.service")
+    other_machine.run("systemctl", "start", "--wait", "health-watch.service", check=False)
+    assert other_machine.show("health-watch.service", "ActiveState")["ActiveState"] == "failed"
+    other_machine.run("systemctl", "mask", "--now", "health-api.socket")
+    other_machine.run("systemctl", "mask", "health-watch.timer")  # nobody's instructions: it stays
+    other_machine.shell(f"make -C {SOURCE} uninstall")
+    assert of_systemd(other_machine) == "/etc/systemd/system/health-watch.timer\n"
+    install(other_machine)
+    other_machine.wait_status("healthy")
+    assert other_machine.show("health-api.socket", "ActiveState")["ActiveState"] == "active"
+
+
 def test_an_update_replaces_and_removes_what_nobody_has_changed(other_machine):
     """git pull brings new files; what was shipped before and is as it was is nobody's work."""
     other_machine.shell(f"""cp -a {SOURCE} /opt/newer; cd /opt/newer
