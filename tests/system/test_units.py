@@ -30,6 +30,17 @@ def test_the_command_of_the_runbook_shows_the_services_own_view(machine):
     assert document["counts"]["edges"] == 714201
 
 
+def test_the_command_of_the_runbook_leaves_no_failed_unit_when_the_database_is_down(machine):
+    machine.run("systemctl", "stop", "postgresql@15-main.service")
+    try:
+        document = json.loads(machine.shell(documented_commands("once"), check=False))
+        assert [entry["check"] for entry in document["failing"]] == ["database"]
+        assert machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "run-*.service").stdout == ""
+    finally:
+        machine.run("systemctl", "start", "postgresql@15-main.service")
+    machine.wait_status("healthy")
+
+
 def commands_of(drop_in, heading):
     """What the head of a drop-in has below these words, as this machine has it."""
     with open(f"{DROP_INS}/{drop_in}", encoding="utf-8") as file:
