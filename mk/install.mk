@@ -17,7 +17,7 @@ UNITS := health-api.socket health-api.service health-watch.service health-watch.
 export DESTDIR PREFIX
 dest = $(patsubst %,"$$DESTDIR%",$(1))
 
-# Of PREFIX speak the units, and lists of make.
+# PREFIX becomes part of the units, and of lists of make.
 .PHONY: check-prefix
 check-prefix:
 	@case $$PREFIX in *[!A-Za-z0-9/._+-]* | [!/]*) \
