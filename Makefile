@@ -14,6 +14,11 @@ PYTEST     ?= $(PYTHON) -m pytest -q -rs -n $(TEST_JOBS) --dist loadgroup
 # What the tests run.
 TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
+# Lists of make are separated by spaces: it would build, and clean, in both halves.
+ifneq ($(words $(BUILD)) $(words [$(BUILD)]),1 1)
+$(error BUILD='$(BUILD)': expected a path without spaces)
+endif
+
 .PHONY: all run test unit api faults clients system watch soak clean packages help
 all: $(BUILD)/health-api $(BUILD)/health-watch ## build build/health-api and build/health-watch
 

@@ -13,7 +13,7 @@ $(BUILD)/bench/pace: $(BUILD)/tests/bench/pace.o
 # Debian's packages of Go libraries are a GOPATH; nothing is downloaded.
 $(BUILD)/bench/go-pgx: tests/bench/peers/health.go
 	@mkdir -p $(@D)
-	GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(abspath $(BUILD))/bench/go-cache GOFLAGS= go build -o $@ $<
+	GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE='$(abspath $(BUILD))/bench/go-cache' GOFLAGS= go build -o $@ $<
 
 .PHONY: bench bench-smoke bench-plot
 bench: ## measure against nginx, libfcgi, Go, FastAPI, php-fpm and a CGI script (about 12 minutes)

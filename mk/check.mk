@@ -32,8 +32,8 @@ lint-installed:
 sanitized: unit all
 	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
-# Of these a sanitizer sees nothing: other people's nginx configurations, texts, and what make says.
-NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py)
+# Of these a sanitizer sees nothing: other people's nginx configurations, texts, and make.
+NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py)
 
 # CI, which has them under the other sanitizer, leaves them out.
 ASAN_FAULTS ?= tests/faults

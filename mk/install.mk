@@ -13,54 +13,81 @@ MAN5  := $(wildcard man/*.5)
 MAN8  := $(wildcard man/*.8)
 UNITS := health-api.socket health-api.service health-watch.service health-watch.timer
 
+# By the environment and in quotes: DESTDIR may have spaces.
+export DESTDIR PREFIX
+dest = $(patsubst %,"$$DESTDIR%",$(1))
+
+# PREFIX becomes part of the units, and of lists of make.
+.PHONY: check-prefix
+check-prefix:
+	@case $$PREFIX in *[!A-Za-z0-9/._+-]* | [!/]*) \
+	  echo "PREFIX='$$PREFIX': expected an absolute path of letters, digits and / . _ + -" >&2; exit 1; esac
+
 .PHONY: install
-install: all ## install under DESTDIR and PREFIX, units included
-	install -d $(addprefix $(DESTDIR),$(BINDIR) $(UNITDIR) $(CONFDIR) $(WATCH_CONFDIR)) \
-	  $(addprefix $(DESTDIR)$(DATADIR)/,sql nginx systemd watchdog)
+install: check-prefix ## install under DESTDIR and PREFIX, units included
+	@$(MAKE) --no-print-directory all; built=$$?; $(give_back); exit $$built
+	umask 022 && mkdir -p $(call dest,$(BINDIR) $(UNITDIR) $(SYSUSERSDIR) $(CONFDIR) $(WATCH_CONFDIR) $(DOCDIR)/docs \
+	  $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql nginx systemd watchdog))
+	install -m 644 systemd/health-api.sysusers.conf $(call dest,$(SYSUSERSDIR)/health-api.conf)
+	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf; fi
 	$(call install_unless_changed,sql/checks.sql,$(CONFDIR),644)
 	$(call install_unless_changed,systemd/environment,$(CONFDIR),600)
+	$(call install_unless_changed,systemd/pgpass,$(CONFDIR),600)
+	$(ON_LIVE_SYSTEMD) if cmp -s systemd/pgpass $(CONFDIR)/pgpass; then chown health-api: $(CONFDIR)/pgpass; fi; fi
 	$(call install_unless_changed,watchdog/watch.conf,$(WATCH_CONFDIR),644)
-	install -m 755 $(BUILD)/health-api $(BUILD)/health-watch $(DESTDIR)$(BINDIR)
-	install -m 644 sql/*.sql $(DESTDIR)$(DATADIR)/sql
-	install -m 644 nginx/health-api* $(DESTDIR)$(DATADIR)/nginx
-	install -m 644 systemd/environment systemd/health-api.service.d/* $(DESTDIR)$(DATADIR)/systemd
-	install -m 644 watchdog/watch.conf watchdog/watch.conf.example $(DESTDIR)$(DATADIR)/watchdog
+	install -m 755 $(BUILD)/health-api $(BUILD)/health-watch $(call dest,$(BINDIR))
+	install -m 644 sql/*.sql $(call dest,$(DATADIR)/sql)
+	install -m 644 nginx/health-api* $(call dest,$(DATADIR)/nginx)
+	install -m 644 systemd/environment systemd/pgpass systemd/health-api.service.d/* $(call dest,$(DATADIR)/systemd)
+	install -m 644 watchdog/watch.conf watchdog/watch.conf.example $(call dest,$(DATADIR)/watchdog)
 	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|; s|@DOCDIR@|$(DOCDIR)|' systemd/$$unit \
-	  >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
-	install -D -m 644 systemd/health-api.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
-	install -d $(addprefix $(DESTDIR),$(DOCDIR)/docs $(MANDIR)/man5 $(MANDIR)/man8)
-	install -m 644 README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)
-	install -m 644 docs/*.md docs/bench.svg $(DESTDIR)$(DOCDIR)/docs
-	install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
-	install -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8
-	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf && systemctl daemon-reload; fi
+	  >$(call dest,$(UNITDIR)/$$unit) && chmod 644 $(call dest,$(UNITDIR)/$$unit) || exit 1; done
+	install -m 644 README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE $(call dest,$(DOCDIR))
+	install -m 644 docs/*.md docs/bench.svg $(call dest,$(DOCDIR)/docs)
+	install -m 644 $(MAN5) $(call dest,$(MANDIR)/man5)
+	install -m 644 $(MAN8) $(call dest,$(MANDIR)/man8)
+	$(ON_LIVE_SYSTEMD) systemctl daemon-reload; fi
 
-# The shipped file, its directory, its mode. What was installed before and is as it was shipped then makes room for the
-# newer one; DATADIR has the copy of then.
+# What root builds in somebody's tree is his: else his next make could not replace it.
+define give_back
+if [ "$$(id -u)" -eq 0 ] && [ -d $(BUILD) ]; then \
+find $(BUILD) ! -user "$$(stat -c %u .)" -exec chown -h --reference=. {} +; fi
+endef
+
+# The shipped file, its directory, its mode. What was installed before and is as it was shipped then gets the new text, and
+# keeps its owner and mode; DATADIR has the copy of then.
 define install_unless_changed
-file=$(DESTDIR)$(2)/$(notdir $(1)); if [ ! -e $$file ] || cmp -s $(DESTDIR)$(DATADIR)/$(1) $$file; \
-then install -m $(3) $(1) $$file; else echo "kept $$file: it is not the one that was shipped"; fi
+file="$$DESTDIR$(2)/$(notdir $(1))"; if [ ! -e "$$file" ]; then install -m $(3) $(1) "$$file"; \
+elif cmp -s $(call dest,$(DATADIR)/$(1)) "$$file"; then cp $(1) "$$file"; \
+else echo "kept $$file: it is not the one that was shipped"; fi
 endef
 
 # Into a running system, not into a package's tree.
-ON_LIVE_SYSTEMD := if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then
+ON_LIVE_SYSTEMD := if [ -z "$$DESTDIR" ] && [ -d /run/systemd/system ]; then
 
+# What goes when it is empty, deepest first. PREFIX with its bin, lib, share and share/man is everybody's.
+DIRECTORIES = $(CONFDIR) $(WATCH_CONFDIR) $(UNITDIR) $(dir $(UNITDIR)) $(SYSUSERSDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
+  $(dir $(DOCDIR))
+
+# An older own-socket.conf had the socket masked; that a run of health-watch failed is history.
 .PHONY: uninstall
-uninstall: ## stop and remove what install has put there; configuration that you changed stays
-	$(ON_LIVE_SYSTEMD) systemctl disable --now $(UNITS) || true; fi
-	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,health-api health-watch) $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
-	rm -f $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
-	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,$(MAN5:man/%=man5/%) $(MAN8:man/%=man8/%))
+uninstall: check-prefix ## stop and remove what install has put there; configuration that you changed stays
+	$(ON_LIVE_SYSTEMD) systemctl unmask health-api.socket; systemctl disable --now $(UNITS) || true; \
+	  systemctl reset-failed $(UNITS) 2>/dev/null || true; fi
+	rm -f $(call dest,$(addprefix $(BINDIR)/,health-api health-watch) $(addprefix $(UNITDIR)/,$(UNITS)))
+	rm -f $(call dest,$(SYSUSERSDIR)/health-api.conf)
+	rm -f $(call dest,$(addprefix $(MANDIR)/,$(MAN5:man/%=man5/%) $(MAN8:man/%=man8/%)))
 	$(call remove_unchanged,sql/checks.sql,$(CONFDIR))
 	$(call remove_unchanged,systemd/environment,$(CONFDIR))
+	$(call remove_unchanged,systemd/pgpass,$(CONFDIR))
 	$(call remove_unchanged,watchdog/watch.conf,$(WATCH_CONFDIR))
-	rm -rf $(addprefix $(DESTDIR),$(DATADIR) $(DOCDIR) /var/lib/health-watch)
-	rm -f $(DESTDIR)/var/lib/systemd/timers/stamp-health-watch.timer
+	rm -rf $(call dest,$(DATADIR) $(DOCDIR) /var/lib/health-watch /run/health-api)
+	rm -f $(call dest,/var/lib/systemd/timers/stamp-health-watch.timer)
+	rmdir $(call dest,$(DIRECTORIES)) 2>/dev/null || true
 	$(ON_LIVE_SYSTEMD) systemctl daemon-reload; fi
 
 # The same: the sources may be newer than what was installed.
 define remove_unchanged
-file=$(DESTDIR)$(2)/$(notdir $(1)); if cmp -s $(DESTDIR)$(DATADIR)/$(1) $$file; then rm $$file; \
-elif [ -e $$file ]; then echo "kept $$file: it is not the one that was shipped"; fi; \
-if [ -d $(DESTDIR)$(2) ]; then rmdir --ignore-fail-on-non-empty $(DESTDIR)$(2); fi
+file="$$DESTDIR$(2)/$(notdir $(1))"; if cmp -s $(call dest,$(DATADIR)/$(1)) "$$file"; then rm "$$file"; \
+elif [ -e "$$file" ]; then echo "kept $$file: it is not the one that was shipped"; fi
 endef

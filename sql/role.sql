@@ -7,8 +7,9 @@
 --   -v schema=NAME   where the tables are, instead of public
 --   -v limit=NUMBER  of connections, instead of 50
 --
--- A server with log_statement=ddl or all writes the password to its log. Leave -v password out there, and set it with
--- psql's \password, which sends it encrypted.
+-- Who lists processes sees -v password=..., and sudo logs it. A line \set password '...' before this file is seen by
+-- nobody; the README makes one. A server with log_statement=ddl or all writes the password to its log. Leave it out there,
+-- and set it with psql's \password, which sends it encrypted.
 
 \if :{?role}
 \else

@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -11,7 +12,7 @@ import urllib.request
 
 import pytest
 from harness import http2
-from harness.site import PAGE, Site
+from harness.site import PAGE, Site, documented
 from harness.wait import wait_until
 
 from .real_sites import INCLUDE, REAL_SITES, REDIRECT
@@ -78,6 +79,37 @@ def test_beside_a_site_that_people_copy_the_public_routes_are_200_and_the_status
     assert hides_the_status(site)
     assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
     assert "uninitialized" not in site.error_log()
+
+
+def debians_default(directory):
+    """Debian's own site as its package brings it, after the documented command; for a Site's others, at OTHER_PORT."""
+    path = os.path.join(directory, "default")
+    shutil.copy("/etc/nginx/sites-available/default", path)
+    command = documented("<!-- tests run this block: debian -->").replace("/etc/nginx/sites-available/default", path)
+    subprocess.run(["sh", "-euc", command], check=True)
+    with open(path, encoding="utf-8") as file:
+        text = re.sub(r"(?m)^\s*#.*", "", file.read())
+    assert text.count("default_server;") == 2
+    return text.replace("listen 80 ", "listen 127.0.0.1:OTHER_PORT ").replace("listen [::]:80 default_server;", "")
+
+
+def sample():
+    """The server block that docs/nginx.md shows, at the port of Debian's."""
+    shown = documented("<!-- tests run this block: sample -->", "nginx")
+    assert shown.count("listen 80") == 1
+    return shown.replace("listen 80", "listen 127.0.0.1:OTHER_PORT")
+
+
+def test_the_server_block_of_the_document_fits_beside_debians_own(backend, start_site, directory):
+    """nginx -t: a duplicate default server for 0.0.0.0:80. Who asks by address gets Debian's block then, as it says."""
+    site = start_site(others=debians_default(directory) + sample())
+    for host in ("127.0.0.1", "example.org"):
+        assert_is_as_shipped(site.ask(port=site.other_port, headers={"Host": host}))
+
+
+def test_the_server_block_of_the_document_is_enough_where_debians_own_is_removed(backend, start_site):
+    site = start_site(others=sample())
+    assert_is_as_shipped(site.ask(port=site.other_port))
 
 
 @pytest.mark.parametrize("place", ["http", "server"])

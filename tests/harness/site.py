@@ -1,6 +1,7 @@
 """nginx of somebody else's site, with the shipped files copied into it as docs/nginx.md says."""
 import os
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -11,12 +12,17 @@ INSTALLED = "/usr/local/share/health-api/nginx"
 PAGE = "a page of the site"
 
 
-def copy_commands():
-    """The block of docs/nginx.md that copies the files, for root."""
+def documented(mark, language="sh"):
+    """The one block of docs/nginx.md after this line, for root."""
     with open(os.path.join(ROOT, "docs", "nginx.md"), encoding="utf-8") as file:
-        blocks = re.findall(r"<!-- tests run this block: copy -->\n```sh\n(.*?)```", file.read(), re.S)
-    assert len(blocks) == 1, f"docs/nginx.md has {len(blocks)} blocks named 'copy', expected one"
+        blocks = re.findall(rf"^{re.escape(mark)}\n```{language}\n(.*?)```", file.read(), re.S | re.M)
+    assert len(blocks) == 1, f"docs/nginx.md has {len(blocks)} blocks after '{mark}', expected one"
     return blocks[0].replace("sudo ", "")
+
+
+def copy_commands():
+    """Those that copy the files."""
+    return documented("<!-- tests run this block: copy -->")
 
 
 class Site(Nginx):
@@ -39,7 +45,7 @@ class Site(Nginx):
                 page.write(PAGE)
         for name in ("fastcgi.conf", "fastcgi_params"):  # Debian's, which its own snippets include
             shutil.copy(f"/etc/nginx/{name}", self.etc)
-        commands = copy_commands().replace(INSTALLED, f"{ROOT}/nginx").replace("/etc/nginx", self.etc)
+        commands = copy_commands().replace(INSTALLED, shlex.quote(f"{ROOT}/nginx")).replace("/etc/nginx", self.etc)
         subprocess.run(["sh", "-euc", commands], check=True)
         for place, _, names in os.walk(self.etc):
             for name in filter(re.compile("^health-api").match, names):

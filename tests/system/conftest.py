@@ -24,6 +24,8 @@ NGINX_TAKES_S = 1 + 0.2
 # and this much for who asks, on a machine that is busy with other things.
 ANSWERED_WITHIN_S = NGINX_TAKES_S + 0.3
 DROP_INS = "/run/systemd/system/health-api.service.d"
+# What the README's block makes up a password with.
+MADE_UP = "head -c 18 /dev/urandom | base64"
 
 
 # The tests of a group share a machine; the files that take longest have their own.
@@ -158,7 +160,8 @@ class Service(Machine):
             self.wait_status("healthy")
 
 
-def install(machine):
+def prepare(machine):
+    """What the README takes for granted: PostgreSQL with the database, and nginx."""
     machine.run("systemctl", "start", "postgresql.service", "nginx.service", timeout_s=120)
     machine.shell(copy_commands().replace(INSTALLED, f"{SOURCE}/nginx"))
     machine.shell("""
@@ -166,13 +169,21 @@ def install(machine):
         for file in schema sample; do
             runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge <SOURCE/sql/$file.sql >/dev/null
         done
-        rm -f /etc/nginx/sites-enabled/* /etc/health-api/environment
+        rm -rf /etc/nginx/sites-enabled/* /etc/health-api
         echo "log_format request_times '\\$request_time';" >/etc/nginx/conf.d/0-request_times.conf
         echo 'access_log REQUEST_TIMES request_times;' >>/etc/nginx/health-api.params
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
         systemctl reload nginx""".replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
-    return machine.shell(f"cd {SOURCE}\n{documented_commands('install')}", timeout_s=120)
+
+
+def install(machine, password=None):
+    """By the README's commands, and what they have printed; a file has the password, else it is made up there."""
+    commands = documented_commands("install")
+    if password:
+        assert commands.count(MADE_UP) == 1
+        commands = commands.replace(MADE_UP, f"cat {password}")
+    return machine.shell(f"cd {SOURCE}\n{commands}", timeout_s=120)
 
 
 @pytest.fixture(scope="session")
@@ -188,6 +199,7 @@ def fresh_machine():
 @pytest.fixture(scope="session")
 def installation(fresh_machine):
     """What the README's commands for the installation have printed."""
+    prepare(fresh_machine)
     return install(fresh_machine)
 
 

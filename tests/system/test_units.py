@@ -1,4 +1,5 @@
 """Installation as the README has it, the units, and what systemd shows of them."""
+import contextlib
 import json
 import os
 import re
@@ -27,6 +28,40 @@ def test_the_command_of_the_runbook_shows_the_services_own_view(machine):
     document = json.loads(machine.shell(documented_commands("once")))
     assert document["status"] == "healthy"
     assert document["counts"]["edges"] == 714201
+
+
+def test_the_command_of_the_runbook_leaves_no_failed_unit_when_the_database_is_down(machine):
+    machine.run("systemctl", "stop", "postgresql@15-main.service")
+    try:
+        document = json.loads(machine.shell(documented_commands("once"), check=False))
+        assert [entry["check"] for entry in document["failing"]] == ["database"]
+        assert machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "run-*.service").stdout == ""
+    finally:
+        machine.run("systemctl", "start", "postgresql@15-main.service")
+    machine.wait_status("healthy")
+
+
+def commands_of(drop_in, heading):
+    """What the head of a drop-in has below these words, as this machine has it."""
+    with open(f"{DROP_INS}/{drop_in}", encoding="utf-8") as file:
+        found = re.search(rf"^# {heading}.*:\n((?:#   .*\n)+)", file.read(), re.M)
+    return re.sub("^#   ", "", found[1], flags=re.M).replace("PREFIX", "/usr/local")
+
+
+@contextlib.contextmanager
+def drop_in_as_its_head_says(machine, name):
+    """Installs it and goes back: after that the service and its socket are as before."""
+    def state():
+        return (machine.shell("stat -c '%n %A %U:%G' /run/health-api /run/health-api/*; cat /etc/health-api/environment"),
+                machine.show("health-api.socket", "ActiveState", "LoadState"), machine.shell("find /etc/systemd/system ! -type d"))
+    before = state()
+    machine.shell(commands_of(name, "Install it"))
+    try:
+        yield
+    finally:
+        machine.shell(commands_of(name, "Go back"))
+    machine.wait_status("healthy")
+    assert state() == before
 
 
 def test_the_units_are_clean(machine):
@@ -61,23 +96,44 @@ def exposure(machine):
 
 
 def test_the_sandbox_with_a_database_over_tcp(machine):
-    with machine.changed(open(f"{DROP_INS}/database-tcp.conf", encoding="utf-8").read()):
+    with drop_in_as_its_head_says(machine, "database-tcp.conf"):
         machine.wait_status("healthy")
         assert exposure(machine) <= 1.0
 
 
 def test_the_sandbox_with_a_database_on_its_unix_socket_and_no_password(machine):
+    """The head of the drop-in after the README's commands: their PGHOST=127.0.0.1 is out of reach in this sandbox."""
     pg_hba, pg_ident = machine.shell("ls /etc/postgresql/*/main/pg_hba.conf /etc/postgresql/*/main/pg_ident.conf").split()
     machine.shell(f"""
         cp {pg_hba} /run/pg_hba
         {{ echo 'local knowledge health_api peer map=health'; cat /run/pg_hba; }} >{pg_hba}
         echo 'health health-api health_api' >>{pg_ident}
         systemctl reload postgresql""")
-    text = open(f"{DROP_INS}/database-unix.conf", encoding="utf-8").read()
-    with machine.changed(text, "PGHOST=/run/postgresql\nPGPASSWORD=\n"):
+    try:
+        with drop_in_as_its_head_says(machine, "database-unix.conf"):
+            machine.wait_status("healthy")
+            assert exposure(machine) <= 0.5
+            assert json.loads(machine.shell(documented_commands("once")))["status"] == "healthy"
+    finally:
+        machine.shell(f"cp /run/pg_hba {pg_hba} && systemctl reload postgresql")
+
+
+def test_a_socket_of_its_own_and_back_to_that_of_systemd(machine):
+    """Nothing said how: the socket stayed masked."""
+    with drop_in_as_its_head_says(machine, "own-socket.conf"):
+        for _ in range(2):
+            machine.wait_status("healthy")
+            assert machine.show("health-api.socket", "ActiveState", "SubState") == {"ActiveState": "inactive", "SubState": "dead"}
+            machine.run("systemctl", "enable", "--now", "health-api.socket", "health-api.service")  # once more, by the README
+            machine.run("systemctl", "restart", "health-api.service")
+        assert exposure(machine) <= 2.2
+
+
+def test_back_from_a_socket_of_its_own_where_0_1_0_had_that_of_systemd_masked(machine):
+    with drop_in_as_its_head_says(machine, "own-socket.conf"):
+        machine.run("systemctl", "mask", "health-api.socket")
+        machine.run("systemctl", "restart", "health-api.service")
         machine.wait_status("healthy")
-        assert exposure(machine) <= 0.5
-    machine.shell(f"cp /run/pg_hba {pg_hba} && systemctl reload postgresql")
 
 
 def test_limits_hold_with_room(machine):
