@@ -21,7 +21,7 @@ __attribute__((format(printf, 2, 3))) void buf_appendf(struct buf *b, const char
 /* Empties the buffer and keeps its memory. */
 void buf_reset(struct buf *b);
 
-/* Frees the memory. The buffer is empty, and can be used again. */
+/* Frees the memory. After that the buffer is empty and can be used again. */
 void buf_free(struct buf *b);
 
 /* Appends the whole file at path. False when the file cannot be opened or read, is not a regular file, or

@@ -29,7 +29,7 @@ int64_t clock_wall_ms(void);
  * Rounded up, so that the caller does not wake just before the deadline. */
 int clock_poll_timeout_ms(int64_t deadline_ns, int64_t now_ns);
 
-/* "2026-01-31T12:00:00.123Z" and its NUL: RFC 3339 in UTC. */
+/* Writes "2026-01-31T12:00:00.123Z" and its NUL: RFC 3339 in UTC. */
 #define CLOCK_ISO_SIZE 25
 void clock_format_iso(int64_t wall_ms, char out[static CLOCK_ISO_SIZE]);
 

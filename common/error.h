@@ -1,4 +1,4 @@
-/* The text of one failure. The function that fails fills it and its caller logs or prints it once. */
+/* The text of one failure. The function that fails fills it; its caller logs or prints it once. */
 #ifndef COMMON_ERROR_H
 #define COMMON_ERROR_H
 

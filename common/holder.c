@@ -1,5 +1,5 @@
-/* Finds the processes that have a listening socket open, in /proc. Any thread, but for start-up and error
- * paths; no state. */
+/* Finds the processes that have a listening socket open, in /proc. Any thread, in start-up and error paths
+ * only; no state. */
 #include "common/holder.h"
 
 #include "common/clock.h"

@@ -21,7 +21,7 @@ struct holder {
     char command_line[256]; /* arguments joined by spaces; "[name]" when they cannot be read */
 };
 
-/* The process that answers on a connected AF_UNIX socket (SO_PEERCRED, unix(7)). */
+/* Finds the process that answers on a connected AF_UNIX socket (SO_PEERCRED, unix(7)). */
 bool holder_of_peer(int connected_fd, struct holder *out);
 
 enum holder_reached {
@@ -75,7 +75,7 @@ int64_t holder_start_wall_ms(uint64_t start_ticks);
  * False: the process is gone, or the name does not fit into out. */
 __attribute__((warn_unused_result)) bool holder_read_cgroup(pid_t pid, char *out, size_t out_size);
 
-/* "pid 123 (user root): python3 rogue.py" */
+/* Writes "pid 123 (user root): python3 rogue.py". */
 void holder_describe(const struct holder *h, char *out, int out_size);
 
 #endif

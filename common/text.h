@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Returns the length of the valid UTF-8 character at s (RFC 3629, section 4), where left bytes remain.
- * Returns 0 when there is none. A NUL ends the text, so it counts as none. */
+/* Returns the length of the valid UTF-8 character at s (RFC 3629, section 4), or 0 if there is none in the
+ * next left bytes. A NUL ends the text, so it counts as none. */
 size_t text_utf8_len(const char *s, size_t left);
 
 /* Makes a text fit for one line: replaces control characters (C0, DEL, C1) and bytes that are not UTF-8 by

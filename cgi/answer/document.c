@@ -92,8 +92,8 @@ static struct json_object *new_counts(const struct facts *facts)
     return counts;
 }
 
-/* The reason why it is down: the present one, or the last one while too few good answers have come for its
- * rise. */
+/* Why it is down: its present reason. Without one it has not reached its rise yet, so the last reason
+ * counts. */
 static enum reason reason_of_down(enum reason reason, enum reason down_reason)
 {
     return reason != REASON_NONE ? reason : down_reason;

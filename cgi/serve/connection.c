@@ -192,8 +192,8 @@ enum accept_result connections_accept(struct connections *all, int listener_fd, 
         log_event(LOG_LEVEL_NOTICE, "accept recovered", LOG_INT("failed_tries", all->refused));
     all->refused = 0;
     if (evictable != NULL && all->open >= all->max) {
-        /* The chosen one may have sent its next request in these microseconds. Then another connection
-         * makes room, if there is one. */
+        /* The chosen connection may have sent its next request meanwhile. Then another one makes room, if
+         * there is one. */
         struct connection *idle = find_evictable(all, now_ns);
         evict(all, idle != NULL ? idle : evictable);
     }
@@ -210,7 +210,7 @@ size_t connections_expire(struct connections *all, enum connection_phase phase, 
     for (struct connection *c = all->phases[phase].head; c != NULL && c->since_ns + limit_ns <= now_ns;
          c = next) {
         next = c->next;
-        /* Unread input has come in time, but after twice the limit it no longer counts. */
+        /* Unread input counts as in time, but not after twice the limit. */
         if (c->since_ns + 2 * limit_ns > now_ns && has_input(c))
             continue;
         connections_close(all, c, why);

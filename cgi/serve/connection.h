@@ -28,7 +28,7 @@ struct connection {
     enum connection_phase phase;
     int64_t since_ns; /* when it entered this phase */
     struct gate gate;
-    struct buf rest; /* CONNECTION_QUEUED: received, but the gate has not taken it from rest_at on */
+    struct buf rest; /* CONNECTION_QUEUED: received bytes; from rest_at on the gate has not taken them */
     size_t rest_at;
     struct connection *prev;
     struct connection *next;

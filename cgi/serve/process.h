@@ -16,13 +16,13 @@ struct process_usage process_read(void);
 /* The number of open descriptors, or -1 when /proc cannot be read. */
 int64_t process_count_fds(void);
 
-/* "socket=12 pipe=3 eventfd=2 file=5": the open descriptors by kind. */
+/* Writes the open descriptors by kind: "socket=12 pipe=3 eventfd=2 file=5". */
 void process_describe_fds(char *out, int out_size);
 
-/* Gives up CAP_SYS_PTRACE, and every other capability with it, for this thread and those that it starts. A
- * unit grants CAP_SYS_PTRACE only so that this program can name the process that holds the socket. Without
- * it, and for root, nothing changes: an administrator has granted the other capabilities on purpose. False
- * with errno when the kernel refuses. */
+/* Gives up CAP_SYS_PTRACE and every other capability, for this thread and those that it starts. A unit
+ * grants CAP_SYS_PTRACE only so that this program can name the process that holds the socket. Without that
+ * capability, and for root, nothing changes: an administrator has granted the others on purpose. False with
+ * errno when the kernel refuses. */
 __attribute__((warn_unused_result)) bool process_drop_naming_capabilities(void);
 
 #endif

@@ -38,7 +38,7 @@
 /* After this time the server reports that it still waits for the checks file. */
 #define READING_PATIENCE_NS (5 * NS_PER_S)
 
-/* In the order of time; ARCHITECTURE.md draws them. From DRAINING on the server stops. */
+/* The phases in the order of time; ARCHITECTURE.md draws them. From DRAINING on the server is stopping. */
 enum phase {
     HOLDING, /* the listener is paused */
     OPENED,  /* the listener accepts; the manager waits for READY=1 */
@@ -55,9 +55,9 @@ struct server {
     int timer_fd;
     enum phase phase;
     int64_t until_ns;           /* when HOLDING, DRAINING or FINISHING ends */
-    bool reload_is_due;         /* SIGHUP came; a reading under way may show the file before the change */
+    bool reload_is_due;         /* SIGHUP came; a reading under way may have missed the change */
     struct errand *reading;     /* of the checks file; NULL: none */
-    int64_t reading_is_late_ns; /* CLOCK_NEVER: the server has reported that */
+    int64_t reading_is_late_ns; /* CLOCK_NEVER: the server has reported it already */
     bool is_accepting;          /* epoll watches the listener for connections */
     int64_t pause_until_ns;     /* the pause ends then; CLOCK_NEVER: when there is room */
     size_t open_at_pause;       /* connections when the pause began */

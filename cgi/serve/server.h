@@ -1,5 +1,5 @@
-/* The event loop: listener, connections, deadlines, signals, ticks, drain. Its phases are drawn in
- * ARCHITECTURE.md. Main thread. */
+/* The event loop: listener, connections, deadlines, signals, ticks, drain. ARCHITECTURE.md draws its
+ * phases. Main thread. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
