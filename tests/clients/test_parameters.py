@@ -25,8 +25,8 @@ def test_long_headers_are_answered(front, name, kib):
 @pytest.mark.parametrize("kib", [12, 29])
 @each_front()
 def test_a_long_query_is_answered(front, name, kib):
-    """Most web servers send it twice, in QUERY_STRING and in REQUEST_URI. Apache leaves out both when they are longer
-    than 16 KiB, one of its records (mod_proxy_fcgi.c, send_environment: "couldn't encode envvar")."""
+    """Most web servers send the query twice, in QUERY_STRING and in REQUEST_URI. Apache leaves out both when they are
+    longer than 16 KiB, one of its records (mod_proxy_fcgi.c, send_environment: "couldn't encode envvar")."""
     answer = front(name).ask_site("up", "GET", "/api/health?q=" + "q" * kib * 1024)
     assert (answer.status, answer.headers.get("x-health-source")) == (200, "backend"), answer
 

@@ -124,7 +124,7 @@ class Machine:
         except FileNotFoundError:
             pass
         except OSError:
-            return False  # a process has still to leave it
+            return False  # a process still has to leave it
         return True
 
     def command(self, *argv):

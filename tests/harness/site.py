@@ -21,8 +21,8 @@ def copy_commands():
 
 class Site(Nginx):
     """http and server are the texts that the site has in http { } and in its server { }; others has more server blocks.
-    In each text PORT, OTHER_PORT and DIR stand for the values of this site. The text of server includes health-api.conf
-    where it wants."""
+    In each text PORT, OTHER_PORT and DIR stand for the values of this site. The text of server decides where
+    health-api.conf is included."""
 
     def __init__(self, directory):
         super().__init__(directory)

@@ -285,5 +285,5 @@ exit 0
             return file.read().splitlines()
 
     def orders(self):
-        """The verbs of all its calls but the questions."""
+        """The verbs of the orders that it got, without `show`, which only asks."""
         return [call.split()[0] for call in self.calls() if not call.startswith("show")]
