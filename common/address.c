@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-_Static_assert(sizeof((struct sockaddr_un *)0)->sun_path == 108, "unix(7); a text below says so");
+_Static_assert(sizeof((struct sockaddr_un *)0)->sun_path == 108, "unix(7); an error text has it, too");
 
 static bool parse_tcp(const char *text, struct address *out)
 {

@@ -1,5 +1,5 @@
-/* The growing byte buffer and the allocators that cannot fail. Any thread, one at a time per buffer; owns the
- * buffer's memory. */
+/* The growing byte buffer and allocators that cannot fail. Any thread, but one at a time for each buffer;
+ * a buffer owns its memory. */
 #include "common/buf.h"
 
 #include <errno.h>
@@ -82,7 +82,7 @@ void buf_free(struct buf *b)
     *b = (struct buf){0};
 }
 
-/* Reads fd to its end. One byte more than allowed is asked for, because a file may grow after fstat. */
+/* Reads fd to its end. Checks the size while it reads, because a file may grow after fstat. */
 static bool read_all(struct buf *b, int fd, size_t max_bytes, const char *path, struct error *err)
 {
     size_t total = 0;
@@ -110,7 +110,7 @@ bool buf_read_file(struct buf *b, const char *path, size_t max_bytes, struct err
 {
     bool ok = false;
     size_t len_before = b->len;
-    /* O_NONBLOCK: opening a FIFO would wait for its writer. */
+    /* O_NONBLOCK: else open(2) waits for the writer of a FIFO. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
@@ -135,7 +135,7 @@ out:
 
 void *mem_calloc(size_t count, size_t size)
 {
-    /* calloc(0) may return NULL, which is no lack of memory. */
+    /* calloc(0) may return NULL although there is memory. */
     void *memory = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
     if (memory == NULL)
         die_out_of_memory();

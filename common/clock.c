@@ -1,4 +1,4 @@
-/* Time, as common/clock.h promises. Any thread; no state. */
+/* Reads the clocks and formats times. Any thread; no state. */
 #include "common/clock.h"
 
 #include <inttypes.h>
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <time.h>
 
-/* The last millisecond that has a four-digit year: RFC 3339 knows no other. */
+/* The last millisecond with a four-digit year; RFC 3339 has no longer years. */
 #define WALL_MS_MAX INT64_C(253402300799999)
 
 int64_t clock_now_ns(void)
@@ -52,7 +52,7 @@ void clock_format_iso(int64_t wall_ms, char out[static CLOCK_ISO_SIZE])
     time_t seconds = (time_t)(wall_ms / MS_PER_S);
     struct tm utc;
     gmtime_r(&seconds, &utc);
-    char text[64]; /* room for what the compiler thinks that an int may print */
+    char text[64]; /* the compiler assumes that an int may print all its digits */
     size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
     snprintf(text + len, sizeof text - len, ".%03dZ", (int)(wall_ms % MS_PER_S));
     snprintf(out, CLOCK_ISO_SIZE, "%.*s", CLOCK_ISO_SIZE - 1, text);

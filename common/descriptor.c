@@ -1,5 +1,4 @@
-/* Opens what is missing of the standard descriptors. Main thread; they stay open for the life of the process.
- */
+/* Opens the standard descriptors that are closed. Main thread; they stay open for the life of the process. */
 #include "common/descriptor.h"
 
 #include <fcntl.h>

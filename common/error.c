@@ -1,11 +1,11 @@
-/* Errors that name a place in a file. */
+/* Formats errors that name a place in a file. Any thread; no state. */
 #include "common/error.h"
 
 #include "common/text.h"
 
 #include <string.h>
 
-/* Of a long name the end tells more. */
+/* A longer name keeps its end, which says more than its start. */
 #define FILE_NAME_MAX 96
 
 void error_vset_at(struct error *err, const char *file, int line, const char *format, va_list args)

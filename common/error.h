@@ -1,4 +1,4 @@
-/* The text of one failure, filled by a fallible function for its caller to log or print once. */
+/* The text of one failure. The function that fails fills it; its caller logs or prints it once. */
 #ifndef COMMON_ERROR_H
 #define COMMON_ERROR_H
 
@@ -10,7 +10,7 @@ struct error {
     char text[256];
 };
 
-/* Formats into err->text; an over-long text is cut. */
+/* Formats into err->text and cuts a text that is too long. */
 __attribute__((format(printf, 2, 3))) static inline void error_set(struct error *err, const char *format, ...)
 {
     va_list args;
@@ -19,7 +19,8 @@ __attribute__((format(printf, 2, 3))) static inline void error_set(struct error 
     va_end(args);
 }
 
-/* "FILE:LINE: " and the message, fit for a terminal and for JSON whatever the name and the message hold. */
+/* Formats "FILE:LINE: " and the message. The result is fit for a terminal and for JSON, whatever bytes the
+ * name and the message have. */
 __attribute__((format(printf, 4, 0))) void error_vset_at(struct error *err, const char *file, int line,
                                                          const char *format, va_list args);
 

@@ -1,5 +1,5 @@
-/* One request and its answer on a non-blocking socket. Each step returns 0 or an errno, from which the
- * outcome follows in one place. No state. */
+/* Sends one request on a non-blocking socket and reads the response. Each step returns 0 or an errno, and
+ * one function turns that into the outcome. Any thread; no state. */
 #include "common/fastcgi.h"
 
 #include "common/clock.h"
@@ -13,7 +13,7 @@
 
 enum { MANAGEMENT_ID = 0, REQUEST_ID = 1 };
 
-#define RETRY_MS 10 /* a full queue gives no event to wait for */
+#define RETRY_MS 10 /* no event reports room in a full queue */
 
 /* Section 3.3. */
 static void append_record(struct buf *b, uint8_t type, const void *content, size_t len)
@@ -56,7 +56,7 @@ static void append_request(struct buf *b, const char *path, const char *query)
     buf_free(&params);
 }
 
-/* A TCP connection may be under way afterwards: send(2) reports what became of it. */
+/* A TCP connection may still be under way afterwards: send(2) reports whether it failed. */
 static int connect_by(int fd, const struct sockaddr *address, socklen_t len, int64_t deadline_ns)
 {
     while (connect(fd, address, len) != 0 && errno != EINPROGRESS) {
@@ -69,7 +69,7 @@ static int connect_by(int fd, const struct sockaddr *address, socklen_t len, int
     return 0;
 }
 
-/* Sends (POLLOUT) or receives (POLLIN) all of len bytes. The deadline counts even when fd is always ready. */
+/* Sends (POLLOUT) or receives (POLLIN) all len bytes. The deadline counts even if fd is always ready. */
 static int transfer(int fd, short events, void *bytes, size_t len, int64_t deadline_ns)
 {
     struct pollfd wanted = {.fd = fd, .events = events};
@@ -91,8 +91,8 @@ static int transfer(int fd, short events, void *bytes, size_t len, int64_t deadl
     return 0;
 }
 
-/* Appends what STDOUT brings until END_REQUEST. Management records (section 4) are skipped like STDERR. The
- * protocolStatus (section 5.5) is not needed: a request that was turned down has no headers. */
+/* Appends the content of STDOUT until END_REQUEST. Skips STDERR and management records (section 4).
+ * Ignores the protocolStatus (section 5.5), because a request that was turned down has no headers. */
 static int read_output(int fd, int64_t deadline_ns, struct buf *output)
 {
     for (bool has_begun = false;; has_begun = true) {
@@ -116,11 +116,11 @@ static int read_output(int fd, int64_t deadline_ns, struct buf *output)
     }
 }
 
-/* Cuts the headers off (RFC 3875, 6.2 and 6.3) and returns the status. */
+/* Removes the headers (RFC 3875, 6.2 and 6.3), and returns the status. */
 static int take_headers(struct buf *output)
 {
     long status = 200;
-    buf_append(output, "", 0); /* there may have been none */
+    buf_append(output, "", 0); /* data is NULL when no content has come */
     char *line = output->data, *end = line + output->len, *newline;
     while ((newline = memchr(line, '\n', (size_t)(end - line))) != NULL) {
         if (newline == line || (newline == line + 1 && *line == '\r')) {

@@ -1,5 +1,5 @@
-/* The FastCGI protocol (FastCGI Specification 1.0): its numbers, and a client that asks a responder one
- * question as a web server would. Any thread. */
+/* The FastCGI protocol (FastCGI Specification 1.0): its numbers, and a client that sends a responder one
+ * request, as a web server does. Any thread. */
 #ifndef COMMON_FASTCGI_H
 #define COMMON_FASTCGI_H
 
@@ -24,32 +24,32 @@ enum fastcgi_type {
     FASTCGI_UNKNOWN_TYPE = 11,
 };
 
-/* The most that an answer may have, headers included. */
+/* The longest response, headers included. */
 #define FASTCGI_MAX_BYTES 65536
 
-/* The most that path and query may have together: the parameters repeat them and fit into one record. */
+/* The longest path and query together: the parameters repeat them, and fit into one record. */
 #define FASTCGI_MAX_TARGET 16384
 
 enum fastcgi_outcome {
-    FASTCGI_ANSWER,    /* a whole answer: END_REQUEST came */
-    FASTCGI_BEGUN,     /* a record came, and not all of the answer by the deadline */
-    FASTCGI_SILENT,    /* connected, or its queue was full, and not one record by the deadline */
-    FASTCGI_REFUSED,   /* nobody listens there: ECONNREFUSED, ENOENT */
-    FASTCGI_CLOSED,    /* closed or reset before the answer was whole */
-    FASTCGI_MALFORMED, /* what came is no FastCGI, or an answer of more than FASTCGI_MAX_BYTES */
-    FASTCGI_LOCAL,     /* our own side failed: no permission, no descriptor, no route */
+    FASTCGI_ANSWER,    /* a whole response: END_REQUEST came */
+    FASTCGI_BEGUN,     /* a record came, but not the whole response by the deadline */
+    FASTCGI_SILENT,    /* connected, or the queue was full, and no record came by the deadline */
+    FASTCGI_REFUSED,   /* no process listens there: ECONNREFUSED, ENOENT */
+    FASTCGI_CLOSED,    /* closed or reset before the response was whole */
+    FASTCGI_MALFORMED, /* not FastCGI, or a response of more than FASTCGI_MAX_BYTES */
+    FASTCGI_LOCAL,     /* this side failed: no permission, no descriptor, no route */
 };
 
 struct fastcgi_answer {
-    /* Of its Status header, 200 without one (CGI, RFC 3875, 6.3.3). 503 when a whole answer has no CGI
-     * headers: an overloaded peer sends none. 0: no whole answer. */
+    /* From the Status header; 200 without one (CGI, RFC 3875, 6.3.3). 503 when a whole response has no CGI
+     * headers, because an overloaded peer sends none. 0: no whole response. */
     int status;
-    struct buf body; /* the caller frees; without the headers */
+    struct buf body; /* without the headers; the caller frees it */
 };
 
-/* Asks GET path?query once over a connection of its own, like nginx does; "" is no query. Never blocks past
- * deadline_ns (clock_now_ns()) and causes no SIGPIPE. Unless FASTCGI_ANSWER err says why and the body is
- * empty. The address is an AF_UNIX, AF_INET or AF_INET6 one. */
+/* Requests GET path?query once over a connection of its own, as nginx does; "" is no query. Never blocks
+ * past deadline_ns (clock_now_ns()) and causes no SIGPIPE. With any outcome but FASTCGI_ANSWER err says why,
+ * and the body is empty. The address is an AF_UNIX, AF_INET or AF_INET6 one. */
 __attribute__((warn_unused_result)) enum fastcgi_outcome
 fastcgi_ask(const struct sockaddr *address, socklen_t len, const char *path, const char *query,
             int64_t deadline_ns, struct fastcgi_answer *out, struct error *err);

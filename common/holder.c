@@ -1,4 +1,5 @@
-/* Finds the processes that have a listening socket open, in /proc. Any thread; start-up and error paths. */
+/* Finds the processes that have a listening socket open, in /proc. Any thread, in start-up and error paths
+ * only; no state. */
 #include "common/holder.h"
 
 #include "common/clock.h"
@@ -51,7 +52,7 @@ static void describe_command(pid_t pid, char *out, size_t out_size)
         n--;
     for (ssize_t i = 0; i < n; i++)
         if (out[i] == '\0')
-            out[i] = ' '; /* between two arguments, proc(5) */
+            out[i] = ' '; /* a NUL ends each argument, proc(5) */
     if (n <= 0) {
         ssize_t len = read_proc(pid, "comm", name, sizeof name);
         snprintf(out, out_size, "[%.*s]", len > 0 ? (int)strcspn(name, "\n") : 7, len > 0 ? name : "unknown");
@@ -64,8 +65,8 @@ bool holder_read_start(pid_t pid, uint64_t *start_ticks)
     char stat[1024];
     if (read_proc(pid, "stat", stat, sizeof stat) <= 0)
         return false;
-    /* The second field is the program's name in brackets, which may hold spaces and brackets; the 22nd
-     * counts. */
+    /* The second field is the program's name in brackets, which may contain spaces and brackets. So count
+     * fields from the last bracket: starttime is the 22nd. */
     const char *rest = strrchr(stat, ')');
     return rest != NULL && sscanf(rest,
                                   ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
@@ -87,7 +88,8 @@ bool holder_read_cgroup(pid_t pid, char *out, size_t out_size)
     size_t best_len = 0;
     if (read_proc(pid, "cgroup", groups, sizeof groups) <= 0)
         return false;
-    /* "9:name=systemd:/path" and "0::/path". One that systemd does not use has all processes in its root. */
+    /* Lines are "9:name=systemd:/path" and "0::/path". In a hierarchy that systemd does not use, all
+     * processes are in the root. */
     for (const char *line = groups; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
         const char *controllers = line + strspn(line, "0123456789");
         const char *path = strncmp(controllers, "::", 2) == 0                ? controllers + 2
@@ -104,7 +106,7 @@ bool holder_read_cgroup(pid_t pid, char *out, size_t out_size)
     return true;
 }
 
-static void describe(pid_t pid, uid_t uid, struct holder *out)
+static void describe_process(pid_t pid, uid_t uid, struct holder *out)
 {
     out->pid = pid;
     out->socket_inode = 0;
@@ -121,10 +123,11 @@ bool holder_of_peer(int connected_fd, struct holder *out)
     socklen_t len = sizeof peer;
     if (getsockopt(connected_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || peer.pid <= 0)
         return false;
-    /* It names the caller of listen(2), who may be gone and have left the socket to a child. */
+    /* SO_PEERCRED names the caller of listen(2). That process may be gone, and a child of it may have the
+     * socket now. */
     if (kill(peer.pid, 0) != 0 && errno == ESRCH)
         return false;
-    describe(peer.pid, peer.uid, out);
+    describe_process(peer.pid, peer.uid, out);
     return true;
 }
 
@@ -146,7 +149,7 @@ enum holder_reached holder_reach(const struct sockaddr *address, socklen_t len, 
     return reached;
 }
 
-/* The owner of /proc/PID is no answer: for a process that has changed its user it is root (proc(5)). */
+/* Does not use the owner of /proc/PID: that is root for a process that has changed its user (proc(5)). */
 static bool read_uid(pid_t pid, uid_t *uid)
 {
     char status[1024];
@@ -160,7 +163,8 @@ static bool read_uid(pid_t pid, uid_t *uid)
     return true;
 }
 
-/* Which of the sockets a link in /proc/PID/fd is, their number for none. */
+/* Returns the index of the socket that a link in /proc/PID/fd names, or sockets->count if it names none of
+ * them. */
 static size_t find_link(const char *target, const struct listening *sockets)
 {
     uint64_t inode;
@@ -172,7 +176,8 @@ static size_t find_link(const char *target, const struct listening *sockets)
     return which;
 }
 
-/* Which of the sockets the process has open, the first that is found; 0: none. Marks all of them in seen. */
+/* Returns the first of the sockets that the process has open, or 0. Marks each one that it has open in
+ * seen. */
 static uint64_t socket_of_process(const char *pid, const struct listening *sockets, bool *seen)
 {
     char path[64];
@@ -201,7 +206,7 @@ bool holder_belongs(const char *cgroup, const char *control_group)
 {
     size_t len = strlen(control_group);
     if (strcmp(control_group, "/") == 0)
-        return true; /* everything is below */
+        return true; /* every group is below the root */
     return strncmp(cgroup, control_group, len) == 0 && (cgroup[len] == '/' || cgroup[len] == '\0');
 }
 
@@ -227,7 +232,7 @@ static void find_processes(const struct listening *sockets, const char *home, st
         } else if (out->count == HOLDER_MAX) {
             out->more = true;
         } else {
-            describe(pid, uid, &out->items[out->count]);
+            describe_process(pid, uid, &out->items[out->count]);
             out->items[out->count++].socket_inode = inode;
         }
     }
@@ -257,7 +262,8 @@ void holder_list(const struct sockaddr *address, socklen_t len, const char *home
         out->unseen = out->unseen || !seen[i];
 }
 
-/* Whether a socket is at the path in the root of that process; also when this user may not look. */
+/* Whether that process sees a socket at the path in its own root. Also true when this user may not look
+ * there, but not for pid 1. */
 static bool is_there_for(pid_t pid, const char *path)
 {
     char seen[256];

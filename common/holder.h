@@ -1,5 +1,5 @@
-/* Who holds a listening socket: for messages that name a rogue instead of "address already in use". Reads
- * /proc; may take some ms; start-up and error paths only. */
+/* Finds the processes that hold a listening socket, so that a message can name a rogue instead of "address
+ * already in use". Reads /proc, which may take some ms: for start-up and error paths only. */
 #ifndef COMMON_HOLDER_H
 #define COMMON_HOLDER_H
 
@@ -9,73 +9,73 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* So many are described. */
+/* The most holders that a list describes. */
 #define HOLDER_MAX 64
 
 struct holder {
     pid_t pid;
-    uint64_t start_ticks;  /* starttime of proc(5): with pid it names one process for ever; 0: not read */
-    uint64_t socket_inode; /* of the listening socket by which it was found; 0: by holder_of_peer */
+    uint64_t start_ticks; /* starttime of proc(5): with pid it identifies one process for ever; 0: not read */
+    uint64_t socket_inode; /* of the listening socket that led to it; 0: found by holder_of_peer */
     uid_t uid;
     char user[64];          /* name of uid, or its number */
     char command_line[256]; /* arguments joined by spaces; "[name]" when they cannot be read */
 };
 
-/* The process that answers on a connected AF_UNIX socket (SO_PEERCRED, unix(7)). */
+/* Finds the process that answers on a connected AF_UNIX socket (SO_PEERCRED, unix(7)). */
 bool holder_of_peer(int connected_fd, struct holder *out);
 
 enum holder_reached {
-    HOLDER_NAMED,     /* somebody listens: who called listen(2) */
-    HOLDER_UNNAMED,   /* somebody listens, and the caller of listen(2) is gone, or the queue is full */
-    HOLDER_NOBODY,    /* nobody listens at the path */
-    HOLDER_UNREACHED, /* connect(2) failed otherwise: errno */
-    HOLDER_NO_SOCKET, /* socket(2) failed: errno */
+    HOLDER_NAMED,     /* a process listens, and *out is the one that called listen(2) */
+    HOLDER_UNNAMED,   /* a process listens, but the caller of listen(2) is gone, or the queue is full */
+    HOLDER_NOBODY,    /* no process listens at the path */
+    HOLDER_UNREACHED, /* connect(2) failed for another reason: see errno */
+    HOLDER_NO_SOCKET, /* socket(2) failed: see errno */
 };
 
-/* Connects to a Unix path, without blocking, to see whether somebody listens there. *out is filled for
+/* Connects to a Unix path, without blocking, to check whether a process listens there. Fills *out for
  * HOLDER_NAMED. */
 __attribute__((warn_unused_result)) enum holder_reached holder_reach(const struct sockaddr *address,
                                                                      socklen_t len, struct holder *out);
 
-/* The oldest process that holds a socket listening on the address, as below. False when none is found or
- * /proc does not show it to this user. */
+/* Finds the oldest process that holds a socket listening on the address, as holder_list does. False when
+ * there is none, or /proc does not show it to this user. */
 bool holder_of_address(const struct sockaddr *address, socklen_t len, struct holder *out);
 
 struct holders {
-    struct holder items[HOLDER_MAX]; /* those outside of home, the oldest first */
+    struct holder items[HOLDER_MAX]; /* the processes outside home, the oldest first */
     size_t count;
-    bool own;    /* there are some in home */
-    bool more;   /* there are more outside of it than HOLDER_MAX */
-    bool unseen; /* a socket's processes cannot be seen: /proc hides them from this user, they live outside
-                    its PID namespace, or the kernel cannot be asked */
+    bool own;    /* there are holders in home */
+    bool more;   /* there are more than HOLDER_MAX outside home */
+    bool unseen; /* some holders cannot be seen: /proc hides them from this user, they live outside its PID
+                    namespace, or the kernel cannot be asked */
 };
 
-/* All the processes that hold a socket listening on the address (common/listening.h says which those are).
- * home: the control group whose processes are expected there; NULL: none are. */
+/* Lists all processes that hold a socket listening on the address (common/listening.h says which sockets
+ * those are). home is the control group whose processes are expected there; NULL: no process is. */
 void holder_list(const struct sockaddr *address, socklen_t len, const char *home, struct holders *out);
 
-/* Whether a process is in that control group or below. */
+/* Whether the process is in this control group or below it. */
 bool holder_is_in(pid_t pid, const char *home);
 
-/* Whether a socket is at the path for pid 1 and not for this process: its own sandbox (PrivateTmp=,
- * ProtectHome=), or another mount namespace, hides it. */
+/* Whether pid 1 or a holder sees a socket at the path that this process does not see. This process's
+ * sandbox (PrivateTmp=, ProtectHome=) or another mount namespace hides it. */
 bool holder_is_hidden(const char *path);
 
-/* Whether a process in cgroup is one of those in control_group or below. Pure. */
+/* Whether cgroup is control_group, or below it. Pure. */
 bool holder_belongs(const char *cgroup, const char *control_group);
 
-/* When a process began, as in struct holder. False when it is gone. */
+/* Reads when a process began, as in struct holder. False when the process is gone. */
 __attribute__((warn_unused_result)) bool holder_read_start(pid_t pid, uint64_t *start_ticks);
 
-/* The same as ms since 1970 on the wall clock, for print. */
+/* Converts that to ms since 1970 on the wall clock, for display. */
 int64_t holder_start_wall_ms(uint64_t start_ticks);
 
-/* The control group in which systemd keeps the process, as its property ControlGroup names it (cgroups(7)):
- * of the hierarchy named systemd or of the unified one, whichever is in use. False: gone, or longer than
- * out_size. */
+/* Reads the control group in which systemd keeps the process, as its property ControlGroup names it
+ * (cgroups(7)). Takes it from the hierarchy named systemd or from the unified one, whichever is in use.
+ * False: the process is gone, or the name does not fit into out. */
 __attribute__((warn_unused_result)) bool holder_read_cgroup(pid_t pid, char *out, size_t out_size);
 
-/* "pid 123 (user root): python3 rogue.py" */
+/* Writes "pid 123 (user root): python3 rogue.py". */
 void holder_describe(const struct holder *h, char *out, int out_size);
 
 #endif

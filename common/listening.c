@@ -14,18 +14,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* include/net/tcp_states.h: TCP_ESTABLISHED, and TCP_LISTEN, which is the state of listening Unix sockets
- * too. */
+/* include/net/tcp_states.h: TCP_ESTABLISHED and TCP_LISTEN. A listening Unix socket has the state
+ * TCP_LISTEN, too. */
 #define STATE_ESTABLISHED 1
 #define STATE_LISTEN      10
 
-/* The kernel fills one buffer at once; it answers without waiting for anything. */
+/* The kernel fills at most one buffer at a time and answers without waiting for anything. */
 #define BUFFER_SIZE    32768
 #define ANSWER_LIMIT_S 1
 
 struct sought {
     const char *path;   /* NULL: TCP */
-    struct in6_addr ip; /* an IPv4 address as the mapped one (RFC 4291, 2.5.5.2) */
+    struct in6_addr ip; /* an IPv4 address in its mapped form (RFC 4291, 2.5.5.2) */
     bool is_any;
     in_port_t port;
 };
@@ -63,13 +63,13 @@ static struct sought seek(const struct sockaddr *address)
     return sought;
 }
 
-static void add(struct listening *out, uint64_t inode)
+static void add_inode(struct listening *out, uint64_t inode)
 {
     if (out->count < LISTENING_MAX)
         out->inodes[out->count++] = inode;
 }
 
-/* The attribute of that type behind a message's fixed part, NULL without it. */
+/* Returns the attribute of that type after the fixed part of a message, or NULL. */
 static const struct rtattr *find_attribute(const struct nlmsghdr *header, size_t fixed, unsigned short type)
 {
     size_t len = NLMSG_PAYLOAD(header, fixed);
@@ -96,7 +96,7 @@ static void take_inet(const struct nlmsghdr *header, const struct sought *sought
     if (socket.idiag_state == STATE_LISTEN && socket.id.idiag_sport == sought->port &&
         (IN6_IS_ADDR_V4MAPPED(&sought->ip) ? takes_v4 : takes_v6) &&
         (sought->is_any || is_any || IN6_ARE_ADDR_EQUAL(&ip, &sought->ip)))
-        add(out, socket.idiag_inode);
+        add_inode(out, socket.idiag_inode);
 }
 
 static void take_unix(const struct nlmsghdr *header, const struct sought *sought, struct listening *out)
@@ -108,7 +108,7 @@ static void take_unix(const struct nlmsghdr *header, const struct sought *sought
         return;
     size_t len = strnlen(RTA_DATA(name), RTA_PAYLOAD(name));
     if (len == strlen(sought->path) && memcmp(RTA_DATA(name), sought->path, len) == 0)
-        add(out, socket.udiag_ino);
+        add_inode(out, socket.udiag_ino);
 }
 
 static int open_diag(void)
@@ -137,7 +137,8 @@ static ssize_t receive(int fd, char *buffer)
     return received;
 }
 
-/* The end of a dump says whether it went well: a kernel without that family ends with an error at once. */
+/* The last message of a dump reports whether it succeeded. A kernel without that family sends an error at
+ * once. */
 static bool is_good_end(const struct nlmsghdr *done)
 {
     int error = 0;
@@ -146,7 +147,7 @@ static bool is_good_end(const struct nlmsghdr *done)
     return error >= 0;
 }
 
-/* One dump to its end. */
+/* Requests one dump and reads it to its end. */
 static bool dump(int fd, struct request *request, size_t body_len, const struct sought *sought,
                  struct listening *out)
 {
@@ -210,9 +211,9 @@ bool listening_find(const struct sockaddr *address, socklen_t len, struct listen
     return ok;
 }
 
-/* A question for one socket: a Unix one by its inode, a TCP one by its addresses as the other end has them.
- */
-static size_t ask_for_one(int fd, struct request *out)
+/* Makes a request for one socket: a Unix socket by its inode, a TCP socket by its addresses as the other
+ * end has them. Returns the length of its body, or 0 when that fails. */
+static size_t make_request_for_one(int fd, struct request *out)
 {
     struct sockaddr_storage ours = {.ss_family = AF_UNSPEC};
     struct sockaddr_storage theirs;
@@ -240,7 +241,7 @@ static size_t ask_for_one(int fd, struct request *out)
         (struct inet_diag_req_v2){.sdiag_family = (uint8_t)ours.ss_family,
                                   .sdiag_protocol = IPPROTO_TCP,
                                   .idiag_states = UINT32_MAX,
-                                  .id = {.idiag_sport = in[0].sin_port, /* where that of IPv6 stands, too */
+                                  .id = {.idiag_sport = in[0].sin_port, /* sin6_port is at the same place */
                                          .idiag_dport = in[1].sin_port,
                                          .idiag_src = {in[0].sin_addr.s_addr},
                                          .idiag_dst = {in[1].sin_addr.s_addr},
@@ -278,7 +279,7 @@ enum listening_taken listening_taken(int connected_fd)
     _Alignas(struct nlmsghdr) char buffer[BUFFER_SIZE];
     struct request request = {.header = {0}};
     enum listening_taken taken = LISTENING_UNKNOWN;
-    size_t body_len = ask_for_one(connected_fd, &request);
+    size_t body_len = make_request_for_one(connected_fd, &request);
     int fd = body_len > 0 ? open_diag() : -1;
     if (fd < 0)
         return taken;

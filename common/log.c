@@ -1,6 +1,6 @@
-/* The log: one logfmt line per event, formatted on the caller's stack and written in one piece. Any thread
- * after log_init; the settings do not change then, the count of dropped lines is atomic. Owns no descriptor:
- * fd 2 is the process's. */
+/* The log: formats one logfmt line per event on the caller's stack and writes it in one piece. Any thread
+ * after log_init: the settings do not change any more, and the count of dropped lines is atomic. Owns no
+ * descriptor; fd 2 belongs to the process. */
 #include "common/log.h"
 
 #include "common/clock.h"
@@ -16,10 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Below PIPE_BUF (pipe(7)): a write to a pipe that polls writable is then whole and does not block. */
+/* Below PIPE_BUF (pipe(7)): when poll(2) says that a pipe is writable, a write of this size does not
+ * block, and is whole. */
 #define LINE_SIZE 2048
 
-/* Kept free for what ends a cut line: three dots, a quote, the newline. */
+/* Kept free for the end of a cut line: three dots, a quote, the newline. */
 #define LINE_TAIL 5
 
 struct line {
@@ -54,7 +55,7 @@ void log_init(enum log_level max_level)
     log_to_journal = log_journal_reads(STDERR_FILENO);
 }
 
-/* Appends all of the bytes or, when they do not fit, dots; after that nothing. */
+/* Appends all of the bytes. If they do not fit, appends dots, and nothing after that. */
 static void line_put(struct line *line, const char *bytes, size_t len)
 {
     if (line->cut)
@@ -105,7 +106,7 @@ static void line_put_quoted(struct line *line, const char *value)
         return;
     for (; *value != '\0' && !line->cut; value++)
         line_put_escaped(line, *value);
-    line->text[line->len++] = '"'; /* also when cut: LINE_TAIL has room for it */
+    line->text[line->len++] = '"'; /* also on a cut line: LINE_TAIL has room for it */
 }
 
 static void line_put_value(struct line *line, const char *value)
@@ -156,7 +157,8 @@ static void line_put_event(struct line *line, enum log_level level, const char *
     line_put_quoted(line, event);
 }
 
-/* True when all of it was taken. Never waits, and a reader that is gone gets no write, hence no SIGPIPE. */
+/* Returns whether stderr has taken all of it. Never waits. Does not write to a pipe whose reader is gone,
+ * so it causes no SIGPIPE. */
 static bool write_now(const char *text, size_t len)
 {
     struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};

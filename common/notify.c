@@ -1,4 +1,4 @@
-/* sd_notify(3) in one datagram. Main thread; owns one socket for the life of the process. */
+/* Implements sd_notify(3) in one datagram. Main thread; owns one socket for the life of the process. */
 #include "common/notify.h"
 
 #include "common/quantity.h"
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static struct {
-    int fd; /* -1: nobody wants to hear */
+    int fd; /* -1: there is no manager */
     struct sockaddr_un address;
     socklen_t address_len;
 } manager = {.fd = -1};
@@ -63,7 +63,7 @@ bool notify_is_on(void)
     return manager.fd >= 0;
 }
 
-/* To the address each time: a connected socket would not find a manager that was started anew. */
+/* Sends to the address each time, because a connected socket would not find a manager that has restarted. */
 bool notify_send(const char *lines)
 {
     if (manager.fd < 0)

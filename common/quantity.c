@@ -1,4 +1,4 @@
-/* Numbers and durations, as common/quantity.h promises. Any thread; no state. */
+/* Parses and formats numbers and durations. Any thread; no state. */
 #include "common/quantity.h"
 
 #include <inttypes.h>

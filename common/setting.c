@@ -1,4 +1,4 @@
-/* Settings by their rows. Any thread; no state. */
+/* Reads, checks, stores and prints settings by the rows of their table. Any thread; no state. */
 #include "common/setting.h"
 
 #include "common/quantity.h"
@@ -44,7 +44,7 @@ static void list_words(const struct setting *row, struct error *out)
                                                      : ", ");
 }
 
-static void describe(const struct setting *row, struct error *out)
+static void describe_expected(const struct setting *row, struct error *out)
 {
     char low[32];
     char high[32];
@@ -77,7 +77,7 @@ bool setting_set(const struct setting *row, const char *value, void *into, struc
         return wrong == NULL;
     }
     if (!parse_number(row, value, &number)) {
-        describe(row, expected);
+        describe_expected(row, expected);
         return false;
     }
     const unsigned int word = (unsigned int)number;

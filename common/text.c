@@ -1,4 +1,4 @@
-/* UTF-8 by table, without a locale. */
+/* Checks UTF-8 by a table, without a locale. Any thread; no state. */
 #include "common/text.h"
 
 #include <ctype.h>

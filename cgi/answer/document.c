@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void finish(struct json_object *document, struct buf *out)
+static void print_document(struct json_object *document, struct buf *out)
 {
     size_t len = 0;
     const char *text = json_object_to_json_string_length(
@@ -42,7 +42,7 @@ static void add_int(struct json_object *object, const char *key, int64_t value)
     json_object_object_add(object, key, json_object_new_int64(value));
 }
 
-/* 0 is never: null. */
+/* 0 means never and becomes null. */
 static void add_time(struct json_object *object, const char *key, int64_t wall_ms)
 {
     char text[CLOCK_ISO_SIZE];
@@ -54,7 +54,8 @@ static void add_time(struct json_object *object, const char *key, int64_t wall_m
     add_string(object, key, text);
 }
 
-/* Milliseconds with the three decimals that were measured; a negative duration is unknown: null. */
+/* Writes milliseconds with three decimals, because the measurement has them. A negative duration is
+ * unknown and becomes null. */
 static void add_ms(struct json_object *object, const char *key, int64_t us)
 {
     char text[32];
@@ -72,7 +73,7 @@ static void add_reason(struct json_object *object, enum reason reason)
                            reason == REASON_NONE ? NULL : json_object_new_string(reason_name(reason)));
 }
 
-static void add_finding(struct json_object *list, const char *check, enum reason reason)
+static void add_entry(struct json_object *list, const char *check, enum reason reason)
 {
     struct json_object *entry = json_object_new_object();
     add_string(entry, "check", check);
@@ -91,33 +92,36 @@ static struct json_object *new_counts(const struct facts *facts)
     return counts;
 }
 
-/* Why it is down: now, or while its rise is awaited the last time. */
-static enum reason why(enum reason reason, enum reason down_reason)
+/* Why it is down: its present reason. Without one it has not reached its rise yet, so the last reason
+ * counts. */
+static enum reason reason_of_down(enum reason reason, enum reason down_reason)
 {
     return reason != REASON_NONE ? reason : down_reason;
 }
 
-/* What makes the snapshot degraded; one entry for all when the database as a whole does. */
+/* Adds what makes the snapshot degraded: one entry when the database is down, else the checks that are
+ * down. */
 static void add_down(struct json_object *list, const struct snapshot *s)
 {
     if (s->database.down)
-        add_finding(list, SNAPSHOT_DATABASE, why(s->database.reason, s->database.down_reason));
+        add_entry(list, SNAPSHOT_DATABASE, reason_of_down(s->database.reason, s->database.down_reason));
     for (size_t i = 0; i < s->check_count && !s->database.down; i++) {
         const struct check_result *r = &s->checks[i];
         if (r->down && r->severity == CHECK_FAIL)
-            add_finding(list, r->name, why(r->reason, r->down_reason));
+            add_entry(list, r->name, reason_of_down(r->reason, r->down_reason));
     }
 }
 
-/* What fails and does not make it degraded: by its severity, or because its fall is not reached yet. */
+/* Adds what fails without making the snapshot degraded: its severity is warn, or it has not failed often
+ * enough for its fall. */
 static void add_warnings(struct json_object *list, const struct snapshot *s)
 {
     if (s->database.reason != REASON_NONE && !s->database.down)
-        add_finding(list, SNAPSHOT_DATABASE, s->database.reason);
+        add_entry(list, SNAPSHOT_DATABASE, s->database.reason);
     for (size_t i = 0; i < s->check_count && s->database.reason == REASON_NONE; i++) {
         const struct check_result *r = &s->checks[i];
         if (r->reason != REASON_NONE && (r->severity == CHECK_WARN || !r->down))
-            add_finding(list, r->name, r->reason);
+            add_entry(list, r->name, r->reason);
     }
 }
 
@@ -129,7 +133,7 @@ static struct json_object *new_failing(const struct facts *facts)
     bool from_snapshot = v->status == HEALTH_DEGRADED && v->reason != REASON_STALE && !about_process;
 
     if (v->status != HEALTH_HEALTHY && !from_snapshot)
-        add_finding(failing, v->check, v->reason);
+        add_entry(failing, v->check, v->reason);
     if (from_snapshot || about_process)
         add_down(failing, facts->snapshot);
     return failing;
@@ -164,10 +168,10 @@ static struct json_object *new_health(const struct facts *facts)
 
 void document_health(const struct facts *facts, struct buf *out)
 {
-    finish(new_health(facts), out);
+    print_document(new_health(facts), out);
 }
 
-/* A text that may be unknown: null. */
+/* An empty text is unknown and becomes null. */
 static void add_known(struct json_object *object, const char *key, const char *text)
 {
     json_object_object_add(object, key, text[0] != '\0' ? new_text(text) : NULL);
@@ -219,7 +223,7 @@ static struct json_object *new_database(const struct database_result *database)
     char version[32];
 
     add_reason(object, database->reason);
-    /* From PostgreSQL 10 on: major * 10000 + minor (PQserverVersion). */
+    /* Since PostgreSQL 10 the number is major * 10000 + minor (PQserverVersion). */
     int number = database->server.version;
     snprintf(version, sizeof version, "%d.%d", number / 10000, number % 10000);
     json_object_object_add(object, "server_version", number > 0 ? json_object_new_string(version) : NULL);
@@ -349,7 +353,7 @@ void document_status(const struct facts *facts, struct buf *out)
     json_object_object_add(document, "snapshot", new_snapshot(facts));
     json_object_object_add(document, "transitions", new_transitions(facts->transitions));
     json_object_object_add(document, "config", new_config(facts));
-    finish(document, out);
+    print_document(document, out);
 }
 
 void document_live(const struct facts *facts, struct buf *out)
@@ -358,7 +362,7 @@ void document_live(const struct facts *facts, struct buf *out)
     add_string(document, "status", "alive");
     add_string(document, "version", HEALTH_VERSION);
     add_int(document, "uptime_seconds", uptime_seconds(facts));
-    finish(document, out);
+    print_document(document, out);
 }
 
 void document_problem(int status, const char *title, const char *detail, struct buf *out)
@@ -368,5 +372,5 @@ void document_problem(int status, const char *title, const char *detail, struct 
     add_string(document, "title", title);
     add_int(document, "status", status);
     add_string(document, "detail", detail);
-    finish(document, out);
+    print_document(document, out);
 }

@@ -1,4 +1,4 @@
-/* Facts -> JSON documents. The only file that includes json-c. Pure; main thread. */
+/* Turns facts into JSON documents. The only file that includes json-c. Pure; main thread. */
 #ifndef ANSWER_DOCUMENT_H
 #define ANSWER_DOCUMENT_H
 
@@ -16,7 +16,7 @@ struct request_count {
     uint64_t total;
 };
 
-/* All that an answer is made of. Borrowed for the call. */
+/* Everything that a response is made of. Borrowed for the call. */
 struct facts {
     const struct config *config;
     const struct snapshot *snapshot;
@@ -25,7 +25,7 @@ struct facts {
     const struct process_facts *process;
     int64_t started_ns;
     int64_t now_ns;
-    const struct request_count *requests; /* the site's to fill, as the next */
+    const struct request_count *requests; /* the site fills in these two */
     size_t request_count;
 };
 

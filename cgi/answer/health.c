@@ -1,4 +1,5 @@
-/* Owns the site and the snapshot that it shows. Main thread. */
+/* Keeps the verdict and the pages up to date. Main thread; owns the site and a reference to the snapshot
+ * that it shows. */
 #include "cgi/answer/health.h"
 
 #include "common/clock.h"
@@ -59,12 +60,12 @@ static void record_change(struct health *h, const struct verdict *next)
     transitions_add(&h->transitions, &h->verdict, next, clock_wall_ms());
 }
 
-/* True: the pages are out of date. */
+/* Makes the new verdict. Returns whether the pages are out of date. */
 static bool judge(struct health *h, const struct process_facts *process, int64_t now_ns)
 {
     struct verdict next = verdict_judge(h->snapshot, process, now_ns, h->config->stale_after_ms * NS_PER_MS);
     bool changed = !verdict_equal(&h->verdict, &next);
-    /* Equal is about the status; whether the counts are known may differ all the same. */
+    /* Two equal verdicts may differ in whether the counts are known, and the pages show that. */
     bool outdated = changed || h->verdict.counts_known != next.counts_known;
 
     if (changed)

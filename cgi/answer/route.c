@@ -1,4 +1,5 @@
-/* One table of routes, the pages rendered for them, and the request counters. Main thread. */
+/* The table of routes, the pages rendered for them, and the counters of requests. Main thread; struct site
+ * owns the pages. */
 #include "cgi/answer/route.h"
 
 #include "common/clock.h"
@@ -14,8 +15,8 @@
 struct route {
     const char *path;
     void (*render)(const struct facts *facts, struct buf *out);
-    bool follows_status; /* 503 unless healthy; else always 200 */
-    bool on_demand;      /* rendered at each request: it shows the moment's numbers and few people ask */
+    bool follows_status; /* 503 unless the verdict is healthy; false: always 200 */
+    bool on_demand;      /* rendered at each request: it shows current numbers, and few clients ask */
 };
 
 static const struct route routes[] = {
@@ -43,14 +44,14 @@ enum { CODE_COUNT = sizeof codes / sizeof codes[0] };
 struct page {
     int status;
     struct buf get;     /* headers, empty line, body */
-    size_t head_len;    /* what of it answers HEAD: all but the body, RFC 9110, 9.3.2 */
+    size_t head_len;    /* the part that answers HEAD: all but the body, RFC 9110, 9.3.2 */
     struct buf options; /* headers and empty line */
 };
 
 struct site {
     struct page pages[ROUTE_COUNT];
     struct buf body;    /* scratch */
-    struct buf problem; /* the last 4xx answer */
+    struct buf problem; /* the last 4xx response */
     uint64_t totals[ROUTE_COUNT + 1][CODE_COUNT];
 };
 
@@ -104,7 +105,7 @@ static void render_page(struct site *site, size_t i, const struct facts *facts)
 {
     struct page *page = &site->pages[i];
     bool is_good = !routes[i].follows_status || facts->verdict->status == HEALTH_HEALTHY;
-    /* By then there is a newer answer. */
+    /* By then there is a newer snapshot. */
     int64_t retry_after_s = is_good ? 0 : (facts->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
 
     page->status = is_good ? 200 : 503;
@@ -165,8 +166,8 @@ static bool path_is(const char *path, const char *head, const char *tail)
     return strncmp(path, head, head_len) == 0 && strcmp(path + head_len, tail) == 0;
 }
 
-/* PATH_INFO when it is not empty, else SCRIPT_NAME. A CGI server that maps a prefix (ScriptAlias /api) splits
- * the path between the two (RFC 3875, 4.1.5 and 4.1.13), so both together are tried last. */
+/* Takes PATH_INFO if it is not empty, else SCRIPT_NAME. A CGI server that maps a prefix (ScriptAlias /api)
+ * splits the path between the two (RFC 3875, 4.1.5 and 4.1.13), so the last attempt joins them. */
 static size_t find_route(const struct request *request)
 {
     const char *script_name = or_empty(request->script_name);
@@ -187,8 +188,8 @@ bool route_needs_snapshot(const struct request *request)
     return i != ROUTE_OTHER && routes[i].follows_status;
 }
 
-/* Unknown parameters are fine (cache busters are common), broken encoding is not: RFC 3986, 2.1 and 3.4, but
- * lenient about printable characters that a strict sender would have encoded. */
+/* Accepts unknown parameters, because cache busters are common. Rejects broken encoding (RFC 3986, 2.1 and
+ * 3.4), but not printable characters that a strict client would have encoded. */
 static bool query_is_well_formed(const char *query)
 {
     for (const unsigned char *p = (const unsigned char *)query; *p != '\0'; p++) {
@@ -213,7 +214,7 @@ static struct response count_answer(struct site *site, size_t route, int status,
     return (struct response){.bytes = bytes->data, .len = len, .status = status};
 }
 
-/* with_body: false for HEAD, whose Content-Length is still that of the body. */
+/* with_body is false for HEAD and OPTIONS. Content-Length is still that of the body. */
 static struct response answer_problem(struct site *site, size_t route, int status, const char *detail,
                                       bool with_body)
 {

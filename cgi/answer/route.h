@@ -1,5 +1,5 @@
-/* Method and path -> response, by one table. Knows nothing of FastCGI: the same answers serve CGI. Main
- * thread. */
+/* Maps method and path to a response, by one table. It knows nothing of FastCGI, so CGI gets the same
+ * responses. Main thread. */
 #ifndef ANSWER_ROUTE_H
 #define ANSWER_ROUTE_H
 
@@ -8,13 +8,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What of a request decides the answer; NULL and "" are the same. Borrowed. */
+/* The parts of a request that decide the response. NULL and "" mean the same. Borrowed. */
 struct request {
     const char *method;
     const char *path_info;
     const char *script_name;
     const char *query;
-    bool too_long; /* longer than this program reads: the rest is NULL */
+    bool too_long; /* the request is longer than this program reads, and the other fields are NULL */
 };
 
 /* A CGI response (RFC 3875, 6): headers beginning with Status, an empty line, the body. Valid until the next
@@ -25,19 +25,20 @@ struct response {
     int status;
 };
 
-/* The pages that requests copy, and the count of the requests. */
+/* The pages, and the counters of requests. */
 struct site;
 
 struct site *site_new(void);
 void site_free(struct site *site);
 
-/* Renders the pages. Call after each change of what they are made of. */
+/* Renders the pages. Call it after each change of the facts that they show. */
 void site_render(struct site *site, const struct facts *facts);
 
-/* Answers any request, bad ones included; counts it. A page of the moment is rendered from facts. */
+/* Answers any request, even a bad one, and counts it. Uses facts for pages that are rendered at each
+ * request. */
 struct response site_answer(struct site *site, const struct request *request, const struct facts *facts);
 
-/* Whether the answer depends on the database: what a one-shot caller need not probe for when it does not. */
+/* Whether the response depends on the database. If not, a one-shot caller need not probe it. */
 bool route_needs_snapshot(const struct request *request);
 
 #endif

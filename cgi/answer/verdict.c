@@ -1,4 +1,4 @@
-/* Judges what is answered now, and keeps the last changes. Pure; main thread. */
+/* Judges the verdict and keeps the last transitions. Pure; main thread; owns nothing. */
 #include "cgi/answer/verdict.h"
 
 #include <stdio.h>
@@ -15,8 +15,8 @@ const char *health_status_name(enum health_status status)
     return "degraded";
 }
 
-static struct verdict make(enum health_status status, enum reason reason, const char *check,
-                           bool counts_known)
+static struct verdict make_verdict(enum health_status status, enum reason reason, const char *check,
+                                   bool counts_known)
 {
     struct verdict v = {.status = status, .reason = reason, .counts_known = counts_known};
     snprintf(v.check, sizeof v.check, "%s", check);
@@ -25,28 +25,29 @@ static struct verdict make(enum health_status status, enum reason reason, const 
 
 struct verdict verdict_of_process(enum reason reason)
 {
-    return make(HEALTH_DEGRADED, reason, VERDICT_PROCESS, false);
+    return make_verdict(HEALTH_DEGRADED, reason, VERDICT_PROCESS, false);
 }
 
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              int64_t now_ns, int64_t stale_after_ns)
 {
-    /* While the database is down nothing is answered, and that is no old news. */
+    /* A database that is down gives no answers. The snapshot is still fresh if the prober has confirmed
+     * that. */
     bool is_vouched = snapshot->database.down && snapshot->vouched_ns > snapshot->taken_ns;
     bool stale = now_ns - (is_vouched ? snapshot->vouched_ns : snapshot->taken_ns) > stale_after_ns;
     bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;
 
     if (process->draining)
-        return make(HEALTH_DRAINING, REASON_DRAINING, VERDICT_PROCESS, counts_known);
+        return make_verdict(HEALTH_DRAINING, REASON_DRAINING, VERDICT_PROCESS, counts_known);
     if (process->fd_limit)
-        return make(HEALTH_DEGRADED, REASON_FD_LIMIT, VERDICT_PROCESS, counts_known);
+        return make_verdict(HEALTH_DEGRADED, REASON_FD_LIMIT, VERDICT_PROCESS, counts_known);
     if (stale)
-        return make(HEALTH_DEGRADED, REASON_STALE, SNAPSHOT_DATABASE, false);
+        return make_verdict(HEALTH_DEGRADED, REASON_STALE, SNAPSHOT_DATABASE, false);
     if (snapshot->starting)
-        return make(HEALTH_STARTING, REASON_STARTING, SNAPSHOT_DATABASE, false);
+        return make_verdict(HEALTH_STARTING, REASON_STARTING, SNAPSHOT_DATABASE, false);
     if (snapshot->degraded)
-        return make(HEALTH_DEGRADED, snapshot->cause, snapshot->cause_check, counts_known);
-    return make(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
+        return make_verdict(HEALTH_DEGRADED, snapshot->cause, snapshot->cause_check, counts_known);
+    return make_verdict(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
 }
 
 void verdict_describe(const struct verdict *v, char *out, size_t out_size)

@@ -1,4 +1,5 @@
-/* Intrusive lists, one per phase. Main thread; owns the connections and their descriptors. */
+/* Keeps the connections in intrusive lists and decides which one makes room for another. Main thread; owns
+ * the connections and their descriptors. */
 #include "cgi/serve/connection.h"
 
 #include "common/buf.h"
@@ -34,7 +35,7 @@ static void list_append(struct connection_list *list, struct connection *c)
     list->tail = c;
 }
 
-static struct connection *add(struct connections *all, int fd, int64_t now_ns)
+static struct connection *add_connection(struct connections *all, int fd, int64_t now_ns)
 {
     struct connection *c = mem_calloc(1, sizeof *c);
     c->fd = fd;
@@ -71,8 +72,9 @@ static bool has_input(const struct connection *c)
     return ioctl(c->fd, FIONREAD, &len) == 0 && len > 0;
 }
 
-/* Which connections make room for another, and in this order. A client connects because it has a request, so
- * the one whose request is late is of less use than the longest idle one. */
+/* The connections that make room for another one, in this order. A client connects because it has a
+ * request, so a connection whose request is late is of less use than one that has been idle for a long
+ * time. */
 static const struct {
     enum connection_phase phase;
     int64_t grace_ns;
@@ -80,12 +82,12 @@ static const struct {
 } evicted[] = {
     {CONNECTION_NEW, CONNECTION_GRACE_NS, "its request is late, and another connection needs the place"},
     {CONNECTION_IDLE, 0, "idle, and another connection needs the place"},
-    {CONNECTION_PARTIAL, CONNECTION_GRACE_NS, "half a request, and another connection needs the place"},
+    {CONNECTION_PARTIAL, CONNECTION_GRACE_NS, "half a request came, and another connection needs the place"},
 };
 
 enum { EVICTED_COUNT = sizeof evicted / sizeof evicted[0] };
 
-/* NULL when there is none. Never one with unread input. */
+/* Returns NULL when there is none. Skips connections with unread input. */
 static struct connection *find_evictable(const struct connections *all, int64_t now_ns)
 {
     for (size_t i = 0; i < EVICTED_COUNT; i++) {
@@ -116,8 +118,9 @@ static void evict(struct connections *all, struct connection *c)
     connections_close(all, c, evicted[i].why);
 }
 
-/* accept(2): the backlog is empty, or this one peer is lost. epoll reports the next one. */
-static bool is_of_one_peer(int error)
+/* accept(2) reports these errors when the backlog is empty or this one peer is lost. epoll reports the
+ * next peer. */
+static bool is_peer_error(int error)
 {
     switch (error) {
     case EAGAIN:
@@ -141,7 +144,7 @@ static void log_no_descriptor(struct connections *all, int64_t now_ns)
         log_event(LOG_LEVEL_WARN, "connection dropped", LOG_INT("connections", (int64_t)all->open));
 }
 
-/* accept4(2), with a descriptor that another connection gives up where this process has no other. */
+/* Calls accept4(2). When this process has no descriptor left, closes another connection and tries again. */
 static int accept_one(struct connections *all, int listener_fd, int64_t now_ns)
 {
     for (;;) {
@@ -158,16 +161,16 @@ static int accept_one(struct connections *all, int listener_fd, int64_t now_ns)
     }
 }
 
-static enum accept_result wait_for_room(struct connections *all, int64_t now_ns)
+static enum accept_result report_full(struct connections *all, int64_t now_ns)
 {
     if (log_is_due(&all->room_logged_ns, now_ns))
         log_event(LOG_LEVEL_NOTICE, "connection limit reached", LOG_INT("max", (int64_t)all->max));
     return ACCEPT_FULL;
 }
 
-static enum accept_result fail_to_accept(struct connections *all, int error)
+static enum accept_result judge_accept_error(struct connections *all, int error)
 {
-    if (is_of_one_peer(error))
+    if (is_peer_error(error))
         return ACCEPT_NONE;
     if (error == EMFILE && all->open > 0)
         return ACCEPT_FULL;
@@ -181,32 +184,33 @@ enum accept_result connections_accept(struct connections *all, int listener_fd, 
 {
     struct connection *evictable = all->open >= all->max ? find_evictable(all, now_ns) : NULL;
     if (all->open >= all->max && evictable == NULL)
-        return wait_for_room(all, now_ns);
+        return report_full(all, now_ns);
     int fd = accept_one(all, listener_fd, now_ns);
     if (fd < 0)
-        return fail_to_accept(all, errno);
+        return judge_accept_error(all, errno);
     if (all->refused > 0)
         log_event(LOG_LEVEL_NOTICE, "accept recovered", LOG_INT("failed_tries", all->refused));
     all->refused = 0;
     if (evictable != NULL && all->open >= all->max) {
-        /* Its next request may have come in these microseconds; then another makes room, if there is one. */
+        /* The chosen connection may have sent its next request meanwhile. Then another one makes room, if
+         * there is one. */
         struct connection *idle = find_evictable(all, now_ns);
         evict(all, idle != NULL ? idle : evictable);
     }
-    *out = add(all, fd, now_ns);
+    *out = add_connection(all, fd, now_ns);
     return ACCEPT_ONE;
 }
 
 size_t connections_expire(struct connections *all, enum connection_phase phase, int64_t limit_ns,
                           int64_t now_ns)
 {
-    const char *why = phase == CONNECTION_PARTIAL ? "half a request for too long" : "idle for too long";
+    const char *why = phase == CONNECTION_PARTIAL ? "only half a request came in time" : "idle for too long";
     size_t closed = 0;
     struct connection *next = NULL;
     for (struct connection *c = all->phases[phase].head; c != NULL && c->since_ns + limit_ns <= now_ns;
          c = next) {
         next = c->next;
-        /* What has come and is not read yet is in time, unless it goes on and on. */
+        /* Unread input counts as in time, but not after twice the limit. */
         if (c->since_ns + 2 * limit_ns > now_ns && has_input(c))
             continue;
         connections_close(all, c, why);

@@ -1,4 +1,6 @@
-/* setitimer(2) and a handler that uses only atomics, async-signal-safe calls and log_last_words. */
+/* Ends a stuck process by SIGALRM. The main thread arms the timer (setitimer(2)); the handler may run on
+ * any thread and uses only atomics, async-signal-safe calls and log_last_words. Owns ITIMER_REAL and
+ * SIGALRM. */
 #include "cgi/serve/deadman.h"
 
 #include "common/clock.h"
@@ -11,9 +13,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* A loop that has not ticked for 10 s is stuck. The time between is asked for in two parts, because a
- * timer that fires says no more than that time has passed: in a process that was stopped as a whole the loop,
- * which ticks each second, takes back the suspicion as soon as it runs again. */
+/* A loop that has not ticked for 10 s is stuck. The alarm fires twice in that time, and the first one only
+ * raises a suspicion. After a stop of the whole process the first alarm fires at once. The loop ticks each
+ * second, so it clears that suspicion before the second alarm. */
 #define SUSPECT_AFTER_NS (8 * NS_PER_S)
 #define STUCK_AFTER_NS   (2 * NS_PER_S)
 
@@ -24,7 +26,7 @@ static void start_timer(int64_t after_ns)
 {
     int64_t left_ns = atomic_load(&final_ns) - clock_now_ns();
     int64_t wait_ns = left_ns < after_ns ? left_ns : after_ns;
-    /* One more: it must not fire before that, and {0, 0} would disarm it. */
+    /* One microsecond more: the timer must not fire early, and {0, 0} would disarm it. */
     int64_t us = (wait_ns > 0 ? wait_ns / NS_PER_US : 0) + 1;
     struct itimerval timer = {.it_value = {.tv_sec = us / US_PER_S, .tv_usec = us % US_PER_S}};
 

@@ -1,5 +1,5 @@
-/* The dead-man's switch: a process that stops re-arming it is ended by the kernel. Main thread; the handler
- * may run on any. */
+/* The dead-man's switch: the kernel ends a process that stops re-arming it. Main thread; the handler may
+ * run on any thread. */
 #ifndef SERVE_DEADMAN_H
 #define SERVE_DEADMAN_H
 
@@ -8,11 +8,12 @@
 /* Installs the SIGALRM handler. SIGALRM must not be blocked in any thread. */
 void deadman_init(void);
 
-/* Ends the process with exit code 1 in 10 s unless it is armed again before. A process that was stopped as
- * a whole (SIGSTOP, a debugger, a suspended machine) is given 2 s to do so once it runs again. */
+/* Ends the process with exit code 1 in 10 s, unless it is armed again before that. A process that was
+ * stopped as a whole (SIGSTOP, a debugger, a suspended machine) has 2 s to arm it again once it runs. */
 void deadman_arm(void);
 
-/* From now on the process also ends in after_ms whatever happens; of several calls the earliest counts. */
+/* From now on the process also ends in after_ms, whatever happens. Of several calls the earliest end
+ * counts. */
 void deadman_arm_final(int64_t after_ms);
 
 #endif

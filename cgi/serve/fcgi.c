@@ -1,4 +1,4 @@
-/* libfcgi, one request at a time. Main thread; owns nothing between two requests. */
+/* Runs libfcgi on one request at a time. Main thread; owns nothing between two requests. */
 #include "cgi/serve/fcgi.h"
 
 #include "cgi/serve/feed.h"
@@ -8,8 +8,9 @@
 #include <signal.h>
 #include <stdlib.h>
 
-/* libfcgi's output buffer has 8192 bytes (fcgiapp.c, FCGX_Accept_r); a record's header and padding and the
- * records that end the answer take up to 39 of them. An answer up to here is one write. */
+/* libfcgi's output buffer has 8192 bytes (fcgiapp.c, FCGX_Accept_r). A record's header and padding and the
+ * records that end the response take up to 39 of them. libfcgi sends a response of up to this length in one
+ * write. */
 #define ONE_WRITE_MAX 8000
 
 bool fcgi_init(struct error *err)
@@ -27,9 +28,9 @@ bool fcgi_init(struct error *err)
     return status == 0;
 }
 
-/* After a failed write libfcgi would write its whole buffer again (EmptyBuffProc), so that the peer might
- * read some bytes twice: hence no step after one that failed. And a long answer is flushed before the records
- * that end it are added: if those did not fit after it, FCGX_FClose would write twice by itself. */
+/* After a failed write libfcgi writes its whole buffer again (EmptyBuffProc), and the peer might read some
+ * bytes twice. So no step follows a failed one. A long response is flushed before the records that end it are
+ * added: if they did not fit, FCGX_FClose would write twice by itself. */
 static bool put_response(FCGX_Request *r, const struct response *response)
 {
     if (FCGX_PutStr(response->bytes, (int)response->len, r->out) < 0)
@@ -39,8 +40,8 @@ static bool put_response(FCGX_Request *r, const struct response *response)
     return FCGX_FClose(r->err) == 0 && FCGX_FClose(r->out) == 0;
 }
 
-static bool answer_request(FCGX_Request *r, bool too_long, struct health *health,
-                           const struct process_facts *process, int64_t now_ns)
+static bool respond(FCGX_Request *r, bool too_long, struct health *health,
+                    const struct process_facts *process, int64_t now_ns)
 {
     const struct request request = {
         .method = FCGX_GetParam("REQUEST_METHOD", r->envp),
@@ -54,8 +55,8 @@ static bool answer_request(FCGX_Request *r, bool too_long, struct health *health
 }
 
 /* libfcgi has no call that adopts a descriptor; these two public fields do it. keepConnection is 1 because
- * FCGX_Accept_r first finishes the "previous" request, which closes ipcFd otherwise. listen_sock -1 makes it
- * fail with -EBADF instead of accepting another one. */
+ * FCGX_Accept_r first finishes the "previous" request and closes ipcFd otherwise. With a listen_sock of -1 it
+ * fails with -EBADF instead of accepting another connection. */
 static bool read_request(FCGX_Request *r, const struct buf *bytes)
 {
     char ignored[16];
@@ -64,8 +65,8 @@ static bool read_request(FCGX_Request *r, const struct buf *bytes)
     r->ipcFd = FEED_FD;
     r->keepConnection = 1;
     feed_begin(bytes->data, bytes->len);
-    /* Up to the end of STDIN, which is the last record. An error in the input also shows that PARAMS were
-     * cut short, which FCGX_Accept_r lets pass. */
+    /* Reads up to the end of STDIN, which is the last record. An error in the input also shows that PARAMS
+     * were cut short, which FCGX_Accept_r does not report. */
     bool ok = FCGX_Accept_r(r) == 0 && FCGX_GetStr(ignored, sizeof ignored, r->in) == 0 &&
               FCGX_GetError(r->in) == 0;
     return feed_end() == 0 && ok;
@@ -79,8 +80,8 @@ bool fcgi_serve(int fd, const struct gate_result *request, struct health *health
     bool keep = false;
 
     if (is_read) {
-        r.ipcFd = fd; /* from here on it only writes */
-        keep = answer_request(&r, request->too_long, health, process, now_ns) && r.keepConnection != 0;
+        r.ipcFd = fd; /* from here on libfcgi only writes */
+        keep = respond(&r, request->too_long, health, process, now_ns) && r.keepConnection != 0;
     } else {
         log_event(LOG_LEVEL_ERROR, "request lost", LOG_INT("bytes", (int64_t)request->bytes.len));
     }

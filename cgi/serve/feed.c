@@ -1,5 +1,7 @@
-/* Stands in for read(2). */
-#undef _FORTIFY_SOURCE /* it has a read of its own in the header */
+/* Defines read(2) for the whole process: FEED_FD reads from memory, every other descriptor from the
+ * kernel. Only the main thread reads FEED_FD; any thread may read the others. Owns the position in the bytes,
+ * which are the caller's. */
+#undef _FORTIFY_SOURCE /* with it, the header defines a read of its own */
 #include "cgi/serve/feed.h"
 
 #include <string.h>
@@ -22,7 +24,7 @@ size_t feed_end(void)
     return unread;
 }
 
-/* Seen by libfcgi also in a build with -fvisibility=hidden. */
+/* libfcgi must see it even in a build with -fvisibility=hidden. */
 __attribute__((visibility("default"))) ssize_t read(int fd, void *bytes, size_t len)
 {
     if (fd != FEED_FD)

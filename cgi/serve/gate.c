@@ -1,4 +1,5 @@
-/* One step for each piece of a record: header, content, padding, end. */
+/* Reads the records of one connection piece by piece: header, content, padding. Main thread; owns the
+ * buffers of struct gate. */
 #include "cgi/serve/gate.h"
 
 #include "common/fastcgi.h"
@@ -8,7 +9,8 @@
 #include <string.h>
 
 #define KEEP_CONN 1 /* section 5.1 */
-/* The three names of section 4.1 take 48 bytes with their lengths. */
+/* The three names of section 4.1 take 48 bytes with their lengths; this leaves room for names that we do
+ * not know. */
 #define MAX_VALUES_LEN 1024
 
 enum protocol_status { REQUEST_COMPLETE, CANT_MPX_CONN, OVERLOADED, UNKNOWN_ROLE }; /* section 5.5 */
@@ -33,9 +35,9 @@ static size_t record_content_len(const struct gate *g)
     return (size_t)g->header[4] << 8 | g->header[5];
 }
 
-static void reject(struct gate_result *r, const char *why)
+static void refuse(struct gate_result *r, const char *why)
 {
-    r->verdict = GATE_REJECT;
+    r->event = GATE_REJECT;
     r->why = why;
 }
 
@@ -53,7 +55,7 @@ static void reply_end(struct gate_result *r, uint16_t id, enum protocol_status s
     const uint8_t body[8] = {0, 0, 0, 0, (uint8_t)status};
     append_header(&r->bytes, FASTCGI_END_REQUEST, id, sizeof body);
     buf_append(&r->bytes, body, sizeof body);
-    r->verdict = GATE_REPLY;
+    r->event = GATE_REPLY;
     r->keep = keep;
 }
 
@@ -62,7 +64,7 @@ static void reply_unknown_type(struct gate_result *r, uint8_t type)
     const uint8_t body[8] = {type};
     append_header(&r->bytes, FASTCGI_UNKNOWN_TYPE, 0, sizeof body);
     buf_append(&r->bytes, body, sizeof body);
-    r->verdict = GATE_REPLY;
+    r->event = GATE_REPLY;
     r->keep = true;
 }
 
@@ -79,7 +81,7 @@ static size_t decode_length(const uint8_t *p)
     return (size_t)(p[0] & 0x7f) << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
-/* How many bytes the two lengths of a pair take; 0 if they are not all here. */
+/* Returns how many bytes the two lengths of a pair take, or 0 while some of them are missing. */
 static size_t lengths_end(const uint8_t *p, size_t len)
 {
     if (len == 0)
@@ -91,8 +93,7 @@ static size_t lengths_end(const uint8_t *p, size_t len)
     return len >= end ? end : 0;
 }
 
-/* --- management records, section 4
- * ---------------------------------------------------------------------------------- */
+/* --- management records, section 4 --- */
 
 static void append_value(struct buf *values, const char *name, size_t name_len, int64_t max_connections)
 {
@@ -123,7 +124,7 @@ static void reply_values(const struct gate *g, struct gate_result *r)
         size_t value_len = name_at > 0 ? decode_length((const uint8_t *)p + length_size((uint8_t)p[0])) : 0;
         if (name_at == 0 || name_len > left - name_at || value_len > left - name_at - name_len) {
             buf_free(&values);
-            reject(r, "a pair of GET_VALUES that ends after its record");
+            refuse(r, "a GET_VALUES pair longer than its record");
             return;
         }
         append_value(&values, p + name_at, name_len, g->max_connections);
@@ -133,12 +134,11 @@ static void reply_values(const struct gate *g, struct gate_result *r)
     append_header(&r->bytes, FASTCGI_GET_VALUES_RESULT, 0, values.len);
     buf_append(&r->bytes, values.data, values.len);
     buf_free(&values);
-    r->verdict = GATE_REPLY;
+    r->event = GATE_REPLY;
     r->keep = true;
 }
 
-/* --- the request that is under way, section 5
- * ------------------------------------------------------------------------ */
+/* --- the request under way, section 5 --- */
 
 static const size_t params_at = 2 * FASTCGI_HEADER_LEN + FASTCGI_BEGIN_BODY_LEN;
 
@@ -147,10 +147,10 @@ static void start_request(struct gate *g)
     const uint8_t body[FASTCGI_BEGIN_BODY_LEN] = {0, FASTCGI_RESPONDER, g->keep ? KEEP_CONN : 0};
     append_header(&g->request, FASTCGI_BEGIN_REQUEST, g->id, sizeof body);
     buf_append(&g->request, body, sizeof body);
-    append_header(&g->request, FASTCGI_PARAMS, g->id, 0); /* its length is known at the end */
+    append_header(&g->request, FASTCGI_PARAMS, g->id, 0); /* complete_params fills in its length */
 }
 
-static void end_begin(struct gate *g, struct gate_result *r)
+static void begin_request(struct gate *g, struct gate_result *r)
 {
     const uint8_t *body = (const uint8_t *)g->content.data;
     bool is_responder = body[0] == 0 && body[1] == FASTCGI_RESPONDER;
@@ -169,7 +169,7 @@ static void end_begin(struct gate *g, struct gate_result *r)
     }
 }
 
-/* The stream's content is copied as it is; only where its pairs end must be known. */
+/* Copies the content of the stream as it is and keeps track only of where its pairs end. */
 static void take_params(struct gate *g, const uint8_t *p, size_t len)
 {
     if (len > GATE_MAX_PARAMS - (g->request.len - params_at))
@@ -193,12 +193,12 @@ static void take_params(struct gate *g, const uint8_t *p, size_t len)
     }
 }
 
-static void end_params(struct gate *g, struct gate_result *r)
+static void complete_params(struct gate *g, struct gate_result *r)
 {
     if (record_content_len(g) > 0)
         return;
     if (g->pair_left > 0 || g->lengths_len > 0) {
-        reject(r, "a parameter that ends after its stream");
+        refuse(r, "a parameter longer than its stream");
         return;
     }
     if (g->too_long) {
@@ -215,16 +215,16 @@ static void end_params(struct gate *g, struct gate_result *r)
     g->stage = GATE_IN_BODY;
 }
 
-static void end_request(struct gate *g, struct gate_result *r)
+static void complete_request(struct gate *g, struct gate_result *r)
 {
-    r->verdict = GATE_WHOLE;
+    r->event = GATE_WHOLE;
     r->bytes = g->request;
     r->too_long = g->too_long;
     g->request = (struct buf){0};
     g->stage = GATE_BETWEEN;
 }
 
-static void end_abort(struct gate *g, struct gate_result *r)
+static void abort_request(struct gate *g, struct gate_result *r)
 {
     reply_end(r, g->id, REQUEST_COMPLETE, g->keep);
     buf_free(&g->request);
@@ -233,10 +233,9 @@ static void end_abort(struct gate *g, struct gate_result *r)
     g->stage = GATE_BETWEEN;
 }
 
-/* --- records, section 3.3
- * -------------------------------------------------------------------------------------------- */
+/* --- records, section 3.3 --- */
 
-/* What becomes of the record at hand; -1 with r rejected. */
+/* Chooses what to do with the current record. Returns -1 after rejecting it. */
 static int choose_use(const struct gate *g, struct gate_result *r)
 {
     uint8_t type = g->header[1];
@@ -247,14 +246,14 @@ static int choose_use(const struct gate *g, struct gate_result *r)
             return VALUES;
         if (type > FASTCGI_GET_VALUES)
             return UNKNOWN_TYPE;
-        reject(r, type == FASTCGI_GET_VALUES ? "a GET_VALUES record that is too long" : "request id 0");
+        refuse(r, type == FASTCGI_GET_VALUES ? "a GET_VALUES record that is too long" : "request id 0");
         return -1;
     }
     bool is_under_way = g->stage != GATE_BETWEEN && record_id(g) == g->id;
     if (type == FASTCGI_BEGIN_REQUEST) {
         if (content_len == FASTCGI_BEGIN_BODY_LEN && !is_under_way)
             return BEGIN;
-        reject(r, is_under_way ? "a request id that is in use" : "a BEGIN_REQUEST of another length");
+        refuse(r, is_under_way ? "a request id that is in use" : "a BEGIN_REQUEST of the wrong length");
         return -1;
     }
     if (!is_under_way)
@@ -265,7 +264,7 @@ static int choose_use(const struct gate *g, struct gate_result *r)
         return PARAMS;
     if (type == FASTCGI_STDIN && g->stage == GATE_IN_BODY)
         return BODY;
-    reject(r, g->stage == GATE_IN_PARAMS ? "not a PARAMS record" : "not a STDIN record");
+    refuse(r, g->stage == GATE_IN_PARAMS ? "not a PARAMS record" : "not a STDIN record");
     return -1;
 }
 
@@ -282,17 +281,17 @@ static void take_content(struct gate *g, const uint8_t *p, size_t len)
     }
 }
 
-static void end_record(struct gate *g, struct gate_result *r)
+static void complete_record(struct gate *g, struct gate_result *r)
 {
     switch ((enum use)g->use) {
     case IGNORE: break;
-    case BEGIN: end_begin(g, r); break;
-    case PARAMS: end_params(g, r); break;
+    case BEGIN: begin_request(g, r); break;
+    case PARAMS: complete_params(g, r); break;
     case BODY:
         if (record_content_len(g) == 0)
-            end_request(g, r);
+            complete_request(g, r);
         break;
-    case ABORT: end_abort(g, r); break;
+    case ABORT: abort_request(g, r); break;
     case VALUES: reply_values(g, r); break;
     case UNKNOWN_TYPE: reply_unknown_type(r, g->header[1]); break;
     }
@@ -308,7 +307,7 @@ static size_t take_header(struct gate *g, const uint8_t *bytes, size_t len, stru
     memcpy(g->header + g->header_len, bytes, n);
     g->header_len += n;
     if (g->header[0] != FASTCGI_VERSION_1) {
-        reject(r, "not version 1 of the protocol");
+        refuse(r, "not version 1 of the protocol");
     } else if (g->header_len == sizeof g->header) {
         g->content_left = record_content_len(g);
         g->padding_left = g->header[6];
@@ -329,16 +328,16 @@ static size_t take_record(struct gate *g, const uint8_t *bytes, size_t len)
 
 struct gate_result gate_take(struct gate *g, const uint8_t *bytes, size_t len)
 {
-    struct gate_result r = {.verdict = GATE_MORE};
+    struct gate_result r = {.event = GATE_MORE};
 
-    while (r.taken < len && r.verdict == GATE_MORE) {
+    while (r.taken < len && r.event == GATE_MORE) {
         if (g->header_len < sizeof g->header)
             r.taken += take_header(g, bytes + r.taken, len - r.taken, &r);
         else
             r.taken += take_record(g, bytes + r.taken, len - r.taken);
         bool is_whole = g->header_len == sizeof g->header && g->content_left + g->padding_left == 0;
-        if (is_whole && r.verdict == GATE_MORE)
-            end_record(g, &r);
+        if (is_whole && r.event == GATE_MORE)
+            complete_record(g, &r);
     }
     return r;
 }
@@ -346,8 +345,9 @@ struct gate_result gate_take(struct gate *g, const uint8_t *bytes, size_t len)
 struct gate_result gate_give_up_body(struct gate *g)
 {
     struct gate_result r = {0};
-    end_request(g, &r);
-    /* The rest of a record whose header has come. An abort would end what is over. */
+    complete_request(g, &r);
+    /* The header of a record may have come already: ignore its content. An abort would end a request that
+     * is over. */
     if (g->use == BODY || g->use == ABORT)
         g->use = IGNORE;
     return r;

@@ -1,4 +1,4 @@
-/* Opens or inherits the listening socket. Main thread, at start and exit. */
+/* Opens or inherits the listening socket. Main thread, at start and exit; the caller owns the socket. */
 #include "cgi/serve/listen.h"
 
 #include "common/holder.h"
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define SYSTEMD_FD 3   /* sd_listen_fds(3): SD_LISTEN_FDS_START */
-#define BACKLOG    511 /* nginx's and Redis's; the kernel cuts it to net.core.somaxconn */
+#define BACKLOG    511 /* as in nginx and Redis; the kernel limits it to net.core.somaxconn */
 
 static bool get_int_option(int fd, int option, int *value)
 {
@@ -35,7 +35,7 @@ static bool is_listening(int fd)
     return get_int_option(fd, SO_ACCEPTCONN, &accepting) && accepting != 0;
 }
 
-/* How many descriptors systemd passed to this very process. */
+/* Returns how many descriptors systemd has passed to this process. */
 static int systemd_fds(void)
 {
     const char *pid = getenv("LISTEN_PID");
@@ -52,8 +52,8 @@ bool listen_is_inherited(void)
     return systemd_fds() > 0 || is_listening(STDIN_FILENO);
 }
 
-/* Accepted sockets inherit it. The end of a long answer must not wait for the peer's delayed ACK; libfcgi
- * would set it in its own accept, which is not used here. */
+/* Accepted sockets inherit this option. The end of a long response must not wait for the peer's delayed
+ * ACK. libfcgi would set the option in its own accept, which this program does not use. */
 static void send_at_once(int fd, sa_family_t family)
 {
     int on = 1;
@@ -68,7 +68,7 @@ static enum listen_status inherit(int fd, const char *name, struct listener *out
 
     if (!is_listening(fd) || !get_int_option(fd, SO_TYPE, &type) || type != SOCK_STREAM ||
         getsockname(fd, (struct sockaddr *)&address.socket, &address.len) != 0) {
-        error_set(err, "%s is no listening stream socket", name);
+        error_set(err, "%s is not a listening stream socket", name);
         return LISTEN_CONFIG;
     }
     if (!address_is_loopback(&address)) {
@@ -78,7 +78,7 @@ static enum listen_status inherit(int fd, const char *name, struct listener *out
                   name);
         return LISTEN_CONFIG;
     }
-    /* Activated descriptors arrive blocking and inheritable. */
+    /* An inherited descriptor is blocking, and child processes would inherit it, too. */
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
         error_set(err, "%s: fcntl: %s", name, strerror(errno));
@@ -91,7 +91,7 @@ static enum listen_status inherit(int fd, const char *name, struct listener *out
     return LISTEN_OK;
 }
 
-/* HEALTH_LISTEN as a message names it. */
+/* The name of the setting in messages. */
 static const char *setting_name(const struct config *config)
 {
     return config->listen != NULL ? "HEALTH_LISTEN" : "HEALTH_LISTEN (default)";
@@ -113,7 +113,8 @@ __attribute__((format(printf, 3, 4))) static void setting_error(const struct con
     error_set(err, "%s='%.110s': %.120s", setting_name(config), setting_value(config), why);
 }
 
-/* Names who holds the address: the peer that has answered, if it is known, or who has the socket open. */
+/* Reports which process holds the address: the peer that has answered, if it is known, else the process
+ * that has the socket open. */
 static enum listen_status held(const struct config *config, const struct address *address,
                                const struct holder *peer, struct error *err)
 {
@@ -128,7 +129,7 @@ static enum listen_status held(const struct config *config, const struct address
     return LISTEN_HELD;
 }
 
-/* Looks who answers at the path. LISTEN_OK: nobody, and nothing is in the way any more. */
+/* Checks whether a process answers at the path. LISTEN_OK: no process does, and the path is free. */
 static enum listen_status clear_path(const struct config *config, const struct address *address,
                                      struct error *err)
 {
@@ -137,9 +138,9 @@ static enum listen_status clear_path(const struct config *config, const struct a
     struct stat st;
     struct holder holder;
     if (lstat(path, &st) != 0)
-        return LISTEN_OK; /* free; whatever else is wrong bind(2) says better */
+        return LISTEN_OK; /* the path is free; any other problem gets a better error from bind(2) */
     if (!S_ISSOCK(st.st_mode)) {
-        setting_error(config, err, "exists and is no socket, expected a free path or a stale socket");
+        setting_error(config, err, "exists and is not a socket, expected a free path or a stale socket");
         return LISTEN_CONFIG;
     }
     enum holder_reached reached = holder_reach(to, address->len, &holder);
@@ -161,7 +162,8 @@ static enum listen_status clear_path(const struct config *config, const struct a
     return LISTEN_CONFIG;
 }
 
-/* No other thread is there yet. -1, which lchown(2) takes for no change, when none is set. */
+/* getgrnam(3) is safe here, because no other thread runs yet. Without a group *out is -1, which lchown(2)
+ * takes for no change. */
 static bool find_group(const struct config *config, gid_t *out, struct error *err)
 {
     *out = (gid_t)-1;
@@ -191,7 +193,7 @@ static bool set_group(const struct config *config, const char *path, struct erro
     return true;
 }
 
-/* Binds and listens; the mode and the group are set before listen(2), and before it nobody can connect. */
+/* Binds and listens. Sets the mode and the group before listen(2), because until then nobody can connect. */
 static enum listen_status bind_unix(const struct config *config, const struct address *address,
                                     struct listener *out, struct error *err)
 {
@@ -203,8 +205,9 @@ static enum listen_status bind_unix(const struct config *config, const struct ad
         error_set(err, "socket: %s", strerror(errno));
         return LISTEN_FAILED;
     }
-    /* bind(2) makes the path with 0777 less the umask (unix(7)): exactly the mode, and no chmod of a path
-     * that might be another's by then. No other thread is there yet. */
+    /* bind(2) creates the path with mode 0777 less the umask (unix(7)). So the path has exactly this mode
+     * at once. A chmod afterwards might change another process's path. No other thread runs yet that the
+     * umask could affect. */
     mode_t umask_before = umask(~(mode_t)config->socket_mode & 0777);
     bool bound = bind(fd, (const struct sockaddr *)&address->socket, address->len) == 0;
     int bind_errno = errno;
@@ -313,7 +316,7 @@ enum listen_status listen_open(const struct config *config, struct listener *out
     } else {
         status = open_own(config, out, err);
     }
-    /* No child may take them for its own. */
+    /* No child process may take the socket for its own. */
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");

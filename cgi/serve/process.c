@@ -1,5 +1,5 @@
-/* Reads /proc/self. Main thread; owns a directory stream, kept open because the count matters most when no
- * descriptor is left to open one with. */
+/* Reads what /proc/self reports. Main thread; owns a directory stream. The stream stays open, because the
+ * count matters most when no descriptor is left to open one with. */
 #include "cgi/serve/process.h"
 
 #include <dirent.h>
@@ -45,7 +45,7 @@ static void count_kind(struct kinds *kinds, const char *kind)
     kinds->counts[i]++;
 }
 
-/* Calls back for each open descriptor, the directory's own included. False: /proc cannot be read. */
+/* Calls each for every open descriptor, including the directory's own. False: /proc cannot be read. */
 static bool walk_fds(void (*each)(int dir_fd, const char *name, void *context), void *context)
 {
     static DIR *dir;
@@ -121,7 +121,7 @@ struct process_usage process_read(void)
         .open_fds = process_count_fds(), .max_fds = (int64_t)fds.rlim_cur, .rss_bytes = read_rss_bytes()};
 }
 
-/* The system calls themselves: a library for these two would be another dependency. */
+/* Makes the system calls directly, because a library for these two would be another dependency. */
 bool process_drop_naming_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

@@ -1,5 +1,6 @@
-/* Bytes -> gate -> libfcgi -> answer. Nothing in here may block: each descriptor is non-blocking, and an
- * answer is a page that is rendered already, or rendered from memory. */
+/* Moves bytes from the connections through the gate to libfcgi and responses back. Main thread; owns
+ * nothing but what struct requests has. Nothing in this file may block: each descriptor is non-blocking, and
+ * a response is a page that was rendered in advance, or one that is rendered from memory. */
 #include "cgi/serve/requests.h"
 
 #include "cgi/serve/fcgi.h"
@@ -12,11 +13,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* From the first byte of a request to the end of its parameters. */
+/* The limit from the first byte of a request to the end of its parameters. */
 #define PARTIAL_NS NS_PER_S
-/* From there on. The body is not used; if it is slow, the answer is sent before its end. */
+/* The limit for the body after that. This program does not use the body. If it is slow, the response goes
+ * out before the body ends. */
 #define BODY_NS            (100 * NS_PER_MS)
-#define ACCEPTS_PER_WAKEUP 64 /* then the requests that came meanwhile have their turn */
+#define ACCEPTS_PER_WAKEUP 64 /* after that, the requests that came meanwhile have their turn */
 
 enum accept_result requests_accept(struct requests *r, int epoll_fd, int listener_fd, int64_t now_ns)
 {
@@ -31,7 +33,7 @@ enum accept_result requests_accept(struct requests *r, int epoll_fd, int listene
         if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
             connections_close(&r->connections, c, strerror(errno));
         if (r->connections.open >= r->connections.max)
-            break; /* whether another one waits is for epoll to say */
+            break; /* epoll reports whether another one waits */
     }
     return result;
 }
@@ -45,7 +47,7 @@ static void log_rejects(struct rejects *rejects, int64_t now_ns)
     rejects->count = 0;
 }
 
-static void reject(struct requests *r, const char *why, int64_t now_ns)
+static void count_reject(struct requests *r, const char *why, int64_t now_ns)
 {
     r->rejects.count++;
     r->rejects.why = why;
@@ -53,18 +55,18 @@ static void reject(struct requests *r, const char *why, int64_t now_ns)
 }
 
 /* Returns whether to keep the connection. */
-static bool answer(struct requests *r, const struct connection *c, struct gate_result *request,
-                   const struct answering *answering, int64_t now_ns)
+static bool answer_request(struct requests *r, const struct connection *c, struct gate_result *request,
+                           const struct answering *answering, int64_t now_ns)
 {
     struct process_facts process = *answering->process;
     int64_t open = (int64_t)r->connections.open;
-    /* Connections are among the descriptors, which are counted once a second only. */
+    /* The open descriptors include the connections, but the program counts them only once a second. */
     if (process.usage.open_fds >= 0)
         process.usage.open_fds += open - process.connections;
     process.connections = open;
     if (request->too_long)
-        reject(r, GATE_TOO_LONG, now_ns);
-    /* By the clock of now: the batch may have waited, or the whole process. */
+        count_reject(r, GATE_TOO_LONG, now_ns);
+    /* Reads the clock again: this batch, or the whole process, may have had to wait. */
     bool keep = fcgi_serve(c->fd, request, answering->health, &process, clock_now_ns());
     buf_free(&request->bytes);
     return keep && !answering->is_last;
@@ -78,8 +80,8 @@ static bool send_reply(const struct connection *c, struct gate_result *reply)
     return sent && reply->keep;
 }
 
-/* The phase that the gate's stage means. The time in it counts from its beginning, idle time from the last
- * byte. */
+/* Moves the connection to the phase that matches the gate's stage. The time of a partial request counts
+ * from its first byte, the idle time from the last byte. */
 static void follow_gate(struct requests *r, struct connection *c, int64_t now_ns)
 {
     enum connection_phase phase = gate_is_idle(&c->gate) ? CONNECTION_IDLE : CONNECTION_PARTIAL;
@@ -92,10 +94,10 @@ static void follow_gate(struct requests *r, struct connection *c, int64_t now_ns
 static void act_on(struct requests *r, struct connection *c, struct gate_result *result,
                    const struct answering *answering, int64_t now_ns)
 {
-    switch (result->verdict) {
+    switch (result->event) {
     case GATE_MORE: follow_gate(r, c, now_ns); break;
     case GATE_WHOLE:
-        if (answer(r, c, result, answering, now_ns))
+        if (answer_request(r, c, result, answering, now_ns))
             connections_move(&r->connections, c, CONNECTION_IDLE, now_ns);
         else
             connections_close(&r->connections, c, "answered");
@@ -107,13 +109,13 @@ static void act_on(struct requests *r, struct connection *c, struct gate_result 
             connections_close(&r->connections, c, "answered without the application");
         break;
     case GATE_REJECT:
-        reject(r, result->why, now_ns);
+        count_reject(r, result->why, now_ns);
         connections_close(&r->connections, c, result->why);
         break;
     }
 }
 
-/* Gives these bytes to the gate up to its first verdict. Returns how many it took. */
+/* Gives these bytes to the gate up to its first event. Returns how many bytes it took. */
 static size_t take_one(struct requests *r, struct connection *c, const void *bytes, size_t len,
                        const struct answering *answering, int64_t now_ns)
 {
@@ -131,7 +133,7 @@ void requests_receive(struct requests *r, struct connection *c, const struct ans
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        const char *why = gate_is_idle(&c->gate) ? "closed by the peer" : "closed in mid-request";
+        const char *why = gate_is_idle(&c->gate) ? "closed by the peer" : "closed in the middle of a request";
         connections_close(&r->connections, c, n == 0 ? why : strerror(errno));
         return;
     }
@@ -142,7 +144,8 @@ void requests_receive(struct requests *r, struct connection *c, const struct ans
     }
 }
 
-/* One request of each connection, so that a peer that sends many at once does not keep the others waiting. */
+/* Takes one request from each connection, so that a peer that sends many at once does not keep the others
+ * waiting. */
 static void take_queued(struct requests *r, const struct answering *answering, int64_t now_ns)
 {
     const struct connection_list *queued = &r->connections.phases[CONNECTION_QUEUED];
@@ -164,14 +167,14 @@ static void take_queued(struct requests *r, const struct answering *answering, i
     }
 }
 
-/* The rest of the body is read and ignored, so that no client gets an error for writing on. A connection that
- * is not kept stays open for reading until the client closes it. */
+/* Reads and ignores the rest of the body, so that no client gets an error while it still writes. If the
+ * connection is to end, it stays open for reading until the client closes it. */
 static void answer_before_body(struct requests *r, const struct answering *answering, int64_t now_ns)
 {
     struct connection *c;
     while ((c = r->connections.phases[CONNECTION_BODY].head) != NULL && c->since_ns + BODY_NS <= now_ns) {
         struct gate_result request = gate_give_up_body(&c->gate);
-        if (!answer(r, c, &request, answering, now_ns))
+        if (!answer_request(r, c, &request, answering, now_ns))
             (void)shutdown(c->fd, SHUT_WR);
         connections_move(&r->connections, c, CONNECTION_IDLE, now_ns);
     }
@@ -181,7 +184,7 @@ void requests_continue(struct requests *r, const struct answering *answering, in
 {
     size_t late = connections_expire(&r->connections, CONNECTION_PARTIAL, PARTIAL_NS, now_ns);
     for (size_t i = 0; i < late; i++)
-        reject(r, "not whole within a second", now_ns);
+        count_reject(r, "not whole within a second", now_ns);
     answer_before_body(r, answering, now_ns);
     take_queued(r, answering, now_ns);
 }

@@ -1,5 +1,5 @@
-/* The event loop. Main thread; owns the epoll set, the requests and what is answered. Nothing in here may
- * block. */
+/* The event loop. Main thread; owns the epoll set, the requests, and the health that they show. Nothing in
+ * this file may block. */
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
@@ -25,27 +25,29 @@
 #include <unistd.h>
 
 #define TICK_NS NS_PER_S
-/* How long requests may wait in the backlog for the first probe, so that a restart is no 503 `starting`:
- * together with the restart itself less than the second that nginx waits for an answer
+/* How long requests may wait in the backlog for the first probe, so that a restart causes no 503
+ * `starting`. Together with the restart itself this is less than the second that nginx waits for a response
  * (fastcgi_read_timeout). */
 #define START_HOLD_NS (300 * NS_PER_MS)
-/* How long, at the end, connections that were just accepted may take to send their request. */
+/* How long the last accepted connections may take to send their request. */
 #define FINISH_NS (250 * NS_PER_MS)
-/* With each tick until the first probe has finished: longer than a tick is late on a busy machine. */
+/* Each tick sends this until the first probe has finished. No tick is this late, even on a busy
+ * machine. */
 #define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT 64
-/* A checks file that is not read after this long is reported, and the next SIGHUP leaves that thread alone
- * and starts another: so often, since each may hang for ever. */
+/* After this time the server reports that it still waits for the checks file. The next SIGHUP then leaves
+ * that thread alone and starts another one, at most READINGS_HUNG_MAX times, because each may hang for ever.
+ */
 #define READING_PATIENCE_NS (5 * NS_PER_S)
 #define READINGS_HUNG_MAX   4
 
-/* In the order of time; drawn in ARCHITECTURE.md. From DRAINING on it stops. */
+/* The phases in the order of time; ARCHITECTURE.md draws them. From DRAINING on the server is stopping. */
 enum phase {
-    HOLDING, /* the listener rests */
-    OPENED,  /* it accepts; the manager is owed READY=1 */
+    HOLDING, /* the listener is paused */
+    OPENED,  /* the listener accepts; the manager waits for READY=1 */
     SERVING,
     DRAINING,
-    FINISHING, /* the listener rests; what was accepted is answered */
+    FINISHING, /* the listener is paused; the server answers what it has accepted */
     DONE,
 };
 
@@ -55,16 +57,16 @@ struct server {
     int signal_fd;
     int timer_fd;
     enum phase phase;
-    int64_t until_ns;           /* the end of HOLDING, DRAINING and FINISHING */
-    bool reload_is_due;         /* SIGHUP came, and what is read already may be older */
-    struct errand *reading;     /* of the checks file; NULL: none is under way */
-    int64_t reading_is_late_ns; /* CLOCK_NEVER: it has been reported */
-    int readings_hung;
-    bool is_accepting;     /* epoll watches the listener for connections */
-    int64_t rest_until_ns; /* not accepting: until then, or with CLOCK_NEVER until there is room */
-    size_t open_at_rest;   /* connections when that began */
-    struct verdict told;   /* to the manager */
-    int64_t tell_from_ns;  /* the manager had no room: not before this */
+    int64_t until_ns;           /* when HOLDING, DRAINING or FINISHING ends */
+    bool reload_is_due;         /* SIGHUP came; a reading under way may have missed the change */
+    struct errand *reading;     /* of the checks file; NULL: none */
+    int64_t reading_is_late_ns; /* CLOCK_NEVER: the server has reported it already */
+    int readings_hung;          /* how many threads were left alone in a row */
+    bool is_accepting;          /* epoll watches the listener for connections */
+    int64_t pause_until_ns;     /* the pause ends then; CLOCK_NEVER: when there is room */
+    size_t open_at_pause;       /* connections when the pause began */
+    struct verdict reported;    /* the last verdict that the manager took */
+    int64_t report_from_ns;     /* the manager had no room: send nothing before this */
     int exit_code;
     struct requests requests;
     struct health *health;
@@ -72,7 +74,7 @@ struct server {
     struct error checks_error;
 };
 
-/* SIGUSR1 is how FastCGI process managers ask for a graceful stop. */
+/* FastCGI process managers ask for a graceful stop by SIGUSR1. */
 static sigset_t signals(void)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
@@ -117,7 +119,7 @@ static bool phase_accepts(enum phase phase)
     return phase == OPENED || phase == SERVING || phase == DRAINING;
 }
 
-/* The phases that end by themselves, after a batch of so many events. */
+/* Leaves a phase that ends by itself. Call it after each batch, with the number of its events. */
 static void advance(struct server *s, int events, int64_t now_ns)
 {
     switch (s->phase) {
@@ -143,9 +145,10 @@ static void advance(struct server *s, int events, int64_t now_ns)
     }
 }
 
-/* STATUS with each new verdict; READY=1 when the first probe has finished and the listener accepts, and again
- * after a reload, or when that takes too long. What the manager has no room for is told with a later tick. */
-static void tell_manager(struct server *s, int64_t now_ns)
+/* Sends STATUS= with each new verdict. Sends READY=1 when the first probe has finished and the listener
+ * accepts, and again after a reload, or when the reload takes too long. When the manager has no room, a later
+ * tick tries again. */
+static void report_to_manager(struct server *s, int64_t now_ns)
 {
     const struct verdict *verdict = health_verdict(s->health);
     bool is_reloading = s->reading != NULL && s->reading_is_late_ns != CLOCK_NEVER;
@@ -153,15 +156,15 @@ static void tell_manager(struct server *s, int64_t now_ns)
     char status[160];
     char lines[200];
 
-    if ((!is_ready && verdict_equal(verdict, &s->told)) || now_ns < s->tell_from_ns)
+    if ((!is_ready && verdict_equal(verdict, &s->reported)) || now_ns < s->report_from_ns)
         return;
     verdict_describe(verdict, status, sizeof status);
     snprintf(lines, sizeof lines, "%sSTATUS=%s", is_ready ? "READY=1\n" : "", status);
     if (!notify_send(lines)) {
-        s->tell_from_ns = now_ns + NS_PER_S / 2;
+        s->report_from_ns = now_ns + NS_PER_S / 2;
         return;
     }
-    s->told = *verdict;
+    s->reported = *verdict;
     if (is_ready)
         enter(s, SERVING, CLOCK_NEVER);
 }
@@ -177,20 +180,20 @@ static void accept_connections(struct server *s, int64_t now_ns)
 {
     enum accept_result result = requests_accept(&s->requests, s->epoll_fd, s->options.listener->fd, now_ns);
     if (result == ACCEPT_FULL || result == ACCEPT_FAILED) {
-        set_accepting(s, false); /* it is level-triggered and would spin */
-        s->rest_until_ns = result == ACCEPT_FULL ? CLOCK_NEVER : now_ns + NS_PER_S;
-        s->open_at_rest = s->requests.connections.open;
+        set_accepting(s, false); /* epoll is level-triggered: the loop would spin */
+        s->pause_until_ns = result == ACCEPT_FULL ? CLOCK_NEVER : now_ns + NS_PER_S;
+        s->open_at_pause = s->requests.connections.open;
     }
 }
 
-/* CLOCK_NEVER unless the listener rests. */
-static int64_t end_of_rest_ns(const struct server *s)
+/* Returns CLOCK_NEVER unless the listener is paused. */
+static int64_t end_of_pause_ns(const struct server *s)
 {
     if (s->is_accepting || !phase_accepts(s->phase))
         return CLOCK_NEVER;
-    if (s->rest_until_ns != CLOCK_NEVER)
-        return s->rest_until_ns;
-    return s->requests.connections.open < s->open_at_rest
+    if (s->pause_until_ns != CLOCK_NEVER)
+        return s->pause_until_ns;
+    return s->requests.connections.open < s->open_at_pause
                ? 0
                : connections_evictable_ns(&s->requests.connections);
 }
@@ -200,11 +203,11 @@ static struct answering answering_of(const struct server *s)
     return (struct answering){.health = s->health, .process = &s->process, .is_last = s->phase == FINISHING};
 }
 
-/* A second time: the rest of the drain is off. */
+/* A second call skips the rest of the drain, or of FINISHING. */
 static void stop(struct server *s, int64_t now_ns, int exit_code)
 {
     const struct config *config = s->options.config;
-    /* A drain is for a stop that somebody wants. What has failed is replaced at once. */
+    /* A drain is for a planned stop. After a failure the next process has to start at once. */
     int64_t drain_ms = exit_code == 0 ? config->drain_ms : 0;
     char lines[64];
 
@@ -215,13 +218,13 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     }
     s->exit_code = exit_code;
     enter(s, DRAINING, now_ns + drain_ms * NS_PER_MS);
-    /* Without a drain nobody is to be told: what is at hand gets its usual answer. */
+    /* Without a drain no client needs to know: the last requests get the usual response. */
     s->process.draining = drain_ms > 0;
     if (drain_ms > 0)
-        set_accepting(s, true); /* those that wait for the first probe are told as well */
-    s->tell_from_ns = 0;
+        set_accepting(s, true); /* clients that wait for the first probe get 503 draining, too */
+    s->report_from_ns = 0;
     deadman_arm_final(drain_ms + config->stop_timeout_ms);
-    /* sd_notify(3): the manager's own limit, TimeoutStopSec=, need not know of HEALTH_DRAIN. */
+    /* sd_notify(3): with this, TimeoutStopSec=, the manager's own limit, need not include HEALTH_DRAIN. */
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
              (drain_ms + config->stop_timeout_ms) * 1000);
     (void)notify_send(lines);
@@ -254,16 +257,17 @@ static void check_fd_limit(struct server *s, int64_t now_ns)
     stop(s, now_ns, 1);
 }
 
-/* shutdown(2) on a listening socket holds for all processes that share it: nobody can connect any more. epoll
- * reports it for ever; of a Unix socket that was shut down for reading alone as EPOLLRDHUP. */
+/* shutdown(2) on a listening socket affects all processes that share it: no client can connect any more.
+ * epoll reports it again and again. For a Unix socket that was shut down only for reading, it reports
+ * EPOLLRDHUP. */
 static void lose_listener(struct server *s, int64_t now_ns)
 {
     const struct listener *listener = s->options.listener;
     (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, listener->fd, NULL);
     log_event(LOG_LEVEL_ERROR, "listening socket shut down", LOG_STR("listen", listener->name),
               LOG_STR("remedy", listener->inherited
-                                    ? "restart what passes the socket: systemctl restart health-api.socket"
-                                    : "none, the next start makes a new one"));
+                                    ? "restart the unit that passes it: systemctl restart health-api.socket"
+                                    : "none needed: the next start creates a new one"));
     stop(s, now_ns, 1);
 }
 
@@ -272,7 +276,7 @@ static void end_reload(struct server *s, const struct error *refused)
     s->checks_error = *refused;
     if (refused->text[0] != '\0')
         log_event(LOG_LEVEL_ERROR, "reload refused", LOG_STR("error", refused->text));
-    s->tell_from_ns = 0;
+    s->report_from_ns = 0;
 }
 
 static void drop_reading(struct server *s)
@@ -292,14 +296,14 @@ static bool can_reload(struct server *s)
     return s->reading == NULL;
 }
 
-/* Reads the checks file where that may take as long as it likes. */
+/* Reads the checks file in an errand, which may take as long as it likes. */
 static void begin_reload(struct server *s, int64_t now_ns)
 {
     struct error err = {0};
     char lines[64];
 
     s->reload_is_due = false;
-    /* sd_notify(3): RELOADING=1 needs the time. */
+    /* sd_notify(3): RELOADING=1 requires the time. */
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
     if (s->phase < DRAINING)
         (void)notify_send(lines);
@@ -322,7 +326,7 @@ static void report_late_reading(struct server *s)
     log_event(LOG_LEVEL_ERROR, "reload delayed", LOG_STR("error", s->checks_error.text));
 }
 
-/* True: *out are new checks. */
+/* True: *out has new checks. */
 static bool take_reading(struct server *s, struct checks *out)
 {
     struct error err = {0};
@@ -341,7 +345,7 @@ static void tick(struct server *s, int64_t now_ns)
     uint64_t ignored;
     (void)!read(s->timer_fd, &ignored, sizeof ignored);
     deadman_arm();
-    /* A first probe may take longer than TimeoutStartSec=, sd_notify(3). */
+    /* sd_notify(3): the first probe may take longer than TimeoutStartSec=. */
     (void)notify_send(s->phase <= OPENED ? "WATCHDOG=1\n" EXTEND_START : "WATCHDOG=1");
     s->process.usage = process_read();
     s->process.connections = (int64_t)s->requests.connections.open;
@@ -349,17 +353,17 @@ static void tick(struct server *s, int64_t now_ns)
     requests_tick(&s->requests, idle_ns, now_ns);
     if (s->reading != NULL && now_ns >= s->reading_is_late_ns)
         report_late_reading(s);
-    health_update(s->health, NULL, &s->process, now_ns); /* the uptime in the pages */
+    health_update(s->health, NULL, &s->process, now_ns); /* renders the new uptime */
 }
 
 static int64_t next_deadline(const struct server *s)
 {
-    int64_t rest_ns = end_of_rest_ns(s);
+    int64_t pause_ns = end_of_pause_ns(s);
     int64_t deadline_ns = requests_deadline_ns(&s->requests);
     if (s->phase == FINISHING && !connections_are_awaited(&s->requests.connections))
-        return 0; /* only what is here already */
-    if (rest_ns < deadline_ns)
-        deadline_ns = rest_ns;
+        return 0; /* handle only what has come already */
+    if (pause_ns < deadline_ns)
+        deadline_ns = pause_ns;
     return s->until_ns < deadline_ns ? s->until_ns : deadline_ns;
 }
 
@@ -377,11 +381,11 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
         read_signals(s, now_ns);
     else if (tag == &s->timer_fd)
         tick(s, now_ns);
-    else if (tag != &s->reading) /* that one: take_reading */
+    else if (tag != &s->reading) /* take_reading handles that one */
         requests_receive(&s->requests, tag, &answering, now_ns);
 }
 
-/* One batch of events. */
+/* Waits for one batch of events and handles it. */
 static void turn(struct server *s)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
@@ -390,18 +394,18 @@ static void turn(struct server *s)
     int64_t now_ns = clock_now_ns();
 
     if (count < 0)
-        return; /* EINTR, after a stop of this process too: first what has come, then what is late */
+        return; /* EINTR, also after a stop of this process: read first, then check deadlines */
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
     const struct answering answering = answering_of(s);
     requests_continue(&s->requests, &answering, now_ns);
-    if (now_ns >= end_of_rest_ns(s))
+    if (now_ns >= end_of_pause_ns(s))
         set_accepting(s, true);
     advance(s, count, now_ns);
     connections_free_closed(&s->requests.connections);
 }
 
-/* Each second, or three times within the period in which systemd expects to hear from us. */
+/* The server ticks each second, or three times in the period in which systemd expects a sign of life. */
 static struct itimerspec tick_times(int64_t watchdog_ns)
 {
     int64_t tick_ns = watchdog_ns > 0 && watchdog_ns / 3 < TICK_NS ? watchdog_ns / 3 : TICK_NS;
@@ -409,7 +413,7 @@ static struct itimerspec tick_times(int64_t watchdog_ns)
     return (struct itimerspec){.it_interval = period, .it_value = period};
 }
 
-/* False: err says what the system refused. */
+/* False: err says which call the system refused. */
 static bool open_all(struct server *s, struct error *err)
 {
     const struct itimerspec ticks = tick_times(s->options.watchdog_ns);
@@ -455,12 +459,12 @@ struct server *server_open(const struct server_options *options, struct error *e
         .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
     s->process.checks_error = s->checks_error.text;
-    s->told = *health_verdict(s->health);
+    s->reported = *health_verdict(s->health);
     if (!open_all(s, err)) {
         (void)server_close(s);
         return NULL;
     }
-    s->process.usage = process_read(); /* the first tick is a second away */
+    s->process.usage = process_read(); /* the first tick comes a second later */
     health_update(s->health, NULL, &s->process, now_ns);
     deadman_init();
     deadman_arm();
@@ -473,7 +477,7 @@ enum server_event server_run(struct server *s, struct checks *new_checks)
         int64_t now_ns = clock_now_ns();
         if (s->reload_is_due && can_reload(s))
             begin_reload(s, now_ns);
-        tell_manager(s, now_ns); /* of a reload, too: the checks that were returned are in use by now */
+        report_to_manager(s, now_ns); /* also READY=1 after a reload: the caller uses the new checks by now */
         turn(s);
         if (take_reading(s, new_checks))
             return SERVER_NEW_CHECKS;

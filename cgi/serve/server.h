@@ -1,5 +1,5 @@
-/* The event loop: listener, connections, deadlines, signals, ticks, drain. Its phases are drawn in
- * ARCHITECTURE.md. Main thread. */
+/* The event loop: listener, connections, deadlines, signals, ticks, drain. ARCHITECTURE.md draws its
+ * phases. Main thread. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
 
@@ -11,8 +11,8 @@
 
 #include <stdint.h>
 
-/* Descriptors held for good: epoll, signalfd, timerfd; and for a reload: the checks file, and what says that
- * it was read. */
+/* Descriptors that stay open: epoll, signalfd, timerfd. A reload adds two: the checks file, and the
+ * descriptor of the errand that reads it. */
 #define SERVER_FDS 5
 
 struct server_options {
@@ -20,29 +20,30 @@ struct server_options {
     struct listener *listener; /* stays the caller's */
     struct snapshot_slot *slot;
     int64_t started_ns;
-    int64_t watchdog_ns; /* how often the service manager wants to hear of us at the least; 0: never */
+    int64_t watchdog_ns; /* the service manager expects a sign of life at least this often; 0: never */
 };
 
 struct server;
 
 enum server_event {
-    SERVER_STOPPED, /* by a signal and the drain after it, past HEALTH_FD_LIMIT, or without its listening
-                       socket */
+    SERVER_STOPPED, /* after a signal and its drain, at HEALTH_FD_LIMIT, or without its listening socket */
     SERVER_NEW_CHECKS,
 };
 
-/* Blocks the signals that server_run reads, so that all threads inherit it, and sets up libfcgi: before any
- * thread is started. */
+/* Blocks the signals that server_run reads, so that all threads inherit the mask, and sets up libfcgi.
+ * Call it before any thread starts. */
 __attribute__((warn_unused_result)) bool server_prepare(struct error *err);
 
-/* Opens what the loop waits for. NULL with err filled. The options' pointers must outlive it. */
+/* Opens what the loop waits for. Returns NULL with err filled when that fails. The pointers in options
+ * must outlive the server. */
 struct server *server_open(const struct server_options *options, struct error *err);
 
-/* Serves until there is something for the caller to do. SERVER_NEW_CHECKS: after SIGHUP the checks file has
- * these; the caller owns them, puts them to use, and runs the server again. */
+/* Serves until the caller has something to do. SERVER_NEW_CHECKS: after SIGHUP the server has read these
+ * checks. The caller owns them, puts them to use, and runs the server again. */
 enum server_event server_run(struct server *server, struct checks *new_checks);
 
-/* Closes all connections and frees. Returns the exit code: 0 after a signal, else 1 (logged). */
+/* Closes all connections and frees the server. Returns the exit code: 0 after a signal, else 1, and then
+ * the log has the reason. */
 int server_close(struct server *server);
 
 #endif

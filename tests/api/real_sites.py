@@ -1,4 +1,4 @@
-"""Configurations that people copy, shortened to what reaches a location."""
+"""Configurations that people copy, shortened to the directives that affect a location."""
 import pytest
 
 INCLUDE = "include health-api.conf;"
@@ -69,7 +69,7 @@ PROXY = f"""
         proxy_set_header Connection $connection_upgrade; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     }}
 """
-# One server block that is asked by address, in front of the one with the name.
+# Requests by address reach the first server block, and the second one has the name.
 DEFAULT_SERVER = f"server_name _; {INCLUDE} return 444;"
 NAMED = f"server {{ listen 127.0.0.1:PORT; server_name example.org; root DIR/www; }}"
 REDIRECT = f"{INCLUDE} server_name example.org; return 301 https://$host$request_uri;"

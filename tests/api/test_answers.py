@@ -1,5 +1,5 @@
-"""Every answer in full: the exact headers, the exact keys, the same status for each method; raw FastCGI, healthy and
-degraded."""
+"""Every response in full: the exact headers, the exact keys, the same status for each method. The tests send raw FastCGI
+to a healthy and to a degraded program."""
 import json
 import re
 import tempfile
@@ -18,7 +18,7 @@ NOWHERE = {"PGHOST": "/nowhere/at-all", "PGUSER": "mallory", "PGDATABASE": "hidd
 
 @pytest.fixture(scope="module", params=["healthy", "degraded"])
 def either(request, base, cluster):
-    """A program in each of the two states, with the status that its answers must have; these tests only ask it."""
+    """A program in each of the two states, with the status that its responses must have. The tests only send it requests."""
     directory = tempfile.mkdtemp(dir=base)
     connection = NOWHERE if request.param == "degraded" else {}
     backend = Backend(directory, HEALTH_CHECKS=CHECKS, **{**cluster.environment(), **connection})
@@ -47,7 +47,7 @@ def test_get_head_and_options_have_the_same_status_in_either_state(either, path)
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_head_has_the_content_length_of_get(either, path):
-    def same():  # a number in the document may get a digit more between the two
+    def same():  # a number in the document may get another digit between the two requests
         get, head = either.ask(path), either.ask(path, method="HEAD")
         assert int(get.headers["Content-Length"]) == len(get.body)
         return head.headers["Content-Length"] == get.headers["Content-Length"]
@@ -56,7 +56,7 @@ def test_head_has_the_content_length_of_get(either, path):
 
 @pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_the_headers_are_those_of_the_contract_and_no_others(either, path, method):
+def test_the_headers_are_the_documented_ones_and_no_others(either, path, method):
     answer = either.ask(path, method=method)
     expected = COMMON | ({"Retry-After"} if answer.status == 503 else set())
     assert set(answer.headers) == expected | ({"Allow"} if method == "OPTIONS" else set())
@@ -67,7 +67,7 @@ def test_the_headers_are_those_of_the_contract_and_no_others(either, path, metho
     assert re.fullmatch(r"[1-9]\d*", answer.headers.get("Retry-After", "1"))
 
 
-def test_no_header_stands_there_twice_and_the_status_comes_first(either):
+def test_no_header_comes_twice_and_the_status_comes_first(either):
     for method in ("GET", "HEAD", "OPTIONS", "POST"):
         with Connection(either.address) as connection:
             connection.send(request("/api/health", method=method, keep=False))
@@ -153,7 +153,7 @@ def test_the_health_document_has_these_keys_and_kinds(either):
     assert document["warnings"] == []
 
 
-def test_the_live_document_says_alive_in_either_state(either):
+def test_the_live_document_is_alive_in_either_state(either):
     document = either.document("/api/health/live")
     assert list(document) == ["status", "version", "uptime_seconds"]
     assert document["status"] == "alive"
@@ -178,7 +178,7 @@ def test_the_status_document_adds_these_keys(either):
         assert ISO.fullmatch(transition["time"])
 
 
-def test_time_is_when_the_snapshot_was_taken_and_not_when_it_is_asked(start_backend):
+def test_time_is_the_time_of_the_snapshot_and_not_of_the_request(start_backend):
     backend = start_backend(HEALTH_INTERVAL="1h", HEALTH_STALE_AFTER="3h", HEALTH_RECONNECT_EVERY="3h", HEALTH_HEARTBEAT="0s")
     first = backend.wait_status("healthy")["time"]
     wait_until(lambda: backend.document("/api/status")["snapshot"]["age_ms"] > 500, 5, "the snapshot gets older")
@@ -197,14 +197,14 @@ def test_the_uptime_counts_seconds(backend):
     assert backend.document()["uptime_seconds"] - first in (2, 3)
 
 
-def test_a_failure_of_the_connection_shows_nothing_of_where_and_who(start_backend):
+def test_a_failed_login_reveals_neither_host_nor_user(start_backend):
     backend = start_backend(**NOWHERE)
     backend.wait_status("degraded")
     for path in [*ROUTES, "/nowhere/at-all", "/api/health?%zz"]:
         for method in ("GET", "HEAD", "OPTIONS", "POST"):
             answer = backend.ask(path.split("?")[0], method=method, query=path.partition("?")[2])
             text = answer.body.decode() + str(answer.headers)
-            # The operator's view says where the next login is tried.
+            # The status, for operators only, shows the addresses of the next login.
             where = () if path == "/api/status" else (NOWHERE["PGHOST"], "at-all")
             who = (value for name, value in NOWHERE.items() if name != "PGHOST")
             for word in (*where, *who, "No such file", "server on socket"):
@@ -217,7 +217,7 @@ def test_a_failure_of_the_connection_shows_nothing_of_where_and_who(start_backen
                                             ({"PGDATABASE": "nowhere"}, "access"), ({"PGPORT": "1"}, "unreachable"),
                                             ({"PGHOST": "/no/such"}, "unreachable"),
                                             ({"PGHOST": "no-such-host.invalid"}, "unreachable")])
-def test_a_permanent_failure_of_the_connection_has_its_reason_and_leaks_nothing(start_backend, change, reason):
+def test_a_login_that_always_fails_has_its_reason_and_leaks_nothing(start_backend, change, reason):
     backend = start_backend(HEALTH_INTERVAL="200ms", **change)
     document = backend.wait_failing(("database", reason))
     assert set(document["counts"].values()) == {None}
@@ -225,7 +225,7 @@ def test_a_permanent_failure_of_the_connection_has_its_reason_and_leaks_nothing(
 
     def failures():
         return backend.document("/api/status")["database"]["consecutive_failures"]
-    attempts = 2 if "PGPASSWORD" in change or "PGUSER" in change else 3  # a refused role waits for 10 s
+    attempts = 2 if "PGPASSWORD" in change or "PGUSER" in change else 3  # a refused role has to wait for 10 s
     wait_until(lambda: failures() >= attempts, 15, "some attempts")
     wait_until(lambda: backend.fds() <= fds + 1, 3, f"{fds} descriptors as before")
     for word in ("nobody_knows", "nowhere", "no-such-host", "wrong"):
@@ -234,7 +234,7 @@ def test_a_permanent_failure_of_the_connection_has_its_reason_and_leaks_nothing(
         assert word not in json.dumps(backend.document("/api/status"))
 
 
-def test_a_failure_and_its_end_are_two_transitions_the_newest_first(start_backend, cluster, checks_file):
+def test_a_failure_and_a_recovery_are_two_transitions_with_the_newest_first(start_backend, cluster, checks_file):
     backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
         "-- check: later\nSELECT count(*) FROM not_yet;\n"))
     backend.wait_failing(("later", "schema"))
@@ -264,7 +264,7 @@ def test_requests_are_counted_by_route_and_code(backend):
     assert totals["other"] == {"404": 2}
 
 
-def test_the_process_numbers_are_those_of_the_kernel(start_backend):
+def test_the_process_numbers_agree_with_the_kernel(start_backend):
     backend = start_backend()
     backend.wait_status("healthy")
     with open(f"/proc/{backend.pid}/limits", encoding="ascii") as limits:
@@ -274,7 +274,7 @@ def test_the_process_numbers_are_those_of_the_kernel(start_backend):
         process = backend.document("/api/status")["process"]
         assert process["max_fds"] == limit
         assert process["state"] == "serving"
-        # the program looks once a second; our own connection comes and goes
+        # the program counts once a second, and the connection of this request comes and goes
         return abs(process["open_fds"] - backend.fds()) <= 2 and abs(
             process["rss_bytes"] - backend.rss_kib() * 1024) < 2 << 20
     wait_until(agree, 5, "the numbers agree with /proc")
@@ -290,7 +290,7 @@ def test_connections_are_counted(backend):
     wait_until(lambda: backend.document("/api/status")["process"]["connections"] == 1, 5, "only the asking one")
 
 
-def test_descriptors_and_connections_are_of_the_same_moment(start_backend):
+def test_descriptors_and_connections_are_counted_at_the_same_moment(start_backend):
     backend = start_backend(HEALTH_RECONNECT_EVERY="1h")
 
     def others():
@@ -307,7 +307,7 @@ def test_descriptors_and_connections_are_of_the_same_moment(start_backend):
         assert others() == before
 
 
-def test_a_healthy_service_stays_healthy_through_fresh_connections(start_backend):
+def test_a_healthy_service_stays_healthy_through_new_sessions(start_backend):
     backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_RECONNECT_EVERY="100ms")
     backend.wait_status("healthy")
     hold_for(lambda: backend.ask().status == 200, 2, "200 all the time")

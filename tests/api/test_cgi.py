@@ -1,4 +1,4 @@
-"""One request as a CGI program (RFC 3875): the same answers as over FastCGI, from a probe of its own."""
+"""One request as a CGI program (RFC 3875): it gets the same response as over FastCGI, from a probe of its own."""
 import json
 import os
 import socket
@@ -17,7 +17,7 @@ HEADERS = {"Status", "Content-Type", "Content-Length", "Cache-Control", "X-Conte
 
 @pytest.fixture
 def cgi(cluster):
-    """Answers one request; returns it and how many seconds it took."""
+    """Runs one request. Returns the response and how many seconds it took."""
     def answer(path="/api/health", method="GET", arguments=(), body=b"", **settings):
         env = program.environment(**{
             **cluster.environment(), "HEALTH_CHECKS": CHECKS, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": method,
@@ -33,7 +33,7 @@ def cgi(cluster):
 
 @pytest.fixture
 def cgi_process(cluster):
-    """The program with one socket as its stdin and stdout; gives the other end."""
+    """Starts the program with one socket as its stdin and stdout. Yields the other end."""
     children = []
 
     def start(**settings):
@@ -52,7 +52,7 @@ def cgi_process(cluster):
 
 @pytest.fixture
 def silent(directory):
-    """PGHOST of a server that accepts and says nothing."""
+    """PGHOST of a server that accepts connections and never answers."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{directory}/.s.PGSQL.5432")
         listener.listen(50)
@@ -73,7 +73,7 @@ def test_each_route_and_method_answers_as_over_fastcgi(cgi, backend, path):
             assert int(answer.headers["Content-Length"]) == len(answer.body)
 
 
-def test_errors_are_those_of_the_contract(cgi):
+def test_errors_are_the_documented_ones(cgi):
     assert cgi("/nowhere")[0].status == 404
     assert cgi(QUERY_STRING="%zz")[0].status == 400
     assert cgi(method="")[0].status == 400
@@ -82,21 +82,21 @@ def test_errors_are_those_of_the_contract(cgi):
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version", "--once", "--check-config", "x", ""])
-def test_a_query_that_the_server_passes_as_an_argument_is_no_option(cgi, argument):
+def test_a_query_that_the_server_passes_as_an_argument_is_not_an_option(cgi, argument):
     """RFC 3875, 4.4: Apache turns /api/health?--help into a command line argument."""
     answer, _ = cgi(arguments=(argument,), QUERY_STRING=argument)
     assert answer.status == 200
     assert json.loads(answer.body)["status"] == "healthy"
 
 
-def test_a_body_is_not_waited_for(cgi):
+def test_the_response_does_not_wait_for_the_body(cgi):
     assert cgi(method="POST", body=b"x" * 100000, CONTENT_LENGTH="100000")[0].status == 405
     assert cgi(body=b"x" * 10, CONTENT_LENGTH="100000")[0].status == 200
 
 
 @pytest.mark.parametrize("length", [10, 9000, 150000])
-def test_a_body_is_read_so_that_its_sender_gets_no_reset(cgi_process, length):
-    """Apache's mod_cgid talks over one Unix socket; what is unread when the program ends resets it."""
+def test_the_body_is_read_so_that_the_client_gets_no_reset(cgi_process, length):
+    """Apache's mod_cgid uses one Unix socket. Unread data at the exit of the program would reset it."""
     with cgi_process(CONTENT_LENGTH=length, REQUEST_METHOD="POST") as server:
         server.sendall(b"x" * length)
         received = b""
@@ -105,7 +105,7 @@ def test_a_body_is_read_so_that_its_sender_gets_no_reset(cgi_process, length):
         assert Response(received).status == 405
 
 
-def test_a_body_that_does_not_come_is_given_up(cgi_process):
+def test_the_program_gives_up_a_body_that_does_not_come(cgi_process):
     with cgi_process(CONTENT_LENGTH=100000, REQUEST_METHOD="POST") as server:
         server.sendall(b"x" * 10)
         assert Response(server.recv(65536)).status == 405
@@ -115,13 +115,13 @@ def test_a_body_that_does_not_come_is_given_up(cgi_process):
 
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "0", "99999999999999999999999"])
-def test_an_odd_length_of_the_body_is_no_fault(cgi, length):
+def test_a_strange_content_length_is_not_an_error(cgi, length):
     answer, took = cgi(path="/api/health/live", CONTENT_LENGTH=length)
     assert answer.status == 200 and took < 2
 
 
 @pytest.mark.parametrize("change, reason", [({"PGPORT": "1"}, "unreachable"), ({"PGPASSWORD": "wrong"}, "access")])
-def test_a_database_that_is_away_is_503_and_no_crash_of_the_program(cgi, change, reason):
+def test_a_stopped_database_is_503_and_the_program_does_not_crash(cgi, change, reason):
     answer, took = cgi(**change)
     assert answer.status == 503
     assert set(answer.headers) == HEADERS | {"Retry-After"}
@@ -144,17 +144,17 @@ def test_a_slow_check_costs_the_timeouts_and_the_others_count(cgi, checks_file):
     document = json.loads(answer.body)
     assert document["counts"] == {"quick": 7, "slow": None, "slow_too": None}
     assert {entry["reason"] for entry in document["failing"]} == {"query_timeout"}
-    assert took < 1 + 1 + (2 if program.SANITIZED else 1)  # the rest is for a busy machine
+    assert took < 1 + 1 + (2 if program.SANITIZED else 1)  # plus time for a busy machine
 
 
-def test_what_needs_no_database_does_not_wait_for_it(cgi, silent):
+def test_a_route_that_needs_no_database_does_not_wait_for_it(cgi, silent):
     for path, method, status in (("/api/health/live", "GET", 200), ("/nowhere", "GET", 404)):
         answer, took = cgi(path, method, PGHOST=silent, HEALTH_CONNECT_TIMEOUT="5s", HEALTH_STALE_AFTER="20s")
         assert answer.status == status
         assert took < 2
 
 
-def test_a_listening_fd_0_is_served_although_gateway_interface_is_set(start_backend, directory):
+def test_the_program_serves_a_listening_fd_0_even_with_gateway_interface_set(start_backend, directory):
     path = f"{directory}/spawned.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

@@ -1,4 +1,4 @@
-"""What a check finds, each as a real query on a real PostgreSQL."""
+"""What checks find, each with a real query on a real PostgreSQL."""
 import json
 import os
 import signal
@@ -41,8 +41,8 @@ GOOD = "-- check: good\nSELECT count(*) FROM debates;\n"
     ("INSERT INTO debates SELECT * FROM debates", "query_error"),
     ("SELECT nextval('debates_id_seq')", "access"),
 ])
-def test_a_bad_answer_costs_its_check_and_no_memory_and_leaves_nothing(start_backend, checks_file, query, reason):
-    # Long enough for the longest answer of a server that is busy with other things.
+def test_a_bad_answer_fails_only_its_check_uses_no_memory_and_leaves_no_trace(start_backend, checks_file, query, reason):
+    # Long enough for the longest answer of a busy server.
     backend = start_backend(HEALTH_CHECKS=checks_file(GOOD), HEALTH_INTERVAL="200ms", HEALTH_QUERY_TIMEOUT="8s",
                             HEALTH_STALE_AFTER="20s")
     backend.wait_status("healthy")
@@ -74,12 +74,12 @@ def test_a_write_is_refused_by_the_read_only_transaction(start_backend, checks_f
         cluster.execute("DROP TABLE open_to_all")
 
 
-def test_below_min_and_above_max_are_out_of_range_and_the_number_is_shown(start_backend, checks_file):
+def test_below_min_and_above_max_are_out_of_range_and_the_count_is_shown(start_backend, checks_file):
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: low\n-- min: 5\nSELECT 4;\n-- check: high\n-- max: 5\nSELECT 6;\n"
         "-- check: at_min\n-- min: 5\nSELECT 5;\n-- check: at_max\n-- max: 5\nSELECT 5;\n"))
     backend.wait_failing(("low", "out_of_range"), ("high", "out_of_range"))
-    # A failure is told at once, before the rest of the first round is known.
+    # The program publishes a failure at once, before the first probe has finished.
     wait_until(lambda: backend.document()["counts"] == {"low": 4, "high": 6, "at_min": 5, "at_max": 5}, 10, "the counts")
     assert backend.ask().status == 503
 
@@ -98,10 +98,10 @@ def test_a_slow_check_has_its_own_timeout_and_the_others_count(start_backend, ch
         "-- check: slow\n-- timeout: 100ms\nSELECT 1 FROM pg_sleep(20);\n" + GOOD))
     backend.wait_failing(("slow", "query_timeout"), deadline_s=5)
     wait_until(lambda: backend.document()["counts"]["good"] == 607, 5, "the good check counts")
-    assert backend.document("/api/status")["checks"]["slow"]["duration_ms"] >= 50  # of 100, from our side
+    assert backend.document("/api/status")["checks"]["slow"]["duration_ms"] >= 50  # of 100: the program may measure less
 
 
-def test_a_locked_table_is_query_timeout_for_that_check(backend, cluster):
+def test_a_locked_table_is_a_query_timeout_of_its_check(backend, cluster):
     connection = cluster.connect()
     connection.autocommit = False
     try:
@@ -113,7 +113,7 @@ def test_a_locked_table_is_query_timeout_for_that_check(backend, cluster):
     backend.wait_status("healthy")
 
 
-def test_a_value_of_every_is_kept_between_its_runs_and_others_run_each_interval(start_backend, checks_file, cluster):
+def test_a_check_with_every_keeps_its_count_and_others_run_each_interval(start_backend, checks_file, cluster):
     backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
         "-- check: seldom\n-- every: 1h\nSELECT 4711;\n-- check: often\nSELECT 4712;\n"))
     backend.wait_status("healthy")
@@ -123,7 +123,7 @@ def test_a_value_of_every_is_kept_between_its_runs_and_others_run_each_interval(
     assert backend.document()["counts"] == {"seldom": 4711, "often": 4712}
 
 
-def test_a_failed_check_runs_at_every_interval_whatever_its_every_says(start_backend, checks_file, cluster):
+def test_a_failed_check_runs_each_interval_despite_its_every(start_backend, checks_file, cluster):
     backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
         "-- check: seldom\n-- every: 1h\nSELECT count(*) FROM later;\n"))
     backend.wait_failing(("seldom", "schema"))
@@ -134,7 +134,7 @@ def test_a_failed_check_runs_at_every_interval_whatever_its_every_says(start_bac
         cluster.execute("DROP TABLE later")
 
 
-def test_the_settings_hold_for_the_check_and_leave_nothing_in_the_session(start_backend, checks_file, cluster):
+def test_the_settings_apply_to_the_check_and_leave_nothing_in_the_session(start_backend, checks_file, cluster):
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: in_check\n-- timeout: 321ms\n"
         "SELECT count(*) FROM pg_settings WHERE (name, setting) IN (('statement_timeout', '321'),\n"
@@ -142,11 +142,11 @@ def test_the_settings_hold_for_the_check_and_leave_nothing_in_the_session(start_
         "  ('application_name', 'health-api'));\n"
         "-- check: next_check\n"
         "SELECT count(*) FROM pg_settings WHERE (name, setting) IN (('statement_timeout', '321'));\n"))
-    known = 5 if cluster.major_version >= 14 else 4  # 13 has no client_connection_check_interval
+    known = 5 if cluster.major_version >= 14 else 4  # PostgreSQL 13 has no client_connection_check_interval
     assert backend.wait_status("healthy")["counts"] == {"in_check": known, "next_check": 0}
 
 
-def test_one_connection_and_a_fresh_one_every_reconnect_period(start_backend, cluster):
+def test_there_is_one_session_and_a_new_one_each_reconnect_period(start_backend, cluster):
     backend = start_backend(HEALTH_RECONNECT_EVERY="1s", HEALTH_INTERVAL="200ms")
     backend.wait_status("healthy")
     first = wait_until(cluster.probes, 5, "our connection")
@@ -156,7 +156,7 @@ def test_one_connection_and_a_fresh_one_every_reconnect_period(start_backend, cl
     assert backend.document()["status"] == "healthy"
 
 
-def test_the_first_check_to_break_the_connection_does_not_starve_the_others(start_backend, checks_file):
+def test_the_first_check_that_breaks_the_session_does_not_starve_the_others(start_backend, checks_file):
     backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
         "-- check: breaks\nCOPY (SELECT 1) TO STDOUT;\n" + GOOD))
     wait_until(lambda: backend.document()["counts"].get("good") == 607, 10, "the good check counts")
@@ -166,7 +166,7 @@ def test_the_first_check_to_break_the_connection_does_not_starve_the_others(star
 WARNS_AND_BREAKS = "-- check: exported\n-- severity: warn\nCOPY (SELECT 1) TO STDOUT;\n"
 
 
-def test_a_warning_that_breaks_the_connection_hides_no_failure(start_backend, checks_file, cluster):
+def test_a_warning_that_breaks_the_session_hides_no_failure(start_backend, checks_file, cluster):
     path = checks_file(WARNS_AND_BREAKS + "-- check: gone\nSELECT count(*) FROM no_such_table;\n" + GOOD)
     backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
     first = wait_until(lambda: backend.document()["status"] != "starting" and backend.document(), 10, "a status")
@@ -177,7 +177,7 @@ def test_a_warning_that_breaks_the_connection_hides_no_failure(start_backend, ch
     assert once.returncode == 1 and json.loads(once.stdout)["failing"] == [{"check": "gone", "reason": "schema"}]
 
 
-def test_checks_that_break_the_connection_take_turns(start_backend, checks_file):
+def test_checks_that_break_the_session_take_turns(start_backend, checks_file):
     path = checks_file(WARNS_AND_BREAKS + "-- check: big\nCOPY (SELECT 2) TO STDOUT;\n" + GOOD)
     backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
     backend.wait_failing(("big", "malformed"))
@@ -187,7 +187,7 @@ def test_checks_that_break_the_connection_take_turns(start_backend, checks_file)
     assert backend.wait_status("healthy")["warnings"] == [{"check": "exported", "reason": "malformed"}]
 
 
-def test_a_reload_forgets_what_another_query_counted(start_backend, checks_file):
+def test_a_reload_forgets_the_count_of_a_query_that_has_changed(start_backend, checks_file):
     bad = "-- check: bad\nSELECT count(*) FROM {};\n"
     backend = start_backend(HEALTH_CHECKS=checks_file(bad.format("debates") + "-- check: n\nSELECT 111;\n"))
     backend.wait_status("healthy")
@@ -206,14 +206,14 @@ def test_a_reload_asks_the_new_checks_at_once(start_backend, checks_file):
     wait_until(lambda: backend.document()["counts"].get("n") == 222, 15, "the new count")
 
 
-def test_a_reload_comes_in_between_two_checks_however_many_are_due(start_backend, checks_file):
+def test_a_reload_takes_effect_between_two_checks_however_many_are_due(start_backend, checks_file):
     slow = "".join(f"-- check: slow{n}\nSELECT 1 FROM pg_sleep(0.3);\n" for n in range(30))
     backend = start_backend(HEALTH_CHECKS=checks_file(slow), HEALTH_INTERVAL="100ms", HEALTH_MAX_LOAD=100,
                             HEALTH_STALE_AFTER="20s")
     backend.wait_status("healthy", 20)
     checks_file(GOOD)
     backend.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: backend.events("checks reloaded"), 3, "the reload, not after all that is due")
+    wait_until(lambda: backend.events("checks reloaded"), 3, "the reload comes before all due checks have run")
 
 
 def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, cluster):
@@ -232,8 +232,8 @@ def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, clus
     backend.wait_status("healthy")
 
 
-def test_a_checks_own_fall_and_rise_count_for_it_alone(start_backend, checks_file, own_cluster):
-    """Of two checks of a table that is dropped one shows it at once, the other after three intervals."""
+def test_the_fall_and_rise_of_a_check_apply_to_it_alone(start_backend, checks_file, own_cluster):
+    """A table is dropped. One of its two checks shows that at once, the other after three intervals."""
     interval_s = 1.0
     count = "SELECT count(*) FROM debates;\n"
     text = f"-- check: damped\n-- fall: 3\n-- rise: 2\n{count}-- check: plain\n{count}"
@@ -241,7 +241,7 @@ def test_a_checks_own_fall_and_rise_count_for_it_alone(start_backend, checks_fil
     backend.wait_status("healthy")
 
     def fall():
-        """How long after the first 503 the damped check joins in."""
+        """How long after the first 503 the damped check fails, too."""
         own_cluster.execute("ALTER TABLE debates RENAME TO debates_away")
         backend.wait_failing(("plain", "schema"), deadline_s=interval_s + 2)
         began = time.monotonic()
@@ -288,8 +288,8 @@ def test_a_wrong_checks_file_stops_the_start_with_file_and_line(checks_file, clu
         assert path + where in done.stderr and expected in done.stderr
 
 
-def test_as_many_failing_checks_as_there_may_be_are_no_flood(start_backend, checks_file):
-    """All answers come in one burst, each error with what the server adds to it."""
+def test_the_maximum_of_failing_checks_is_no_flood(start_backend, checks_file):
+    """All answers come in one burst, and the server adds its own text to each error."""
     text = "".join(f"-- check: c{i}\nSELECT count(*) FROM nowhere_{'x' * 50}_{i} /* {'y' * 200} */;\n"
                    for i in range(256))
     backend = start_backend(HEALTH_CHECKS=checks_file(text))

@@ -1,4 +1,4 @@
-"""The command line and the settings: what is wrong is told in one line with its name, value and what was expected."""
+"""The command line and the settings. An error about a setting is one line with its name, its value and what was expected."""
 import json
 import os
 import socket
@@ -45,7 +45,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("name, value, expected", BAD, ids=[f"{name}={value[:20]}" for name, value, _ in BAD])
-def test_a_bad_setting_is_exit_78_and_one_line_with_name_value_and_expectation(name, value, expected):
+def test_a_bad_setting_exits_78_with_one_line_of_name_value_and_expectation(name, value, expected):
     for arguments in (("--check-config",), ("--once",), ()):
         settings = {"HEALTH_CHECKS": CHECKS, "HEALTH_LISTEN": "unix:/no/such/socket", name: value}
         done = program.run(*arguments, **settings)
@@ -68,8 +68,8 @@ def test_check_config_refuses_what_the_start_refuses(directory, name, value, exp
         assert name in done.stderr and value in done.stderr and expected in done.stderr, done.stderr
 
 
-def test_a_group_of_many_members_is_known(directory):
-    """In a mount namespace with such a /etc/group."""
+def test_a_group_with_many_members_is_found(directory):
+    """Runs the program in a mount namespace with such an /etc/group."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     with open(f"{directory}/group", "w", encoding="ascii") as file:
@@ -81,7 +81,7 @@ def test_a_group_of_many_members_is_known(directory):
 
 
 @pytest.mark.parametrize("value", ["2s\nlevel=error event=\"forged\"", "\x1b[31mred", "\r", "\u202e", "x" * 5000])
-def test_a_strange_value_cannot_forge_a_line_or_steer_a_terminal(value):
+def test_a_strange_value_cannot_forge_a_line_or_control_a_terminal(value):
     done = program.run("--check-config", HEALTH_CHECKS=CHECKS, HEALTH_INTERVAL=value)
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 1
@@ -104,7 +104,7 @@ def test_check_config_needs_neither_database_nor_socket(backend):
 
 @pytest.mark.parametrize("arguments", [("--Once",), ("-h",), ("--once", "--once"), ("--check-config", "x"),
                                        ("",), ("x", "y")])
-def test_an_unknown_argument_is_exit_64_and_names_the_known_ones(arguments):
+def test_an_unknown_argument_exits_64_and_names_the_known_ones(arguments):
     done = program.run(*arguments, HEALTH_CHECKS=CHECKS)
     assert done.returncode == 64
     assert "--once" in done.stderr and "--check-config" in done.stderr
@@ -116,12 +116,12 @@ def test_an_unknown_argument_is_exit_64_and_names_the_known_ones(arguments):
     ("HEALTH_RECONNECT_EVERY", "4s"), ("HEALTH_STALE_AFTER", "6s"), ("HEALTH_SOCKET_MODE", "0660"),
     ("HEALTH_CHECKS", "/etc/health-api/checks.sql"), ("HEALTH_MAX_CONNECTIONS", "256"),
     ("HEALTH_IDLE_TIMEOUT", "75s"), ("HEALTH_STOP_TIMEOUT", "3s"), ("HEALTH_DRAIN", "0s"), ("HEALTH_FALL", "1")])
-def test_help_shows_the_default_of_the_contract(name, default):
+def test_help_shows_the_documented_defaults(name, default):
     lines = [line.split() for line in program.run("--help").stdout.splitlines() if line.strip().startswith(name)]
     assert lines[0][:2] == [name, default]
 
 
-def test_help_says_where_it_listens_without_a_setting():
+def test_help_shows_the_default_listener():
     assert "unix:/run/health-api/health-api.sock" in program.run("--help").stdout
 
 
@@ -130,7 +130,7 @@ def test_help_names_the_exit_codes():
     assert all(code in text for code in ("64", "69", "78"))
 
 
-def test_once_is_no_success_when_its_document_cannot_be_written(cluster):
+def test_once_fails_when_it_cannot_write_its_document(cluster):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([program.PROGRAM, "--once"], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False,
                               env=program.environment(**cluster.environment(), HEALTH_CHECKS=CHECKS))
@@ -156,7 +156,7 @@ def test_once_with_a_warning_is_healthy(cluster, checks_file):
     assert json.loads(done.stdout)["warnings"] == [{"check": "a", "reason": "query_error"}]
 
 
-def test_once_and_serving_agree(cluster, backend):
+def test_once_and_the_server_give_the_same_document(cluster, backend):
     once = json.loads(program.run("--once", HEALTH_CHECKS=CHECKS, **cluster.environment()).stdout)
     served = backend.document()
     assert list(once) == list(served)
@@ -175,7 +175,7 @@ def test_a_checks_file_that_blocks_is_refused_at_once(directory):
                                      lambda path: open(path, "w", encoding="ascii").close(),
                                      lambda path: open(path, "wb").write(b"-- check: a\nSELECT '\xff';\n")],
                          ids=["removed", "fifo", "directory", "empty", "no text"])
-def test_a_reload_of_what_is_no_checks_file_keeps_the_old_checks_and_the_loop(start_backend, checks_file, replace):
+def test_a_reload_of_a_bad_checks_file_keeps_the_old_checks_and_the_loop(start_backend, checks_file, replace):
     path = checks_file("-- check: one\nSELECT 1;\n")
     backend = start_backend(HEALTH_CHECKS=path, HEALTH_INTERVAL="200ms")
     backend.wait_status("healthy")

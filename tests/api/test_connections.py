@@ -1,4 +1,4 @@
-"""FastCGI peers that are slow, early, late, many or deaf; and documents larger than any buffer."""
+"""FastCGI peers that are slow, early, late, many, or do not read; and documents larger than any buffer."""
 import json
 import socket
 import struct
@@ -17,7 +17,7 @@ def seconds_until_closed(connection, deadline_s=5.0):
     return time.monotonic() - began
 
 
-def test_a_peer_that_sends_a_byte_now_and_then_gets_a_second_from_its_first_byte(backend):
+def test_a_slow_peer_has_a_second_from_the_first_byte_of_its_request(backend):
     with Connection(backend.address) as drip:
         began = time.monotonic()
         sent = iter(request())
@@ -33,7 +33,7 @@ def test_a_peer_that_sends_a_byte_now_and_then_gets_a_second_from_its_first_byte
     assert backend.events("requests rejected")[0]["last_reason"] == "not whole within a second"
 
 
-def test_the_second_is_counted_anew_for_each_request_of_a_connection(backend):
+def test_each_request_of_a_connection_has_its_own_second(backend):
     with Connection(backend.address) as connection:
         wait_until(lambda: backend.document("/api/health/live")["uptime_seconds"] >= 1, 5, "a second has passed")
         for _ in range(2):
@@ -46,13 +46,13 @@ def test_the_second_is_counted_anew_for_each_request_of_a_connection(backend):
         assert 0.9 < seconds_until_closed(connection) < 3
 
 
-def test_an_idle_connection_that_has_sent_nothing_is_not_half_a_request(backend):
+def test_an_idle_connection_is_not_half_a_request(backend):
     with Connection(backend.address) as silent:
         hold_for(lambda: not silent.is_closed(), 1.6, "it may stay")
         assert silent.ask().status == 200
 
 
-def test_a_request_in_two_parts_is_answered_wherever_it_is_cut(backend):
+def test_a_request_in_two_parts_is_answered_wherever_the_cut_is(backend):
     data = request(query="a=b", keep=True)
     with Connection(backend.address) as connection:
         for cut in range(1, len(data)):
@@ -61,8 +61,8 @@ def test_a_request_in_two_parts_is_answered_wherever_it_is_cut(backend):
             assert connection.receive().status == 200
 
 
-def test_each_record_split_into_many_is_answered(backend):
-    """PARAMS and STDIN are streams: a sender may cut them into records as it likes, and pad them."""
+def test_a_request_with_each_record_split_is_answered(backend):
+    """PARAMS and STDIN are streams: a sender may cut them into any records, and pad them."""
     whole = request(body=b"x" * 100)
     params = whole[24:24 + struct.unpack(">H", whole[20:22])[0]]
     pieces = b"".join(record(PARAMS, params[i:i + 3], padding=i % 8) for i in range(0, len(params), 3))
@@ -72,7 +72,7 @@ def test_each_record_split_into_many_is_answered(backend):
         assert connection.receive().status == 200
 
 
-def test_a_request_id_comes_back_in_the_answer(backend):
+def test_the_response_has_the_id_of_the_request(backend):
     with Connection(backend.address) as connection:
         for request_id in (1, 2, 255, 256, 65535):
             connection.send(request(request_id=request_id))
@@ -84,7 +84,7 @@ def test_a_request_id_comes_back_in_the_answer(backend):
             assert content == b"\0" * 8  # application status 0, FCGI_REQUEST_COMPLETE
 
 
-def test_a_peer_that_has_finished_sending_still_gets_its_answer(backend):
+def test_a_peer_that_has_shut_down_its_writing_still_gets_its_response(backend):
     with Connection(backend.address) as connection:
         connection.send(request())
         connection.socket.shutdown(socket.SHUT_WR)
@@ -99,20 +99,20 @@ def test_without_keep_conn_the_connection_is_closed_after_the_answer(backend):
         seconds_until_closed(connection, 2)
 
 
-def test_peers_that_leave_before_the_answer_harm_nobody(backend):
+def test_peers_that_leave_before_the_response_do_not_harm_others(backend):
     fds = backend.fds()
     with Connection(backend.address) as bystander:
         for number in range(500):
             hasty = Connection(backend.address)
             hasty.send(request("/api/status") if number % 2 else request()[:20])
-            if number % 3 == 0:  # a reset instead of an orderly end
+            if number % 3 == 0:  # a reset instead of a normal close
                 hasty.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             hasty.socket.close()
         assert bystander.ask().status == 200
     wait_until(lambda: backend.fds() <= fds, 5, f"{fds} descriptors as before")
 
 
-def test_half_requests_cannot_lock_out_others_at_the_cap(start_backend):
+def test_half_requests_cannot_lock_out_others_at_the_limit(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=8)
     backend.wait_status("healthy")
     half = [Connection(backend.address) for _ in range(8)]
@@ -124,7 +124,7 @@ def test_half_requests_cannot_lock_out_others_at_the_cap(start_backend):
     assert sum(connection.is_closed() for connection in half) <= 2
 
 
-def test_a_storm_of_connections_is_survived_and_all_descriptors_come_back(start_backend):
+def test_a_storm_of_connections_leaves_no_descriptor_open(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=32)
     backend.wait_status("healthy")
     fds = backend.fds()
@@ -132,7 +132,7 @@ def test_a_storm_of_connections_is_survived_and_all_descriptors_come_back(start_
     def connect():
         try:
             return Connection(backend.address)
-        except BlockingIOError:  # the backlog is full for a moment
+        except BlockingIOError:  # the backlog is full at the moment
             return None
     storm = [wait_until(connect, 5, "room in the backlog") for _ in range(1000)]
     assert backend.ask().status == 200
@@ -142,7 +142,7 @@ def test_a_storm_of_connections_is_survived_and_all_descriptors_come_back(start_
     wait_until(lambda: backend.fds() <= fds, 5, f"{fds} descriptors as before")
 
 
-def test_a_deaf_peer_of_a_large_document_is_dropped_and_the_others_are_answered(start_backend, checks_file):
+def test_a_peer_that_does_not_read_a_large_document_is_dropped_and_others_are_answered(start_backend, checks_file):
     backend = start_backend(HEALTH_CHECKS=checks_file(MANY))
     backend.wait_status("healthy")
     with Connection(backend.address) as deaf, Connection(backend.address) as bystander:
@@ -159,7 +159,7 @@ def test_a_deaf_peer_of_a_large_document_is_dropped_and_the_others_are_answered(
         def is_dropped():
             assert bystander.ask().status == 200
             return refused()
-        wait_until(is_dropped, 10, "the deaf peer is dropped")
+        wait_until(is_dropped, 10, "the peer that does not read is dropped")
 
 
 def test_a_large_document_arrives_whole_over_unix_tcp_and_nginx(start_backend, checks_file, nginx):
@@ -181,11 +181,11 @@ def test_a_large_document_arrives_whole_over_unix_tcp_and_nginx(start_backend, c
     backend.address = ("127.0.0.1", port)
     wait_until(backend.accepts, 10, "accepts on TCP")
     backend.wait_status("healthy")
-    for _ in range(20):  # each on a connection whose buffers are still small
+    for _ in range(20):  # a new connection has small buffers
         assert len(backend.document("/api/status")["checks"]) == 256
 
 
-def test_the_answers_of_a_busy_program_are_quick_and_none_is_lost(backend):
+def test_a_busy_program_responds_quickly_and_loses_no_request(backend):
     connections = [Connection(backend.address) for _ in range(100)]
     for _ in range(5):
         for connection in connections:

@@ -1,4 +1,4 @@
-"""FastCGI peers that misbehave: that connection is closed, the others do not notice."""
+"""FastCGI peers that misbehave: the program closes their connection, and the others do not notice."""
 import statistics
 import struct
 import time
@@ -10,7 +10,7 @@ from harness.wait import wait_until
 GOOD_PARAMS = pairs({"REQUEST_METHOD": "GET", "SCRIPT_NAME": "/api/health"})
 
 
-def test_half_a_request_on_fifty_connections_delays_nobody_and_is_dropped_after_a_second(backend):
+def test_half_requests_on_fifty_connections_delay_no_other_and_are_dropped_after_a_second(backend):
     half = [Connection(backend.address) for _ in range(50)]
     began = time.monotonic()
     for connection in half:
@@ -41,7 +41,7 @@ def test_half_a_request_on_fifty_connections_delays_nobody_and_is_dropped_after_
     record(BEGIN_REQUEST, b"\0\1\0"),
 ], ids=["http", "version", "id_zero", "long_values", "values_past_the_end", "two_begins", "unknown_type", "no_params",
         "huge_length", "pair_past_the_end", "params_twice", "short_begin"])
-def test_a_record_that_is_not_ours_closes_that_connection_only(backend, data):
+def test_a_malformed_record_closes_only_its_connection(backend, data):
     with Connection(backend.address) as bystander, Connection(backend.address) as hostile:
         assert bystander.ask().status == 200
         hostile.send(data)
@@ -56,7 +56,7 @@ def test_a_request_that_comes_in_small_pieces_is_answered(backend):
         assert connection.receive().status == 200
 
 
-def test_at_the_cap_the_longest_idle_connection_makes_room(start_backend):
+def test_the_longest_idle_connection_makes_room_at_the_limit(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=8)
     idle = []
     for _ in range(8):
@@ -64,7 +64,7 @@ def test_at_the_cap_the_longest_idle_connection_makes_room(start_backend):
         idle[-1].ask("/api/health/live")
     with Connection(backend.address) as one_more:
         assert one_more.ask("/api/health/live").status == 200
-        wait_until(idle[0].is_closed, 2, "the longest idle is closed")
+        wait_until(idle[0].is_closed, 2, "the longest idle connection is closed")
         assert not any(connection.is_closed() for connection in idle[1:])
 
 
@@ -76,14 +76,14 @@ def test_an_idle_connection_is_closed_after_the_idle_timeout(start_backend):
         wait_until(connection.is_closed, 5, "closed when idle")
 
 
-def test_a_peer_that_does_not_read_is_dropped_and_delays_nobody(backend):
+def test_a_peer_that_does_not_read_is_dropped_and_delays_no_other(backend):
     def was_dropped():
         try:
             silent.send(request("/api/status"))
         except ConnectionError:
             return True
-        assert backend.ask("/api/health/live").status == 200  # and the last request was answered before that
+        assert backend.ask("/api/health/live").status == 200  # and it answered the last request before that
         return False
     with Connection(backend.address) as silent:
-        wait_until(was_dropped, 10, "dropped when its answers fill the socket")
+        wait_until(was_dropped, 10, "the peer is dropped when its responses fill the socket")
     assert backend.ask().status == 200

@@ -1,4 +1,4 @@
-"""The HTTP contract: routes, methods, headers, errors."""
+"""The HTTP interface: routes, methods, headers, errors."""
 import json
 
 import pytest
@@ -10,7 +10,7 @@ ROUTES = ["/api/health", "/api/status", "/api/health/live"]
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_every_route_has_the_headers_of_the_contract(backend, nginx, path):
+def test_every_route_has_the_documented_headers(backend, nginx, path):
     answer = nginx.ask(path)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
@@ -25,7 +25,7 @@ def test_head_and_options_agree_with_get(backend, nginx, path):
     get, head, options = (nginx.ask(path, method) for method in ("GET", "HEAD", "OPTIONS"))
     assert get.status == head.status == options.status == 200
     assert head.body == options.body == b""
-    if path != "/api/status":  # whose numbers change with each request
+    if path != "/api/status":  # its numbers change with each request
         assert head.headers["Content-Length"] == get.headers["Content-Length"]
     assert options.headers["Allow"] == "GET, HEAD, OPTIONS"
 
@@ -67,7 +67,7 @@ def test_a_503_has_retry_after(start_backend, nginx):
     assert nginx.ask("/api/health/live").status == 200
 
 
-def test_status_has_every_part_of_the_contract(backend, cluster):
+def test_status_has_every_documented_part(backend, cluster):
     document = backend.document("/api/status")
     assert set(document) >= {"status", "database", "checks", "process", "snapshot", "transitions", "config"}
     assert set(document["database"]) >= {"server_version", "in_recovery", "connected_since", "connect_ms",
@@ -88,19 +88,19 @@ def test_status_has_every_part_of_the_contract(backend, cluster):
     assert document["config"]["HEALTH_INTERVAL"] == "2s"
 
 
-def test_nothing_of_the_database_reaches_an_answer(start_backend, checks_file, cluster):
+def test_no_response_reveals_the_database(start_backend, checks_file, cluster):
     backend = start_backend(HEALTH_CHECKS=checks_file("-- check: bad\nSELECT count(*) FROM secret_table;\n"))
     backend.wait_failing(("bad", "schema"))
     for path in ROUTES:
         body = backend.ask(path).body.decode()
-        # The operator's view says who answers.
+        # The status, for operators only, names the server.
         who = () if path == "/api/status" else ("health_api", cluster.directory)
         for word in (*who, "secret_table", "does not exist", "42P01", PASSWORD):
             assert word not in body
     assert "secret_table" in backend.log()
 
 
-def test_nginx_never_answers_html_on_these_routes(backend, nginx):
+def test_nginx_never_sends_html_on_these_routes(backend, nginx):
     long_query = "/api/health?" + "a" * 9000
     assert nginx.ask(long_query).status == 414
     assert nginx.ask(headers={"X-Long": "a" * 40000}).status == 431
@@ -119,7 +119,7 @@ def test_nginx_never_answers_html_on_these_routes(backend, nginx):
         assert status in answer.split(b"\r\n")[0] and b"html" not in answer and b"no-store" in answer
 
 
-def test_the_rest_of_the_site_keeps_the_pages_of_nginx(backend, nginx):
+def test_the_rest_of_the_site_keeps_the_error_pages_of_nginx(backend, nginx):
     for status, raw in ((b" 404 ", b"GET /elsewhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
                         (b" 400 ", b"GET /elsewhere HTTP/1.1\r\n\r\n"),
                         (b" 405 ", b"TRACE /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n"),

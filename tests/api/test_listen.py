@@ -1,4 +1,4 @@
-"""Getting the listening socket, and naming who has it."""
+"""How the program gets the listening socket, and names the process that has it."""
 import os
 import signal
 import socket
@@ -19,7 +19,7 @@ def settings(cluster, directory, **changes):
             "HEALTH_LISTEN": f"unix:{directory}/health-api.sock", **changes}
 
 
-def test_a_unix_socket_has_mode_0660_unless_told_otherwise(start_backend):
+def test_a_unix_socket_has_mode_0660_by_default(start_backend):
     backend = start_backend(HEALTH_SOCKET_MODE=None)
     assert stat.S_IMODE(os.stat(backend.socket).st_mode) == 0o660
 
@@ -39,7 +39,7 @@ def test_another_socket_at_the_same_path_is_not_removed_at_exit(start_backend):
         assert os.path.exists(backend.socket)
 
 
-def test_a_live_path_is_exit_69_and_names_the_holder(backend, cluster, directory):
+def test_a_live_path_exits_69_and_names_the_holder(backend, cluster, directory):
     done = program.run(**settings(cluster, directory))
     assert done.returncode == 69
     assert f"pid {backend.pid}" in done.stderr and "health-api" in done.stderr and "user " in done.stderr
@@ -79,7 +79,7 @@ def test_a_stale_socket_is_replaced(start_backend, directory):
     assert start_backend().ask("/api/health/live").status == 200
 
 
-def test_what_is_no_socket_is_left_alone(cluster, directory):
+def test_a_file_that_is_not_a_socket_is_left_alone(cluster, directory):
     path = f"{directory}/health-api.sock"
     with open(path, "w", encoding="ascii") as file:
         file.write("precious")
@@ -90,7 +90,7 @@ def test_what_is_no_socket_is_left_alone(cluster, directory):
         assert file.read() == "precious"
 
 
-def test_tcp_on_loopback_serves_and_a_second_one_names_the_first(start_backend, cluster, directory):
+def test_a_tcp_port_on_loopback_serves_and_a_second_program_names_the_first(start_backend, cluster, directory):
     port = free_port()
     backend = start_backend(wait=False, HEALTH_LISTEN=f"tcp:127.0.0.1:{port}")
     backend.address = ("127.0.0.1", port)
@@ -108,7 +108,7 @@ def test_tcp_beyond_loopback_is_refused(cluster, directory):
         assert f"tcp:{address}" in done.stderr and "expected" in done.stderr
 
 
-def test_a_listening_fd_0_is_served_and_still_open_for_its_owner_at_exit(start_backend, directory):
+def test_the_program_serves_a_listening_fd_0_and_leaves_it_open_for_its_owner(start_backend, directory):
     path = f"{directory}/own.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -134,7 +134,7 @@ os.execv(sys.argv[2], [sys.argv[2]])
 """
 
 
-def test_a_socket_from_systemd_is_served(cluster, directory):
+def test_the_program_serves_a_socket_from_systemd(cluster, directory):
     path = f"{directory}/activated.sock"
     child = process.start([sys.executable, "-c", ACTIVATE, path, program.PROGRAM],
                           env=program.environment(**settings(cluster, directory, HEALTH_LISTEN=None)),
@@ -152,13 +152,13 @@ def test_a_socket_from_systemd_is_served(cluster, directory):
     assert os.path.exists(path)
 
 
-def test_a_socket_directory_that_cannot_be_used_is_exit_78(cluster, directory):
+def test_an_unusable_socket_directory_exits_78(cluster, directory):
     done = program.run(**settings(cluster, directory, HEALTH_LISTEN=f"unix:{directory}/missing/health-api.sock"))
     assert done.returncode == 78
     assert "HEALTH_LISTEN" in done.stderr and "missing" in done.stderr and "expected" in done.stderr
 
 
-def test_an_unwritable_socket_directory_is_exit_78(cluster, directory, checks_file):
+def test_an_unwritable_socket_directory_exits_78(cluster, directory, checks_file):
     argv = [process.copy_for_anyone(program.PROGRAM, directory)]
     checks = checks_file("-- check: one\nSELECT 1;\n")
     if os.geteuid() == 0:
@@ -173,7 +173,7 @@ def test_an_unwritable_socket_directory_is_exit_78(cluster, directory, checks_fi
     assert "HEALTH_LISTEN" in done.stderr and "Permission denied" in done.stderr
 
 
-def test_sigterm_during_start_up_ends_it(start_backend):
+def test_sigterm_during_start_up_ends_the_program(start_backend):
     backend = start_backend(wait=False)
     backend.process.send_signal(signal.SIGTERM)
     assert backend.process.wait(5) in (0, -signal.SIGTERM)

@@ -11,7 +11,7 @@ COUNTS = {"hypotheses": 1171, "analyses": 398, "entities": 49251, "edges": 71420
 NOTHING = dict.fromkeys(COUNTS)
 
 
-def test_the_five_counts_through_nginx(backend, nginx):
+def test_the_five_counts_arrive_through_nginx(backend, nginx):
     answer = nginx.ask()
     assert answer.status == 200
     document = json.loads(answer.body)
@@ -21,7 +21,7 @@ def test_the_five_counts_through_nginx(backend, nginx):
     assert document["failing"] == [] and document["warnings"] == []
 
 
-def test_a_stopped_postgresql_is_503_at_once_and_200_again_by_itself(backend, nginx, cluster):
+def test_a_stopped_postgresql_is_503_at_once_and_200_after_its_start(backend, nginx, cluster):
     pid = backend.pid
     cluster.stop("immediate")
     stopped = time.monotonic()
@@ -42,7 +42,7 @@ def test_a_stopped_postgresql_is_503_at_once_and_200_again_by_itself(backend, ng
     assert backend.pid == pid and backend.process.poll() is None
 
 
-def test_a_renamed_table_costs_its_own_count_only(backend, nginx, cluster):
+def test_a_renamed_table_makes_only_its_own_count_null(backend, nginx, cluster):
     cluster.execute("ALTER TABLE debates RENAME TO debates_away")
     try:
         document = backend.wait_failing(("debates", "schema"), deadline_s=3.5)
@@ -66,7 +66,7 @@ def test_a_killed_backend_is_503_json_from_nginx(backend, nginx):
         "status": "degraded", "failing": [{"check": "backend", "reason": "unreachable"}]}
 
 
-def test_a_terminated_connection_of_ours_stays_200_and_counts_as_a_reconnect(backend, cluster):
+def test_a_terminated_session_stays_200_and_counts_as_a_reconnect(backend, cluster):
     before = backend.document("/api/status")["database"]["reconnects"]
     cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'")
 
@@ -81,7 +81,7 @@ def test_a_terminated_connection_of_ours_stays_200_and_counts_as_a_reconnect(bac
 @pytest.mark.long
 def test_ten_thousand_requests_and_a_hundred_stops_leak_nothing(backend, cluster):
     with Connection(backend.address) as connection:
-        for _ in range(2000):  # the allocator's steady state
+        for _ in range(2000):  # the allocator reaches its steady state
             connection.ask()
     fds, rss = backend.fds_at_rest(), backend.rss_kib()
     with Connection(backend.address) as connection:

@@ -1,4 +1,4 @@
-"""The manual pages say what the programs say of themselves: each word once, with its default and its range. README and
+"""The manual pages agree with what the programs print: each word comes once, with its default and its range. README and
 docs/ have no dead links."""
 import glob
 import os
@@ -24,7 +24,7 @@ def read(*path):
 
 
 def section(page, title):
-    """What a page has below this heading, of a section (.Sh) or one in it (.Ss)."""
+    """The text of a page below this heading: a section (.Sh) or a subsection (.Ss)."""
     found = re.findall(rf"^\.(Sh|Ss) {re.escape(title)}\n(.*?)(?=^\.(?:Sh|Ss) |\Z)", read("man", page), re.M | re.S)
     assert len(found) == 1, f"{page}: '{title}' is there {len(found)} times"
     return found[0][1]
@@ -37,7 +37,7 @@ def items(text, macro):
 
 
 def defaults(listed):
-    """Each word with its default; a word that is there twice is an error."""
+    """Each word with its default. A word that comes twice is an error."""
     words = [word for word, _, _ in listed]
     assert len(words) == len(set(words)), words
     return {word: default for word, default, _ in listed}
@@ -83,7 +83,7 @@ def keys_of(text):
 
 
 @pytest.mark.parametrize("page, program", [(HEALTH_API, "api_help"), (HEALTH_WATCH, "watch_help")])
-def test_the_page_has_the_options_and_exit_codes_of_help(page, program, request):
+def test_the_page_has_the_options_and_exit_codes_that_help_shows(page, program, request):
     text = request.getfixturevalue(program)
     options = options_of(text)
     assert len(options) >= 4
@@ -95,21 +95,21 @@ def test_the_page_has_the_options_and_exit_codes_of_help(page, program, request)
     assert set(codes) == exit_codes_of(text)
 
 
-def test_the_page_has_the_settings_of_help_with_their_defaults(api_help):
+def test_the_page_has_the_settings_that_help_shows_with_their_defaults(api_help):
     listed = settings_of(api_help)
     assert len(listed) >= 17
     assert defaults(items(section(HEALTH_API, "Settings"), "Ev")) == listed
 
 
 def test_the_page_has_the_range_of_each_setting():
-    """As the message of a bad value has it."""
+    """The range must be the one in the error for a bad value."""
     for name, _, text in items(section(HEALTH_API, "Settings"), "Ev"):
         error = backend.run("--check-config", **{"HEALTH_CHECKS": backend.CHECKS, name: "?"}).stderr
-        expected = None if name == "HEALTH_FD_LIMIT" else range_of(error)  # that one's is the machine's
+        expected = None if name == "HEALTH_FD_LIMIT" else range_of(error)  # its range depends on the machine
         assert range_of(text) == expected, f"{name}: {error}"
 
 
-def test_the_page_has_the_keys_of_help_with_their_defaults(watch_help):
+def test_the_page_has_the_keys_that_help_shows_with_their_defaults(watch_help):
     listed = keys_of(watch_help)
     assert len(listed) >= 19
     assert defaults(items(section(WATCH_FILE, "Keys"), "Cm")) == listed
@@ -183,7 +183,7 @@ def test_the_page_has_the_annotations_that_the_program_knows(checks_file):
 
 
 def reasons():
-    """The program's own, and those that nginx gives in its place."""
+    """The reasons of the program, and those that nginx reports in its place."""
     words = set(re.findall(r'\[REASON_\w+\] = "(\w+)"', read("cgi", "reason.c"))) - {"none"}
     assert len(words) >= 17
     of_nginx = set(re.findall(r'"reason":"(\w+)"', read("nginx", "health-api.conf")))
@@ -206,8 +206,8 @@ def test_the_runbook_says_what_to_do_for_each_reason():
     assert [word for word in reasons() if f"`{word}`" not in symptoms] == []
 
 
-def test_the_symptoms_of_the_runbook_are_what_health_watch_says():
-    """But for what stands in their places: "..." and numbers."""
+def test_the_symptoms_in_the_runbook_are_messages_of_health_watch():
+    """Ignores "..." and numbers, which are examples."""
     sources = "".join(read(path) for path in glob.glob(os.path.join(ROOT, "watchdog", "*.c")))
     said = re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r'"\s+"', "", sources))
     symptoms = [symptom for row in rows_of("docs/runbook.md", "health-watch") for symptom in re.findall(r"`([^`]+)`", row[0])]
@@ -222,7 +222,7 @@ def test_the_pages_are_clean():
         pytest.skip("mandoc is missing (Debian: mandoc); make lint installs it")
     pages = sorted(glob.glob(os.path.join(ROOT, "man", "*")))
     assert [os.path.basename(page) for page in pages] == sorted([HEALTH_API, CHECKS, HEALTH_WATCH, WATCH_FILE])
-    # MANPATH: it would judge the index of this machine's own pages, too.
+    # MANPATH: mandoc would check the index of this machine's own pages, too.
     done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", *pages], env={**os.environ, "MANPATH": "/"}, text=True,
                           capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -232,7 +232,7 @@ DOCUMENTS = ["README.md", *sorted(os.path.relpath(path, ROOT) for path in glob.g
 
 
 def anchors_of(text):
-    """As the usual renderers make them of headings."""
+    """The anchors that the usual renderers make of headings."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -257,7 +257,7 @@ def test_the_readme_is_read_in_two_minutes():
 
 
 def test_the_settings_are_listed_in_the_manual_alone(api_help):
-    """Elsewhere a sentence may name one."""
+    """In other documents a sentence may name a setting, but no table lists them."""
     for document in DOCUMENTS:
         for name in settings_of(api_help):
             assert not re.search(rf"^\|[^|]*{name}", read(document), re.M), f"{document}: a table lists {name}"

@@ -1,4 +1,4 @@
-"""The production snippets in a real nginx: in any server block, and whatever the program does."""
+"""The production snippets in a real nginx. They work in any server block, and whatever the program does."""
 import json
 import os
 import re
@@ -20,7 +20,7 @@ def down(reason):
 
 
 def assert_nginx_says(nginx, reason, routes=ROUTES, at_once=9):
-    """In place of the backend, on each route and for each method that it has."""
+    """nginx answers in place of the backend, on each route and for each method that it has."""
     requests = [(path, method) for path in routes for method in ("GET", "HEAD", "OPTIONS")]
     with ThreadPoolExecutor(at_once) as pool:
         answers = pool.map(lambda request: nginx.ask(*request), requests)
@@ -35,7 +35,7 @@ def assert_nginx_says(nginx, reason, routes=ROUTES, at_once=9):
 
 @pytest.fixture
 def start_nginx(directory):
-    """Starts an nginx that is configured as it is shipped, but for some text of nginx.conf."""
+    """Starts an nginx with the shipped configuration, in which a test may replace some text of nginx.conf."""
     servers = []
 
     def start(*changes):
@@ -51,7 +51,7 @@ def start_nginx(directory):
 
 @pytest.fixture
 def silent(directory):
-    """A backend that lets nginx connect and never answers."""
+    """A backend that accepts connections of nginx and never responds."""
     path = os.path.join(directory, "health-api.sock")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -66,7 +66,7 @@ def error_log(directory):
         return log.read()
 
 
-def test_the_programs_own_503_passes_as_it_is(start_backend, nginx):
+def test_a_503_of_the_program_passes_unchanged(start_backend, nginx):
     backend = start_backend(PGPORT=1)
     backend.wait_status("degraded")
     answer, direct = nginx.ask(), backend.ask()
@@ -104,7 +104,7 @@ def test_a_socket_that_nobody_listens_on_is_unreachable(nginx, directory):
 
 
 def test_a_socket_that_nginx_may_not_open_is_unreachable(silent, nginx, directory):
-    os.chmod(os.path.join(directory, "health-api.sock"), 0)  # its owner is no exception, the workers are not root
+    os.chmod(os.path.join(directory, "health-api.sock"), 0)  # this even stops the owner, because the workers are not root
     assert_nginx_says(nginx, "unreachable")
     assert "failed (13: Permission denied)" in error_log(directory)
 
@@ -146,15 +146,15 @@ def test_a_program_that_accepts_and_never_answers_is_hung_after_the_timeout(sile
     assert 1 <= time.monotonic() - began < 2
 
 
-def test_nginx_without_a_connection_left_says_so_of_itself(silent, start_nginx, directory):
-    """Its worker has three: one listens, one is the master's, one is the client's."""
+def test_nginx_without_a_free_connection_reports_its_own_failure(silent, start_nginx, directory):
+    """The worker has three connections: one listens, one belongs to the master, one to the client."""
     nginx = start_nginx(("worker_connections 1024;", "worker_connections 3;"))
     assert_nginx_says(nginx, "nginx", at_once=1)
     assert "3 worker_connections are not enough while connecting to upstream" in error_log(directory)
 
 
-def test_nginx_with_a_dead_auth_request_says_so_of_itself(silent, start_nginx, directory):
-    """Of the status alone: the public routes do not ask it."""
+def test_nginx_with_a_failed_auth_request_reports_its_own_failure(silent, start_nginx, directory):
+    """This concerns only the status: the public routes make no auth_request."""
     nginx = start_nginx(("    server {\n", "    server {\n"
                          "        auth_request /auth;\n"
                          "        location = /auth { internal; proxy_pass http://127.0.0.1:1; }\n"))
@@ -162,7 +162,7 @@ def test_nginx_with_a_dead_auth_request_says_so_of_itself(silent, start_nginx, d
     assert "auth request unexpected status: 502" in error_log(directory)
 
 
-def test_an_unlinked_socket_is_503_on_new_connections_and_healed_by_a_restart(start_backend, nginx):
+def test_an_unlinked_socket_is_503_on_new_connections_until_a_restart(start_backend, nginx):
     first = start_backend()
     first.wait_status("healthy")
     os.unlink(first.socket)
@@ -171,7 +171,7 @@ def test_an_unlinked_socket_is_503_on_new_connections_and_healed_by_a_restart(st
     second.wait_status("healthy")
     assert nginx.ask().status == 200
     first.stop()
-    assert nginx.ask().status == 200  # the first did not take the second's socket with it
+    assert nginx.ask().status == 200  # the first program did not remove the second one's socket
 
 
 def test_a_stopped_program_is_503_within_the_timeouts_for_each_of_many(backend, nginx):
@@ -192,8 +192,9 @@ def test_a_stopped_program_is_503_within_the_timeouts_for_each_of_many(backend, 
     wait_until(lambda: nginx.ask().status == 200, 3, "200 as soon as it runs again")
 
 
-def test_a_limit_of_connections_of_the_site_is_no_429_while_the_program_hangs(silent, start_nginx):
-    """A server's limit_conn counts all hanging requests of an address, and the load balancer's are from one."""
+def test_a_connection_limit_of_the_site_causes_no_429_while_the_program_hangs(silent, start_nginx):
+    """limit_conn of a server counts all hanging requests of an address, and those of a load balancer come from one
+    address."""
     nginx = start_nginx(("    server {\n", "    limit_conn_zone $binary_remote_addr zone=site:1m;\n    server {\n"
                          "        limit_conn site 1;\n"
                          "        location = /slow { fastcgi_pass health_api; }\n"))
@@ -201,7 +202,7 @@ def test_a_limit_of_connections_of_the_site_is_no_429_while_the_program_hangs(si
     slow.request("GET", "/slow")
     hanging, _ = silent.accept()
     with hanging:
-        assert nginx.ask("/slow").status == 503  # the site's limit works
+        assert nginx.ask("/slow").status == 503  # the site's limit has an effect
         assert_nginx_says(nginx, "hung")
         os.unlink(silent.getsockname())
         assert_nginx_says(nginx, "unreachable")
@@ -209,8 +210,9 @@ def test_a_limit_of_connections_of_the_site_is_no_429_while_the_program_hangs(si
 
 
 def test_visitors_do_not_push_the_checks_of_a_load_balancer_into_429(backend, nginx):
-    """They share its address, or it asks from a public one; it takes a 429 for the end of the machine. While the program
-    hangs each request waits, so that a limit of those under way counts more and more of them."""
+    """Visitors may share the load balancer's address, and that may be a public one. The load balancer takes a 429 for a
+    failure of the machine. While the program hangs each request waits, so a limit on requests under way would count more
+    and more of them."""
     visitor = {"headers": {"X-Forwarded-For": "192.0.2.1"}}
     assert {nginx.ask(path, **visitor).status for path in ("/api/health", "/api/health/live") * 100} == {200}
     backend.process.send_signal(signal.SIGSTOP)
@@ -237,7 +239,7 @@ def test_a_restart_of_the_program_loses_no_request_after_it(start_backend, nginx
         assert backend.stop() == 0
 
 
-def test_many_failures_do_not_take_the_program_out_of_rotation(start_backend, nginx):
+def test_many_failures_do_not_make_nginx_skip_the_program(start_backend, nginx):
     for _ in range(30):
         assert nginx.ask().status == 503
     backend = start_backend()
@@ -258,8 +260,8 @@ def test_the_access_log_has_no_line_for_a_probe_that_went_well(start_backend, ng
     assert len(lines) == 1 and " 404 " in lines[0]
 
 
-def test_only_what_the_program_reads_is_sent_to_it(backend, nginx):
-    """A request with 30 KiB of headers and a body, twice what the program takes, is as small for it as any other."""
+def test_nginx_sends_only_what_the_program_reads(backend, nginx):
+    """A request with 30 KiB of headers and a body is twice what the program takes. nginx passes it on as a small one."""
     headers = {f"X-Padding-{number}": "x" * 4000 for number in range(7)}
     assert nginx.ask(headers={**headers, "Cookie": "a=" + "b" * 2000}).status == 200
     assert nginx.ask(body=b"x" * 8000).status == 200

@@ -34,7 +34,7 @@ def test_version_and_unknown_options():
         assert "expected" in done.stderr
 
 
-def test_once_prints_the_document_and_its_exit_code_tells(cluster):
+def test_once_prints_the_document_and_exits_with_the_status(cluster):
     done = program.run("--once", **settings(cluster))
     assert done.returncode == 0
     assert json.loads(done.stdout)["counts"]["edges"] == 714201
@@ -43,7 +43,7 @@ def test_once_prints_the_document_and_its_exit_code_tells(cluster):
     assert json.loads(done.stdout)["failing"] == [{"check": "database", "reason": "unreachable"}]
 
 
-def test_check_config_says_what_is_wrong(cluster):
+def test_check_config_reports_what_is_wrong(cluster):
     assert program.run("--check-config", **settings(cluster)).returncode == 0
     for name, value in (("HEALTH_INTERVAL", "2"), ("HEALTH_INTERVAL", "two seconds"), ("HEALTH_QUERY_TIMEOUT", "-1s"),
                         ("HEALTH_DRAIN", "6m"), ("HEALTH_STALE_AFTER", "2s"), ("HEALTH_SOCKET_MODE", "999"),
@@ -55,7 +55,7 @@ def test_check_config_says_what_is_wrong(cluster):
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_unreadable_checks_file_is_exit_78(checks_file, cluster):
+def test_an_unreadable_checks_file_exits_78(checks_file, cluster):
     path = checks_file("x" * (2 << 20))
     done = program.run("--check-config", **settings(cluster, HEALTH_CHECKS=path))
     assert done.returncode == 78 and path in done.stderr
@@ -69,14 +69,14 @@ def test_an_unknown_setting_warns_with_its_name_and_serves(start_backend):
 
 
 def silent_server(directory):
-    """A PostgreSQL that accepts and says nothing."""
+    """A server that accepts connections for PostgreSQL and never answers."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{directory}/.s.PGSQL.5432")
     listener.listen(50)
     return listener
 
 
-def test_starting_until_the_first_probe_has_finished_then_connect_timeout(start_backend, directory):
+def test_the_status_is_starting_until_the_first_probe_and_then_connect_timeout(start_backend, directory):
     with silent_server(directory):
         backend = start_backend(PGHOST=directory, HEALTH_CONNECT_TIMEOUT="2500ms")
         document = backend.document()
@@ -88,7 +88,7 @@ def test_starting_until_the_first_probe_has_finished_then_connect_timeout(start_
         backend.wait_failing(("database", "connect_timeout"), deadline_s=5)
 
 
-def test_a_process_that_was_stopped_never_answers_an_old_green(start_backend):
+def test_a_process_that_was_stopped_never_sends_an_outdated_200(start_backend):
     backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CONNECT_TIMEOUT="300ms", HEALTH_QUERY_TIMEOUT="300ms",
                             HEALTH_STALE_AFTER="1s")
     backend.wait_status("healthy")
@@ -127,7 +127,7 @@ def test_sighup_reloads_the_checks_and_a_bad_file_keeps_the_old_ones(start_backe
     assert backend.fds_at_rest() == before
 
 
-def test_a_path_that_is_no_utf_8_is_still_json(start_backend, directory):
+def test_a_path_that_is_not_utf_8_still_makes_valid_json(start_backend, directory):
     path = os.fsencode(directory) + b"/\xff\xe2\x82\xac\xc3\xa4\xed\xa0\x80.sql"
     with open(path, "w", encoding="utf-8") as file:
         file.write("-- check: one\nSELECT 1;\n")
@@ -167,7 +167,7 @@ def test_the_same_binary_answers_as_a_cgi_program(server, cluster, directory):
 
 
 @pytest.mark.parametrize("server", [FcgiWrap, Lighttpd])
-def test_as_a_cgi_program_a_silent_database_is_503_within_the_timeouts(server, cluster, directory):
+def test_a_cgi_program_with_a_silent_database_sends_503_within_the_timeouts(server, cluster, directory):
     with silent_server(directory):
         environment = program.environment(**settings(cluster, PGHOST=directory))
         web = server(directory)
@@ -175,17 +175,17 @@ def test_as_a_cgi_program_a_silent_database_is_503_within_the_timeouts(server, c
             web.start(program.PROGRAM, environment)
             began = time.monotonic()
             answer = web.ask()
-            assert time.monotonic() - began < 1.8 + 1  # connect and query timeout; a second for starting on a slow machine
+            assert time.monotonic() - began < 1.8 + 1  # both timeouts, and a second to start on a slow machine
             assert answer.status == 503
             assert json.loads(answer.body)["failing"] == [{"check": "database", "reason": "connect_timeout"}]
         finally:
             web.stop()
 
 
-def test_as_a_cgi_program_with_a_wrong_setting_it_answers_json_and_no_success(cluster):
+def test_a_cgi_program_with_a_wrong_setting_sends_a_503_in_json(cluster):
     done = program.run(GATEWAY_INTERFACE="CGI/1.1", REQUEST_METHOD="GET", SCRIPT_NAME="/api/health",
                        **settings(cluster, HEALTH_INTERVAL="never"))
-    head, _, body = done.stdout.partition("\n\n")  # the text mode of Python's pipes turns CR LF into LF
+    head, _, body = done.stdout.partition("\n\n")  # Python's text mode turns CR LF into LF
     assert head.splitlines()[0] == "Status: 503 Service Unavailable"
     assert "Retry-After: 1" in head.splitlines()
     assert json.loads(body)["failing"] == [{"check": "process", "reason": "internal"}]

@@ -1,5 +1,5 @@
-"""The FastCGI protocol beyond one small request at a time: bodies, long parameters, management records, a second request
-on the connection, an abort. FastCGI Specification 1.0."""
+"""More of the FastCGI protocol than one small request at a time: bodies, long parameters, management records, a second
+request on the connection, an abort. FastCGI Specification 1.0."""
 import contextlib
 import json
 import signal
@@ -18,7 +18,7 @@ MAX_PARAMS = 65535
 
 
 def head_of_post(request_id=1, keep=True):
-    """All of a request but its body."""
+    """All records of a request but its body."""
     return begin(request_id, keep=keep) + record(PARAMS, PARAMS_OF_POST, request_id) + record(PARAMS, b"", request_id)
 
 
@@ -32,8 +32,8 @@ def ended(status):
 
 
 @pytest.mark.parametrize("length", [1, 9000, 1 << 20])
-def test_a_body_leaves_the_connection_to_the_next_request(backend, length):
-    """A web server that pools connections may have sent that one already."""
+def test_after_a_body_the_connection_takes_the_next_request(backend, length):
+    """A web server that pools connections may have sent the next request already."""
     with Connection(backend.address) as connection:
         for _ in range(3):
             connection.send(head_of_post() + body_records(b"x" * length) + record(STDIN))
@@ -41,7 +41,7 @@ def test_a_body_leaves_the_connection_to_the_next_request(backend, length):
             assert connection.ask().status == 200
 
 
-def test_a_body_that_looks_like_a_request_is_none(backend):
+def test_a_body_that_looks_like_a_request_is_not_one(backend):
     with Connection(backend.address) as connection:
         connection.send(head_of_post() + body_records(request("/nowhere") * 300) + record(STDIN))
         assert connection.receive().status == 405
@@ -49,7 +49,7 @@ def test_a_body_that_looks_like_a_request_is_none(backend):
     assert "404" not in backend.document("/api/status")["process"]["requests_total"].get("other", {})
 
 
-def test_a_slow_body_is_answered_before_its_end_and_the_rest_of_it_ignored(backend):
+def test_a_request_is_answered_before_its_slow_body_ends_and_the_rest_is_ignored(backend):
     with Connection(backend.address) as connection:
         began = time.monotonic()
         connection.send(head_of_post() + record(STDIN, b"x" * 1000)[:500])
@@ -63,7 +63,7 @@ def test_a_slow_body_without_keep_conn_can_be_sent_to_its_end(backend):
     with Connection(backend.address) as connection:
         connection.send(head_of_post(keep=False))
         assert connection.receive().status == 405
-        for _ in range(50):  # no EPIPE, no ECONNRESET
+        for _ in range(50):  # raises no EPIPE and no ECONNRESET
             connection.send(record(STDIN, b"x" * 1000))
         connection.send(record(STDIN))
         assert connection.socket.recv(1) == b""
@@ -82,7 +82,8 @@ def test_parameters_of_up_to_64_kib_are_answered(backend, length):
 
 @pytest.mark.parametrize("count, size", [(1, MAX_PARAMS), (9, 8190), (100, 8190), (1, 4 << 20)])
 def test_longer_parameters_are_answered_with_431(backend, count, size):
-    """Apache passes on up to a hundred headers of 8190 bytes. A reset would be its 503, and that says the host is ill."""
+    """Apache passes on up to a hundred headers of 8190 bytes. It turns a reset into a 503, which would mean that the host
+    is ill."""
     content = PARAMS_OF_POST + pairs({f"HTTP_X_{number}": "x" * size for number in range(count)})
     records = b"".join(record(PARAMS, content[at:at + 65535]) for at in range(0, len(content), 65535))
     with Connection(backend.address) as connection:
@@ -95,7 +96,7 @@ def test_longer_parameters_are_answered_with_431(backend, count, size):
     assert backend.events("requests rejected")[0]["last_reason"] == "parameters of more than 65535 bytes"
 
 
-def test_rejects_are_logged_at_once_and_then_once_a_minute_with_their_number(backend):
+def test_rejects_are_logged_at_once_and_then_counted_once_a_minute(backend):
     for _ in range(20):
         with Connection(backend.address) as hostile:
             hostile.send(b"GET / HTTP/1.1\r\n\r\n")
@@ -107,7 +108,7 @@ def test_rejects_are_logged_at_once_and_then_once_a_minute_with_their_number(bac
     assert [line["count"] for line in backend.events("requests rejected")] == ["1", "19"]
 
 
-def test_values_are_told_as_asked(start_backend):
+def test_get_values_returns_the_requested_values(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=77)
     asked = pairs({"FCGI_MPXS_CONNS": "", "FCGI_MAX_CONNS": "", "OTHER": "x" * 200, "FCGI_MAX_REQS": ""})
     told = pairs({"FCGI_MPXS_CONNS": "0", "FCGI_MAX_CONNS": "77", "FCGI_MAX_REQS": "77"})
@@ -136,7 +137,7 @@ def test_management_records_may_come_within_a_request(backend):
         assert connection.receive().status == 200
 
 
-def test_a_second_request_at_the_same_time_is_told_that_it_cannot_be(backend):
+def test_a_second_request_at_the_same_time_is_refused(backend):
     first, second = request(request_id=1), request("/nowhere", request_id=2)
     with Connection(backend.address) as connection:
         connection.send(first[:16] + second + first[16:])
@@ -145,7 +146,7 @@ def test_a_second_request_at_the_same_time_is_told_that_it_cannot_be(backend):
         assert connection.ask(request_id=2).status == 200
 
 
-def test_requests_that_were_sent_at_once_are_answered_in_their_order(backend):
+def test_requests_sent_at_once_are_answered_in_their_order(backend):
     with Connection(backend.address) as connection:
         connection.send(request("/api/health/live") + request("/nowhere") + request(request_id=3))
         assert [connection.receive().status for _ in range(3)] == [200, 404, 200]
@@ -158,27 +159,27 @@ def test_an_aborted_request_is_over(backend, sent, keep):
         connection.send(sent(keep=keep) + record(ABORT_REQUEST))
         assert connection.receive_record() == (END_REQUEST, 1, ended(REQUEST_COMPLETE))
         if keep:
-            connection.send(record(ABORT_REQUEST) + record(STDIN))  # of a request that is over: ignored
+            connection.send(record(ABORT_REQUEST) + record(STDIN))  # the request is over, so the program ignores this
             assert connection.ask().status == 200
         else:
             wait_until(connection.is_closed, 2, "closed")
 
 
 @pytest.mark.parametrize("role", [0, 2, 3, 257])
-def test_another_role_than_responder_is_told_so(backend, role):
+def test_a_role_other_than_responder_is_refused(backend, role):
     with Connection(backend.address) as connection:
         connection.send(begin(role=role) + record(PARAMS) + record(STDIN))
         assert connection.receive_record() == (END_REQUEST, 1, ended(UNKNOWN_ROLE))
         assert connection.ask().status == 200
 
 
-def test_records_of_no_request_are_ignored(backend):
+def test_records_without_a_request_are_ignored(backend):
     with Connection(backend.address) as connection:
         connection.send(b"".join(record(kind, b"x" * 100, request_id=9, padding=7) for kind in (2, 3, 4, 5, 8, 99)))
         assert connection.ask().status == 200
 
 
-def test_few_connections_make_good_requests_wait_and_lose_none(start_backend, nginx):
+def test_few_connections_make_requests_wait_and_lose_none(start_backend, nginx):
     """A connection whose request has not been read yet is not idle."""
     backend = start_backend(HEALTH_MAX_CONNECTIONS=4)
     backend.wait_status("healthy")
@@ -188,7 +189,7 @@ def test_few_connections_make_good_requests_wait_and_lose_none(start_backend, ng
     assert {answer.status for answer in answers} == {200}
 
 
-def test_busy_connections_at_the_cap_let_the_next_one_wait_and_are_logged_once(start_backend):
+def test_busy_connections_at_the_limit_make_the_next_one_wait_and_are_logged_once(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=2)
     backend.wait_status("healthy")
     with Connection(backend.address) as one, Connection(backend.address) as other:
@@ -201,7 +202,7 @@ def test_busy_connections_at_the_cap_let_the_next_one_wait_and_are_logged_once(s
     assert (line["level"], line["max"]) == ("notice", "2")
 
 
-def test_all_places_taken_and_nobody_waiting_is_no_news(start_backend):
+def test_a_full_program_without_a_waiting_client_logs_nothing(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=3)
     backend.wait_status("healthy")
     with Connection(backend.address) as one, Connection(backend.address) as two, Connection(backend.address) as three:
@@ -211,7 +212,7 @@ def test_all_places_taken_and_nobody_waiting_is_no_news(start_backend):
     assert not backend.events("connection limit reached")
 
 
-def test_one_whose_request_is_late_makes_room_before_one_that_was_just_answered(start_backend):
+def test_a_connection_with_a_late_request_makes_room_before_an_idle_one(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=2)
     backend.wait_status("healthy")
     with Connection(backend.address) as silent, Connection(backend.address) as kept:
@@ -222,17 +223,17 @@ def test_one_whose_request_is_late_makes_room_before_one_that_was_just_answered(
         assert silent.is_closed()
 
 
-def test_an_abort_that_began_before_the_early_answer_ends_nothing_later(backend):
+def test_an_abort_that_began_before_an_early_response_ends_no_later_request(backend):
     abort = record(ABORT_REQUEST, padding=8)
     with Connection(backend.address) as connection:
         connection.send(head_of_post() + abort[:12])
         assert connection.receive().status == 405
         connection.send(abort[12:])
-        assert connection.ask().status == 200  # and not the end of a request that was over before
+        assert connection.ask().status == 200  # and not an END_REQUEST of the request that was over
 
 
-def test_peers_that_send_many_requests_at_once_let_others_in_between(backend):
-    """All that they have sent is not served before the loop looks for others again."""
+def test_a_peer_that_sends_many_requests_at_once_does_not_hold_up_others(backend):
+    """The loop serves other peers before it has served everything that one peer has sent."""
     def live_requests(document):
         return json.loads(document.body)["process"]["requests_total"].get("/api/health/live", {}).get("200", 0)
 
@@ -248,12 +249,12 @@ def test_peers_that_send_many_requests_at_once_let_others_in_between(backend):
             backend.process.send_signal(signal.SIGCONT)
             polite.receive()
             return live_requests(polite.ask("/api/status")) - before < 40 * 100
-    # This client itself may have to wait for a processor.
+    # The test's own client may have to wait for a processor.
     assert any(others_get_in_between() for _ in range(5))
 
 
-def test_what_has_come_while_the_program_was_stopped_is_in_time(backend):
-    """Half a request, and its other half within the second; that the program reads both later is not the peer's fault."""
+def test_data_that_came_while_the_program_was_stopped_is_in_time(backend):
+    """The second half of a request comes within the second. It is not the peer's fault that the program reads it later."""
     whole = request()
     for _ in range(3):
         with Connection(backend.address) as connection:
@@ -266,8 +267,8 @@ def test_what_has_come_while_the_program_was_stopped_is_in_time(backend):
             assert connection.receive().status == 200
 
 
-def test_a_request_on_an_idle_connection_is_answered_though_another_needs_room(start_backend):
-    """Both come while the program is stopped, so it hears of both at once."""
+def test_a_request_on_an_idle_connection_is_answered_when_another_needs_room(start_backend):
+    """The request and the new connection come while the program is stopped, so it sees both at once."""
     backend = start_backend(HEALTH_MAX_CONNECTIONS=2)
     backend.wait_status("healthy")
     for _ in range(20):
@@ -281,8 +282,8 @@ def test_a_request_on_an_idle_connection_is_answered_though_another_needs_room(s
                 assert kept.receive().status == newcomer.receive().status == 200
 
 
-def test_a_peer_that_ends_its_requests_early_costs_no_processor_time(backend):
-    """Half a request and a connection that is closed one way: nothing to wait for in a loop."""
+def test_a_peer_that_stops_in_the_middle_of_a_request_costs_no_processor_time(backend):
+    """After half a request the peer shuts down its writing. The loop must not spin on that."""
     with Connection(backend.address) as connection:
         connection.send(head_of_post(keep=False))
         connection.socket.shutdown(1)

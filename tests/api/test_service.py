@@ -22,7 +22,7 @@ LINE = re.compile(r'time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z '
 
 
 class Manager:
-    """A service manager's socket: collects what is sent to NOTIFY_SOCKET."""
+    """The socket of a service manager. It collects what the program sends to NOTIFY_SOCKET."""
 
     def __init__(self, path):
         self.path = path
@@ -49,10 +49,10 @@ def manager(directory):
     server.socket.close()
 
 
-def test_the_manager_hears_ready_status_and_stopping(start_backend, manager):
+def test_the_manager_gets_ready_status_and_stopping(start_backend, manager):
     backend = start_backend(wait=False, NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="5000000")
     manager.wait_for("READY=1")
-    assert backend.ask().status == 200  # at once: no retry, nothing to wait for
+    assert backend.ask().status == 200  # the first request succeeds, without a wait
     manager.wait_for("STATUS=healthy")
     manager.wait_for("WATCHDOG=1")
     assert not manager.has("STOPPING=1")
@@ -64,7 +64,7 @@ def test_ready_waits_for_the_first_probe_and_a_failing_database_is_ready_too(sta
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(f"{directory}/.s.PGSQL.5432")
         silent.listen(50)
-        # Longer than the second for which a start may hold its first requests.
+        # Longer than a start may hold its first requests.
         backend = start_backend(NOTIFY_SOCKET=manager.path, PGHOST=directory, HEALTH_CONNECT_TIMEOUT="2500ms")
         assert backend.document()["status"] == "starting"
         manager.wait_for("EXTEND_TIMEOUT_USEC=")
@@ -74,7 +74,7 @@ def test_ready_waits_for_the_first_probe_and_a_failing_database_is_ready_too(sta
         manager.wait_for("STATUS=degraded: database: connect_timeout")
 
 
-def test_a_stop_before_the_first_probe_is_not_ready(start_backend, manager, directory):
+def test_a_program_that_stops_before_the_first_probe_never_sends_ready(start_backend, manager, directory):
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(f"{directory}/.s.PGSQL.5432")
         silent.listen(50)
@@ -86,7 +86,7 @@ def test_a_stop_before_the_first_probe_is_not_ready(start_backend, manager, dire
     assert not manager.has("READY=1")
 
 
-def test_ready_is_said_again_to_a_manager_that_had_no_room(start_backend, manager):
+def test_ready_is_sent_again_to_a_manager_that_had_no_room(start_backend, manager):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
         filler.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -102,8 +102,9 @@ def test_ready_is_said_again_to_a_manager_that_had_no_room(start_backend, manage
     ({"HEALTH_INTERVAL": "2"}, "HEALTH_INTERVAL='2': expected a duration"),
     ({"HEALTH_LISTEN": "unix:/nowhere/at/all.sock"}, "/nowhere/at"),
 ])
-def test_a_start_with_a_bad_setting_is_shown_and_is_no_flood(start_backend, manager, settings, error):
-    """Started anew for ever by the manager, each start tells it, and one in ten seconds is enough."""
+def test_a_start_with_a_bad_setting_is_reported_and_is_no_flood(start_backend, manager, settings, error):
+    """The manager restarts the program for ever. Each start reports the error, and there is only one start in ten
+    seconds."""
     began = time.monotonic()
     backend = start_backend(wait=False, NOTIFY_SOCKET=manager.path, **settings)
     manager.wait_for(f"STATUS={error}" if "INTERVAL" in error else error)
@@ -112,7 +113,7 @@ def test_a_start_with_a_bad_setting_is_shown_and_is_no_flood(start_backend, mana
     assert len([line for line in backend.log().splitlines() if "level=error" in line]) == 1
 
 
-def test_a_start_with_a_bad_setting_ends_at_once_when_it_is_told_to(start_backend, manager):
+def test_a_start_with_a_bad_setting_ends_at_once_on_a_signal(start_backend, manager):
     backend = start_backend(wait=False, NOTIFY_SOCKET=manager.path, HEALTH_LISTEN="unix:/nowhere/at/all.sock")
     manager.wait_for("STATUS=")
     began = time.monotonic()
@@ -121,7 +122,7 @@ def test_a_start_with_a_bad_setting_ends_at_once_when_it_is_told_to(start_backen
     assert time.monotonic() - began < 5
 
 
-def test_the_manager_hears_of_a_reload(start_backend, manager, checks_file):
+def test_the_manager_gets_reloading_and_ready(start_backend, manager, checks_file):
     path = checks_file("-- check: a\nSELECT 1;\n")
     backend = start_backend(NOTIFY_SOCKET=manager.path, HEALTH_CHECKS=path)
     manager.wait_for("READY=1")
@@ -162,7 +163,7 @@ def test_every_log_line_is_logfmt(start_backend):
         assert line.isprintable() and line.isascii()
 
 
-def test_a_change_is_logged_once_and_not_each_probe(start_backend, checks_file):
+def test_a_transition_is_logged_once_and_not_with_each_probe(start_backend, checks_file):
     backend = start_backend(HEALTH_INTERVAL="100ms", HEALTH_CHECKS=checks_file("-- check: bad\nSELECT 1/0;\n"))
     backend.wait_failing(("bad", "query_error"))
     first = backend.document()["time"]
@@ -172,8 +173,9 @@ def test_a_change_is_logged_once_and_not_each_probe(start_backend, checks_file):
     assert backend.events("check failed")[0]["sqlstate"] == "22012"
 
 
-def test_its_ticks_count_the_time_that_a_machine_is_suspended(backend):
-    """CLOCK_BOOTTIME, number 7 in clock_gettime(2): after a night in suspend the answer is judged anew at once."""
+def test_ticks_count_the_time_in_suspend(backend):
+    """CLOCK_BOOTTIME is number 7 in clock_gettime(2). After a night in suspend the program judges the verdict again at
+    once."""
     clocks = []
     for fd in os.listdir(f"/proc/{backend.pid}/fdinfo"):
         with open(f"/proc/{backend.pid}/fdinfo/{fd}", encoding="ascii") as info:
@@ -213,7 +215,7 @@ def ask(path, route="/api/health"):
         return None
 
 
-def test_for_the_journal_lines_begin_with_their_priority_and_have_no_time(cluster, directory):
+def test_lines_for_the_journal_begin_with_their_priority_and_have_no_time(cluster, directory):
     with open(f"{directory}/journal.log", "wb") as log:
         stat = os.fstat(log.fileno())
         child = spawn(cluster, directory, log, JOURNAL_STREAM=f"{stat.st_dev}:{stat.st_ino}")
@@ -227,14 +229,14 @@ def test_for_the_journal_lines_begin_with_their_priority_and_have_no_time(cluste
     assert lines[0].startswith("<5>level=notice")
 
 
-def test_a_log_that_nobody_reads_blocks_nothing(cluster, directory):
+def test_a_full_log_pipe_blocks_nothing(cluster, directory):
     reader, writer = os.pipe()
     socket_path = f"{directory}/health-api.sock"
     child = spawn(cluster, directory, writer, HEALTH_LOG_LEVEL="debug")
     os.close(writer)
     try:
         wait_until(lambda: ask(socket_path) == 200, 10, "healthy")
-        for _ in range(2000):  # each leaves a line; the pipe holds 64 KiB
+        for _ in range(2000):  # each writes a line; the pipe holds 64 KiB
             assert ask(socket_path) == 200
         assert os.read(reader, 4096)
     finally:
@@ -242,7 +244,7 @@ def test_a_log_that_nobody_reads_blocks_nothing(cluster, directory):
         os.close(reader)
 
 
-def test_a_log_whose_reader_is_gone_is_no_reason_to_die(cluster, directory):
+def test_a_log_without_a_reader_does_not_end_the_program(cluster, directory):
     reader, writer = os.pipe()
     socket_path = f"{directory}/health-api.sock"
     child = spawn(cluster, directory, writer, HEALTH_LOG_LEVEL="debug")
@@ -255,15 +257,15 @@ def test_a_log_whose_reader_is_gone_is_no_reason_to_die(cluster, directory):
         assert process.end(child) == 0
 
 
-def test_too_many_descriptors_are_told_with_their_kinds_and_end_it_with_1(start_backend):
-    """Descriptors that are no connections: here those of a starter that forgot to close its own."""
+def test_too_many_descriptors_are_logged_by_kind_and_end_the_program_with_1(start_backend):
+    """The descriptors are no connections: the parent process forgot to close its own."""
     extra = [os.open("/dev/null", os.O_RDONLY) for _ in range(40)]
     try:
         backend = start_backend(wait=False, HEALTH_FD_LIMIT=40, HEALTH_DRAIN="5m", popen={"pass_fds": extra})
     finally:
         for fd in extra:
             os.close(fd)
-    # No drain: what leaks goes on leaking, and answers 503, until a new process has its place.
+    # There is no drain: the process would leak on, and answer 503, until a new one replaces it.
     assert backend.process.wait(6) == 1
     assert backend.events("status changed")[-1]["reason"] == "fd_limit"
     line = backend.events("descriptor limit exceeded")[0]
@@ -271,7 +273,7 @@ def test_too_many_descriptors_are_told_with_their_kinds_and_end_it_with_1(start_
 
 
 def test_a_start_holds_its_first_requests_for_300_ms_at_most(start_backend, directory):
-    """nginx waits for a second, the restart included; here the database gives no answer at all."""
+    """nginx waits for a second, and that includes the restart. Here the database gives no answer at all."""
     with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as listener:
         silent.bind(f"{directory}/.s.PGSQL.5432")
         silent.listen()
@@ -286,7 +288,7 @@ def test_a_start_holds_its_first_requests_for_300_ms_at_most(start_backend, dire
             assert 0.3 <= time.monotonic() - began < 0.3 + (1.2 if program.SANITIZED else 0.6)
 
 
-def test_peers_alone_never_reach_the_descriptor_limit(start_backend):
+def test_connections_alone_never_reach_the_descriptor_limit(start_backend):
     backend = start_backend(HEALTH_FD_LIMIT=24)
     backend.wait_status("healthy")
     held = [Connection(backend.address) for _ in range(60)]
@@ -306,8 +308,8 @@ def test_twenty_descriptors_are_enough(start_backend, manager):
     assert not backend.events("descriptor limit exceeded")
 
 
-def test_without_a_free_descriptor_it_goes_on_serving(cluster, directory, start_backend):
-    """EMFILE: a connection makes room; the probe's loss is an answer, not a crash."""
+def test_the_program_goes_on_serving_without_a_free_descriptor(cluster, directory, start_backend):
+    """EMFILE: a connection makes room for a new one. A probe without a descriptor is an answer, not a crash."""
     backend = start_backend(HEALTH_INTERVAL="200ms")
     backend.wait_status("healthy")
     used = max(int(fd) for fd in os.listdir(f"/proc/{backend.pid}/fd"))
@@ -320,7 +322,7 @@ def test_without_a_free_descriptor_it_goes_on_serving(cluster, directory, start_
 
 
 def test_a_reload_while_no_descriptor_is_free_loses_no_request(start_backend, directory):
-    """Before the first probe has ended, too: the listener rests, and SIGHUP must not make it rest until then."""
+    """The same before the first probe has finished: the listener is paused, and SIGHUP must not pause it until then."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{directory}/.s.PGSQL.5432")
     listener.listen()
@@ -337,11 +339,11 @@ def test_a_reload_while_no_descriptor_is_free_loses_no_request(start_backend, di
         waiting.send(request())
         began = time.monotonic()
         assert waiting.receive().status == 503
-        assert time.monotonic() - began < 10  # a tick is a second, the first probe ends after 20
+        assert time.monotonic() - began < 10  # a tick takes a second, the first probe 20
     listener.close()
 
 
-def test_a_reload_and_a_stop_at_once_are_both_done(start_backend, checks_file):
+def test_a_reload_and_a_stop_at_the_same_time_both_happen(start_backend, checks_file):
     path = checks_file("-- check: one\nSELECT 1;\n")
     backend = start_backend(HEALTH_CHECKS=path, HEALTH_DRAIN="5s")
     backend.wait_status("healthy")
@@ -361,7 +363,7 @@ def lines_of(path):
 
 @pytest.mark.skipif(program.SANITIZED, reason="a leak checker does not work under strace")
 @pytest.mark.parametrize("error", ["EMFILE", "ENFILE", "ENOMEM", "EPERM", "EINVAL"])
-def test_an_accept_that_fails_neither_spins_nor_kills(start_backend, directory, error):
+def test_a_failing_accept_does_not_make_the_loop_spin_or_end(start_backend, directory, error):
     backend = start_backend()
     backend.wait_status("healthy")
     trace = os.path.join(directory, "trace")
@@ -374,7 +376,7 @@ def test_an_accept_that_fails_neither_spins_nor_kills(start_backend, directory, 
             wait_until(lambda: backend.events("accept failed"), 10, "the log line")
             cpu_before, tries_before = process.cpu_s(backend.pid), lines_of(trace)
             hold_for(lambda: backend.process.poll() is None, 5, "it lives")
-            assert 3 <= lines_of(trace) - tries_before <= 8  # one a second
+            assert 3 <= lines_of(trace) - tries_before <= 8  # one try per second
             assert process.cpu_s(backend.pid) - cpu_before < 1
             strace.terminate()
             assert waiting.receive().status == 200
@@ -386,7 +388,7 @@ def test_an_accept_that_fails_neither_spins_nor_kills(start_backend, directory, 
 
 
 @pytest.mark.parametrize("sig", [signal.SIGPIPE, signal.SIGHUP])
-def test_other_signals_do_not_end_it(start_backend, sig):
+def test_other_signals_do_not_end_the_program(start_backend, sig):
     backend = start_backend()
     backend.wait_status("healthy")
     for _ in range(20):
@@ -398,7 +400,7 @@ BRIEF = {"HEALTH_INTERVAL": "100ms", "HEALTH_CONNECT_TIMEOUT": "300ms", "HEALTH_
          "HEALTH_STALE_AFTER": "900ms"}
 
 
-def test_a_stuck_prober_is_stale_and_alive_and_fine_again_afterwards(start_backend):
+def test_a_stuck_prober_makes_the_status_stale_until_it_runs_again(start_backend):
     backend = start_backend(**BRIEF)
     backend.wait_status("healthy")
     with Frozen(threads(backend.pid)[-1]):
@@ -415,8 +417,8 @@ def test_a_stuck_prober_is_stale_and_alive_and_fine_again_afterwards(start_backe
     backend.wait_status("healthy", 3)
 
 
-def test_a_database_that_went_away_while_it_was_stopped_is_never_an_old_green(start_backend, directory, cluster):
-    """A request waits in the socket while the whole process is stopped past HEALTH_STALE_AFTER."""
+def test_a_database_that_went_away_while_the_program_was_stopped_is_no_outdated_200(start_backend, directory, cluster):
+    """A request waits in the socket while the whole process is stopped for longer than HEALTH_STALE_AFTER."""
     gate = f"{directory}/.s.PGSQL.5432"
     os.symlink(f"{cluster.directory}/.s.PGSQL.5432", gate)
     backend = start_backend(PGHOST=directory, **BRIEF)

@@ -1,4 +1,5 @@
-"""The shipped files in sites of other people: they fit beside what is there, and it does not reach the public routes."""
+"""The shipped files in other people's sites. They work beside the directives of a site, and those do not affect the
+public routes."""
 import http.client
 import json
 import os
@@ -27,7 +28,7 @@ def start_site(directory):
     servers = []
 
     def start(changes=(), **config):
-        """changes: file below etc, old text, new text."""
+        """changes: (file below etc, old text, new text)."""
         site = Site(directory)
         site.configure(**config)
         for name, old, new in changes:
@@ -42,7 +43,7 @@ def start_site(directory):
 
 
 def assert_is_as_shipped(answer, status=200, source="backend", more=()):
-    """Status, source and headers, each once, and nothing of the site's."""
+    """Checks the status, the source and the headers. Each header comes once, and none is the site's."""
     assert (answer.status, answer.headers.get("X-Health-Source")) == (status, source), (answer.status, answer.body)
     names = [name.title() for name, _ in answer.header_lines]
     assert sorted(names) == sorted(OF_THE_BACKEND | set(more)), names
@@ -58,7 +59,7 @@ def assert_refuses_the_status(answer):
 
 
 def hides_the_status(site):
-    """By 403 or by whatever the site answers first, 444 and its own 301 included. A degraded one would be a 503."""
+    """The site hides it with a 403 or its own response, such as 444 or 301. A degraded status would be a 503."""
     try:
         answer = site.ask("/api/status")
         return answer.status != 200 and b'"config"' not in answer.body
@@ -72,7 +73,7 @@ def assert_shows_the_status(answer):
 
 
 @pytest.mark.parametrize("config", REAL_SITES)
-def test_beside_a_site_that_people_copy_the_public_routes_are_200_and_the_status_is_not_shown(backend, start_site, config):
+def test_a_popular_site_serves_the_public_routes_and_hides_the_status(backend, start_site, config):
     site = start_site(**config)
     for path in PUBLIC * 2:
         assert_is_as_shipped(site.ask(path, headers={"Accept-Encoding": "gzip"}))
@@ -122,13 +123,13 @@ def test_the_server_block_of_the_document_is_enough_where_debians_own_is_removed
     "fastcgi_next_upstream_tries 1; fastcgi_bind 127.0.0.1; fastcgi_force_ranges on; fastcgi_store on;"
     " fastcgi_hide_header Cache-Control; fastcgi_limit_rate 1;",
 ])
-def test_nginx_starts_beside_what_people_set_for_php(backend, start_site, place, tuning):
+def test_nginx_starts_with_the_settings_that_people_have_for_php(backend, start_site, place, tuning):
     site = start_site(**{"server": INCLUDE, place: tuning + (INCLUDE if place == "server" else "")})
     assert_is_as_shipped(site.ask(headers={"Range": "bytes=0-1"}))
     assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
 
 
-def test_over_tls_and_http2_the_routes_are_the_same(backend, start_site, directory):
+def test_the_routes_are_the_same_over_tls_and_http2(backend, start_site, directory):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2",
                     "-keyout", f"{directory}/key.pem", "-out", f"{directory}/cert.pem"], check=True, capture_output=True)
     site = start_site(server=REDIRECT, others=f"""
@@ -147,7 +148,7 @@ def test_over_tls_and_http2_the_routes_are_the_same(backend, start_site, directo
     assert two.startswith("HTTP/2 200") and "x-health-source: backend" in two and "strict-transport" not in two
 
 
-# What a server block does to each of its locations.
+# What a server block may do to all of its locations.
 
 AUTH_REQUEST = "auth_request /auth; location = /auth { internal; return STATUS; }"
 DEEDS = {
@@ -179,8 +180,8 @@ LIMITS_HTTP = "limit_req_zone $scheme zone=req:1m rate=1r/m; limit_conn_zone $sc
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_what_the_server_block_says_does_not_reach_the_public_routes(backend, start_site, directory, deed):
-    """Neither an answer of the program, nor what nginx says in its place."""
+def test_directives_of_the_server_block_do_not_affect_the_public_routes(backend, start_site, directory, deed):
+    """Neither the responses of the program change, nor those that nginx sends in its place."""
     site = start_site(server=f"{INCLUDE} root DIR/www; {DEEDS[deed]}")
     ask = {"headers": {"Accept-Encoding": "gzip"}}
     for path in PUBLIC:
@@ -195,8 +196,8 @@ def test_what_the_server_block_says_does_not_reach_the_public_routes(backend, st
     assert not os.path.exists(f"{directory}/mirrored") or os.path.getsize(f"{directory}/mirrored") == 0
 
 
-def test_what_a_regular_expression_of_the_server_has_captured_stays(backend, start_site, directory):
-    """A site of many names; with $2 empty each of them would see the files of all."""
+def test_the_captures_of_the_server_name_stay(backend, start_site, directory):
+    """A site with many names. With an empty $2, each name would show the files of all."""
     site = start_site(server="server_name ~^(www\\.)?(.+)$; " + INCLUDE + " location / { root DIR/www/$2; }")
     for name in ("example.org", "other.org"):
         os.makedirs(f"{directory}/www/{name}")
@@ -209,8 +210,8 @@ def test_what_a_regular_expression_of_the_server_has_captured_stays(backend, sta
         assert_is_as_shipped(site.ask(headers={"Host": name}))
 
 
-def test_what_nginx_says_itself_is_in_the_log_of_the_health_routes(backend, start_site, directory):
-    """Also where the site logs nothing."""
+def test_responses_of_nginx_itself_are_in_the_log_of_the_health_routes(backend, start_site, directory):
+    """This also holds for a site that logs nothing."""
     site = start_site(server=f"{INCLUDE} access_log off;")
     assert site.ask().status == 200
     backend.process.kill()
@@ -223,35 +224,36 @@ def test_what_nginx_says_itself_is_in_the_log_of_the_health_routes(backend, star
     wait_until(lambda: logged() == [("/api/health", "503"), ("/api/status", "403")], 5, "two lines")
 
 
-def test_a_limit_of_the_site_never_meets_a_checker(backend, start_site):
-    """Visitors use it up, and the load balancer that asks from their address is refused: the machine goes down."""
+def test_a_limit_of_the_site_does_not_apply_to_checks(backend, start_site):
+    """Otherwise visitors would use up the limit, nginx would refuse the load balancer's checks from the same address, and
+    the machine would go down."""
     site = start_site(http=LIMITS_HTTP, server=f"{INCLUDE} root DIR/www; limit_req zone=req; limit_conn conn 1;")
     assert site.ask("/index.html").status == 200
-    assert site.ask("/index.html").status == 503  # the site's limit works
+    assert site.ask("/index.html").status == 503  # the site's limit has an effect
     for _ in range(30):
         for path in PUBLIC:
             assert_is_as_shipped(site.ask(path))
 
 
-def test_what_stands_before_the_include_reaches_the_public_routes(backend, start_site, directory):
-    """As the files say: a maintenance switch that takes the machine out of the load balancer."""
+def test_directives_before_the_include_affect_the_public_routes(backend, start_site, directory):
+    """The files document this: a maintenance switch can take the machine out of the load balancer."""
     site = start_site(server=f"root DIR/www; if (-f DIR/www/off) {{ return 503; }} {INCLUDE}")
     assert site.ask().status == 200
     open(f"{directory}/www/off", "w", encoding="ascii").close()
     assert site.ask().status == 503
 
 
-def test_the_rest_of_the_site_has_what_its_server_block_says(backend, start_site):
-    """The include cancels rewrites for our paths alone, and for no path that looks like one."""
+def test_the_server_block_still_applies_to_the_rest_of_the_site(backend, start_site):
+    """The include cancels rewrites for our paths alone, and for no path that looks similar."""
     site = start_site(server=f"{INCLUDE} root DIR/www; rewrite ^ /index.html last;")
     for path in ("/", "/api", "/api/healthy", "/api/health%0A", "/api/healthz/live", "/api/status/x", "/.health-api/nothing",
                  "/.health-api/refused%0A", "/.health-api/refusedx"):
         assert site.ask(path).body == PAGE.encode(), path
-    assert site.ask("/.health-api/refused").status == 404  # no client can ask for it
+    assert site.ask("/.health-api/refused").status == 404  # clients cannot reach this location
 
 
 @pytest.mark.parametrize("deed, status", [("auth_basic", 401), ("deny", 403), ("auth_request 401", 401)])
-def test_the_status_has_the_guards_of_the_site_besides_its_list(backend, start_site, deed, status):
+def test_the_guards_of_the_site_apply_to_the_status_as_well_as_its_list(backend, start_site, deed, status):
     server = f"{INCLUDE} set $health_api_shows_status 1; {DEEDS[deed]} root DIR/www;"
     answer = start_site(server=server).ask("/api/status")
     assert answer.status == status and answer.headers["Content-Type"] == "application/problem+json"
@@ -261,7 +263,7 @@ def test_the_status_has_the_guards_of_the_site_besides_its_list(backend, start_s
 # /api/status.
 
 
-def test_the_status_is_shown_to_nobody_who_is_not_listed(backend, start_site):
+def test_only_listed_addresses_see_the_status(backend, start_site):
     site = start_site()
     assert_refuses_the_status(site.ask("/api/status"))
     assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
@@ -274,25 +276,25 @@ def test_the_status_is_shown_to_nobody_who_is_not_listed(backend, start_site):
 @pytest.mark.parametrize("host, shown", [
     ("127.0.0.1:8078", True), ("localhost:9000", True), ("LOCALHOST", True), ("[::1]:8078", True),
     ("evil.example", False), ("evil.example:8078", False), ("127.0.0.1.evil.example", False), ("localhost.evil", False)])
-def test_a_web_page_whose_name_leads_to_loopback_does_not_read_the_status(backend, start_site, host, shown):
-    """DNS rebinding, in the browser of an operator who has the tunnel of docs/nginx.md open."""
+def test_a_web_page_whose_name_resolves_to_loopback_cannot_read_the_status(backend, start_site, host, shown):
+    """DNS rebinding in the browser of an operator who has the tunnel of docs/nginx.md open."""
     site = start_site()
     answer = site.ask("/api/status", port=site.operators_port, headers={"Host": host})
     assert (answer.status == 200) == shown and (b'"config"' in answer.body) == shown
     assert shown or answer.status == 421
 
 
-def test_the_status_is_shown_to_an_address_that_is_listed(backend, start_site):
+def test_a_listed_address_sees_the_status(backend, start_site):
     listed = ("conf.d/health-api-http.conf", "    # 10.1.2.3 1;\n", "    127.0.0.1 1;\n")
     assert_shows_the_status(start_site([listed]).ask("/api/status"))
 
 
-def test_a_server_block_that_never_comes_to_the_list_shows_nothing(backend, start_site):
-    """A break of the site ends the rewrite directives of the server before our own."""
+def test_a_server_block_that_never_reaches_the_list_shows_nothing(backend, start_site):
+    """A `break` of the site ends the server's rewrite directives before it reaches ours."""
     assert_refuses_the_status(start_site(server=f"break; {INCLUDE}").ask("/api/status"))
 
 
-def test_a_port_of_operators_that_is_taken_passes_the_check_and_a_reload_keeps_what_was(backend, start_site, directory):
+def test_a_busy_operators_port_passes_the_check_and_a_reload_keeps_the_old_configuration(backend, start_site, directory):
     """As docs/nginx.md says: nginx names the port in its error log, and the site goes on."""
     site = start_site()
     with socket.socket() as other:
@@ -308,13 +310,13 @@ def test_a_port_of_operators_that_is_taken_passes_the_check_and_a_reload_keeps_w
         assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
 
 
-def test_a_403_of_a_public_route_claims_no_reason(backend, start_site):
+def test_a_403_of_a_public_route_gives_no_reason(backend, start_site):
     """Operators may close these routes in health-api.public."""
     answer = start_site([("health-api.public", "allow all;\n", "deny all;\n")]).ask()
     assert answer.status == 403 and json.loads(answer.body)["detail"] == "The request was refused."
 
 
-# Sizes.
+# Sizes of requests.
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/api/health/live", "/api/status"])
@@ -327,7 +329,7 @@ def test_a_request_line_of_more_than_8_KiB_is_414_where_the_site_allows_64(backe
         assert answer.startswith(b"HTTP/1.1 414 ") and b"application/problem+json" in answer, answer[:200]
 
 
-def test_the_strict_file_does_not_run_in_circles_where_error_pages_are_recursive(backend, start_site):
+def test_the_strict_file_does_not_loop_with_recursive_error_pages(backend, start_site):
     site = start_site(server=f"recursive_error_pages on; {INCLUDE} include health-api-strict.conf; root DIR/www;")
     for path, words in (("/api/health", b"application/problem+json"), ("/elsewhere", b"<html>")):
         answer = site.send_raw(f"TRACE {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
@@ -346,8 +348,8 @@ def start_http2_site(backend, start_site):
 
 
 def test_over_http2_a_body_that_is_too_large_is_413_and_then_no_error(start_http2_site):
-    """nginx answers before it has read the body, and ends the stream with NO_ERROR (RFC 9113, 8.1). curl 7.88
-    shows that as a stream error when it still sends."""
+    """nginx responds before it has read the body, and ends the stream with NO_ERROR (RFC 9113, 8.1). If curl 7.88 is
+    still sending, it shows that as a stream error."""
     site = start_http2_site()
     for size in (9000, 200000):
         ending = http2.ask(site.port, "/api/health", "POST", body=b"x" * size)
@@ -356,7 +358,7 @@ def test_over_http2_a_body_that_is_too_large_is_413_and_then_no_error(start_http
 
 
 def test_over_http2_a_request_line_of_more_than_8_KiB_is_414(start_http2_site):
-    """Where it is less when Huffman coded, or the site allows more."""
+    """This holds even if Huffman coding makes the line shorter, or the site allows longer lines."""
     site = start_http2_site("large_client_header_buffers 4 64k;")
     ending = http2.ask(site.port, "/api/health?" + "a" * 9000)
     assert (ending.status, json.loads(ending.body)["status"]) == (414, 414)
@@ -365,7 +367,7 @@ def test_over_http2_a_request_line_of_more_than_8_KiB_is_414(start_http2_site):
 
 @pytest.mark.parametrize("path", ["/api/health", "/index.html"])
 def test_over_http2_headers_that_are_too_large_end_the_connection_of_any_site(start_http2_site, path):
-    """There is no request yet that a location could answer with 431."""
+    """There is no request yet for which a location could send a 431."""
     site = start_http2_site()
     for headers in ([("x-long", "a" * 40000)], [(f"x-{number}", "a" * 7000) for number in range(5)]):
         ending = http2.ask(site.port, path, headers=headers)

@@ -1,4 +1,4 @@
-"""The listening socket in the less common cases: modes, groups, odd files, other families, several sources."""
+"""Rare cases of the listening socket: modes, groups, strange files, other families, several sources."""
 import grp
 import os
 import socket
@@ -19,7 +19,7 @@ def settings(cluster, **changes):
 
 
 @pytest.mark.parametrize("mode", ["0600", "0666", "0777", "0"])
-def test_the_mode_is_the_one_that_was_set_whatever_the_umask(start_backend, mode):
+def test_the_socket_has_the_set_mode_whatever_the_umask(start_backend, mode):
     before = os.umask(0o077)
     try:
         backend = start_backend(HEALTH_SOCKET_MODE=mode, wait=os.geteuid() == 0)
@@ -30,12 +30,12 @@ def test_the_mode_is_the_one_that_was_set_whatever_the_umask(start_backend, mode
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to any group")
-def test_the_group_is_the_one_that_was_set(start_backend):
+def test_the_socket_has_the_set_group(start_backend):
     backend = start_backend(HEALTH_SOCKET_GROUP="nogroup")
     assert grp.getgrgid(os.stat(backend.socket).st_gid).gr_name == "nogroup"
 
 
-def test_an_unknown_group_is_exit_78_and_leaves_no_socket(cluster, directory):
+def test_an_unknown_group_exits_78_and_leaves_no_socket(cluster, directory):
     path = f"{directory}/s"
     done = program.run(**settings(cluster, HEALTH_LISTEN=f"unix:{path}", HEALTH_SOCKET_GROUP="no-such-group"))
     assert done.returncode == 78
@@ -46,7 +46,7 @@ def test_an_unknown_group_is_exit_78_and_leaves_no_socket(cluster, directory):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/null", path),
                                   lambda path: os.symlink("/no/such", path)],
                          ids=["fifo", "directory", "link", "dangling link"])
-def test_whatever_else_is_at_the_path_is_left_alone(cluster, directory, make):
+def test_any_other_file_at_the_path_is_left_alone(cluster, directory, make):
     path = f"{directory}/health-api.sock"
     make(path)
     before = os.lstat(path)
@@ -56,7 +56,7 @@ def test_whatever_else_is_at_the_path_is_left_alone(cluster, directory, make):
     assert (os.lstat(path).st_ino, os.lstat(path).st_mode) == (before.st_ino, before.st_mode)
 
 
-def test_any_live_holder_is_named_with_its_command_and_keeps_its_socket(cluster, directory):
+def test_a_live_holder_is_named_with_its_command_and_keeps_its_socket(cluster, directory):
     path = f"{directory}/health-api.sock"
     code = f"import socket,time; s=socket.socket(1); s.bind({path!r}); s.listen(9); time.sleep(600)  # rogue"
     holder = process.start([sys.executable, "-c", code])
@@ -75,7 +75,7 @@ def test_any_live_holder_is_named_with_its_command_and_keeps_its_socket(cluster,
         process.end(holder)
 
 
-def test_a_busy_tcp_port_is_exit_69_and_names_the_holder(cluster):
+def test_a_busy_tcp_port_exits_69_and_names_the_holder(cluster):
     code = "import socket,sys,time; s=socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
     port = free_port()
     holder = process.start([sys.executable, "-c", code, str(port)])
@@ -91,7 +91,7 @@ def test_a_busy_tcp_port_is_exit_69_and_names_the_holder(cluster):
         process.end(holder)
 
 
-def test_a_port_can_be_taken_again_at_once_after_a_stop(start_backend):
+def test_a_port_is_free_at_once_after_a_stop(start_backend):
     port = free_port()
     for _ in range(3):
         backend = start_backend(wait=False, HEALTH_LISTEN=f"tcp:127.0.0.1:{port}")
@@ -102,7 +102,7 @@ def test_a_port_can_be_taken_again_at_once_after_a_stop(start_backend):
             assert backend.stop() == 0
 
 
-def test_tcp_on_the_loopback_of_ipv6(start_backend):
+def test_the_program_serves_the_ipv6_loopback(start_backend):
     with socket.socket(socket.AF_INET6) as probe:
         try:
             probe.bind(("::1", 0))
@@ -132,7 +132,7 @@ def test_health_listen_wins_over_an_inherited_socket(start_backend, directory):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(f"{directory}/inherited")
             listener.settimeout(5)
-            listener.accept()[0].close()  # nobody else took it
+            listener.accept()[0].close()  # no other process has accepted it
 
 
 def test_sockets_that_systemd_passed_to_another_process_are_not_taken(start_backend):
@@ -141,21 +141,21 @@ def test_sockets_that_systemd_passed_to_another_process_are_not_taken(start_back
 
 
 @pytest.mark.skipif(os.path.exists("/run/health-api"), reason="the default's directory exists here")
-def test_without_any_socket_the_default_path_is_named(cluster):
+def test_an_error_without_any_socket_names_the_default_path(cluster):
     done = program.run(**settings(cluster))
     assert done.returncode == 78
     assert "unix:/run/health-api/health-api.sock" in done.stderr and "default" in done.stderr
 
 
-def test_a_fd_3_that_is_no_socket_is_refused(cluster):
+def test_a_fd_3_that_is_not_a_socket_is_refused(cluster):
     code = ("import os,sys; os.dup2(os.open('/dev/null', 0), 3); os.environ.update(LISTEN_PID=str(os.getpid()),"
             " LISTEN_FDS='1'); os.execv(sys.argv[1], sys.argv[1:])")
     child = process.start([sys.executable, "-c", code, program.PROGRAM], env=program.environment(**settings(cluster)))
     assert child.wait(10) == 78
 
 
-def test_what_waits_in_the_backlog_is_answered_by_the_successor(directory, cluster):
-    """systemd keeps the socket open between two runs: a request in between must not be lost."""
+def test_the_successor_answers_what_waits_in_the_backlog(directory, cluster):
+    """systemd keeps the socket open between two runs. A request that comes in between must not be lost."""
     path = f"{directory}/kept.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -168,7 +168,7 @@ def test_what_waits_in_the_backlog_is_answered_by_the_successor(directory, clust
                 assert process.end(child) == 0
 
 
-def test_started_with_closed_standard_descriptors_it_serves(start_backend, cluster, directory):
+def test_the_program_serves_when_it_starts_with_closed_standard_descriptors(start_backend, cluster, directory):
     path = f"{directory}/closed.sock"
     env = program.environment(**settings(cluster, HEALTH_LISTEN=f"unix:{path}"))
     code = "import os,sys; os.closerange(0, 3); os.execv(sys.argv[1], sys.argv[1:])"
@@ -189,8 +189,8 @@ def test_started_with_closed_standard_descriptors_it_serves(start_backend, clust
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a capability away")
-def test_a_capability_that_it_was_given_stays(start_backend, cluster, directory):
-    """make run below /root: the one capability that lets PostgreSQL's user pass."""
+def test_a_granted_capability_stays(start_backend, cluster, directory):
+    """`make run` below /root needs this: the capability lets the user of PostgreSQL pass through /root."""
     private = f"{directory}/private"
     os.mkdir(private, 0o700)
     os.symlink(f"{cluster.directory}/.s.PGSQL.5432", f"{private}/.s.PGSQL.5432")
@@ -203,8 +203,9 @@ def test_a_capability_that_it_was_given_stays(start_backend, cluster, directory)
 
 @pytest.mark.parametrize("how", [socket.SHUT_RDWR, socket.SHUT_RD], ids=["both ways", "for reading"])
 @pytest.mark.parametrize("family", ["unix", "tcp"])
-def test_a_listening_socket_that_another_process_shuts_down_ends_it_at_once(start_backend, directory, family, how):
-    """shutdown(2) holds for all who share the socket: nobody can connect any more, and systemd's copy is dead, too."""
+def test_the_program_ends_at_once_when_another_process_shuts_down_its_socket(start_backend, directory, family, how):
+    """shutdown(2) affects all processes that share the socket: no client can connect any more, and systemd's copy is
+    dead, too."""
     listener = socket.create_server(("127.0.0.1", 0)) if family == "tcp" else socket.socket(socket.AF_UNIX)
     with listener:
         if family == "unix":

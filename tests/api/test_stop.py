@@ -1,4 +1,4 @@
-"""SIGTERM while something hangs: the process is gone HEALTH_STOP_TIMEOUT after the drain, whatever it is."""
+"""SIGTERM while something hangs: the process always ends within HEALTH_STOP_TIMEOUT after the drain."""
 import fcntl
 import os
 import signal
@@ -16,8 +16,8 @@ from .test_connections import MANY
 from .test_process import silent_server
 
 STOP_TIMEOUT_S = 2
-# The alarm is a timer of microseconds: the rest is for a machine that is busy with other things, and for ThreadSanitizer,
-# which sleeps a second at the end (atexit_sleep_ms).
+# The alarm is exact to microseconds. The rest of this time is for a busy machine, and for ThreadSanitizer, which sleeps a
+# second at exit (atexit_sleep_ms).
 SLACK_S = 3.0 if program.SANITIZED else 1.0
 ENDED = "ended by the alarm: the stop took longer than HEALTH_STOP_TIMEOUT"
 
@@ -33,13 +33,13 @@ def assert_gone_in_time(backend, began, code, drain_s=0.0):
     assert time.monotonic() - began < drain_s + STOP_TIMEOUT_S + SLACK_S
 
 
-def test_sigterm_ends_it_with_0_in_time(backend):
+def test_sigterm_ends_the_program_with_0_in_time(backend):
     began = time.monotonic()
     assert backend.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 3
 
 
-def test_while_draining_503_but_alive_then_gone(start_backend):
+def test_a_draining_program_sends_503_but_is_alive_and_then_exits(start_backend):
     backend = start_backend(HEALTH_DRAIN="1s")
     backend.wait_status("healthy")
     backend.process.send_signal(signal.SIGTERM)
@@ -52,8 +52,8 @@ def test_while_draining_503_but_alive_then_gone(start_backend):
 
 
 @pytest.mark.parametrize("drain", ["0s", "500ms"])
-def test_requests_in_hand_are_finished(start_backend, drain):
-    """One that is whole when the stop comes, and one of which half is here."""
+def test_requests_under_way_are_answered(start_backend, drain):
+    """One request is whole when the signal comes, and half of another one has come."""
     backend = start_backend(HEALTH_DRAIN=drain)
     backend.wait_status("healthy")
     bytes_of_one = request("/api/health/live")
@@ -70,7 +70,7 @@ def test_requests_in_hand_are_finished(start_backend, drain):
     assert backend.process.wait(5) == 0
 
 
-def test_a_second_sigterm_ends_it_at_once(start_backend):
+def test_a_second_sigterm_ends_the_program_at_once(start_backend):
     backend = start_backend(HEALTH_DRAIN="1m")
     backend.wait_status("healthy")
     backend.process.send_signal(signal.SIGTERM)
@@ -79,7 +79,7 @@ def test_a_second_sigterm_ends_it_at_once(start_backend):
     assert backend.process.wait(3) == 0
 
 
-def test_sigterm_with_a_silent_database_ends_it_in_time(start_backend, directory):
+def test_sigterm_ends_the_program_in_time_with_a_silent_database(start_backend, directory):
     with silent_server(directory):
         backend = start_backend(PGHOST=directory, HEALTH_CONNECT_TIMEOUT="3s", HEALTH_STALE_AFTER="10s")
         began = time.monotonic()
@@ -88,7 +88,7 @@ def test_sigterm_with_a_silent_database_ends_it_in_time(start_backend, directory
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_each_signal_for_a_stop_ends_it_in_order(start_backend, sig):
+def test_each_stop_signal_ends_the_program_normally(start_backend, sig):
     backend = start_backend()
     backend.wait_status("healthy")
     backend.process.send_signal(sig)
@@ -97,7 +97,7 @@ def test_each_signal_for_a_stop_ends_it_in_order(start_backend, sig):
     assert backend.events("stop requested")[0]["from_pid"] == str(os.getpid())
 
 
-def test_sigterm_says_goodbye_to_the_database(start_backend, cluster):
+def test_sigterm_closes_the_session_properly(start_backend, cluster):
     backend = start_backend()
     backend.wait_status("healthy")
     pids = cluster.probes()
@@ -105,7 +105,7 @@ def test_sigterm_says_goodbye_to_the_database(start_backend, cluster):
     wait_until(lambda: not set(pids) & set(cluster.probes()), 2, "its session is gone")
 
 
-def test_sigterm_with_peers_of_every_kind_ends_it_in_time(start_backend):
+def test_sigterm_ends_the_program_in_time_with_peers_of_every_kind(start_backend):
     backend = start_backend()
     backend.wait_status("healthy")
     held = [Connection(backend.address) for _ in range(30)]
@@ -119,7 +119,7 @@ def test_sigterm_with_peers_of_every_kind_ends_it_in_time(start_backend):
     assert time.monotonic() - began < 3
 
 
-def test_while_draining_new_connections_are_answered_and_a_success_is_never_told(start_backend):
+def test_a_draining_program_answers_new_connections_and_never_sends_200(start_backend):
     backend = start_backend(HEALTH_DRAIN="1s")
     backend.wait_status("healthy")
     with Connection(backend.address) as kept:
@@ -132,7 +132,7 @@ def test_while_draining_new_connections_are_answered_and_a_success_is_never_told
     assert backend.process.wait(5) == 0
 
 
-def test_a_stuck_loop_is_ended_by_the_dead_mans_switch(start_backend):
+def test_the_dead_mans_switch_ends_a_stuck_loop(start_backend):
     backend = start_backend()
     backend.wait_status("healthy")
     with Frozen(threads(backend.pid)[0]):
@@ -142,7 +142,7 @@ def test_a_stuck_loop_is_ended_by_the_dead_mans_switch(start_backend):
     assert "the event loop is stuck" in backend.log()
 
 
-def test_the_end_does_not_wait_for_a_stuck_prober(start_backend):
+def test_the_exit_does_not_wait_for_a_stuck_prober(start_backend):
     backend = start_backend()
     backend.wait_status("healthy")
     with Frozen(threads(backend.pid)[-1]) as prober:
@@ -154,7 +154,7 @@ def test_the_end_does_not_wait_for_a_stuck_prober(start_backend):
     assert not os.path.exists(backend.socket)
 
 
-def test_a_loop_that_gets_stuck_while_it_drains_is_ended_by_the_last_alarm(start_backend):
+def test_the_final_alarm_ends_a_loop_that_gets_stuck_in_the_drain(start_backend):
     backend = start(start_backend, HEALTH_DRAIN="1s")
     backend.process.send_signal(signal.SIGTERM)
     began = time.monotonic()
@@ -165,7 +165,7 @@ def test_a_loop_that_gets_stuck_while_it_drains_is_ended_by_the_last_alarm(start
     assert ENDED in backend.log()
 
 
-def test_a_loop_that_gets_stuck_in_a_long_drain_is_not_given_the_rest_of_it(start_backend):
+def test_a_loop_that_gets_stuck_in_a_long_drain_ends_before_the_end_of_the_drain(start_backend):
     backend = start(start_backend, HEALTH_DRAIN="5m")
     backend.process.send_signal(signal.SIGTERM)
     backend.wait_status("draining", 3)
@@ -174,15 +174,15 @@ def test_a_loop_that_gets_stuck_in_a_long_drain_is_not_given_the_rest_of_it(star
     assert "ended by the alarm: the event loop is stuck" in backend.log()
 
 
-def test_a_stopped_process_that_was_told_to_end_is_gone_once_it_runs_again(start_backend):
-    """The last alarm is never put off, as the others are for a process that was stopped."""
+def test_a_stopped_process_with_a_pending_sigterm_ends_once_it_runs_again(start_backend):
+    """The final alarm is never postponed, unlike the other alarms of a process that was stopped."""
     backend = start(start_backend, HEALTH_DRAIN="1s")
     backend.process.send_signal(signal.SIGTERM)
     backend.wait_status("draining", 1)
     backend.process.send_signal(signal.SIGSTOP)
     began = time.monotonic()
     try:
-        wait_until(lambda: time.monotonic() - began > 1 + STOP_TIMEOUT_S + 1.5, 10, "later than the alarm was due")
+        wait_until(lambda: time.monotonic() - began > 1 + STOP_TIMEOUT_S + 1.5, 10, "the time of the alarm has passed")
     finally:
         backend.process.send_signal(signal.SIGCONT)
     assert backend.process.wait(2 * SLACK_S) == 1
@@ -195,8 +195,8 @@ def unread_bytes(connection):
 
 
 def deaf_peer(backend, document_len):
-    """A connection with two answers of 75 KB that nobody has read, and no room for a third one: a socket takes 208 KiB by
-    default, its bookkeeping included."""
+    """A connection with two unread responses of 75 KB and no room for a third one: a socket takes 208 KiB by default, its
+    bookkeeping included."""
     connection = Connection(backend.address)
     for number in (1, 2):
         connection.send(request("/api/status"))
@@ -204,8 +204,8 @@ def deaf_peer(backend, document_len):
     return connection
 
 
-def test_answers_that_nobody_reads_keep_nothing_from_ending(start_backend, checks_file):
-    """The requests and SIGTERM are there at the same time, and no answer fits into its socket."""
+def test_unread_responses_do_not_delay_the_exit(start_backend, checks_file):
+    """The requests and SIGTERM come at the same time, and no response fits into its socket."""
     backend = start(start_backend, HEALTH_CHECKS=checks_file(MANY))
     document_len = len(backend.ask("/api/status").body)
     deaf = [deaf_peer(backend, document_len) for _ in range(20)]
@@ -222,8 +222,9 @@ def test_answers_that_nobody_reads_keep_nothing_from_ending(start_backend, check
                 connection.receive()
 
 
-def test_a_database_that_hangs_keeps_nothing_from_ending(start_backend, own_cluster):
-    """Our session in mid-query, and the postmaster that would have to accept the next one."""
+def test_a_hung_database_does_not_delay_the_exit(start_backend, own_cluster):
+    """The server process of our session hangs in the middle of a query. So does the postmaster, which would have to
+    accept the next session."""
     backend = start(start_backend, **own_cluster.environment())
     hung = [*own_cluster.probes(), own_cluster.postmaster_pid]
     for pid in hung:
@@ -237,7 +238,7 @@ def test_a_database_that_hangs_keeps_nothing_from_ending(start_backend, own_clus
             os.kill(pid, signal.SIGCONT)
 
 
-def test_a_second_sigterm_ends_it_at_once_though_the_prober_hangs(start_backend):
+def test_a_second_sigterm_ends_the_program_at_once_while_the_prober_hangs(start_backend):
     backend = start(start_backend, HEALTH_DRAIN="1m")
     with Frozen(threads(backend.pid)[-1]) as prober:
         backend.process.send_signal(signal.SIGTERM)
@@ -249,12 +250,12 @@ def test_a_second_sigterm_ends_it_at_once_though_the_prober_hangs(start_backend)
 
 
 @pytest.mark.skipif(program.SANITIZED, reason="a leak checker does not work under strace")
-def test_an_end_that_hangs_after_a_second_sigterm_is_not_given_the_rest_of_the_drain(start_backend):
-    """Removing the socket hangs, as on a file system that is gone."""
+def test_an_exit_that_hangs_after_a_second_sigterm_ends_before_the_end_of_the_drain(start_backend):
+    """The removal of the socket hangs, as on a lost file system."""
     strace = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=unlink", "-e", "inject=unlink:delay_enter=6s"]
     backend = start(start_backend, HEALTH_DRAIN="1m", popen={"wrapper": strace})
     backend.process.send_signal(signal.SIGTERM)
     backend.wait_status("draining", 3)
     backend.process.send_signal(signal.SIGTERM)
     wait_until(lambda: ENDED in backend.log(), STOP_TIMEOUT_S + SLACK_S, "the alarm")
-    assert backend.process.wait(10) == 1  # strace holds it until the delay has passed
+    assert backend.process.wait(10) == 1  # strace keeps it until the delay has passed

@@ -1,4 +1,4 @@
-"""One small PostgreSQL, the programs of the sites and each web server, started once for the tests of a process."""
+"""One small PostgreSQL, the programs of the sites, and each web server. Each starts once for the tests of a process."""
 import contextlib
 import os
 import tempfile
@@ -15,7 +15,7 @@ STATES = {"up": {}, "down": {"PGPORT": 1}}
 
 @pytest.fixture(scope="session")
 def small_cluster(template, base):
-    """A server that the tests only read from."""
+    """A database that the tests only read."""
     server = template.copy_to(os.path.join(base, "small"))
     server.start()
     yield server
@@ -31,12 +31,12 @@ def site_directory(base):
 
 @pytest.fixture(scope="session")
 def program(site_directory):
-    """Where a web server's own user may run it."""
+    """A copy of the program that the user of a web server may run."""
     return process.copy_for_anyone(PROGRAM, site_directory)
 
 
 class Programs:
-    """The programs behind the sites, by site and kind of socket; each is started when it is first asked for."""
+    """The programs that the sites lead to, by site and kind of socket. Each starts when a test first needs it."""
 
     def __init__(self, directory, cluster, stack):
         self.directory = directory
@@ -45,7 +45,7 @@ class Programs:
         self.services = {}
 
     def service(self, site, kind):
-        """kind: unix or tcp; the program of site `restarted` belongs to one web server, which kind names then."""
+        """kind is unix or tcp. The program of site `restarted` belongs to one web server, so kind names that server then."""
         if (site, kind) not in self.services:
             home = os.path.join(self.directory, f"{site}-{kind}")
             listener = listen_tcp() if kind.endswith("tcp") else listen_unix(home + ".sock")
@@ -57,7 +57,7 @@ class Programs:
         return self.services[site, kind]
 
     def spawned(self, site, program):
-        """The same under spawn-fcgi."""
+        """Returns the same program under spawn-fcgi."""
         if (site, "spawned") not in self.services:
             service = servers.SpawnFcgi(
                 self.directory, os.path.join(self.directory, f"{site}-spawned.sock"), program,
@@ -79,7 +79,7 @@ def programs(site_directory, small_cluster):
 
 @pytest.fixture(scope="session")
 def front(programs, program, base):
-    """front(NAME): the web server or client of that name in servers.ALL, started once."""
+    """front(NAME) returns the web server or client of that name in servers.ALL. It starts once."""
     with contextlib.ExitStack() as stack:
         started = {}
 

@@ -1,4 +1,4 @@
-"""An nginx as people set it up in front of a site, with its own defaults."""
+"""An nginx in front of a site, with its own defaults, as people set it up."""
 import os
 import shutil
 

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client that hides nothing: what came, also after a HEAD, and whether the server closed."""
+"""An HTTP/1.1 client that hides nothing: it shows all data, even after a HEAD, and whether the server closed."""
 import select
 import socket
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Connection:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
-        self.is_closing = False  # the server has said so
+        self.is_closing = False  # the server has announced that
 
     def __enter__(self):
         return self
@@ -39,7 +39,7 @@ class Connection:
         self.socket.close()
 
     def send(self, data):
-        """A server that answers early may close before it has read everything; its answer is there then."""
+        """A server that answers early may close before it has read the whole request. The response has come by then."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -50,11 +50,11 @@ class Connection:
         return self.receive(method)
 
     def has_answer(self):
-        """Whether the first bytes of one are here, or the end; does not wait."""
+        """Whether the first bytes of a response, or the end of the connection, have come. Does not wait."""
         return bool(select.select([self.socket], [], [], 0)[0])
 
     def receive(self, method="GET"):
-        """The next answer; EOFError when the connection is closed instead."""
+        """Receives the next response. Raises EOFError if the server closes the connection instead."""
         line = self.file.readline()
         if not line:
             raise EOFError("closed without an answer")
@@ -83,7 +83,7 @@ class Connection:
 
 
 def ask(port, method, path, body=b"", headers=()):
-    """One request on a connection of its own; what comes until the server closes is its body, too."""
+    """Sends one request on a connection of its own. The body has all data until the server closes."""
     with Connection(port) as connection:
         answer = connection.ask(method, path, body, [*headers, ("Connection", "close")])
         return answer._replace(body=answer.body + connection.file.read())

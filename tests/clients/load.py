@@ -1,4 +1,4 @@
-"""Many requests of two kinds at once: GETs and POSTs with bodies, mixed on several kept connections."""
+"""Sends many requests at once, GETs and POSTs with bodies, mixed on several kept connections."""
 import collections
 import itertools
 import json
@@ -11,27 +11,27 @@ from harness.wait import wait_until
 from . import httpclient
 
 GETS = ("/api/health", "/api/status", "/api/health/live")
-# A large one now and then: 200 KB cost a web server a hundred times what a GET does.
+# Large bodies are rare, because 200 KB cost a web server a hundred times as much as a GET.
 BODIES = (b"x" * 10, b"x" * 9000, b"x" * 1000, b"x" * 9000)
 LARGE = b"x" * 200_000
 LARGE_EVERY = 50
 
 
 class Failure(NamedTuple):
-    sent: float  # CLOCK_MONOTONIC, as is `at`, when it was known to have failed
+    sent: float  # CLOCK_MONOTONIC; `at` is the time when the failure was known
     at: float
     method: str
     what: str
 
 
 def summary(failures):
-    """How many of which kind, for the message of a test."""
+    """Counts the failures by kind, for the message of a test."""
     kinds = collections.Counter(f"{failure.method} {failure.what[:40]}" for failure in failures)
     return f"{len(failures)} failed: {dict(kinds)}"
 
 
 class Load:
-    """So many requests on port by so many clients, every other one a POST; keeps what failed."""
+    """Sends this many requests to port from this many clients. Every second one is a POST. Keeps the failures."""
 
     def __init__(self, port, requests, clients):
         self.port = port
@@ -73,7 +73,7 @@ class Load:
                     json.loads(answer.body)
             except (OSError, EOFError, ValueError) as error:
                 fault = repr(error)
-            # A server that answers before it has read a long body closes after it; nginx has said keep-alive by then.
+            # A server that responds before it has read a long body closes after that. nginx has said keep-alive by then.
             if connection and (fault or connection.is_closing or body is LARGE):
                 connection.close()
                 connection = None

@@ -1,7 +1,7 @@
-"""The web servers and clients of other people that health-api is asked through, configured as their users would.
+"""The web servers and clients of other projects through which the tests reach health-api, configured as their users would.
 
-Each has the sites `up`, `down` and `restarted`, a port each, that differ in the program behind them: what a site leads
-to is the address of its FastCGI socket, or the environment of its CGI program."""
+Each has the sites `up`, `down` and `restarted`, with a port each. They differ in the program that they lead to: at the
+address of its FastCGI socket, or with the environment of its CGI program."""
 import csv
 import os
 import shutil
@@ -41,12 +41,12 @@ class Front(WebServer):
         with open(path, "w", encoding="utf-8") as conf:
             conf.write(self.config())
         self._start(self.argv(path), env=environment(HOME=self.directory))
-        for self.port in self.ports.values():  # one after the other
+        for self.port in self.ports.values():  # waits for one port after the other
             wait_until(self._accepts, 10, f"{path}: the port of each site")
         return self
 
     def each_site(self, text):
-        """text once for each site, filled in by address_of."""
+        """Returns text once for each site, filled in by address_of."""
         return "".join(text.format(name=name, port=self.ports[name], **self.address_of(site))
                        for name, site in self.sites.items())
 
@@ -105,7 +105,7 @@ LimitRequestLine 65536
 
     @staticmethod
     def address_of(site):
-        """The two spellings of the same option."""
+        """Returns both forms of the options."""
         if isinstance(site, str):
             return {"scheme": f"unix:{site}|fcgi://{os.path.basename(site)}", "reuse": "enablereuse=on"}
         return {"scheme": "fcgi://%s:%d" % site, "reuse": "disablereuse=off"}
@@ -172,7 +172,7 @@ $SERVER["socket"] == "127.0.0.1:{port}" {{
 """
 
     def start(self):
-        """It wants a file for each script; the rest of the path is PATH_INFO."""
+        """lighttpd wants a file for each script; the rest of the path is PATH_INFO."""
         os.makedirs(os.path.join(self.directory, "api"))
         for name in ("health", "status"):
             open(os.path.join(self.directory, "api", name), "w", encoding="ascii").close()
@@ -183,8 +183,8 @@ $SERVER["socket"] == "127.0.0.1:{port}" {{
 
 
 class Caddy(Front):
-    """php_fastcgi is of no use: it passes on only paths that end in .php, and Caddy answers any other with an empty 200
-    of its own (seen). The transport below it takes each path as it is."""
+    """php_fastcgi does not help: it passes on only paths that end in .php, and Caddy answers every other path with an
+    empty 200 of its own (observed). The transport below it takes each path as it is."""
 
     def config(self):
         sites = self.each_site("""
@@ -201,9 +201,9 @@ http://127.0.0.1:{port} {{
 
 
 class HAProxy(Front):
-    """With one thread, so that all clients share its connections. Its buffer takes a request's whole head. With one of
-    more than 64 KiB, HAProxy 2.6 writes STDIN records that are longer than the two bytes of their length can say
-    (seen: 15187 for 80723), and every FastCGI program must close the connection."""
+    """HAProxy with one thread, so that all clients share its connections. Its buffer takes all headers of a request. With
+    headers of more than 64 KiB, HAProxy 2.6 writes STDIN records whose length does not fit into its two bytes (observed:
+    15187 for 80723), and every FastCGI program must close the connection."""
 
     get_values = "no option get-values"
 
@@ -237,13 +237,13 @@ backend {name}
 
 
 class HAProxyGetValues(HAProxy):
-    """It asks FCGI_GET_VALUES first on each connection."""
+    """HAProxy that sends FCGI_GET_VALUES first on each connection."""
 
     get_values = "option get-values"
 
 
 class HAProxyChecker(WebServer):
-    """The backend of docs/load-balancers.md in front of a web server; it checks ten times as often, and this route."""
+    """The backend of docs/load-balancers.md in front of a web server. It checks this route, ten times as often."""
 
     def start(self, checked_port, route="/api/health/live", options=""):
         self.socket_path = os.path.join(self.directory, "stats.sock")
@@ -301,7 +301,7 @@ hosts:
 
 
 class PlainNginx(Front):
-    """Without the shipped snippets: the body is passed on, as it comes."""
+    """nginx without the shipped snippets: it passes the body on as it comes."""
 
     def config(self):
         temp = " ".join(f"{name}_temp_path {self.directory}/tmp;" for name in
@@ -331,8 +331,8 @@ http {{
 
 
 class CgiFcgi:
-    """cgi-fcgi of libfcgi, a CGI program that passes its request on to a FastCGI socket. When the connection breaks
-    it prints no answer at all, and its exit code is the errno: status 0 here."""
+    """cgi-fcgi of libfcgi, a CGI program that passes its request on to a FastCGI socket. When the connection breaks, it
+    prints no response, and its exit code is the errno. The tests take that as status 0."""
 
     def __init__(self, directory, sites, program=None):
         self.directory = directory
@@ -359,7 +359,7 @@ class CgiFcgi:
 
 
 class SpawnFcgi:
-    """spawn-fcgi: it makes the socket at path, and starts the program with it as fd 0."""
+    """spawn-fcgi: it creates the socket at path, and starts the program with the socket as fd 0."""
 
     def __init__(self, directory, path, program, settings):
         self.address = path

@@ -1,11 +1,12 @@
-"""health-api on a listening socket that the tests hold, as systemd does: it outlives every restart of the program."""
+"""health-api on a listening socket that the tests hold, as systemd does. The socket outlives every restart of the
+program."""
 import os
 import socket
 
 from harness.backend import CHECKS, Backend
 from harness.wait import wait_until
 
-BACKLOG = 511  # of systemd/health-api.socket
+BACKLOG = 511  # as in systemd/health-api.socket
 
 # sd_listen_fds(3): the socket is fd 3, and LISTEN_PID names the process itself.
 AS_SYSTEMD = ("sh", "-c", 'exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0"')
@@ -25,7 +26,8 @@ def listen_tcp():
 
 
 class Service:
-    """A program in directory on the listener: passed as systemd passes it where that is a Unix socket, else as fd 0."""
+    """A program in directory that serves the listener. It gets a Unix socket as systemd passes it, and a TCP socket as fd
+    0."""
 
     def __init__(self, directory, listener, **settings):
         os.makedirs(directory)
@@ -45,10 +47,11 @@ class Service:
         return self
 
     def restart(self):
-        """SIGTERM, its end, and the next one on the same socket. Returns when that one has asked the database."""
+        """Stops the program with SIGTERM, and starts the next one on the same socket. Returns when that one has probed
+        the database."""
         assert self.backend.stop() == 0, self.backend.log()[-3000:]
         self.start().wait_status("healthy")
 
     def stop(self):
-        """Before the listener is closed, which is the caller's."""
+        """Call it before closing the listener, which belongs to the caller."""
         assert self.backend.stop() == 0, self.backend.log()[-3000:]

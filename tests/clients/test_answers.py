@@ -1,4 +1,5 @@
-"""Each route, method and body through each web server: the program's own answer, whatever the database does."""
+"""Each route, method and body through each web server: clients get the program's own response, whatever the database
+does."""
 import json
 
 import pytest
@@ -11,7 +12,7 @@ REQUESTS = [("GET", b""), ("HEAD", b""), ("OPTIONS", b""), *(("POST", body) for 
 
 
 def each_front(names=servers.ALL):
-    """All tests of one web server run in one process, which starts it once."""
+    """Each web server starts once: one process runs all of its tests."""
     return pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names])
 
 
@@ -22,7 +23,7 @@ def expected_status(state, route, method):
 
 
 def faults_of(answer, method, status):
-    """What is wrong with it."""
+    """What is wrong with the response."""
     if answer.status != status:
         yield f"{answer.status} instead of {status}: {answer.body[:100]!r}"
     elif answer.headers.get("x-health-source") != "backend" or answer.headers.get("cache-control") != "no-store":

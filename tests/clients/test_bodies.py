@@ -1,4 +1,4 @@
-"""A body that comes slowly: its own request is answered, and nobody else waits for it."""
+"""A body that comes slowly: its own request gets a response, and no other client waits for it."""
 import contextlib
 import statistics
 import time
@@ -28,12 +28,12 @@ def test_a_body_that_stalls_for_two_seconds_harms_no_other_client(front, name):
         slow = [stack.enter_context(httpclient.Connection(port)) for _ in range(SLOW_CLIENTS)]
         for connection in slow:
             connection.send(httpclient.head_of("POST", "/api/health", len(BODY)) + BODY[:len(BODY) // 2])
-        # They go on only after this: whoever has to wait for them fails here.
+        # The slow clients go on only after this. A client that has to wait for them fails here.
         hold_for(others_are_answered, 2, "the GETs of another client")
-        if name in servers.FASTCGI:  # a CGI program is started, and asks the database
+        if name in servers.FASTCGI:  # a CGI program has to start and to ask the database first
             assert statistics.median(times_s) < 0.5
         for connection in slow:
-            if not connection.has_answer():  # else it has come early, and the web server may have closed
+            if not connection.has_answer():  # else the response has come early, and the web server may have closed
                 connection.send(BODY[len(BODY) // 2:])
             answer = connection.receive()
             assert (answer.status, answer.headers.get("x-health-source")) == (405, "backend"), answer

@@ -31,7 +31,7 @@ def wait_down(checker):
     return wait_until(lambda: checker.server() if checker.server()["status"] == "DOWN" else None, 5, "DOWN")
 
 
-def test_by_api_health_the_server_is_down_while_the_database_is_stopped(backend, start_checker, own_cluster):
+def test_a_check_of_api_health_takes_the_server_down_while_the_database_is_stopped(backend, start_checker, own_cluster):
     checker = start_checker(route="/api/health")
     hold_for(lambda: checker.server()["status"] == "UP", 1.5, "UP while healthy")
     assert checker.server()["chkfail"] == "0"
@@ -46,8 +46,8 @@ def test_by_api_health_the_server_is_down_while_the_database_is_stopped(backend,
     assert checker.ask().status == 200
 
 
-def test_by_the_live_route_a_shared_database_takes_no_server_out(backend, start_checker, own_cluster):
-    """Each node would go at the same moment, and HAProxy's own 503 come in place of the application's answers."""
+def test_a_check_of_the_live_route_keeps_the_server_up_without_its_database(backend, start_checker, own_cluster):
+    """All nodes would go down at the same moment, and clients would get HAProxy's own 503 instead of the application."""
     checker = start_checker()
     own_cluster.stop()
     wait_until(lambda: checker.ask().status == 503, 5, "the answer of a node without its database")

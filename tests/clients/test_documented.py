@@ -1,4 +1,4 @@
-"""docs/web-servers.md: its lines, as they stand there, in a configuration that has nothing else."""
+"""The lines of docs/web-servers.md, unchanged, in a configuration that has nothing else."""
 import os
 import re
 
@@ -18,7 +18,7 @@ def documented(language):
 
 
 class Documented:
-    """A web server of one site. around: its configuration, with LINES for those of the document."""
+    """A web server with one site. around: its configuration, with LINES in place of the lines of the document."""
 
     around = ""
 

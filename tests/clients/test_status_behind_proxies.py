@@ -1,4 +1,4 @@
-"""/api/status through real proxies on the same machine: to the site's nginx each visitor is 127.0.0.1."""
+"""/api/status through real proxies on the same machine: the site's nginx sees every visitor as 127.0.0.1."""
 import json
 import os
 
@@ -51,14 +51,14 @@ def proxy(request, site, directory):
 
 
 def ask(server, path, headers):
-    """Status and body of a request that http.client would not send."""
+    """Sends a request that http.client would not send. Returns status and body."""
     host = "" if "Host:" in headers else "Host: example.org\r\n"
     close = "" if "Connection:" in headers else "Connection: close\r\n"
     head, _, body = server.send_raw(f"GET {path} HTTP/1.1\r\n{host}{headers}{close}\r\n".encode()).partition(b"\r\n\r\n")
     return int(head.split()[1]), body
 
 
-def test_the_status_is_shown_to_no_visitor_of_a_proxy(proxy, site):
+def test_no_visitor_of_a_proxy_sees_the_status(proxy, site):
     for trick, headers in TRICKS.items():
         for path in PATHS:
             status, body = ask(proxy, path, headers)
@@ -70,6 +70,6 @@ def test_the_status_is_shown_to_no_visitor_of_a_proxy(proxy, site):
     assert operators.status == 200 and "config" in json.loads(operators.body)
 
 
-def test_visitors_of_a_proxy_do_not_use_up_what_its_checks_need(proxy):
-    """They come from the address that asks for the health of the machine."""
+def test_visitors_of_a_proxy_do_not_use_up_the_limit_of_its_checks(proxy):
+    """To nginx, visitors and checks have the same address."""
     assert {proxy.ask("/api/health").status for _ in range(200)} == {200}

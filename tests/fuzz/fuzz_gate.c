@@ -7,29 +7,29 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Appends all that came of the bytes, with the verdicts; where gives_up, a body is given up as soon as it may
+/* Appends all that came of the bytes, with the events; where gives_up, a body is given up as soon as it may
  * be. */
 static void walk(const uint8_t *data, size_t size, size_t piece, bool gives_up, struct buf *out)
 {
     struct gate gate = {.max_connections = 256};
-    enum gate_verdict verdict = GATE_MORE;
+    enum gate_event event = GATE_MORE;
 
-    for (size_t at = 0; at < size && verdict != GATE_REJECT;) {
+    for (size_t at = 0; at < size && event != GATE_REJECT;) {
         size_t n = piece < size - at ? piece : size - at;
         struct gate_result r = gate_take(&gate, data + at, n);
-        verdict = r.verdict;
-        if (r.taken == 0 || r.taken > n || (verdict == GATE_MORE && r.taken < n))
+        event = r.event;
+        if (r.taken == 0 || r.taken > n || (event == GATE_MORE && r.taken < n))
             abort();
-        if (r.bytes.len > GATE_MAX_REQUEST || (verdict == GATE_WHOLE && r.bytes.len < 32))
+        if (r.bytes.len > GATE_MAX_REQUEST || (event == GATE_WHOLE && r.bytes.len < 32))
             abort();
-        if (verdict != GATE_MORE)
-            buf_appendf(out, "%d%d%d%s", verdict, r.too_long, r.keep, r.why != NULL ? r.why : "");
+        if (event != GATE_MORE)
+            buf_appendf(out, "%d%d%d%s", event, r.too_long, r.keep, r.why != NULL ? r.why : "");
         buf_append(out, r.bytes.data, r.bytes.len);
         buf_free(&r.bytes);
         at += r.taken;
-        if (gives_up && verdict != GATE_REJECT && gate.stage == GATE_IN_BODY) {
+        if (gives_up && event != GATE_REJECT && gate.stage == GATE_IN_BODY) {
             r = gate_give_up_body(&gate);
-            if (r.verdict != GATE_WHOLE || gate.stage != GATE_BETWEEN || r.bytes.len < 32)
+            if (r.event != GATE_WHOLE || gate.stage != GATE_BETWEEN || r.bytes.len < 32)
                 abort();
             buf_free(&r.bytes);
         }

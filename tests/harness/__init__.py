@@ -1,1 +1,1 @@
-"""What the tests start: a real PostgreSQL, the real program, real web servers; and a raw FastCGI client."""
+"""What the tests start: a real PostgreSQL, the real program, real web servers, and a raw FastCGI client."""

@@ -17,7 +17,7 @@ REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime er
 
 
 def environment(**settings):
-    """A clean environment: nothing of the caller's PG* or HEALTH_* reaches the program."""
+    """A clean environment: no PG* or HEALTH_* variable of the caller reaches the program."""
     clean = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TSAN_OPTIONS": "exitcode=66:report_thread_leaks=0"}
     return {**clean, **{name: str(value) for name, value in settings.items() if value is not None}}
 
@@ -57,7 +57,7 @@ class Backend:
             return False
 
     def stop(self, sig=signal.SIGTERM):
-        """Ends it; the log must be free of sanitizer reports. Returns the exit code."""
+        """Stops the program. Its log must be free of sanitizer reports. Returns the exit code."""
         code = process.end(self.process, sig) if self.process else 0
         assert not REPORTS.search(self.log()), self.log()
         return code
@@ -70,14 +70,14 @@ class Backend:
         return json.loads(self.ask(path).body)
 
     def wait_status(self, status, deadline_s=15.0):
-        """Waits for this status; returns the /api/health document."""
+        """Waits for this status. Returns the /api/health document."""
         def matches():
             document = self.document()
             return document if document["status"] == status else None
         return wait_until(matches, deadline_s, f"status {status}; log:\n{self.log()[-1500:]}\n")
 
     def wait_failing(self, *expected, deadline_s=15.0):
-        """Waits until failing is exactly these (check, reason) pairs; returns the document."""
+        """Waits until failing has exactly these (check, reason) pairs. Returns the document."""
         wanted = [{"check": check, "reason": reason} for check, reason in expected]
 
         def matches():
@@ -104,7 +104,8 @@ class Backend:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def fds_at_rest(self):
-        """Without connections that are just being closed, and the second one to the database that comes and goes."""
+        """The number of descriptors, without connections that are just closing and without the second session, which
+        comes and goes."""
         samples = []
         hold_for(lambda: samples.append(self.fds()) is None, 0.5)
         return min(samples)
@@ -113,7 +114,7 @@ class Backend:
         return self._memory_kib("VmRSS")
 
     def peak_rss_kib(self):
-        """The most it ever was."""
+        """The highest value so far."""
         return self._memory_kib("VmHWM")
 
     def _memory_kib(self, name):

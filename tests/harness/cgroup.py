@@ -1,4 +1,4 @@
-"""Control groups of the tests' own, so that a process belongs to a unit without a systemd."""
+"""The tests' own control groups. With them a process belongs to a unit without a systemd."""
 import os
 
 from .machine import own_cgroups
@@ -15,12 +15,12 @@ class Cgroup:
             os.makedirs(path, exist_ok=True)
 
     def command(self, argv):
-        """argv, started in it, so that all its children are."""
+        """The command that starts argv in the group, so that all its children are in it, too."""
         enter = 'n=$0; while [ $n -gt 0 ]; do echo $$ >"$1/cgroup.procs"; shift; n=$((n - 1)); done; exec "$@"'
         return ["sh", "-euc", enter, str(len(self.paths)), *self.paths, *argv]
 
     def enter(self, pid):
-        """Returns the path that /proc/PID/cgroup has from then on."""
+        """Moves this process into the group. Returns the path that /proc/PID/cgroup has from then on."""
         for path in self.paths:
             with open(os.path.join(path, "cgroup.procs"), "w", encoding="ascii") as procs:
                 procs.write(str(pid))
@@ -30,13 +30,13 @@ class Cgroup:
 
     @staticmethod
     def leave(pid):
-        """Back to that of the tests."""
+        """Moves this process back to the group of the tests."""
         for path in own_cgroups("."):
             with open(os.path.join(path, "cgroup.procs"), "w", encoding="ascii") as procs:
                 procs.write(str(pid))
 
     def remove(self):
-        """When those who entered it have ended."""
+        """Call it when the processes in it have ended."""
         for path in self.paths + self.tops:
             wait_until(lambda path=path: self._is_removed(path), 20, f"{path} is empty")
 
@@ -47,5 +47,5 @@ class Cgroup:
         except FileNotFoundError:
             pass
         except OSError:
-            return len([entry for entry in os.scandir(path) if entry.is_dir()]) > 0  # another's group is in it
+            return len([entry for entry in os.scandir(path) if entry.is_dir()]) > 0  # it contains the group of another test
         return True

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, with the project's schema and role."""
+"""The tests' own PostgreSQL server, with the project's schema and role."""
 import glob
 import os
 import shutil
@@ -30,9 +30,9 @@ def _bin(name):
 
 
 class Cluster:
-    """One server in directory; stop() and start() as often as a test likes."""
+    """One server in directory. A test may call stop() and start() as often as it likes."""
 
-    port = 5432  # of its socket, and on TCP where it listens there
+    port = 5432  # for the socket, and for TCP if it listens there
 
     def __init__(self, directory):
         self.directory = directory
@@ -45,7 +45,7 @@ class Cluster:
         if SERVER_USER:
             shutil.chown(self.directory, SERVER_USER)
         self._run(_bin("initdb"), "-D", self.data, "-U", "postgres", "-k", "-E", "UTF8", "--locale=C.UTF-8",
-                  "--auth=trust", "--no-sync", "--wal-segsize=1")  # MiB; 16 would be most of each copy
+                  "--auth=trust", "--no-sync", "--wal-segsize=1")  # in MiB; the default of 16 would be most of each copy
         with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
             conf.write(SETTINGS + f"unix_socket_directories = '{self.directory}'\n")
         self.start()
@@ -55,7 +55,7 @@ class Cluster:
         self.load("role.sql", "-v", f"password={PASSWORD}")
 
     def copy_to(self, directory):
-        """A server of its own with the same data; this one must be stopped."""
+        """Makes a separate server with the same data. This one must be stopped."""
         os.makedirs(directory, exist_ok=True)
         if SERVER_USER:
             shutil.chown(directory, SERVER_USER)
@@ -70,7 +70,7 @@ class Cluster:
         return self.execute("SELECT current_setting('server_version_num')::int / 10000", "postgres")[0][0]
 
     def load(self, name, *options, database=None):
-        """Runs a file of sql/ in psql as the superuser. Returns the finished process with what it said."""
+        """Runs a file of sql/ in psql as the superuser. Returns the finished process with its texts."""
         done = subprocess.run(["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.directory, "-p", str(self.port),
                                "-U", "postgres", "-d", database or self.database, *options,
                                "-f", os.path.join(ROOT, "sql", name)], capture_output=True, text=True, check=False)
@@ -84,7 +84,7 @@ class Cluster:
         self._run(_bin("pg_ctl"), "-D", self.data, "-m", mode, "-w", "stop")
 
     def begin_stop(self, mode="immediate"):
-        """Starts pg_ctl and does not wait for it, nor it for the server. Returns its process."""
+        """Starts pg_ctl and waits neither for it nor for the server. Returns its process."""
         return process.start([_bin("pg_ctl"), "-D", self.data, "-m", mode, "-W", "stop"], log=self.log + ".ctl",
                              user=SERVER_USER, cwd="/")
 
@@ -97,7 +97,7 @@ class Cluster:
         wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 20, f"postmaster {pid} is gone")
 
     def processes(self):
-        """The pids of all that works in the data directory."""
+        """The pids of all processes that work in the data directory."""
         pids = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -140,7 +140,7 @@ class Cluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def environment(self, **changes):
-        """What makes libpq connect here as the probe's role."""
+        """The variables that make libpq connect here as the probe's role."""
         return {"PGHOST": self.directory, "PGUSER": "health_api", "PGDATABASE": self.database,
                 "PGPASSWORD": PASSWORD, **changes}
 
@@ -151,7 +151,7 @@ class Cluster:
         return connection
 
     def execute(self, sql, database=None):
-        """Runs sql as the superuser and returns the rows, if it has any."""
+        """Runs sql as the superuser. Returns the rows, if there are any."""
         connection = self.connect(database)
         try:
             cursor = connection.cursor()
@@ -161,7 +161,7 @@ class Cluster:
             connection.close()
 
     def probes(self):
-        """The pids of the server's processes that work for health-api."""
+        """The pids of the server processes that work for health-api."""
         rows = self.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'health-api'")
         return [row[0] for row in rows]
 
@@ -170,13 +170,13 @@ class Cluster:
             return log.read().splitlines()
 
     def statements(self):
-        """How often health-api ran each statement so far, from the server's log."""
+        """How often health-api has run each statement so far, from the server's log."""
         lines = [line.split("execute <unnamed>: ")[1].strip() for line in self.log_lines()
                  if " health-api " in line and "execute <unnamed>: " in line]
         return {line: lines.count(line) for line in set(lines)}
 
     def work(self):
-        """So far: statements of health-api, and transactions and rows read in the database, from the statistics."""
+        """Returns the numbers so far: statements of health-api, transactions in the database, and rows read there."""
         self.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements", database="postgres")
         return self.execute("SELECT (SELECT sum(calls) FROM pg_stat_statements JOIN pg_roles r ON r.oid = userid "
                             "WHERE rolname = 'health_api')::bigint, xact_commit + xact_rollback, tup_returned "

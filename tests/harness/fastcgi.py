@@ -1,4 +1,4 @@
-"""A FastCGI client by hand, for what a real web server would never send. FastCGI Specification 1.0."""
+"""A FastCGI client that sends what a real web server would never send. FastCGI Specification 1.0."""
 import socket
 import struct
 
@@ -71,12 +71,12 @@ class Connection:
         return data
 
     def receive_record(self):
-        """The next record: its type, request id and content."""
+        """Receives the next record. Returns its type, request id and content."""
         _, kind, request_id, length, padding, _ = struct.unpack(">BBHHBB", self._exactly(8))
         return kind, request_id, self._exactly(length + padding)[:length]
 
     def receive(self):
-        """The response that is under way. EOFError when the connection is closed instead."""
+        """Receives the response under way. Raises EOFError if the peer closes the connection instead."""
         stdout = b""
         while True:
             kind, _, content = self.receive_record()
@@ -90,7 +90,7 @@ class Connection:
         return self.receive()
 
     def is_closed(self):
-        """Whether the peer has closed; does not wait."""
+        """Whether the peer has closed. Does not wait."""
         self.socket.setblocking(False)
         try:
             return self.socket.recv(1) == b""

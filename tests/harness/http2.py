@@ -1,4 +1,4 @@
-"""One request over HTTP/2 without TLS, frame by frame (RFC 9113): what a client library would hide of the answer."""
+"""Sends one request over HTTP/2 without TLS, frame by frame (RFC 9113). It shows what a client library would hide."""
 import socket
 import struct
 
@@ -14,7 +14,7 @@ def frame(kind, flags, stream, payload=b""):
 
 
 def integer(value, bits):
-    """An integer of HPACK (RFC 7541, 5.1), the bits before its prefix being 0."""
+    """An integer of HPACK (RFC 7541, 5.1); the bits before its prefix are 0."""
     limit = (1 << bits) - 1
     if value < limit:
         return bytes([value])
@@ -27,12 +27,12 @@ def integer(value, bits):
 
 
 def literal(name, value):
-    """A header that no table remembers, without Huffman coding."""
+    """A header without Huffman coding that no table remembers."""
     return b"\0" + integer(len(name), 7) + name.encode() + integer(len(value), 7) + value.encode()
 
 
 class Ending:
-    """How the first stream ended: its status and body, its RST_STREAM code, the GOAWAY code; each None without one."""
+    """How the first stream ended: status, body, RST_STREAM code and GOAWAY code. Each is None if it did not come."""
 
     def __init__(self):
         self.status = self.reset = self.goaway = None
@@ -40,7 +40,7 @@ class Ending:
 
 
 def ask(port, path, method="GET", headers=(), body=None):
-    """body: is announced whole and sent up to what the server's first window takes."""
+    """Announces the whole body, and sends as much of it as the server's first window takes."""
     fields = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "localhost"), *headers]
     if body:
         fields.append(("content-length", str(len(body))))
@@ -57,7 +57,7 @@ def ask(port, path, method="GET", headers=(), body=None):
 
 
 def read_ending(stream, expects_reset):
-    """Until the stream is over, or the connection."""
+    """Reads until the stream or the connection is over."""
     ending = Ending()
     while True:
         head = stream.read(9)
@@ -80,7 +80,7 @@ def read_ending(stream, expects_reset):
 
 
 def status_of(block):
-    """The first field of nginx's answers: entry 8 of the static table is :status 200, else three digits follow."""
-    while block[0] >> 5 == 1:  # a new size of the dynamic table
+    """Decodes the first field of nginx's response: entry 8 of the static table is :status 200, else three digits follow."""
+    while block[0] >> 5 == 1:  # sets a new size of the dynamic table
         block = block[1:]
     return 200 if block[0] == 0x88 else int(block[2:5])

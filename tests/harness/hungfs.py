@@ -1,4 +1,4 @@
-"""A file system that hangs as one of the network does: FUSE, and nobody who answers."""
+"""A file system that hangs like one on a lost network: it is FUSE, and no process answers for it."""
 import ctypes
 import os
 
@@ -7,7 +7,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class HungFilesystem:
-    """Whatever is asked of path waits until release(), and fails from then on. OSError where mounting is not allowed."""
+    """Every access to path waits until release(), and fails after that. Raises OSError if this user may not mount."""
 
     def __init__(self, path):
         self.path = path

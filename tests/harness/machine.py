@@ -1,6 +1,6 @@
-"""A machine of the tests' own: this one's files under a throw-away overlay, with a real systemd, in namespaces.
+"""The tests' own machine: the files of this one under a throw-away overlay, with a real systemd, in namespaces.
 
-Everything is gone with the process that runs it: the mounts are in its mount namespace, the overlay is in memory."""
+Nothing outlives the process that runs it: the mounts are in its mount namespace, and the overlay is in memory."""
 import contextlib
 import os
 import shutil
@@ -13,10 +13,11 @@ from .cluster import ROOT
 from .wait import wait_until
 
 SOURCE = "/opt/health-api-source"
-# The control group of a login of user 65534, as pam_systemd(8) makes it.
+# The control group that pam_systemd(8) makes for a login of user 65534.
 SESSION = "/sys/fs/cgroup/user.slice/user-65534.slice/session-99.scope"
-# $0: the directory to show as /; $1, $2: what to show in it and where; the rest: the cgroups to enter. What is enabled,
-# masked or changed on this machine stands in /etc/systemd/system; there it is empty, so that only what the tests start runs.
+# $0: the directory to mount as /. $1, $2: what to mount inside it, and where. The other arguments: the cgroups to enter.
+# /etc/systemd/system has what is enabled, masked or changed on this machine. The booted machine starts with an empty one, so
+# that only what the tests start runs there.
 START = """
 mount --bind / "$0"; root=$0 source=$1 shown=$2
 shift 2
@@ -28,14 +29,14 @@ exec systemd-nspawn --quiet --directory="$root" --volatile=overlay --register=no
 
 
 def why_not():
-    """Why no machine can be booted here; "" when one can."""
+    """Why this host can boot no machine, or "" if it can."""
     if os.geteuid() != 0:
         return "booting a systemd needs root"
     if not shutil.which("systemd-nspawn"):
         return "systemd-nspawn is missing (Debian: systemd-container)"
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         if not any(line.split()[4] == "/" for line in file):
-            # systemd-nspawn cannot pivot there, and what it boots would clean the real /tmp.
+            # systemd-nspawn cannot pivot there, and the booted system would clean the real /tmp.
             return "this is a chroot, which is no mount of its own"
     if subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
         return "this root may not make namespaces (a container without CAP_SYS_ADMIN?)"
@@ -43,7 +44,7 @@ def why_not():
 
 
 def own_cgroups(name):
-    """Paths for a cgroup of that name below this process's own, in each hierarchy that systemd may use."""
+    """Paths for a cgroup of that name below this process's own cgroup, in each hierarchy that systemd may use."""
     mounts = {}
     with open("/proc/mounts", encoding="utf-8") as file:
         for _, path, kind, options, *_ in map(str.split, file):
@@ -56,7 +57,7 @@ def own_cgroups(name):
 
 
 def numbers_of(pid):
-    """The numbers that a process has, in this pid namespace and those below it that it is in."""
+    """The pids that a process has: in this pid namespace, and in those below it."""
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
         return next(line for line in file if line.startswith("NSpid:")).split()[1:]
 
@@ -79,7 +80,7 @@ class Machine:
         os.makedirs(root)
         for cgroup in self.cgroups:
             os.mkdir(cgroup)
-        # The view of cgroups that Debian 12 has by default; of the units of this machine only those asked for.
+        # cgroups look as they do on Debian 12 by default. Of the units of this machine, only the requested ones start.
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         self.runner = process.start(
             ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
@@ -97,7 +98,7 @@ class Machine:
             try:
                 with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
                     is_ours = f"/{os.path.basename(self.directory)}/" in file.read()
-                if is_ours and numbers_of(pid)[2:] == ["1"]:  # here, among nspawn and its children, in the machine
+                if is_ours and numbers_of(pid)[2:] == ["1"]:  # it is pid 1 of the machine, and not nspawn
                     self.leader = int(pid)
                     return True
             except OSError:
@@ -105,7 +106,8 @@ class Machine:
         return False
 
     def shut_down(self):
-        """Ends every process in it, with the first; the mounts end with nspawn, the cgroups are removed here."""
+        """Ends every process in the machine, the first one included. The mounts end with nspawn; this method removes the
+        cgroups."""
         if self.runner:
             if self.leader and self.runner.poll() is None:
                 os.kill(self.leader, signal.SIGKILL)
@@ -125,7 +127,7 @@ class Machine:
         except FileNotFoundError:
             pass
         except OSError:
-            return False  # a process is about to leave it
+            return False  # a process still has to leave it
         return True
 
     def command(self, *argv):
@@ -133,7 +135,7 @@ class Machine:
                 "--root", "--wd", "--", *argv]
 
     def run(self, *argv, check=True, stdin=None, timeout_s=60):
-        """Runs a command in the machine to its end; its texts are in the result."""
+        """Runs a command in the machine to its end. Returns the finished process with its texts."""
         done = subprocess.run(self.command(*argv), input=stdin, text=True, capture_output=True, timeout=timeout_s,
                               check=False, stdin=None if stdin is not None else subprocess.DEVNULL,
                               env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -152,14 +154,14 @@ class Machine:
 
     @contextlib.contextmanager
     def by_hand(self, *argv):
-        """Runs a command for as long as the block lasts, as one of somebody who is logged in: what nsenter starts is in
-        none of the machine's control groups. Its process here, its pid here and its pid in the machine."""
+        """Runs a command for as long as the block lasts, as a user who has logged in: a process of nsenter is in none of
+        the machine's control groups. Yields the process, its pid here, and its pid in the machine."""
         session = self.path(SESSION)
         os.makedirs(session, exist_ok=True)
         process = subprocess.Popen(self.command("sh", "-c", 'read -r _; exec "$@"', "sh", *argv), stdin=subprocess.PIPE)
         pid = int(wait_until(lambda: children_of(process.pid), 10, "the child of nsenter")[0])
         try:
-            # A hierarchy of version 1, which its systemd does not use, has all its processes in one group.
+            # In a version 1 hierarchy that the machine's systemd does not use, all its processes are in one group.
             version_1 = [f"{path}/payload" for path in self.cgroups if not os.path.exists(f"{path}/cgroup.controllers")]
             for cgroup in (*version_1, session):
                 with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
@@ -174,7 +176,7 @@ class Machine:
                 wait_until(lambda path=path: self._remove_cgroup(path), 20, f"{path} is empty")
 
     def path(self, path):
-        """A path of the machine as seen from here."""
+        """The path at which this host sees a path of the machine."""
         return f"/proc/{self.leader}/root{path}"
 
     def write(self, path, text, mode=0o644):
@@ -184,16 +186,16 @@ class Machine:
         os.chmod(self.path(path), mode)
 
     def show(self, unit, *names):
-        """Properties of a unit, as systemctl show has them."""
+        """Properties of a unit, as systemctl show prints them."""
         text = self.run("systemctl", "show", unit, *[f"--property={name}" for name in names]).stdout
         return dict(line.split("=", 1) for line in text.splitlines())
 
     def main_pid(self, unit="health-api.service"):
-        """The unit's main process as its own machine numbers it; 0 when there is none."""
+        """The pid of the unit's main process inside the machine; 0 without one."""
         return int(self.show(unit, "MainPID")["MainPID"])
 
     def host_pid(self, pid):
-        """The number that a process of the machine has here."""
+        """The pid that a process of the machine has on this host."""
         for here in filter(str.isdigit, os.listdir("/proc")):
             try:
                 numbers = numbers_of(here)
@@ -205,11 +207,12 @@ class Machine:
         raise AssertionError(f"no process {pid} in the machine")
 
     def journal(self, unit="health-api.service", since=None):
-        """The lines of the unit; since: a cursor of journal_end."""
+        """The unit's journal lines. since: a cursor from journal_end."""
         options = [f"--after-cursor={since}"] if since else []
         return self.run("journalctl", "--unit", unit, "--output=cat", "--quiet", *options).stdout
 
     def journal_end(self, unit="health-api.service"):
-        """A cursor at the unit's last line: journalctl shows not all that comes after another unit's. None without a line."""
+        """A cursor at the unit's last line, or None without a line. With a cursor of another unit, journalctl leaves out
+        some later lines."""
         text = self.run("journalctl", "--unit", unit, "--lines=1", "--show-cursor", "--output=cat", "--quiet", check=False).stdout
         return text.rsplit("-- cursor: ", 1)[1].strip() if text else None

@@ -1,5 +1,5 @@
-"""A name server of the tests' own, and how the program under test gets to ask it: glibc asks port 53 of what
-/etc/resolv.conf names, so that file is another one in a mount namespace. Needs root."""
+"""The tests' own name server. glibc asks port 53 of the server that /etc/resolv.conf names. So the program under test
+runs in a mount namespace with a different file there. Needs root."""
 import os
 import random
 import socket
@@ -11,10 +11,10 @@ FILES = {"resolv.conf": "nameserver {ip}\noptions timeout:5 attempts:2\n", "nssw
 
 
 class NameServer:
-    """Answers each question for an IPv4 address with `addresses`, `delay_s` later; not at all while it is dead."""
+    """Answers each question for an IPv4 address with `addresses`, after `delay_s`. Gives no answer while it is dead."""
 
     def __init__(self, directory, addresses):
-        ip = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"  # others run beside this one
+        ip = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"  # several may run at once
         self.directory, self.addresses, self.delay_s, self.dead, self.questions = directory, addresses, 0, False, 0
         for name, text in FILES.items():
             with open(os.path.join(directory, name), "w", encoding="ascii") as file:
@@ -36,7 +36,7 @@ class NameServer:
         self._socket.close()
 
     def wrapper(self):
-        """The command that becomes the program, which then asks this server."""
+        """The command that becomes the program and makes it use this name server."""
         mounts = " && ".join(f"mount --bind '{os.path.join(self.directory, name)}' /etc/{name}" for name in FILES)
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", mounts + ' && exec "$@"', "sh"]
 

@@ -1,4 +1,4 @@
-"""What a database connection may meet instead of a database: a proxy with faults, and servers that are none.
+"""What a session may find in place of a database: a proxy with faults, and servers that do not speak PostgreSQL.
 
 Each listens on DIRECTORY/.s.PGSQL.5432, so PGHOST=DIRECTORY leads to it."""
 import os
@@ -23,7 +23,7 @@ WELCOME = AUTH_OK + parameter(b"server_version", b"15.0") + parameter(b"client_e
 
 
 class Peer:
-    """A listener whose connections are served by handle(), each in a thread of its own."""
+    """A listener. handle() serves each connection in a thread of its own."""
 
     def __init__(self, directory):
         os.makedirs(directory, exist_ok=True)
@@ -43,7 +43,7 @@ class Peer:
         return self
 
     def __exit__(self, *_):
-        """The clients see it at once, whatever their threads wait for."""
+        """Closes all connections. Their clients notice at once, whatever the threads here wait for."""
         self.closing.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -51,7 +51,7 @@ class Peer:
             try:
                 client.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # gone before
+                pass  # it has gone already
         for thread in self._threads:
             thread.join(10)
         os.unlink(self.path)
@@ -87,7 +87,7 @@ SYNC = b"S" + struct.pack(">I", 4)
 
 
 def receive_question(client):
-    """All up to the Sync that ends it."""
+    """Receives one question, up to the Sync that ends it."""
     asked = b""
     while not asked.endswith(SYNC):
         more = client.recv(65536)
@@ -98,9 +98,9 @@ def receive_question(client):
 
 
 class Saying(Peer):
-    """Answers the start-up packet with `hello` and what comes next (if it waits for that) with `answer`; keeps sending
-    `flood`, up to flood_bytes in all, from then on; then stays silent until the client goes. Where `answer` is a
-    function of a question, each question is answered, or with a flood those up to the first check."""
+    """Answers the start-up packet with `hello`, and the next message with `answer` (without waiting for it if `waits` is
+    false). After that it keeps sending `flood`, up to flood_bytes in all. Then it is silent until the client goes. If
+    `answer` is a function of a question, it answers each question; with a flood, only those up to the first check."""
 
     def __init__(self, directory, hello=WELCOME, answer=b"", flood=b"", flood_bytes=64 << 20,
                  waits=True):
@@ -129,10 +129,10 @@ class Saying(Peer):
 
 
 class Proxy(Peer):
-    """Passes on to target (a directory with a PostgreSQL socket) until mode says otherwise:
+    """Passes data on to target (a directory with a PostgreSQL socket), unless mode says otherwise.
 
-    pass; hold: takes and keeps everything, both ways; drip: one byte each 200 ms to the client; cut: closes with
-    the first byte of each answer."""
+    pass: as described. hold: takes and keeps all data, both ways. drip: sends the client one byte each 200 ms. cut:
+    closes with the first byte of each answer."""
 
     def __init__(self, directory, target):
         self.target = os.path.join(target, ".s.PGSQL.5432")
@@ -182,8 +182,8 @@ class Proxy(Peer):
 
 
 class Resetting:
-    """A port of 127.0.0.1 that leads to target (a directory with a PostgreSQL socket). From the time on when `after` is
-    set, that many bytes of each answer pass, then the client's connection is reset, as by a firewall."""
+    """A port of 127.0.0.1 that leads to target (a directory with a PostgreSQL socket). Once a test has set `after`, that
+    many bytes of each answer pass. Then a reset ends the client's connection, as a firewall would do it."""
 
     def __init__(self, target):
         self.target = os.path.join(target, ".s.PGSQL.5432")
@@ -236,6 +236,6 @@ class Resetting:
                     continue
                 client.sendall(data[:self.after])
                 if self.after is not None:
-                    # socket(7): a close with this drops what is not sent and resets.
+                    # socket(7): with this option, close drops unsent data and sends a reset.
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return

@@ -8,8 +8,9 @@ from .wait import wait_until
 
 
 class PgBouncer:
-    """Listens on directory/.s.PGSQL.6432. One server connection for all clients of a user unless pool_size says more,
-    and nothing is reset when it goes from one to the next: what one leaves there the next one sees."""
+    """Listens on directory/.s.PGSQL.6432. All clients of a user share one server connection unless pool_size allows more.
+    PgBouncer resets nothing when the connection passes to the next client, so that client sees what the last one left
+    there."""
 
     def __init__(self, directory, cluster, pool_mode, pool_size=1):
         self.directory, self.cluster, self.pool_mode, self.pool_size = directory, cluster, pool_mode, pool_size
@@ -48,6 +49,6 @@ logfile = {self.directory}/pgbouncer.log
         return self.cluster.environment(PGHOST=self.directory, PGPORT="6432")
 
     def logins(self):
-        """How many it has let in so far."""
+        """How many clients it has let in so far."""
         with open(os.path.join(self.directory, "pgbouncer.log"), encoding="utf-8", errors="replace") as log:
             return log.read().count("login attempt")

@@ -1,4 +1,4 @@
-"""Starting and surely ending child processes."""
+"""Starts child processes, and makes sure that they end."""
 import ctypes
 import os
 import pwd
@@ -15,12 +15,12 @@ def _die_with_parent():
 
 
 def copy_for_anyone(program, directory):
-    """The program where every user may run it: a checkout may be in a private directory."""
+    """Copies the program to a place where every user may run it, because a checkout may be in a private directory."""
     return shutil.copy(program, directory)
 
 
 def start(argv, env=None, stdin=subprocess.DEVNULL, log=None, user=None, **kwargs):
-    """Starts argv in a session of its own; it dies with the test run. user: whom root runs it as."""
+    """Starts argv in a session of its own. It dies with the test run. user: root runs it as this user."""
     identity = {}
     if user and os.geteuid() == 0:
         entry = pwd.getpwnam(user)
@@ -35,7 +35,7 @@ def start(argv, env=None, stdin=subprocess.DEVNULL, log=None, user=None, **kwarg
 
 
 def end(process, sig=signal.SIGTERM, deadline_s=10.0):
-    """Sends sig, waits, kills the whole session if that does not help. Returns the exit code."""
+    """Sends sig and waits. If that does not help, kills the whole session. Returns the exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
         process.send_signal(sig)

@@ -1,4 +1,4 @@
-"""nginx of somebody else's site, with the shipped files copied into it as docs/nginx.md says."""
+"""An nginx with somebody else's site. The shipped files are copied into it as docs/nginx.md says."""
 import os
 import re
 import shlex
@@ -26,8 +26,9 @@ def copy_commands():
 
 
 class Site(Nginx):
-    """http and server are what the site has in http { } and in its one server { }, or others: server blocks besides.
-    In each text PORT, OTHER_PORT and DIR stand for this site's. The server says where it includes health-api.conf."""
+    """http and server are the texts that the site has in http { } and in its server { }; others has more server blocks.
+    In each text PORT, OTHER_PORT and DIR stand for the values of this site. The text of server decides where
+    health-api.conf is included."""
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -43,7 +44,7 @@ class Site(Nginx):
         for name in ("index.html", "index.php", "50x.html"):
             with open(f"{self.directory}/www/{name}", "w", encoding="ascii") as page:
                 page.write(PAGE)
-        for name in ("fastcgi.conf", "fastcgi_params"):  # Debian's, which its own snippets include
+        for name in ("fastcgi.conf", "fastcgi_params"):  # Debian's own snippets include these
             shutil.copy(f"/etc/nginx/{name}", self.etc)
         commands = copy_commands().replace(INSTALLED, shlex.quote(f"{ROOT}/nginx")).replace("/etc/nginx", self.etc)
         subprocess.run(["sh", "-euc", commands], check=True)
@@ -72,7 +73,7 @@ http {{
             conf.write(text)
 
     def _move(self, path):
-        """What a shipped file has of the machine, into this directory."""
+        """Moves the paths and ports of the machine that a shipped file names into this directory."""
         with open(path, encoding="utf-8") as file:
             text = file.read()
         for old, new in (("unix:/run/health-api/", f"unix:{self.directory}/"), ("/var/log/nginx/", f"{self.directory}/"),
@@ -86,7 +87,7 @@ http {{
                 "-c", f"{self.etc}/nginx.conf", *more]
 
     def check(self):
-        """nginx -t as it ended, with what it says."""
+        """Runs nginx -t. Returns the finished process, with its texts."""
         return subprocess.run(self.argv("-t", "-q"), capture_output=True, text=True, timeout=30, check=False)
 
     def error_log(self):

@@ -1,10 +1,10 @@
-"""Waiting for a condition with a deadline; the only place in the tests that sleeps."""
+"""Waits for a condition with a deadline. No other code in the tests sleeps."""
 import time
 
 
 def wait_until(condition, deadline_s=10.0, message="the condition", interval_s=0.005):
-    """Returns the first true value of condition(); fails with message and the last value after deadline_s. What takes long
-    is asked less often, at a twentieth of the time so far: a question may be a process, and others want to run."""
+    """Returns the first true value of condition(). After deadline_s it fails with message and the last value. The pause
+    between two calls is a twentieth of the time so far, because a call may start a process, and other tests want to run."""
     began = time.monotonic()
     end = began + deadline_s
     while True:
@@ -17,7 +17,7 @@ def wait_until(condition, deadline_s=10.0, message="the condition", interval_s=0
 
 
 def hold_for(condition, seconds, message="the condition"):
-    """Fails if condition() is false once within seconds."""
+    """Fails if condition() is false at any time within these seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert condition(), f"{message}: did not hold for {seconds} s"

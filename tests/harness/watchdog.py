@@ -1,5 +1,5 @@
-"""health-watch under test: build/health-watch, or what HEALTH_WATCH names; servers for it to look at; a systemctl that
-records what it is told and answers from files, for what a real systemd will not do on demand."""
+"""health-watch under test: build/health-watch, or what HEALTH_WATCH names. Also servers for it to look at, and a
+systemctl that records its arguments and answers from files. A real systemd will not give these answers on demand."""
 import json
 import os
 import re
@@ -14,12 +14,12 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PROGRAM = os.path.abspath(os.path.join(ROOT, os.environ.get("HEALTH_WATCH", "build/health-watch")))
 REPORTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 
-# Short, so that a test of three tries takes a second; long enough for a loaded machine to answer.
+# Short enough for a test of three tries to take a second, long enough for a busy machine to answer.
 QUICK = {"tries": 3, "retry_wait": "50ms", "timeout": "700ms", "connect_timeout": "700ms", "cooldown": "0s",
          "start_grace": "10s", "restart_wait": "15s"}
 
 
-# What nginx/health-api.conf has nginx say by itself, by its reason.
+# The bodies that nginx itself sends by nginx/health-api.conf, by their reason.
 DOWN = {reason: b'{"status":"degraded","failing":[{"check":"backend","reason":"%s"}]}\n' % reason.encode()
         for reason in ("unreachable", "hung", "nginx")}
 
@@ -85,8 +85,8 @@ class Watchdog:
 
 
 class Site:
-    """A server on 127.0.0.1, or on a Unix path, whose answer depends on the path that is asked. behaviours: path ->
-    function(site, connection, request text); anything else is answered with 200."""
+    """A server on 127.0.0.1, or on a Unix path, whose response depends on the requested path. behaviours maps a path to a
+    function(site, connection, request text). Every other path gets a 200."""
 
     def __init__(self, path=None, backlog=64, tls=None, port=0, ends_request=b"\r\n\r\n"):
         self.path = path
@@ -159,7 +159,7 @@ def answers(status, body=b"", headers=()):
 
 
 def times_out(site, connection, _request):
-    """As a proxy answers whose patience with its backend has ended."""
+    """Responds like a proxy that has waited too long for its backend."""
     site.ended.wait(0.2)
     reply(connection, "504 Gateway Timeout")
 
@@ -169,7 +169,7 @@ def hangs(site, _connection, _request):
 
 
 def drips(site, connection, _request):
-    """The whole of a good answer, a byte at a time, slower than any timeout here."""
+    """Sends a whole good response, one byte at a time, slower than any timeout here."""
     for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine":
         connection.sendall(bytes([byte]))
         if site.ended.wait(0.1):
@@ -227,8 +227,8 @@ def redirects_to(target):
 
 
 class Systemctl:
-    """A systemctl in a directory of its own. calls(): what it was told. show: what it says of the unit. on(verb, sh):
-    shell code that runs before its answer, $dir is the directory."""
+    """A systemctl in a directory of its own. calls() returns its command lines. The file `show` has what it reports about
+    the unit. on(verb, sh) sets shell code that runs before it answers; $dir is the directory."""
 
     SCRIPT = """#!/bin/sh
 dir=$(dirname "$0")
@@ -253,7 +253,7 @@ exit 0
     @staticmethod
     def status(unit="site.service", load="loaded", active="active", sub="running", result="success", pid=4242,
                started_s_ago=3600, restarts=0, reload="no", cgroup="/", job="", restart="no", file_state="enabled"):
-        """cgroup: "/" has every process, the tests' own servers too."""
+        """cgroup: "/" contains every process, even the servers of the tests."""
         started = int((time.clock_gettime(time.CLOCK_MONOTONIC) - started_s_ago) * 1e6)
         started = max(started, 1) if active not in ("inactive", "failed") else 0
         return (f"Id={unit}\nLoadState={load}\nActiveState={active}\nSubState={sub}\nResult={result}\nMainPID={pid}\n"
@@ -271,7 +271,7 @@ exit 0
         self.write("show" if unit is None else f"show-{unit}", self.status(**status, **({"unit": unit} if unit else {})))
 
     def on(self, verb, script, says=None):
-        """says: the status that is shown from then on."""
+        """says: the status that it reports from then on."""
         if says is not None:
             self.write(f"after-{verb}", self.status(**says))
             script = f'cp "$dir/after-{verb}" "$dir/show.$$" && mv "$dir/show.$$" "$dir/show"\n' + script
@@ -285,5 +285,5 @@ exit 0
             return file.read().splitlines()
 
     def orders(self):
-        """What it was told to do, without the questions: the verb and what follows that counts."""
+        """The verbs of the orders that it got, without `show`, which only asks."""
         return [call.split()[0] for call in self.calls() if not call.startswith("show")]

@@ -1,4 +1,4 @@
-"""Real web servers in front of the program, and what asks them."""
+"""Real web servers in front of the program, and clients that send them requests."""
 import http.client
 import os
 import random
@@ -11,13 +11,14 @@ from . import process
 from .cluster import ROOT
 from .wait import wait_until
 
-# Below those that the kernel gives to clients (ip_local_port_range).
+# Below the ports that the kernel gives to clients (ip_local_port_range).
 _PORTS = range(10000, 32000)
 _claims = []
 
 
 def free_port():
-    """A port that nobody has, and that no other test process gets while this one lives: an abstract name is its claim."""
+    """A port that no process uses. No other test process gets it while this one lives, because it claims an abstract
+    socket name for it."""
     while True:
         port = random.choice(_PORTS)
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -76,7 +77,7 @@ class WebServer:
             connection.close()
 
     def send_raw(self, data):
-        """All that the server answers to these bytes."""
+        """Returns everything that the server answers to these bytes."""
         with socket.create_connection(("127.0.0.1", self.port), 15) as connection:
             connection.sendall(data)
             received = b""
@@ -91,7 +92,7 @@ class WebServer:
 
 
 class Nginx(WebServer):
-    """The production snippets of nginx/, with their socket moved to directory."""
+    """The production snippets of nginx/, with their socket in directory."""
 
     def configure(self):
         subprocess.run([os.path.join(ROOT, "scripts/nginx-config.sh"), self.directory, str(self.port)], check=True)
@@ -123,7 +124,7 @@ class Nginx(WebServer):
 
 
 class Lighttpd(WebServer):
-    """mod_cgi: the program is started for each request."""
+    """mod_cgi: it starts the program for each request."""
 
     def start(self, program, environment):
         config = os.path.join(self.directory, "lighttpd.conf")

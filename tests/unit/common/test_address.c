@@ -1,4 +1,4 @@
-/* Addresses as settings and the watch file write them. */
+/* common/address: addresses as the settings and the watch file write them. */
 #include "tests/unit/unit.h"
 
 #include "common/address.h"
@@ -19,7 +19,7 @@ static void expect_refused(const char *text, const char *expected)
     assert_int_equal(address.socket.ss_family, AF_UNSPEC);
 }
 
-static void a_unix_path_may_fill_the_socket_address_and_no_more(void **state)
+static void a_unix_path_has_at_most_107_bytes(void **state)
 {
     (void)state;
     char text[5 + 109];
@@ -37,7 +37,7 @@ static void a_unix_path_may_fill_the_socket_address_and_no_more(void **state)
     expect_refused("unix:", "absolute path");
 }
 
-static void a_port_is_of_a_numeric_address_localhost_or_any(void **state)
+static void a_port_needs_a_numeric_address_localhost_or_a_star(void **state)
 {
     (void)state;
     static const struct {
@@ -90,7 +90,7 @@ static void an_ipv6_address_is_in_brackets(void **state)
     }
 }
 
-static void a_unix_path_and_nothing_else_without_an_ip_address_is_loopback(void **state)
+static void a_unix_path_is_loopback_and_an_unknown_family_is_not(void **state)
 {
     (void)state;
     assert_null(address_parse("unix:/run/a.sock", &address));
@@ -98,7 +98,7 @@ static void a_unix_path_and_nothing_else_without_an_ip_address_is_loopback(void 
     assert_false(address_is_loopback(&(struct address){0}));
 }
 
-static void anything_else_is_told_what_was_expected(void **state)
+static void other_texts_get_an_error_with_what_was_expected(void **state)
 {
     (void)state;
     static const struct {
@@ -143,11 +143,11 @@ static void anything_else_is_told_what_was_expected(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_unix_path_may_fill_the_socket_address_and_no_more),
-        cmocka_unit_test(a_port_is_of_a_numeric_address_localhost_or_any),
+        cmocka_unit_test(a_unix_path_has_at_most_107_bytes),
+        cmocka_unit_test(a_port_needs_a_numeric_address_localhost_or_a_star),
         cmocka_unit_test(an_ipv6_address_is_in_brackets),
-        cmocka_unit_test(a_unix_path_and_nothing_else_without_an_ip_address_is_loopback),
-        cmocka_unit_test(anything_else_is_told_what_was_expected),
+        cmocka_unit_test(a_unix_path_is_loopback_and_an_unknown_family_is_not),
+        cmocka_unit_test(other_texts_get_an_error_with_what_was_expected),
     };
     return cmocka_run_group_tests_name("address", tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* The growing buffer and reading files into it. */
+/* common/buf: the growing buffer and files read into it. */
 #include "common/buf.h"
 
 #include <setjmp.h>
@@ -94,7 +94,7 @@ static void formats_text_of_any_length(void **state)
     buf_free(&b);
 }
 
-static void reset_keeps_the_memory_and_free_gives_it_back(void **state)
+static void reset_keeps_the_memory_and_free_returns_it(void **state)
 {
     (void)state;
     struct buf b = {0};
@@ -120,7 +120,7 @@ static void reset_of_an_unused_buffer_is_fine(void **state)
     assert_null(b.data);
 }
 
-static void reads_a_whole_file_behind_what_is_there(void **state)
+static void appends_a_whole_file_to_the_content(void **state)
 {
     (void)state;
     struct error err;
@@ -224,7 +224,7 @@ static void allocates_zeroed_memory_and_copies_text(void **state)
     free(copy);
 }
 
-static void an_impossible_size_ends_the_process_with_a_message(void **state)
+static void an_impossible_size_aborts_the_process_with_a_message(void **state)
 {
     (void)state;
     int fds[2];
@@ -259,9 +259,9 @@ int main(void)
         cmocka_unit_test(appends_bytes_with_nul_in_them),
         cmocka_unit_test(appending_nothing_makes_an_empty_string),
         cmocka_unit_test(formats_text_of_any_length),
-        cmocka_unit_test(reset_keeps_the_memory_and_free_gives_it_back),
+        cmocka_unit_test(reset_keeps_the_memory_and_free_returns_it),
         cmocka_unit_test(reset_of_an_unused_buffer_is_fine),
-        test_with_file(reads_a_whole_file_behind_what_is_there),
+        test_with_file(appends_a_whole_file_to_the_content),
         test_with_file(reads_an_empty_file_as_an_empty_string),
         test_with_file(refuses_a_file_over_the_limit_and_leaves_the_buffer_as_it_was),
         test_with_file(names_the_path_of_a_missing_file),
@@ -269,7 +269,7 @@ int main(void)
         test_with_file(refuses_a_fifo_without_waiting_for_its_writer),
         test_with_file(leaves_no_descriptor_open),
         cmocka_unit_test(allocates_zeroed_memory_and_copies_text),
-        cmocka_unit_test(an_impossible_size_ends_the_process_with_a_message),
+        cmocka_unit_test(an_impossible_size_aborts_the_process_with_a_message),
     };
     return cmocka_run_group_tests_name("buf", tests, NULL, NULL);
 }

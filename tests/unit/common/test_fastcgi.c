@@ -1,5 +1,5 @@
-/* common/fastcgi asks a peer of this test, a thread that does what a script says, over both kinds of socket.
- */
+/* common/fastcgi sends requests to a peer, over both kinds of socket. The peer is a thread of this test
+ * that follows a script. */
 #include "tests/unit/unit.h"
 
 #include "cgi/serve/gate.h"
@@ -20,9 +20,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SOON_NS   (200 * NS_PER_MS) /* the deadline of a question that gets no answer */
-#define LATE_NS   (10 * NS_PER_S)   /* the deadline of one that does */
-#define BEHIND_NS (5 * NS_PER_S)    /* a machine under load may be late by this */
+#define SOON_NS   (200 * NS_PER_MS) /* the deadline of a request that gets no response */
+#define LATE_NS   (10 * NS_PER_S)   /* the deadline of a request that gets one */
+#define BEHIND_NS (5 * NS_PER_S)    /* a busy machine may be late by this */
 
 #define HEALTHY_BODY "{\"status\":\"healthy\"}\n"
 #define HEALTHY      "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" HEALTHY_BODY
@@ -30,12 +30,12 @@
 enum peer_end { CLOSES, STAYS, REPEATS };
 
 static struct {
-    bool skips_request; /* does not read */
-    bool sends_singly;  /* a byte whenever the one before it was read */
-    int pause_ms;       /* after each send */
-    enum peer_end end;  /* after all bytes: closes, waits for the other side to close, sends them again */
-    int connections;    /* closes as many before it serves one */
-    enum gate_verdict verdict; /* of the gate of health-api on the request */
+    bool skips_request;    /* does not read */
+    bool sends_singly;     /* sends a byte whenever the client has read the one before it */
+    int pause_ms;          /* the pause after each send */
+    enum peer_end end;     /* after all bytes: closes; waits until the client closes; sends them again */
+    int connections;       /* how many connections it closes before it serves one */
+    enum gate_event event; /* of health-api's gate, for the request */
 } peer;
 static pthread_t thread;
 static struct fcgi_bytes request, bytes; /* what the peer reads and sends */
@@ -43,12 +43,13 @@ static struct fcgi_bytes request, bytes; /* what the peer reads and sends */
 static char dir[32];
 static struct sockaddr_un unix_address;
 static int listener;
-static char path[FASTCGI_MAX_TARGET + 1]; /* that is asked for, with query */
+static char path[FASTCGI_MAX_TARGET + 1]; /* the requested path, with the query */
 static const char *query;
 static struct fastcgi_answer answer;
 static struct error err;
 
-/* A small send buffer for all: a peer that does not read is met soon, and a write is often a partial one. */
+/* All sockets have a small send buffer. So a client soon notices a peer that does not read, and many of
+ * its writes are partial. */
 int socket(int family, int type, int protocol)
 {
     int fd = (int)syscall(SYS_socket, family, type, protocol);
@@ -61,12 +62,12 @@ static void read_request(int fd)
 {
     struct gate gate = {0};
     ssize_t n;
-    peer.verdict = GATE_MORE;
-    while (peer.verdict == GATE_MORE &&
+    peer.event = GATE_MORE;
+    while (peer.event == GATE_MORE &&
            (n = read(fd, request.data + request.len, sizeof request.data - request.len)) > 0) {
         struct gate_result r = gate_take(&gate, request.data + request.len, (size_t)n);
         request.len += (size_t)n;
-        peer.verdict = r.taken == (size_t)n ? r.verdict : GATE_REJECT;
+        peer.event = r.taken == (size_t)n ? r.event : GATE_REJECT;
         buf_free(&r.bytes);
     }
     gate_free(&gate);
@@ -133,7 +134,7 @@ static int end_test(void **state)
     return rmdir(dir);
 }
 
-/* For the next row of a test. */
+/* Resets the peer for the next row of a test. */
 static void begin_again(void)
 {
     assert_int_equal(end_test(NULL), 0);
@@ -206,7 +207,7 @@ static void expect_answer(int status, const char *body)
     assert_int_equal(answer.body.len, strlen(body));
 }
 
-static void an_answer_has_the_status_and_the_body_of_its_output(void **state)
+static void the_response_has_the_status_and_the_body_of_the_output(void **state)
 {
     (void)state;
     static const struct {
@@ -231,7 +232,7 @@ static void an_answer_has_the_status_and_the_body_of_its_output(void **state)
     }
 }
 
-static void the_request_passes_the_gate_and_says_what_is_asked(void **state)
+static void the_request_passes_the_gate_and_has_the_right_parameters(void **state)
 {
     (void)state;
     static const char *const pairs[] = {
@@ -242,15 +243,15 @@ static void the_request_passes_the_gate_and_says_what_is_asked(void **state)
     };
     put_answer(HEALTHY);
     expect_answer(200, HEALTHY_BODY);
-    assert_int_equal(peer.verdict, GATE_WHOLE);
+    assert_int_equal(peer.event, GATE_WHOLE);
     assert_int_equal(request.data[10], 0); /* flags: no FCGI_KEEP_CONN */
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
         if (memmem(request.data, request.len, pairs[i], strlen(pairs[i])) == NULL)
             fail_msg("not sent: %s", pairs[i]);
 }
 
-/* The gate judges the lengths. */
-static void a_path_of_more_than_127_bytes_has_a_length_of_four(void **state)
+/* The gate checks the lengths. */
+static void a_path_of_more_than_127_bytes_has_a_length_of_four_bytes(void **state)
 {
     (void)state;
     static const struct {
@@ -265,13 +266,13 @@ static void a_path_of_more_than_127_bytes_has_a_length_of_four(void **state)
         set_path(rows[i].len);
         put_answer(HEALTHY);
         expect_answer(200, HEALTHY_BODY);
-        assert_int_equal(peer.verdict, GATE_WHOLE);
+        assert_int_equal(peer.event, GATE_WHOLE);
         assert_non_null(memmem(request.data, request.len, start, rows[i].lengths_len + 13));
         begin_again();
     }
 }
 
-static void an_answer_may_come_byte_by_byte(void **state)
+static void a_response_may_come_byte_by_byte(void **state)
 {
     (void)state;
     put_answer(HEALTHY);
@@ -279,7 +280,7 @@ static void an_answer_may_come_byte_by_byte(void **state)
     expect_answer(200, HEALTHY_BODY);
 }
 
-static void the_answer_ends_the_question_whatever_the_connection_does(void **state)
+static void the_client_returns_at_the_end_of_the_response_whatever_the_connection_does(void **state)
 {
     (void)state;
     put_answer(HEALTHY);
@@ -298,7 +299,7 @@ static void stderr_and_management_records_are_skipped(void **state)
     expect_answer(201, "body");
 }
 
-static void a_request_turned_down_is_an_answer(void **state)
+static void a_request_that_the_peer_turns_down_has_a_response(void **state)
 {
     (void)state;
     for (uint8_t protocol_status = 1; protocol_status <= 3; protocol_status++) {
@@ -308,7 +309,7 @@ static void a_request_turned_down_is_an_answer(void **state)
     }
 }
 
-static void as_much_as_the_maximum_is_an_answer_and_a_byte_more_is_none(void **state)
+static void the_longest_response_is_taken_and_a_byte_more_is_malformed(void **state)
 {
     (void)state;
     static char output[FASTCGI_MAX_BYTES];
@@ -325,7 +326,7 @@ static void as_much_as_the_maximum_is_an_answer_and_a_byte_more_is_none(void **s
     }
 }
 
-static void what_is_no_answer_of_fastcgi_is_malformed(void **state)
+static void a_response_that_is_not_fastcgi_is_malformed(void **state)
 {
     (void)state;
     for (int row = 0; row < 4; row++) {
@@ -341,7 +342,7 @@ static void what_is_no_answer_of_fastcgi_is_malformed(void **state)
     }
 }
 
-static void a_peer_that_closes_before_the_end_is_no_answer(void **state)
+static void a_peer_that_closes_early_has_given_no_response(void **state)
 {
     (void)state;
     static struct fcgi_bytes whole;
@@ -357,7 +358,7 @@ static void a_peer_that_closes_before_the_end_is_no_answer(void **state)
     assert_int_equal(ask_peer(LATE_NS), FASTCGI_CLOSED);
 }
 
-static void a_silent_peer_ends_at_the_deadline(void **state)
+static void the_client_gives_up_a_silent_peer_at_the_deadline(void **state)
 {
     (void)state;
     peer.end = STAYS;
@@ -366,7 +367,7 @@ static void a_silent_peer_ends_at_the_deadline(void **state)
     assert_true(clock_now_ns() >= before_ns + SOON_NS);
 }
 
-static void a_drip_of_bytes_ends_at_the_deadline(void **state)
+static void the_client_gives_up_a_slow_peer_at_the_deadline(void **state)
 {
     (void)state;
     put_record(&bytes, T_STDERR, 1, "patience", 8, 0);
@@ -376,7 +377,7 @@ static void a_drip_of_bytes_ends_at_the_deadline(void **state)
     assert_int_equal(ask_peer(SOON_NS), FASTCGI_BEGUN);
 }
 
-static void a_flood_of_records_ends_at_the_deadline(void **state)
+static void the_client_gives_up_a_flood_of_records_at_the_deadline(void **state)
 {
     (void)state;
     for (int i = 0; i < 1000; i++)
@@ -385,8 +386,8 @@ static void a_flood_of_records_ends_at_the_deadline(void **state)
     assert_int_equal(ask_peer(SOON_NS), FASTCGI_BEGUN);
 }
 
-/* Such a path does not fit into the socket's buffer. */
-static void a_peer_that_never_reads_ends_at_the_deadline(void **state)
+/* This path does not fit into the socket's buffer. */
+static void the_client_gives_up_a_peer_that_never_reads_at_the_deadline(void **state)
 {
     (void)state;
     set_path(FASTCGI_MAX_TARGET);
@@ -395,7 +396,7 @@ static void a_peer_that_never_reads_ends_at_the_deadline(void **state)
     assert_int_equal(ask_peer(SOON_NS), FASTCGI_SILENT);
 }
 
-static void a_peer_that_closes_during_the_request_is_no_answer_and_no_signal(void **state)
+static void a_peer_that_closes_during_the_request_causes_no_signal(void **state)
 {
     (void)state;
     set_path(FASTCGI_MAX_TARGET);
@@ -403,7 +404,7 @@ static void a_peer_that_closes_during_the_request_is_no_answer_and_no_signal(voi
     assert_int_equal(ask_peer(LATE_NS), FASTCGI_CLOSED);
 }
 
-static void a_target_too_long_for_a_record_is_a_failure_of_this_side(void **state)
+static void a_target_too_long_for_a_record_fails_on_this_side(void **state)
 {
     (void)state;
     set_path(FASTCGI_MAX_TARGET);
@@ -411,7 +412,7 @@ static void a_target_too_long_for_a_record_is_a_failure_of_this_side(void **stat
     assert_int_equal(ask(LATE_NS), FASTCGI_LOCAL);
 }
 
-/* Connections of the test until the queue takes no more. Returns their number. */
+/* Makes connections until the queue takes no more. Returns their number. */
 static int fill_queue(int fds[static 8])
 {
     int count = 0;
@@ -437,7 +438,7 @@ static void a_full_queue_is_silence(void **state)
         close(fds[--count]);
 }
 
-static void a_queue_that_moves_before_the_deadline_brings_an_answer(void **state)
+static void the_client_waits_for_a_full_queue_until_the_deadline(void **state)
 {
     (void)state;
     int fds[8];
@@ -450,7 +451,7 @@ static void a_queue_that_moves_before_the_deadline_brings_an_answer(void **state
         close(fds[--count]);
 }
 
-static void where_nobody_listens_the_question_is_refused(void **state)
+static void the_request_is_refused_where_no_process_listens(void **state)
 {
     (void)state;
     assert_int_equal(ask(LATE_NS), FASTCGI_REFUSED); /* bound, not listening */
@@ -459,7 +460,7 @@ static void where_nobody_listens_the_question_is_refused(void **state)
     assert_int_equal(ask_at(&missing, sizeof missing, LATE_NS), FASTCGI_REFUSED);
 }
 
-static void tcp_is_asked_like_a_unix_socket(void **state)
+static void tcp_works_like_a_unix_socket(void **state)
 {
     (void)state;
     union {
@@ -482,7 +483,7 @@ static void tcp_is_asked_like_a_unix_socket(void **state)
         assert_int_equal(ask_at(&rows[i], len, LATE_NS), FASTCGI_REFUSED);
         assert_int_equal(listen(listener, 5), 0);
         assert_int_equal(ask_at(&rows[i], len, SOON_NS), FASTCGI_SILENT);
-        peer.connections = 1; /* the one just given up */
+        peer.connections = 1; /* the port that the test has just given up */
         assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
         enum fastcgi_outcome outcome = ask_at(&rows[i], len, LATE_NS);
         pthread_join(thread, NULL);
@@ -491,7 +492,7 @@ static void tcp_is_asked_like_a_unix_socket(void **state)
     }
 }
 
-static void without_a_descriptor_this_side_has_failed(void **state)
+static void a_missing_descriptor_fails_on_this_side(void **state)
 {
     (void)state;
     struct rlimit before, none;
@@ -503,7 +504,7 @@ static void without_a_descriptor_this_side_has_failed(void **state)
     assert_int_equal(outcome, FASTCGI_LOCAL);
 }
 
-static void any_bytes_get_an_outcome(void **state)
+static void any_bytes_lead_to_an_outcome(void **state)
 {
     (void)state;
     uint32_t seed = 20240229;
@@ -523,28 +524,28 @@ static void any_bytes_get_an_outcome(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(an_answer_has_the_status_and_the_body_of_its_output),
-        test(the_request_passes_the_gate_and_says_what_is_asked),
-        test(a_path_of_more_than_127_bytes_has_a_length_of_four),
-        test(an_answer_may_come_byte_by_byte),
-        test(the_answer_ends_the_question_whatever_the_connection_does),
+        test(the_response_has_the_status_and_the_body_of_the_output),
+        test(the_request_passes_the_gate_and_has_the_right_parameters),
+        test(a_path_of_more_than_127_bytes_has_a_length_of_four_bytes),
+        test(a_response_may_come_byte_by_byte),
+        test(the_client_returns_at_the_end_of_the_response_whatever_the_connection_does),
         test(stderr_and_management_records_are_skipped),
-        test(a_request_turned_down_is_an_answer),
-        test(as_much_as_the_maximum_is_an_answer_and_a_byte_more_is_none),
-        test(what_is_no_answer_of_fastcgi_is_malformed),
-        test(a_peer_that_closes_before_the_end_is_no_answer),
-        test(a_silent_peer_ends_at_the_deadline),
-        test(a_drip_of_bytes_ends_at_the_deadline),
-        test(a_flood_of_records_ends_at_the_deadline),
-        test(a_peer_that_never_reads_ends_at_the_deadline),
-        test(a_peer_that_closes_during_the_request_is_no_answer_and_no_signal),
-        test(a_target_too_long_for_a_record_is_a_failure_of_this_side),
+        test(a_request_that_the_peer_turns_down_has_a_response),
+        test(the_longest_response_is_taken_and_a_byte_more_is_malformed),
+        test(a_response_that_is_not_fastcgi_is_malformed),
+        test(a_peer_that_closes_early_has_given_no_response),
+        test(the_client_gives_up_a_silent_peer_at_the_deadline),
+        test(the_client_gives_up_a_slow_peer_at_the_deadline),
+        test(the_client_gives_up_a_flood_of_records_at_the_deadline),
+        test(the_client_gives_up_a_peer_that_never_reads_at_the_deadline),
+        test(a_peer_that_closes_during_the_request_causes_no_signal),
+        test(a_target_too_long_for_a_record_fails_on_this_side),
         test(a_full_queue_is_silence),
-        test(a_queue_that_moves_before_the_deadline_brings_an_answer),
-        test(where_nobody_listens_the_question_is_refused),
-        test(tcp_is_asked_like_a_unix_socket),
-        test(without_a_descriptor_this_side_has_failed),
-        test(any_bytes_get_an_outcome),
+        test(the_client_waits_for_a_full_queue_until_the_deadline),
+        test(the_request_is_refused_where_no_process_listens),
+        test(tcp_works_like_a_unix_socket),
+        test(a_missing_descriptor_fails_on_this_side),
+        test(any_bytes_lead_to_an_outcome),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

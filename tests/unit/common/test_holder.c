@@ -1,4 +1,4 @@
-/* common/holder: the process behind a listening socket. The holders are children of this test. */
+/* common/holder: the processes that hold a listening socket. The holders are children of this test. */
 #include "tests/unit/unit.h"
 
 #include "common/clock.h"
@@ -62,7 +62,8 @@ static int listen_on(const struct sockaddr *address, socklen_t len)
     return fd;
 }
 
-/* A child with fd and this command line: this program again, which then only waits. Closes fd here. */
+/* Starts a child with fd and this command line: this program again, which then only waits. Closes fd
+ * here. */
 static void give_to_child(int fd, char *const *argv)
 {
     int started[2];
@@ -79,7 +80,7 @@ static void give_to_child(int fd, char *const *argv)
     }
     close(started[1]);
     close(fd);
-    assert_int_equal(read(started[0], &byte, 1), 0); /* closed by execve */
+    assert_int_equal(read(started[0], &byte, 1), 0); /* execve(2) closes it */
     close(started[0]);
 }
 
@@ -99,7 +100,7 @@ static void names_the_peer_of_a_connection(void **state)
     close(listener);
 }
 
-static void tells_whether_somebody_listens_at_a_path(void **state)
+static void says_whether_a_process_listens_at_a_path(void **state)
 {
     (void)state;
     struct holder holder;
@@ -113,7 +114,7 @@ static void tells_whether_somebody_listens_at_a_path(void **state)
     assert_int_equal(holder_reach((struct sockaddr *)&elsewhere, sizeof elsewhere, &holder), HOLDER_NOBODY);
 }
 
-static void a_full_queue_and_a_socket_of_another_type_name_nobody(void **state)
+static void names_no_process_for_a_full_queue_or_another_socket_type(void **state)
 {
     (void)state;
     struct holder holder;
@@ -137,7 +138,7 @@ static void a_full_queue_and_a_socket_of_another_type_name_nobody(void **state)
     close(datagrams);
 }
 
-static void knows_no_peer_of_what_is_not_connected(void **state)
+static void finds_no_peer_without_a_connection(void **state)
 {
     (void)state;
     struct holder holder;
@@ -147,7 +148,7 @@ static void knows_no_peer_of_what_is_not_connected(void **state)
     assert_false(holder_of_peer(-1, &holder));
 }
 
-static void names_who_listens_on_a_path(void **state)
+static void names_the_process_that_listens_on_a_path(void **state)
 {
     (void)state;
     struct holder holder;
@@ -158,8 +159,8 @@ static void names_who_listens_on_a_path(void **state)
     assert_string_equal(holder.command_line, "python3 rogue.py");
 }
 
-/* The caller of listen(2), whom SO_PEERCRED names, is gone; a child of it goes on with the socket. */
-static void names_the_heir_of_a_socket(void **state)
+/* The caller of listen(2), which SO_PEERCRED names, is gone. A child of it goes on with the socket. */
+static void names_the_child_that_has_the_socket_now(void **state)
 {
     (void)state;
     struct holder holder;
@@ -192,7 +193,7 @@ static void names_the_heir_of_a_socket(void **state)
     close(fd);
 }
 
-static void finds_nobody_on_a_stale_or_free_path(void **state)
+static void finds_no_process_on_a_stale_or_free_path(void **state)
 {
     (void)state;
     struct holder holder;
@@ -211,7 +212,7 @@ static void a_socket_that_does_not_listen_is_not_held(void **state)
     close(fd);
 }
 
-/* A TCP address as bind(2) wants it; an IPv6 one when it has a colon. */
+/* Makes a TCP address for bind(2): an IPv6 address if it has a colon. */
 static socklen_t make_address(const char *text, in_port_t port, struct sockaddr_storage *out)
 {
     *out = (struct sockaddr_storage){0};
@@ -233,7 +234,7 @@ static in_port_t port_of(int fd)
     struct sockaddr_in in;
     socklen_t len = sizeof address;
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    memcpy(&in, &address, sizeof in); /* the port of IPv6 stands in the same place */
+    memcpy(&in, &address, sizeof in); /* sin6_port is at the same place */
     return in.sin_port;
 }
 
@@ -248,7 +249,7 @@ static bool has_ipv6(void)
     return ok;
 }
 
-static void names_who_listens_on_a_port(void **state)
+static void names_the_process_that_listens_on_a_port(void **state)
 {
     (void)state;
     static const struct {
@@ -321,7 +322,7 @@ static void cuts_a_long_command_line(void **state)
     assert_int_equal(strlen(holder.command_line), sizeof holder.command_line - 1);
 }
 
-static void leaves_no_half_of_a_character_where_it_cuts(void **state)
+static void cuts_no_character_in_half(void **state)
 {
     (void)state;
     struct holder holder;
@@ -342,10 +343,10 @@ static void a_process_without_command_line_is_named_by_its_program(void **state)
     char *const argv[] = {(char[]){""}, NULL};
     give_to_child(listen_on(unix_sockaddr(), sizeof unix_address), argv);
     assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
-    assert_string_equal(holder.command_line, "[exe]"); /* /proc/self/exe, as it was started */
+    assert_string_equal(holder.command_line, "[exe]"); /* "/proc/self/exe": the test started it so */
 }
 
-/* Its files in /proc belong to root (proc(5)): it has not called execve(2) since. */
+/* Its files in /proc belong to root (proc(5)), because it has not called execve(2) since. */
 static void names_the_user_that_a_process_has_become(void **state)
 {
     (void)state;
@@ -372,10 +373,10 @@ static void names_the_user_that_a_process_has_become(void **state)
     assert_true(holder_of_address(unix_sockaddr(), sizeof unix_address, &holder));
     assert_int_equal(holder.pid, child);
     assert_int_equal(holder.uid, 54321);
-    assert_string_equal(holder.user, "54321"); /* it has no name */
+    assert_string_equal(holder.user, "54321"); /* this user has no name */
 }
 
-/* A listening TCP socket; only: IPV6_V6ONLY as it is to be set, -1 as it is. */
+/* Makes a listening TCP socket. only is the value for IPV6_V6ONLY; -1 leaves it as it is. */
 static int listen_on_port(const char *text, in_port_t port, int only)
 {
     struct sockaddr_storage address;
@@ -391,7 +392,7 @@ static int listen_on_port(const char *text, in_port_t port, int only)
     return fd;
 }
 
-/* nginx's "listen [::]:80" beside somebody's 127.0.0.1:80: it never sees a packet of IPv4. */
+/* nginx has "listen [::]:80", and another process has 127.0.0.1:80: nginx never sees an IPv4 packet. */
 static void an_ipv6_only_socket_does_not_hold_the_port_of_ipv4(void **state)
 {
     (void)state;
@@ -450,8 +451,9 @@ static void lists_every_process_that_shares_a_socket_the_oldest_first(void **sta
     close(fd);
 }
 
-/* A server of many processes; in the expected control group each of them is just one of its own. */
-static void more_processes_than_are_described_are_told_apart_from_unseen_ones(void **state)
+/* A server can have many processes. In the expected control group, each of them just belongs to the
+ * unit. */
+static void reports_more_processes_than_fit_apart_from_unseen_ones(void **state)
 {
     (void)state;
     enum { WORKERS = HOLDER_MAX + 8 };
@@ -481,7 +483,7 @@ static void more_processes_than_are_described_are_told_apart_from_unseen_ones(vo
     close(fd);
 }
 
-static void a_port_on_any_address_is_held_by_who_holds_one(void **state)
+static void a_holder_of_one_address_holds_the_port_of_the_wildcard(void **state)
 {
     (void)state;
     struct sockaddr_storage address;
@@ -518,8 +520,8 @@ static void lists_all_sockets_that_share_a_port(void **state)
     close(fds[0]);
 }
 
-/* Whether somebody has accepted this very connection, whatever waits beside it. */
-static void tells_whether_a_connection_was_accepted(void **state)
+/* Whether a process has accepted this connection, whatever other connections wait in the queue. */
+static void says_whether_a_connection_was_accepted(void **state)
 {
     (void)state;
     static const char *const addresses[] = {"127.0.0.1", "::1", "::", NULL};
@@ -552,8 +554,9 @@ static void tells_whether_a_connection_was_accepted(void **state)
     assert_int_equal(listening_taken(-1), LISTENING_UNKNOWN);
 }
 
-/* Apache's default on Linux: the kernel itself waits for data before anybody may accept. */
-static void a_connection_that_the_kernel_keeps_back_is_not_known_to_wait(void **state)
+/* Apache's default on Linux: the kernel itself waits for data before any process may accept the
+ * connection. */
+static void does_not_know_about_a_connection_that_the_kernel_holds_back(void **state)
 {
     (void)state;
     struct sockaddr_storage address;
@@ -568,7 +571,7 @@ static void a_connection_that_the_kernel_keeps_back_is_not_known_to_wait(void **
     close(listener);
 }
 
-static void a_process_belongs_by_its_control_group(void **state)
+static void the_control_group_decides_where_a_process_belongs(void **state)
 {
     (void)state;
     static const struct {
@@ -591,7 +594,7 @@ static void a_process_belongs_by_its_control_group(void **state)
             fail_msg("row %zu: %s in %s", i, rows[i].cgroup, rows[i].control_group);
 }
 
-static void the_start_tells_two_processes_apart_and_is_a_time(void **state)
+static void the_start_time_distinguishes_two_processes(void **state)
 {
     (void)state;
     uint64_t own;
@@ -600,7 +603,7 @@ static void the_start_tells_two_processes_apart_and_is_a_time(void **state)
     assert_true(holder_read_start(1, &other));
     assert_true(other < own);
     int64_t age_ms = clock_wall_ms() - holder_start_wall_ms(own);
-    assert_in_range(age_ms + 1000, 0, 600 * 1000); /* this test's own age; a tick of rounding */
+    assert_in_range(age_ms + 1000, 0, 600 * 1000); /* the age of this test; one tick of rounding */
     assert_false(holder_read_start(0x7ffffff0, &own));
 }
 
@@ -633,29 +636,29 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(names_the_peer_of_a_connection),
-        test(tells_whether_somebody_listens_at_a_path),
-        test(a_full_queue_and_a_socket_of_another_type_name_nobody),
-        test(knows_no_peer_of_what_is_not_connected),
-        test(names_who_listens_on_a_path),
-        test(names_the_heir_of_a_socket),
-        test(finds_nobody_on_a_stale_or_free_path),
+        test(says_whether_a_process_listens_at_a_path),
+        test(names_no_process_for_a_full_queue_or_another_socket_type),
+        test(finds_no_peer_without_a_connection),
+        test(names_the_process_that_listens_on_a_path),
+        test(names_the_child_that_has_the_socket_now),
+        test(finds_no_process_on_a_stale_or_free_path),
         test(a_socket_that_does_not_listen_is_not_held),
-        test(names_who_listens_on_a_port),
+        test(names_the_process_that_listens_on_a_port),
         test(a_connection_from_a_port_does_not_hold_it),
         test(makes_control_characters_of_a_command_line_harmless),
         test(cuts_a_long_command_line),
-        test(leaves_no_half_of_a_character_where_it_cuts),
+        test(cuts_no_character_in_half),
         test(a_process_without_command_line_is_named_by_its_program),
         test(names_the_user_that_a_process_has_become),
         test(an_ipv6_only_socket_does_not_hold_the_port_of_ipv4),
-        test(more_processes_than_are_described_are_told_apart_from_unseen_ones),
-        test(tells_whether_a_connection_was_accepted),
-        test(a_connection_that_the_kernel_keeps_back_is_not_known_to_wait),
-        test(a_process_belongs_by_its_control_group),
+        test(reports_more_processes_than_fit_apart_from_unseen_ones),
+        test(says_whether_a_connection_was_accepted),
+        test(does_not_know_about_a_connection_that_the_kernel_holds_back),
+        test(the_control_group_decides_where_a_process_belongs),
         test(lists_every_process_that_shares_a_socket_the_oldest_first),
-        test(a_port_on_any_address_is_held_by_who_holds_one),
+        test(a_holder_of_one_address_holds_the_port_of_the_wildcard),
         test(lists_all_sockets_that_share_a_port),
-        test(the_start_tells_two_processes_apart_and_is_a_time),
+        test(the_start_time_distinguishes_two_processes),
         test(reads_the_control_group),
         test(describes_a_holder_in_one_line),
     };

@@ -1,4 +1,4 @@
-/* Log lines, and the clock whose time they carry. */
+/* common/log and common/clock. */
 #include "common/clock.h"
 #include "common/log.h"
 
@@ -50,7 +50,7 @@ static int release_stderr(void **state)
     return 0;
 }
 
-/* What was written since the last call. */
+/* Returns what was written since the last call. */
 static const char *written(void)
 {
     static char text[65536];
@@ -59,7 +59,7 @@ static const char *written(void)
     return text;
 }
 
-/* What stands behind the time, which differs from run to run. */
+/* What comes after the time, which differs from run to run. */
 static const char *written_behind_time(void)
 {
     const char *line = written();
@@ -95,7 +95,7 @@ static void writes_one_logfmt_line_per_event(void **state)
     regfree(&form);
 }
 
-static void values_are_quoted_and_escaped_when_they_must_be(void **state)
+static void values_are_quoted_and_escaped_where_needed(void **state)
 {
     (void)state;
     static const struct {
@@ -123,7 +123,7 @@ static void values_are_quoted_and_escaped_when_they_must_be(void **state)
     }
 }
 
-static void no_text_is_an_empty_value(void **state)
+static void a_null_text_is_an_empty_value(void **state)
 {
     (void)state;
     const char *nothing = NULL;
@@ -175,11 +175,12 @@ static void an_inherited_journal_variable_of_another_stream_is_ignored(void **st
     assert_memory_equal(written(), "time=", 5);
 }
 
-static void a_long_value_is_cut_and_the_line_still_ends_well(void **state)
+static void a_long_value_is_cut_and_the_line_stays_well_formed(void **state)
 {
     (void)state;
     char value[5000];
-    /* Each length of the start moves the cut: in the value, its escapes, its quotes, the next field. */
+    /* Each length of the start moves the cut: into the value, its escapes, its quotes, or the next
+     * field. */
     for (size_t len = 1900; len < 2100; len++) {
         memset(value, 'x', len);
         value[len] = '\0';
@@ -207,11 +208,11 @@ static void a_cut_quoted_value_ends_with_dots_and_a_quote(void **state)
     assert_string_equal(line + len - 7, "\\n...\"\n");
 }
 
-static void a_full_pipe_drops_the_line_and_the_next_one_says_how_many(void **state)
+static void a_full_pipe_drops_lines_and_the_next_line_reports_how_many(void **state)
 {
     (void)state;
     fill_pipe();
-    alarm(5); /* a log that blocks ends the test */
+    alarm(5); /* the alarm ends a test whose log blocks */
     for (int i = 0; i < 3; i++)
         log_event(LOG_LEVEL_INFO, "lost", LOG_INT("n", i));
     alarm(0);
@@ -222,7 +223,7 @@ static void a_full_pipe_drops_the_line_and_the_next_one_says_how_many(void **sta
     assert_string_equal(written_behind_time(), "level=info event=\"on\" n=4\n");
 }
 
-static void last_words_are_one_line_that_the_journal_takes_for_an_error(void **state)
+static void last_words_are_one_line_at_level_error(void **state)
 {
     (void)state;
     struct stat st;
@@ -246,7 +247,7 @@ static void last_words_do_not_wait_for_a_full_pipe(void **state)
     alarm(0);
 }
 
-static void a_reader_that_is_gone_is_no_signal(void **state)
+static void a_reader_that_is_gone_causes_no_signal(void **state)
 {
     (void)state;
     int fds[2];
@@ -275,7 +276,7 @@ static void a_closed_stderr_is_harmless(void **state)
     assert_string_equal(written_behind_time(), "level=info event=\"back\" dropped=1 n=2\n");
 }
 
-static void a_failed_write_is_counted_and_errno_survives(void **state)
+static void a_failed_write_is_counted_and_keeps_errno(void **state)
 {
     (void)state;
     int ours = dup(STDERR_FILENO);
@@ -336,7 +337,7 @@ static void levels_have_names(void **state)
     assert_int_equal(LOG_LEVEL_ERROR + 4, LOG_LEVEL_DEBUG);
 }
 
-static void the_clock_counts_as_boottime_does(void **state)
+static void the_clock_is_boottime(void **state)
 {
     (void)state;
     struct timespec boot;
@@ -411,23 +412,23 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test_captured(writes_one_logfmt_line_per_event),
-        test_captured(values_are_quoted_and_escaped_when_they_must_be),
-        test_captured(no_text_is_an_empty_value),
+        test_captured(values_are_quoted_and_escaped_where_needed),
+        test_captured(a_null_text_is_an_empty_value),
         test_captured(prints_the_extreme_numbers),
         test_captured(lines_above_the_level_are_not_written),
         test_captured(the_journal_gets_a_priority_and_no_time),
         test_captured(an_inherited_journal_variable_of_another_stream_is_ignored),
-        test_captured(a_long_value_is_cut_and_the_line_still_ends_well),
+        test_captured(a_long_value_is_cut_and_the_line_stays_well_formed),
         test_captured(a_cut_quoted_value_ends_with_dots_and_a_quote),
-        test_captured(a_full_pipe_drops_the_line_and_the_next_one_says_how_many),
-        test_captured(last_words_are_one_line_that_the_journal_takes_for_an_error),
+        test_captured(a_full_pipe_drops_lines_and_the_next_line_reports_how_many),
+        test_captured(last_words_are_one_line_at_level_error),
         test_captured(last_words_do_not_wait_for_a_full_pipe),
-        test_captured(a_reader_that_is_gone_is_no_signal),
+        test_captured(a_reader_that_is_gone_causes_no_signal),
         test_captured(a_closed_stderr_is_harmless),
-        test_captured(a_failed_write_is_counted_and_errno_survives),
+        test_captured(a_failed_write_is_counted_and_keeps_errno),
         test_captured(threads_do_not_mix_their_lines),
         cmocka_unit_test(levels_have_names),
-        cmocka_unit_test(the_clock_counts_as_boottime_does),
+        cmocka_unit_test(the_clock_is_boottime),
         cmocka_unit_test(the_wall_clock_counts_from_1970),
         cmocka_unit_test(poll_timeouts_round_up_and_saturate),
         cmocka_unit_test(iso_times_have_milliseconds_and_utc),

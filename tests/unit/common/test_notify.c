@@ -35,14 +35,14 @@ static int begin_test(void **state)
 static int end_test(void **state)
 {
     (void)state;
-    (void)notify_init(); /* without NOTIFY_SOCKET: closes */
+    (void)notify_init(); /* closes the socket, because NOTIFY_SOCKET is not set */
     if (manager_fd >= 0)
         close(manager_fd);
     unlink(path);
     return rmdir(dir);
 }
 
-/* A manager that listens on name, "@..." for an abstract one. */
+/* A manager that listens on name; "@..." is an abstract one. */
 static void start_manager(const char *name)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -101,7 +101,7 @@ static void sends_to_an_abstract_name(void **state)
     expect_message("WATCHDOG=1");
 }
 
-static void removes_what_a_child_could_use(void **state)
+static void removes_the_variables_that_a_child_could_use(void **state)
 {
     (void)state;
     start_manager(path);
@@ -113,17 +113,17 @@ static void removes_what_a_child_could_use(void **state)
     assert_null(getenv("WATCHDOG_PID"));
 }
 
-static void gives_no_descriptor_to_children(void **state)
+static void passes_no_descriptor_to_children(void **state)
 {
     (void)state;
     start_manager(path);
-    int next = dup(manager_fd); /* the number that notify_init gets */
+    int next = dup(manager_fd); /* notify_init gets this number */
     close(next);
     (void)notify_init();
     assert_int_equal(fcntl(next, F_GETFD), FD_CLOEXEC);
 }
 
-static void tells_when_the_manager_is_gone(void **state)
+static void reports_that_the_manager_is_gone(void **state)
 {
     (void)state;
     start_manager(path);
@@ -133,7 +133,7 @@ static void tells_when_the_manager_is_gone(void **state)
     assert_false(notify_send("WATCHDOG=1"));
 }
 
-static void tells_when_the_manager_was_never_there(void **state)
+static void reports_that_there_never_was_a_manager(void **state)
 {
     (void)state;
     setenv("NOTIFY_SOCKET", path, 1);
@@ -141,7 +141,7 @@ static void tells_when_the_manager_was_never_there(void **state)
     assert_false(notify_send("READY=1"));
 }
 
-static void finds_a_manager_that_was_started_anew(void **state)
+static void finds_a_manager_that_has_restarted(void **state)
 {
     (void)state;
     start_manager(path);
@@ -193,7 +193,7 @@ static void reads_the_watchdog_period(void **state)
         {NULL, NULL, 0},
         {"3000000", NULL, 3 * NS_PER_S},
         {"3000000", own, 3 * NS_PER_S},
-        {"3000000", "1", 0}, /* for another process */
+        {"3000000", "1", 0}, /* set for another process */
         {"3000000", "", 0},
         {"3000000", "x", 0},
         {"0", own, 0},
@@ -227,15 +227,15 @@ int main(void)
         test(is_silent_without_a_manager),
         test(sends_one_datagram_to_a_path),
         test(sends_to_an_abstract_name),
-        test(removes_what_a_child_could_use),
-        test(gives_no_descriptor_to_children),
-        test(tells_when_the_manager_is_gone),
-        test(tells_when_the_manager_was_never_there),
-        test(finds_a_manager_that_was_started_anew),
+        test(removes_the_variables_that_a_child_could_use),
+        test(passes_no_descriptor_to_children),
+        test(reports_that_the_manager_is_gone),
+        test(reports_that_there_never_was_a_manager),
+        test(finds_a_manager_that_has_restarted),
         test(does_not_wait_for_a_manager_that_does_not_read),
         test(ignores_addresses_it_cannot_use),
         test(reads_the_watchdog_period),
     };
-    alarm(60); /* nothing here may block */
+    alarm(60); /* no test may block */
     return cmocka_run_group_tests_name("notify", tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* Numbers and durations as people write them. */
+/* common/quantity: numbers and durations as people write them. */
 #include "tests/unit/unit.h"
 
 #include "common/quantity.h"
@@ -77,7 +77,7 @@ static void a_duration_is_written_in_its_largest_exact_unit(void **state)
     }
 }
 
-static void digits_end_where_the_base_ends(void **state)
+static void digits_end_at_the_first_character_outside_the_base(void **state)
 {
     (void)state;
     int64_t value;
@@ -94,7 +94,7 @@ static void digits_end_where_the_base_ends(void **state)
     assert_false(quantity_parse_digits("9223372036854775808", 10, &value, &rest));
 }
 
-static void a_count_is_a_whole_word_of_digits(void **state)
+static void a_count_has_nothing_but_digits(void **state)
 {
     (void)state;
     static const char *const others[] = {
@@ -117,8 +117,8 @@ int main(void)
         cmocka_unit_test(durations_need_digits_and_a_unit),
         cmocka_unit_test(other_durations_are_refused),
         cmocka_unit_test(a_duration_is_written_in_its_largest_exact_unit),
-        cmocka_unit_test(digits_end_where_the_base_ends),
-        cmocka_unit_test(a_count_is_a_whole_word_of_digits),
+        cmocka_unit_test(digits_end_at_the_first_character_outside_the_base),
+        cmocka_unit_test(a_count_has_nothing_but_digits),
     };
     return cmocka_run_group_tests_name("quantity", tests, NULL, NULL);
 }

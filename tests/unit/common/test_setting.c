@@ -1,4 +1,5 @@
-/* A table of settings of its own: each kind read, refused, described, written back and printed. */
+/* common/setting with a table of its own: it reads, refuses, describes, writes back and prints each
+ * kind. */
 #include "tests/unit/unit.h"
 
 #include "common/quantity.h"
@@ -17,7 +18,7 @@ struct example {
     int64_t mode;
     enum colour colour;
     unsigned int is_on;
-    char guard; /* what a field that is too wide would overwrite */
+    char guard; /* a value that is too wide for its field overwrites this */
 };
 
 static const char *const colours[] = {[RED] = "red", [GREEN] = "green", [BLUE] = "blue"};
@@ -83,7 +84,7 @@ static void each_kind_is_stored_and_written_back(void **state)
     }
 }
 
-static void what_is_no_value_is_described_and_not_stored(void **state)
+static void a_wrong_value_is_described_and_not_stored(void **state)
 {
     (void)state;
 #define DURATION "a duration with its unit (800ms, 2s, 1m, 1h) from 10ms to 1h"
@@ -115,7 +116,7 @@ static void what_is_no_value_is_described_and_not_stored(void **state)
     }
 }
 
-static void a_text_that_is_not_set_is_written_as_nothing(void **state)
+static void an_unset_text_is_written_as_nothing(void **state)
 {
     (void)state;
     const struct example example = {.name = NULL};
@@ -124,7 +125,7 @@ static void a_text_that_is_not_set_is_written_as_nothing(void **state)
     assert_string_equal(text, "");
 }
 
-static void a_fallback_is_stored_where_there_is_one(void **state)
+static void stores_the_fallbacks_that_there_are(void **state)
 {
     (void)state;
     struct example example = {.count = 7, .colour = GREEN, .is_on = 1};
@@ -162,9 +163,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_is_found_by_its_whole_name),
         cmocka_unit_test(each_kind_is_stored_and_written_back),
-        cmocka_unit_test(what_is_no_value_is_described_and_not_stored),
-        cmocka_unit_test(a_text_that_is_not_set_is_written_as_nothing),
-        cmocka_unit_test(a_fallback_is_stored_where_there_is_one),
+        cmocka_unit_test(a_wrong_value_is_described_and_not_stored),
+        cmocka_unit_test(an_unset_text_is_written_as_nothing),
+        cmocka_unit_test(stores_the_fallbacks_that_there_are),
         cmocka_unit_test(help_has_aligned_columns),
     };
     return cmocka_run_group_tests_name("setting", tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* UTF-8 and what is fit for a terminal. */
+/* common/text: UTF-8 and texts that are fit for a terminal. common/error: places in files. */
 #include "tests/unit/unit.h"
 
 #include "common/error.h"
@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-static void the_length_of_a_character_is_by_rfc_3629(void **state)
+static void a_character_has_the_length_of_rfc_3629(void **state)
 {
     (void)state;
     static const struct {
@@ -38,7 +38,7 @@ static void the_length_of_a_character_is_by_rfc_3629(void **state)
     assert_int_equal(text_utf8_len("a", 0), 0);
 }
 
-static void what_could_steer_a_terminal_becomes_a_question_mark(void **state)
+static void bytes_that_could_control_a_terminal_become_question_marks(void **state)
 {
     (void)state;
     char text[] = "a\x1b[31m\n\x7f\xc2\x9b\xff\xc3\xa4z";
@@ -63,7 +63,7 @@ static void an_error_names_file_and_line(void **state)
     assert_string_equal(err.text, "a/b.sql:12: unexpected 'x?y'");
 }
 
-static void of_a_long_file_name_the_end_is_kept(void **state)
+static void a_long_file_name_keeps_its_end(void **state)
 {
     (void)state;
     struct error err;
@@ -79,10 +79,10 @@ static void of_a_long_file_name_the_end_is_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_length_of_a_character_is_by_rfc_3629),
-        cmocka_unit_test(what_could_steer_a_terminal_becomes_a_question_mark),
+        cmocka_unit_test(a_character_has_the_length_of_rfc_3629),
+        cmocka_unit_test(bytes_that_could_control_a_terminal_become_question_marks),
         cmocka_unit_test(an_error_names_file_and_line),
-        cmocka_unit_test(of_a_long_file_name_the_end_is_kept),
+        cmocka_unit_test(a_long_file_name_keeps_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* A site over a snapshot of the test's own, for the tests of document, route and fcgi. */
+/* A site that shows the test's own snapshot, for the tests of document, route and fcgi. */
 #ifndef TESTS_UNIT_SITE_H
 #define TESTS_UNIT_SITE_H
 
@@ -41,7 +41,7 @@ static inline struct response test_site_answer(struct test_site *t, const struct
     return site_answer(t->site, request, &facts);
 }
 
-/* A healthy site with count checks named c0, c1, ... whose values are 100, 101, ... */
+/* Makes a healthy site whose checks are named c0, c1, ... and have the values 100, 101, ... */
 static inline void test_site_init(struct test_site *t, size_t check_count)
 {
     memset(t, 0, sizeof *t);

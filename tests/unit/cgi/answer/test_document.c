@@ -1,4 +1,4 @@
-/* cgi/answer/document: the JSON documents of the HTTP contract. */
+/* cgi/answer/document: the JSON documents that the manual promises. */
 #include "tests/unit/unit.h"
 
 #include "tests/unit/cgi/answer/site.h"
@@ -19,7 +19,7 @@ static struct json_object *parse(void (*render)(const struct facts *, struct buf
     return document;
 }
 
-/* The member at a path such as "database/server_version", as JSON text. */
+/* Returns the member at a path such as "database/server_version", as JSON text. */
 static const char *at(struct json_object *document, const char *path)
 {
     char copy[256];
@@ -39,7 +39,7 @@ static void expect(struct test_site *t, void (*render)(const struct facts *, str
     json_object_put(document);
 }
 
-static void health_has_exactly_the_members_of_the_contract_in_order(void **state)
+static void health_has_exactly_the_documented_members_in_order(void **state)
 {
     (void)state;
     struct test_site t;
@@ -56,7 +56,7 @@ static void health_has_exactly_the_members_of_the_contract_in_order(void **state
     test_site_free(&t);
 }
 
-static void one_failing_check_is_null_and_named_the_others_are_still_there(void **state)
+static void a_failing_check_is_null_and_named_and_the_others_keep_their_counts(void **state)
 {
     (void)state;
     struct test_site t;
@@ -71,7 +71,7 @@ static void one_failing_check_is_null_and_named_the_others_are_still_there(void 
     test_site_free(&t);
 }
 
-static void a_failing_database_has_one_entry_and_every_count_is_null(void **state)
+static void a_failing_database_is_one_entry_and_makes_every_count_null(void **state)
 {
     (void)state;
     struct test_site t;
@@ -114,7 +114,7 @@ static void a_failure_before_fall_is_reached_is_a_warning(void **state)
     test_site_free(&t);
 }
 
-static void while_rise_is_awaited_the_last_cause_stands_in_failing(void **state)
+static void failing_keeps_the_last_reason_until_rise_is_reached(void **state)
 {
     (void)state;
     struct test_site t;
@@ -126,7 +126,7 @@ static void while_rise_is_awaited_the_last_cause_stands_in_failing(void **state)
     test_site_free(&t);
 }
 
-static void what_fails_now_is_named_before_what_it_fell_for(void **state)
+static void failing_shows_the_present_reason_rather_than_the_last_one(void **state)
 {
     (void)state;
     struct test_site t;
@@ -140,15 +140,15 @@ static void what_fails_now_is_named_before_what_it_fell_for(void **state)
     test_site_free(&t);
 }
 
-static void each_check_falls_for_itself(void **state)
+static void each_check_has_its_own_fall_and_rise(void **state)
 {
     (void)state;
     struct test_site t;
     test_site_init(&t, 4);
-    t.snapshot->checks[0].reason = REASON_SCHEMA; /* its fall is not reached */
+    t.snapshot->checks[0].reason = REASON_SCHEMA; /* it has not reached its fall */
     t.snapshot->checks[1].reason = REASON_CORRUPT;
     t.snapshot->checks[1].down = true;
-    t.snapshot->checks[2].down = true; /* its rise is awaited */
+    t.snapshot->checks[2].down = true; /* it has not reached its rise */
     t.snapshot->checks[2].down_reason = REASON_ACCESS;
     t.snapshot->checks[3].severity = CHECK_WARN;
     t.snapshot->checks[3].reason = REASON_HUNG;
@@ -161,7 +161,7 @@ static void each_check_falls_for_itself(void **state)
     test_site_free(&t);
 }
 
-static void a_database_whose_rise_is_awaited_is_the_one_entry(void **state)
+static void a_database_is_the_only_entry_until_its_rise_is_reached(void **state)
 {
     (void)state;
     struct test_site t;
@@ -176,7 +176,7 @@ static void a_database_whose_rise_is_awaited_is_the_one_entry(void **state)
     test_site_free(&t);
 }
 
-static void a_database_before_its_fall_is_the_one_warning(void **state)
+static void a_database_before_its_fall_is_the_only_warning(void **state)
 {
     (void)state;
     struct test_site t;
@@ -189,7 +189,7 @@ static void a_database_before_its_fall_is_the_one_warning(void **state)
     test_site_free(&t);
 }
 
-static void nothing_that_waits_for_the_first_probe_is_a_warning(void **state)
+static void there_is_no_warning_before_the_first_probe(void **state)
 {
     (void)state;
     struct test_site t;
@@ -202,7 +202,7 @@ static void nothing_that_waits_for_the_first_probe_is_a_warning(void **state)
     test_site_free(&t);
 }
 
-static void a_period_that_is_not_known_is_null(void **state)
+static void an_unknown_period_is_null(void **state)
 {
     (void)state;
     struct test_site t;
@@ -214,7 +214,7 @@ static void a_period_that_is_not_known_is_null(void **state)
     test_site_free(&t);
 }
 
-static void stale_names_only_that_and_shows_no_count(void **state)
+static void a_stale_document_names_only_stale_and_shows_no_count(void **state)
 {
     (void)state;
     struct test_site t;
@@ -228,7 +228,7 @@ static void stale_names_only_that_and_shows_no_count(void **state)
     test_site_free(&t);
 }
 
-static void draining_comes_first_and_what_else_fails_stays_visible(void **state)
+static void draining_comes_first_and_other_failures_stay_visible(void **state)
 {
     (void)state;
     struct test_site t;
@@ -263,7 +263,7 @@ static void status_shows_the_database(void **state)
     test_site_free(&t);
 }
 
-static void status_shows_where_the_next_login_is_tried(void **state)
+static void status_shows_the_addresses_of_the_next_login(void **state)
 {
     (void)state;
     struct test_site t;
@@ -351,22 +351,22 @@ static void a_problem_is_rfc_9457(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(health_has_exactly_the_members_of_the_contract_in_order),
-        cmocka_unit_test(one_failing_check_is_null_and_named_the_others_are_still_there),
-        cmocka_unit_test(a_failing_database_has_one_entry_and_every_count_is_null),
+        cmocka_unit_test(health_has_exactly_the_documented_members_in_order),
+        cmocka_unit_test(a_failing_check_is_null_and_named_and_the_others_keep_their_counts),
+        cmocka_unit_test(a_failing_database_is_one_entry_and_makes_every_count_null),
         cmocka_unit_test(a_failing_check_of_severity_warn_is_a_warning),
         cmocka_unit_test(a_failure_before_fall_is_reached_is_a_warning),
-        cmocka_unit_test(while_rise_is_awaited_the_last_cause_stands_in_failing),
-        cmocka_unit_test(what_fails_now_is_named_before_what_it_fell_for),
-        cmocka_unit_test(each_check_falls_for_itself),
-        cmocka_unit_test(a_database_whose_rise_is_awaited_is_the_one_entry),
-        cmocka_unit_test(a_database_before_its_fall_is_the_one_warning),
-        cmocka_unit_test(nothing_that_waits_for_the_first_probe_is_a_warning),
-        cmocka_unit_test(a_period_that_is_not_known_is_null),
-        cmocka_unit_test(stale_names_only_that_and_shows_no_count),
-        cmocka_unit_test(draining_comes_first_and_what_else_fails_stays_visible),
+        cmocka_unit_test(failing_keeps_the_last_reason_until_rise_is_reached),
+        cmocka_unit_test(failing_shows_the_present_reason_rather_than_the_last_one),
+        cmocka_unit_test(each_check_has_its_own_fall_and_rise),
+        cmocka_unit_test(a_database_is_the_only_entry_until_its_rise_is_reached),
+        cmocka_unit_test(a_database_before_its_fall_is_the_only_warning),
+        cmocka_unit_test(there_is_no_warning_before_the_first_probe),
+        cmocka_unit_test(an_unknown_period_is_null),
+        cmocka_unit_test(a_stale_document_names_only_stale_and_shows_no_count),
+        cmocka_unit_test(draining_comes_first_and_other_failures_stay_visible),
         cmocka_unit_test(status_shows_the_database),
-        cmocka_unit_test(status_shows_where_the_next_login_is_tried),
+        cmocka_unit_test(status_shows_the_addresses_of_the_next_login),
         cmocka_unit_test(status_shows_each_check_with_its_last_good_value),
         cmocka_unit_test(status_shows_process_snapshot_transitions_and_config),
         cmocka_unit_test(the_largest_value_is_printed_exactly),

@@ -1,4 +1,4 @@
-/* cgi/route: method and path -> response. */
+/* cgi/answer/route: it maps method and path to a response. */
 #include "tests/unit/unit.h"
 
 #include "tests/unit/cgi/answer/site.h"
@@ -10,7 +10,7 @@ static struct response ask(struct test_site *t, const char *method, const char *
     return test_site_answer(t, &(struct request){.method = method, .script_name = path, .query = query});
 }
 
-/* The value of a header, "" when it is not there. */
+/* The value of a header, or "" without that header. */
 static const char *header(const struct response *r, const char *name)
 {
     static char value[256];
@@ -34,7 +34,7 @@ static size_t body_len(const struct response *r)
     return r->len - (size_t)(body - r->bytes) - 4;
 }
 
-static void every_answer_has_the_headers_of_the_contract(void **state)
+static void every_response_has_the_documented_headers(void **state)
 {
     (void)state;
     static const struct {
@@ -65,7 +65,7 @@ static void every_answer_has_the_headers_of_the_contract(void **state)
     test_site_free(&t);
 }
 
-static void health_and_status_are_503_with_retry_after_when_degraded_and_live_is_not(void **state)
+static void health_and_status_are_503_with_retry_after_when_degraded_but_live_is_200(void **state)
 {
     (void)state;
     struct test_site t;
@@ -136,7 +136,7 @@ static void other_methods_are_405_with_allow(void **state)
     test_site_free(&t);
 }
 
-static void the_path_is_path_info_if_not_empty_else_script_name_else_both(void **state)
+static void the_path_is_path_info_or_script_name_or_both(void **state)
 {
     (void)state;
     static const struct {
@@ -199,7 +199,7 @@ static void requests_are_counted_by_route_and_code(void **state)
     test_site_free(&t);
 }
 
-static void a_refresh_changes_the_answer_and_nothing_else_does(void **state)
+static void only_a_new_rendering_changes_the_page(void **state)
 {
     (void)state;
     struct test_site t;
@@ -216,15 +216,15 @@ static void a_refresh_changes_the_answer_and_nothing_else_does(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_answer_has_the_headers_of_the_contract),
-        cmocka_unit_test(health_and_status_are_503_with_retry_after_when_degraded_and_live_is_not),
+        cmocka_unit_test(every_response_has_the_documented_headers),
+        cmocka_unit_test(health_and_status_are_503_with_retry_after_when_degraded_but_live_is_200),
         cmocka_unit_test(get_head_and_options_agree_on_the_status),
         cmocka_unit_test(content_length_is_the_length_of_the_body),
         cmocka_unit_test(other_methods_are_405_with_allow),
-        cmocka_unit_test(the_path_is_path_info_if_not_empty_else_script_name_else_both),
+        cmocka_unit_test(the_path_is_path_info_or_script_name_or_both),
         cmocka_unit_test(only_a_broken_query_string_is_400),
         cmocka_unit_test(requests_are_counted_by_route_and_code),
-        cmocka_unit_test(a_refresh_changes_the_answer_and_nothing_else_does),
+        cmocka_unit_test(only_a_new_rendering_changes_the_page),
     };
     return cmocka_run_group_tests_name("route", tests, NULL, NULL);
 }

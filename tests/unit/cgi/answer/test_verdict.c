@@ -1,4 +1,4 @@
-/* cgi/verdict: which status is answered, and the list of changes. */
+/* cgi/answer/verdict: the verdict, and the list of transitions. */
 #include "tests/unit/unit.h"
 
 #include "cgi/answer/verdict.h"
@@ -33,7 +33,7 @@ static void a_fresh_and_passing_snapshot_is_healthy(void **state)
     snapshot_release(s);
 }
 
-static void a_snapshot_past_its_age_is_stale_and_its_counts_are_unknown(void **state)
+static void an_old_snapshot_is_stale_and_its_counts_are_unknown(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
@@ -42,13 +42,13 @@ static void a_snapshot_past_its_age_is_stale_and_its_counts_are_unknown(void **s
     snapshot_release(s);
 }
 
-static void a_database_that_is_down_is_no_old_news_while_the_prober_vouches_for_it(void **state)
+static void a_database_that_is_down_is_not_stale_while_the_prober_vouches_for_that(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
     s->vouched_ns = 5000 + STALE_AFTER;
     expect(s, (struct process_facts){0}, 5001 + STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
-           false); /* nobody vouches for one that is up */
+           false); /* the prober vouches for no database that is up */
     s->degraded = true;
     s->database.down = true;
     s->database.reason = REASON_HUNG;
@@ -61,7 +61,7 @@ static void a_database_that_is_down_is_no_old_news_while_the_prober_vouches_for_
     snapshot_release(s);
 }
 
-static void no_probe_yet_is_starting_but_not_for_ever(void **state)
+static void the_status_is_starting_before_the_first_probe_but_not_for_ever(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
@@ -72,7 +72,7 @@ static void no_probe_yet_is_starting_but_not_for_ever(void **state)
     snapshot_release(s);
 }
 
-static void a_failing_check_is_degraded_with_the_counts_still_known(void **state)
+static void a_failing_check_degrades_but_the_counts_stay_known(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
@@ -104,7 +104,7 @@ static void draining_wins_over_everything(void **state)
     snapshot_release(s);
 }
 
-static void too_many_descriptors_are_degraded_whatever_the_database_says(void **state)
+static void too_many_descriptors_degrade_whatever_the_database_says(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
@@ -113,7 +113,7 @@ static void too_many_descriptors_are_degraded_whatever_the_database_says(void **
     snapshot_release(s);
 }
 
-static void transitions_keep_the_last_fifty_newest_first(void **state)
+static void transitions_keep_the_last_fifty_with_the_newest_first(void **state)
 {
     (void)state;
     struct transitions list = {0};
@@ -134,14 +134,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fresh_and_passing_snapshot_is_healthy),
-        cmocka_unit_test(a_snapshot_past_its_age_is_stale_and_its_counts_are_unknown),
-        cmocka_unit_test(a_database_that_is_down_is_no_old_news_while_the_prober_vouches_for_it),
-        cmocka_unit_test(no_probe_yet_is_starting_but_not_for_ever),
-        cmocka_unit_test(a_failing_check_is_degraded_with_the_counts_still_known),
+        cmocka_unit_test(an_old_snapshot_is_stale_and_its_counts_are_unknown),
+        cmocka_unit_test(a_database_that_is_down_is_not_stale_while_the_prober_vouches_for_that),
+        cmocka_unit_test(the_status_is_starting_before_the_first_probe_but_not_for_ever),
+        cmocka_unit_test(a_failing_check_degrades_but_the_counts_stay_known),
         cmocka_unit_test(a_failing_database_makes_the_counts_unknown),
         cmocka_unit_test(draining_wins_over_everything),
-        cmocka_unit_test(too_many_descriptors_are_degraded_whatever_the_database_says),
-        cmocka_unit_test(transitions_keep_the_last_fifty_newest_first),
+        cmocka_unit_test(too_many_descriptors_degrade_whatever_the_database_says),
+        cmocka_unit_test(transitions_keep_the_last_fifty_with_the_newest_first),
     };
     return cmocka_run_group_tests_name("verdict", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Writes FastCGI records as a web server would, for the tests of gate and fcgi (FastCGI Specification 1.0).
- */
+/* Writes FastCGI records as a web server does, for the tests of gate and fcgi (FastCGI Specification
+ * 1.0). */
 #ifndef TESTS_UNIT_FCGI_BYTES_H
 #define TESTS_UNIT_FCGI_BYTES_H
 
@@ -67,7 +67,7 @@ static inline void put_length(struct fcgi_bytes *b, size_t len)
     put(b, len < 128 ? four + 3 : four, len < 128 ? 1 : 4);
 }
 
-/* One name-value pair, to be the content of PARAMS records. */
+/* Writes one name-value pair, as content for PARAMS records. */
 static inline void put_param(struct fcgi_bytes *b, const char *name, const char *value)
 {
     put_length(b, strlen(name));
@@ -76,7 +76,8 @@ static inline void put_param(struct fcgi_bytes *b, const char *name, const char 
     put(b, value, strlen(value));
 }
 
-/* A whole request as nginx sends it; a NULL method is left out, body_len bytes of 'b' are its body. */
+/* Writes a whole request as nginx sends it. Without a method it leaves that out. The body is body_len
+ * bytes of 'b'. */
 static inline void put_request(struct fcgi_bytes *b, const char *method, const char *path, bool keep,
                                size_t body_len)
 {
@@ -98,7 +99,7 @@ static inline void put_request(struct fcgi_bytes *b, const char *method, const c
     put_record(b, T_STDIN, 1, NULL, 0, 0);
 }
 
-/* xorshift32: the same sequence for the same seed, on each machine. */
+/* xorshift32: the same seed gives the same sequence on each machine. */
 static inline uint32_t random_next(uint32_t *seed)
 {
     *seed ^= *seed << 13;
@@ -107,7 +108,7 @@ static inline uint32_t random_next(uint32_t *seed)
     return *seed;
 }
 
-/* Changes, inserts, removes or doubles some bytes: mostly in places where that matters. */
+/* Changes, inserts, removes or doubles some bytes, mostly in the places that matter. */
 static inline void mutate(struct fcgi_bytes *b, uint32_t *seed)
 {
     static const uint8_t telling[] = {0, 1, 2, 4, 5, 8, 9, 0x7f, 0x80, 0xff};

@@ -1,5 +1,5 @@
-/* What the tests of cgi/serve/fcgi share: what is answered, a socket pair of which the tests hold the web
- * server's end, and a reader of answers. */
+/* Shared by the tests of cgi/serve/fcgi: the health that is answered, a socket pair whose web server end
+ * the tests hold, and a reader of responses. */
 #ifndef TESTS_UNIT_FCGI_FIXTURE_H
 #define TESTS_UNIT_FCGI_FIXTURE_H
 
@@ -21,10 +21,10 @@ static const struct config config = {.interval_ms = 2000, .stale_after_ms = 6000
 static struct process_facts process;
 static struct health *health;
 static struct fcgi_bytes bytes;
-static int server_fd; /* non-blocking, as the loop has it */
+static int server_fd; /* non-blocking, as in the event loop */
 static int peer_fd;
 
-/* Now there is what is answered from a snapshot of this test's, which it takes over. */
+/* Replaces the health by one that shows this snapshot and takes the snapshot over. */
 static inline void publish(struct snapshot *snapshot, const char *checks_error)
 {
     process = (struct process_facts){.checks_error = checks_error};
@@ -69,7 +69,7 @@ static inline int end_test(void **state)
 /* Serves a request of exactly these bytes, whatever they are. */
 static inline bool serve_raw(const void *data, size_t len)
 {
-    struct gate_result request = {.verdict = GATE_WHOLE};
+    struct gate_result request = {.event = GATE_WHOLE};
     buf_append(&request.bytes, data, len);
     bool kept = fcgi_serve(server_fd, &request, health, &process, 0);
     buf_free(&request.bytes);
@@ -81,21 +81,21 @@ static inline bool serve(void)
 {
     struct gate gate = {0};
     struct gate_result request = gate_take(&gate, bytes.data, bytes.len);
-    assert_int_equal(request.verdict, GATE_WHOLE);
+    assert_int_equal(request.event, GATE_WHOLE);
     bool kept = fcgi_serve(server_fd, &request, health, &process, 0);
     buf_free(&request.bytes);
     gate_free(&gate);
     return kept;
 }
 
-/* An answer as the peer has it. */
+/* A response as the peer receives it. */
 struct answer {
     int id;
-    size_t len; /* of what STDOUT carried */
+    size_t len; /* the content of STDOUT */
     char data[1 << 18];
 };
 
-/* Whether these bytes are one whole answer: STDOUT, its end, END_REQUEST with "request complete". */
+/* Whether these bytes are one whole response: STDOUT, its end, and END_REQUEST with "request complete". */
 static inline bool parse_answer(const uint8_t *p, size_t len, struct answer *out)
 {
     bool stdout_ended = false;

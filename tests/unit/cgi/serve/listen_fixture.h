@@ -1,5 +1,5 @@
-/* What the tests of cgi/listen share: a directory of their own, a config with a path in it, an open listener.
- */
+/* Shared by the tests of cgi/serve/listen: a directory of their own, a config with a path in it, and an
+ * open listener. */
 #ifndef TESTS_UNIT_LISTEN_FIXTURE_H
 #define TESTS_UNIT_LISTEN_FIXTURE_H
 
@@ -18,7 +18,7 @@
 
 static char dir[32];
 static char path[64];
-static char setting[80]; /* "unix:" and path */
+static char setting[80]; /* "unix:" and the path */
 static struct config config;
 static struct listener listener;
 static struct error err;

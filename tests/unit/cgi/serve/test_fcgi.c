@@ -1,14 +1,14 @@
-/* cgi/fcgi: one request over libfcgi. */
+/* cgi/serve/fcgi: one request through libfcgi. */
 #include "tests/unit/cgi/serve/fcgi_fixture.h"
 
 #include <fcgiapp.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
-/* What write(2) does on server_fd when it is scripted: libfcgi calls this one. */
+/* What write(2) does on server_fd while a test scripts it. libfcgi calls this write. */
 static struct {
     bool on;
-    size_t accepts; /* bytes, then EAGAIN */
+    size_t accepts; /* takes this many bytes, then fails with EAGAIN */
     int calls_after_failure;
     bool failed;
     size_t len;
@@ -61,7 +61,7 @@ static void leaves_closing_to_the_caller(void **state)
     expect_answer_to("GET", "/api/health");
 }
 
-static void head_is_answered_without_a_body(void **state)
+static void answers_head_without_a_body(void **state)
 {
     (void)state;
     put_request(&bytes, "HEAD", "/api/health/live", true, 0);
@@ -69,7 +69,7 @@ static void head_is_answered_without_a_body(void **state)
     expect_answer_to("HEAD", "/api/health/live");
 }
 
-static void a_request_without_method_is_answered_with_400(void **state)
+static void answers_400_without_a_method(void **state)
 {
     (void)state;
     put_request(&bytes, NULL, "/api/health", true, 0);
@@ -77,7 +77,7 @@ static void a_request_without_method_is_answered_with_400(void **state)
     expect_status("400");
 }
 
-static void a_request_without_any_parameter_is_answered_with_400(void **state)
+static void answers_400_without_any_parameter(void **state)
 {
     (void)state;
     put_begin(&bytes, 1, true);
@@ -121,10 +121,10 @@ static void answers_under_the_id_of_the_request(void **state)
     assert_int_equal(read_answer()->id, 0x1234);
 }
 
-static void parameters_that_were_left_out_are_431(void **state)
+static void answers_431_when_the_gate_left_out_the_parameters(void **state)
 {
     (void)state;
-    struct gate_result request = {.verdict = GATE_WHOLE, .too_long = true};
+    struct gate_result request = {.event = GATE_WHOLE, .too_long = true};
     struct fcgi_bytes b = {.len = 0};
     put_begin(&b, 1, true);
     put_record(&b, T_PARAMS, 1, NULL, 0, 0);
@@ -154,7 +154,7 @@ static void answers_the_longest_request(void **state)
     expect_answer_to("GET", "/api/health");
 }
 
-/* 100 KB of /api/status: names as long as they may be, and a text for the rest. */
+/* Makes /api/status 100 KB long: check names of full length, and an error text for the rest. */
 static void make_long_status(size_t text_len)
 {
     static char text[1 << 17];
@@ -222,9 +222,9 @@ static void gives_up_a_peer_that_is_gone(void **state)
     assert_true(is_open(server_fd));
 }
 
-/* Answers /api/status, with an error text of this many bytes in it, over a socket that takes so many bytes.
- * All of it is new each time, for the document has counters; and still `starting`, for a change has its time.
- */
+/* Answers /api/status over a socket that takes this many bytes, with an error text of this length in it.
+ * Each call makes a new health, because the document has counters; its verdict stays `starting`, because a
+ * transition has a time. */
 static bool answer_over_short_socket(size_t text_len, size_t accepts)
 {
     static char text[30000];
@@ -242,8 +242,8 @@ static bool answer_over_short_socket(size_t text_len, size_t accepts)
     return kept;
 }
 
-/* What the socket took must be a beginning of the whole answer, whose length this returns: no byte twice,
- * none missing. */
+/* What the socket took must be a beginning of the whole response: no byte twice, none missing. Returns the
+ * length of the whole response. */
 static size_t try_short_writes(size_t text_len)
 {
     static uint8_t whole[40000];
@@ -270,8 +270,8 @@ static size_t try_short_writes(size_t text_len)
 static void never_sends_a_byte_twice_when_a_write_falls_short(void **state)
 {
     (void)state;
-    /* Whole answers of each length from 50 bytes under libfcgi's buffer of 8 KiB to 50 over it, and some that
-     * need several. */
+    /* Takes responses of each length from 50 bytes below the 8 KiB of libfcgi's buffer to 50 above, and
+     * some that need several buffers. */
     size_t around = 6000 + 8192 - try_short_writes(6000);
     for (size_t text_len = around - 50; text_len < around + 50; text_len++)
         assert_in_range(try_short_writes(text_len), 8192 - 64, 8192 + 64);
@@ -279,8 +279,8 @@ static void never_sends_a_byte_twice_when_a_write_falls_short(void **state)
         try_short_writes(text_len);
 }
 
-/* The gate writes nothing like that; should it, the next request must not be taken for a part of this one. */
-static void what_libfcgi_cannot_read_harms_no_later_request(void **state)
+/* The gate never writes this. If it did, libfcgi must not take the next request for a part of this one. */
+static void an_unreadable_request_does_not_harm_the_next_one(void **state)
 {
     (void)state;
     struct fcgi_bytes cut = {.len = 0};
@@ -313,7 +313,7 @@ static void opens_and_loses_no_descriptor(void **state)
     assert_int_equal(process_count_fds(), before);
 }
 
-/* What fcgi.c's ONE_WRITE_MAX is derived from. */
+/* ONE_WRITE_MAX of fcgi.c depends on this. */
 static void libfcgi_has_an_output_buffer_of_8_kib(void **state)
 {
     (void)state;
@@ -372,20 +372,20 @@ int main(void)
         test(libfcgi_has_an_output_buffer_of_8_kib),
         test(answers_several_requests_on_a_kept_connection),
         test(leaves_closing_to_the_caller),
-        test(head_is_answered_without_a_body),
-        test(a_request_without_method_is_answered_with_400),
-        test(a_request_without_any_parameter_is_answered_with_400),
+        test(answers_head_without_a_body),
+        test(answers_400_without_a_method),
+        test(answers_400_without_any_parameter),
         test(hands_over_path_and_query),
         test(answers_under_the_id_of_the_request),
-        test(parameters_that_were_left_out_are_431),
+        test(answers_431_when_the_gate_left_out_the_parameters),
         test(answers_the_longest_request),
         test(answers_with_100_kb),
         test(gives_up_a_peer_that_does_not_read),
         test(gives_up_a_peer_that_is_gone),
         test(never_sends_a_byte_twice_when_a_write_falls_short),
-        test(what_libfcgi_cannot_read_harms_no_later_request),
+        test(an_unreadable_request_does_not_harm_the_next_one),
         test(opens_and_loses_no_descriptor),
     };
-    alarm(120); /* nothing here may block; a hang ends as a failure */
+    alarm(120); /* no test may block; the alarm makes a hang a failure */
     return cmocka_run_group_tests_name("fcgi", tests, init_library, NULL);
 }

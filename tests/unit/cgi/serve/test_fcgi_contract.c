@@ -1,5 +1,5 @@
-/* What cgi/fcgi relies on: that libfcgi reads each request that the gate puts together, and two of its
- * fields. */
+/* What cgi/serve/fcgi relies on: libfcgi reads each request that the gate writes, and two of its fields
+ * work as expected. */
 #include "tests/unit/cgi/serve/fcgi_fixture.h"
 
 #include "cgi/serve/feed.h"
@@ -7,19 +7,19 @@
 #include <fcgiapp.h>
 #include <signal.h>
 
-/* The contract of gate and libfcgi: each request that the gate gives is read to its last byte, without
- * waiting, and answered whole, under its id. */
+/* The contract of gate and libfcgi: libfcgi reads each request of the gate to its last byte, without
+ * waiting, and answers it whole under its id. */
 static void expect_that_libfcgi_agrees(uint32_t seed, size_t *whole_count)
 {
     static uint8_t data[1 << 16];
     static struct answer answer;
     struct gate gate = {0};
-    struct gate_result r = {.verdict = GATE_MORE};
+    struct gate_result r = {.event = GATE_MORE};
 
-    for (size_t taken = 0; taken < bytes.len && r.verdict != GATE_REJECT;) {
+    for (size_t taken = 0; taken < bytes.len && r.event != GATE_REJECT;) {
         r = gate_take(&gate, bytes.data + taken, bytes.len - taken);
         taken += r.taken;
-        if (r.verdict == GATE_WHOLE) {
+        if (r.event == GATE_WHOLE) {
             const uint8_t *p = (const uint8_t *)r.bytes.data;
             bool kept = fcgi_serve(server_fd, &r, health, &process, 0);
             size_t len = receive(data, sizeof data);
@@ -32,7 +32,7 @@ static void expect_that_libfcgi_agrees(uint32_t seed, size_t *whole_count)
     gate_free(&gate);
 }
 
-static void reads_whatever_the_gate_makes_of_mutations(void **state)
+static void reads_what_the_gate_writes_for_mutated_requests(void **state)
 {
     (void)state;
     size_t whole_count = 0;
@@ -46,7 +46,7 @@ static void reads_whatever_the_gate_makes_of_mutations(void **state)
     assert_true(whole_count > 1000);
 }
 
-/* Padding whose bytes look like records, sometimes. */
+/* Sometimes the bytes of the padding look like records. */
 static void put_with_padding(int type, const void *content, size_t len, uint32_t *seed)
 {
     static const uint8_t baits[] = {0, 1, 4, 5, 8, 9, 11};
@@ -56,7 +56,7 @@ static void put_with_padding(int type, const void *content, size_t len, uint32_t
         bytes.data[bytes.len - i] = baits[random_next(seed) % sizeof baits];
 }
 
-/* Up to three records of random length, then the empty one. */
+/* Writes up to three records of random length, then the empty one. */
 static void put_stream(int type, const struct fcgi_bytes *content, uint32_t *seed)
 {
     size_t at = 0;
@@ -69,7 +69,7 @@ static void put_stream(int type, const struct fcgi_bytes *content, uint32_t *see
     put_with_padding(type, NULL, 0, seed);
 }
 
-static void reads_whatever_the_gate_makes_of_any_framing(void **state)
+static void reads_what_the_gate_writes_for_any_framing(void **state)
 {
     (void)state;
     static struct fcgi_bytes params;
@@ -95,8 +95,8 @@ static void reads_whatever_the_gate_makes_of_any_framing(void **state)
     assert_true(whole_count > 1000);
 }
 
-/* fcgi.c sets two fields below "Don't use anything below here": this is all that it expects of them. libfcgi
- * reads from one descriptor and, once that is exchanged, writes to another. */
+/* fcgi.c sets two fields below "Don't use anything below here". It expects no more of them than this:
+ * libfcgi reads from one descriptor and, once fcgi.c has replaced that, writes to another. */
 static void libfcgi_adopts_descriptors_by_two_fields(void **state)
 {
     (void)state;
@@ -130,7 +130,7 @@ static void libfcgi_adopts_descriptors_by_two_fields(void **state)
     }
 }
 
-static void the_feed_is_at_a_number_that_no_descriptor_has(void **state)
+static void no_descriptor_has_the_number_of_the_feed(void **state)
 {
     (void)state;
     char bytes_read[8];
@@ -143,7 +143,7 @@ static void the_feed_is_at_a_number_that_no_descriptor_has(void **state)
     assert_memory_equal(bytes_read, "abcdef", 6);
     assert_int_equal(read(FEED_FD, bytes_read, 4), 0);
     assert_int_equal(feed_end(), 0);
-    /* Other numbers are the system's. */
+    /* The kernel serves the other numbers. */
     assert_int_equal(write(peer_fd, "x", 1), 1);
     assert_int_equal(read(server_fd, bytes_read, 8), 1);
     assert_int_equal(read(-1, bytes_read, 1), -1);
@@ -175,11 +175,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(libfcgi_adopts_descriptors_by_two_fields),
-        test(the_feed_is_at_a_number_that_no_descriptor_has),
+        test(no_descriptor_has_the_number_of_the_feed),
         test(libfcgi_closes_what_it_cannot_read),
-        test(reads_whatever_the_gate_makes_of_mutations),
-        test(reads_whatever_the_gate_makes_of_any_framing),
+        test(reads_what_the_gate_writes_for_mutated_requests),
+        test(reads_what_the_gate_writes_for_any_framing),
     };
-    alarm(120); /* nothing here may block; a hang ends as a failure */
+    alarm(120); /* no test may block; the alarm makes a hang a failure */
     return cmocka_run_group_tests_name("fcgi_contract", tests, init_library, NULL);
 }

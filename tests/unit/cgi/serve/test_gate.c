@@ -1,5 +1,5 @@
-/* cgi/gate: what reaches libfcgi, what the gate answers by itself, what closes the connection. Each sequence
- * of bytes is given at once, byte by byte and cut at random; the outcome must be the same. */
+/* cgi/serve/gate: what reaches libfcgi, what the gate answers itself, and what closes the connection. The
+ * gate gets each sequence of bytes at once, byte by byte and cut at random; the result must be the same. */
 #include "tests/unit/unit.h"
 
 #include "cgi/serve/gate.h"
@@ -20,9 +20,9 @@ static int begin_test(void **state)
     return 0;
 }
 
-/* What the gate gave for libfcgi must be one request in its simplest form: BEGIN_REQUEST, at most one PARAMS
- * record, the ends of both streams. Writes "request ID keep PARAMS-LENGTH" and returns the content of PARAMS.
- */
+/* What the gate writes for libfcgi must be one request in its simplest form: BEGIN_REQUEST, at most one
+ * PARAMS record, and the ends of both streams. Writes "request ID keep PARAMS-LENGTH" and returns the content
+ * of PARAMS. */
 static const char *describe_request(const struct buf *request, struct buf *out)
 {
     const uint8_t *p = (const uint8_t *)request->data;
@@ -47,7 +47,7 @@ static const char *describe_request(const struct buf *request, struct buf *out)
     return request->data + 24;
 }
 
-/* "reply TYPE ID CONTENT-IN-HEX keep" */
+/* Writes "reply TYPE ID CONTENT-IN-HEX keep". */
 static void describe_reply(const struct gate_result *r, struct buf *out)
 {
     const uint8_t *p = (const uint8_t *)r->bytes.data;
@@ -61,7 +61,7 @@ static void describe_reply(const struct gate_result *r, struct buf *out)
 
 static void describe(const struct gate_result *r, struct buf *out)
 {
-    switch (r->verdict) {
+    switch (r->event) {
     case GATE_MORE: return;
     case GATE_WHOLE:
         (void)describe_request(&r->bytes, out);
@@ -73,8 +73,9 @@ static void describe(const struct gate_result *r, struct buf *out)
     buf_append_str(out, "\n");
 }
 
-/* Gives these bytes in pieces of up to so many bytes; 0: of random lengths. All that came of them, a line
- * each, then the stage. Each piece is a copy of its own, so that a sanitizer sees a read past it. */
+/* Gives these bytes to a gate, in pieces of at most this many bytes; 0: of random lengths. Returns a line
+ * for each event, then the stage. Each piece is a copy of its own, so that a sanitizer notices a read past
+ * its end. */
 static struct buf walk(const uint8_t *data, size_t len, size_t piece, uint32_t *seed)
 {
     struct gate gate = {.max_connections = 256};
@@ -90,10 +91,10 @@ static struct buf walk(const uint8_t *data, size_t len, size_t piece, uint32_t *
         for (size_t taken = 0; taken < n && !rejected;) {
             struct gate_result r = gate_take(&gate, copy + taken, n - taken);
             assert_in_range(r.taken, 1, n - taken);
-            assert_true(r.verdict != GATE_MORE || r.taken == n - taken);
+            assert_true(r.event != GATE_MORE || r.taken == n - taken);
             describe(&r, &out);
             taken += r.taken;
-            rejected = r.verdict == GATE_REJECT;
+            rejected = r.event == GATE_REJECT;
             buf_free(&r.bytes);
         }
         free(copy);
@@ -134,8 +135,7 @@ static void put_head(bool keep)
     put_end_of(T_PARAMS);
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------------------------ */
+/* --- requests --- */
 
 static void takes_a_whole_request(void **state)
 {
@@ -160,7 +160,7 @@ static void copies_the_parameters_as_they_are(void **state)
     put_end_of(T_PARAMS);
     put_end_of(T_STDIN);
     struct gate_result r = gate_take(&gate, bytes.data, bytes.len);
-    assert_int_equal(r.verdict, GATE_WHOLE);
+    assert_int_equal(r.event, GATE_WHOLE);
     assert_memory_equal(describe_request(&r.bytes, &line), params.data, params.len);
     buf_free(&r.bytes);
     buf_free(&line);
@@ -283,7 +283,7 @@ static void waits_for_the_end_of_each_stream(void **state)
     expect("request 1 keep 0\nbetween, begun");
 }
 
-static void gives_one_request_after_the_other(void **state)
+static void returns_one_request_after_the_other(void **state)
 {
     (void)state;
     put_request(&bytes, "GET", "/api/health", true, 10);
@@ -291,23 +291,23 @@ static void gives_one_request_after_the_other(void **state)
     expect("request 1 keep 57\nrequest 1 last 47\nbetween");
 }
 
-/* Gives up the body after each number of bytes of it; from there on the rest is ignored, and the next request
- * whole. */
+/* Gives up the body after each number of its bytes. The gate must ignore the rest of it, and take the next
+ * request whole. */
 static void give_up_within(size_t head_len, size_t next_at)
 {
     for (size_t cut = head_len; cut < next_at; cut++) {
         struct gate gate = {0};
         struct gate_result r = gate_take(&gate, bytes.data, cut);
-        assert_int_equal(r.verdict, GATE_MORE);
+        assert_int_equal(r.event, GATE_MORE);
         r = gate_give_up_body(&gate);
-        assert_int_equal(r.verdict, GATE_WHOLE);
+        assert_int_equal(r.event, GATE_WHOLE);
         assert_int_equal(gate.stage, GATE_BETWEEN);
         buf_free(&r.bytes);
         r = gate_take(&gate, bytes.data + cut, next_at - cut);
-        assert_int_equal(r.verdict, GATE_MORE);
+        assert_int_equal(r.event, GATE_MORE);
         assert_true(gate_is_idle(&gate));
         r = gate_take(&gate, bytes.data + next_at, bytes.len - next_at);
-        assert_int_equal(r.verdict, GATE_WHOLE);
+        assert_int_equal(r.event, GATE_WHOLE);
         assert_int_equal(r.bytes.len, 16 + 8 + 57 + 8 + 8);
         buf_free(&r.bytes);
         gate_free(&gate);
@@ -379,10 +379,9 @@ static void takes_many_empty_parameters(void **state)
     expect("request 1 keep 65534\nbetween");
 }
 
-/* --- what the gate answers
- * ------------------------------------------------------------------------------------------ */
+/* --- what the gate answers itself --- */
 
-static void answers_get_values_with_those_it_knows(void **state)
+static void answers_get_values_with_the_names_it_knows(void **state)
 {
     (void)state;
     struct fcgi_bytes asked = {.len = 0};
@@ -398,7 +397,7 @@ static void answers_get_values_with_those_it_knows(void **state)
     expect("reply 10 0  keep\nbetween");
 }
 
-static void rejects_get_values_that_cannot_be_read(void **state)
+static void rejects_malformed_get_values(void **state)
 {
     (void)state;
     static const struct {
@@ -412,7 +411,7 @@ static void rejects_get_values_that_cannot_be_read(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         bytes.len = 0;
         put_record(&bytes, T_GET_VALUES, 0, cases[i].content, cases[i].len, 0);
-        expect("reject: a pair of GET_VALUES that ends after its record");
+        expect("reject: a GET_VALUES pair longer than its record");
     }
     bytes.len = 0;
     put_header(&bytes, T_GET_VALUES, 0, 1025, 0);
@@ -455,7 +454,7 @@ static void answers_management_records_within_a_request(void **state)
     expect("reply 10 0  keep\nrequest 1 keep 11\nbetween");
 }
 
-static void tells_a_second_request_that_it_cannot_be(void **state)
+static void refuses_a_second_request_at_a_time(void **state)
 {
     (void)state;
     put_begin(&bytes, 1, true);
@@ -468,7 +467,7 @@ static void tells_a_second_request_that_it_cannot_be(void **state)
     expect("reply 3 2 0000000001000000 keep\nreply 3 258 0000000001000000 keep\nrequest 1 keep 0\nbetween");
 }
 
-static void tells_other_roles_that_they_are_unknown(void **state)
+static void answers_unknown_role_to_other_roles(void **state)
 {
     (void)state;
     static const uint8_t roles[][2] = {{0, 0}, {0, 2}, {0, 3}, {1, 1}, {0xff, 0xff}};
@@ -516,10 +515,9 @@ static void ignores_records_of_requests_that_are_not_under_way(void **state)
     expect("in params");
 }
 
-/* --- what it rejects
- * ------------------------------------------------------------------------------------------------- */
+/* --- what it rejects --- */
 
-static void rejects_pairs_that_end_after_their_stream(void **state)
+static void rejects_pairs_longer_than_their_stream(void **state)
 {
     (void)state;
     put_param(&params, "NAME", "value");
@@ -531,7 +529,7 @@ static void rejects_pairs_that_end_after_their_stream(void **state)
         put_params(0);
         expect("in params");
         put_end_of(T_PARAMS);
-        expect("reject: a parameter that ends after its stream");
+        expect("reject: a parameter longer than its stream");
     }
 }
 
@@ -540,7 +538,7 @@ static void rejects_lengths_that_overflow(void **state)
     (void)state;
     static const uint8_t pairs[][8] = {
         {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-         0xff}, /* two that overflow when they are added in 32 bits */
+         0xff}, /* two lengths that overflow when they are added in 32 bits */
         {0xff, 0xff, 0xff, 0xff, 0},
         {0, 0xff, 0xff, 0xff, 0xff},
     };
@@ -550,11 +548,11 @@ static void rejects_lengths_that_overflow(void **state)
         put_record(&bytes, T_PARAMS, 1, pairs[i], sizeof pairs[i], 0);
         put_record(&bytes, T_PARAMS, 1, pairs[i], sizeof pairs[i], 0);
         put_end_of(T_PARAMS);
-        expect("reject: a parameter that ends after its stream");
+        expect("reject: a parameter longer than its stream");
     }
 }
 
-static void rejects_at_the_first_byte_what_is_not_fastcgi(void **state)
+static void rejects_other_protocols_at_the_first_byte(void **state)
 {
     (void)state;
     for (int byte = 0; byte <= 255; byte++) {
@@ -575,12 +573,12 @@ static void rejects_a_begin_of_the_wrong_length(void **state)
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         bytes.len = 0;
         put_header(&bytes, T_BEGIN, 1, lengths[i], 0);
-        expect("reject: a BEGIN_REQUEST of another length");
+        expect("reject: a BEGIN_REQUEST of the wrong length");
     }
 }
 
-/* The header is enough: the content of a bad record is not waited for. */
-static void rejects_records_that_do_not_belong_where_they_are(void **state)
+/* The header is enough: the gate does not wait for the content of a bad record. */
+static void rejects_records_out_of_order(void **state)
 {
     (void)state;
     for (int type = 0; type <= 255; type++) {
@@ -606,8 +604,7 @@ static void rejects_records_that_do_not_belong_where_they_are(void **state)
     expect("reject: a request id that is in use");
 }
 
-/* --- anything
- * -------------------------------------------------------------------------------------------------------- */
+/* --- any bytes --- */
 
 static void pieces_do_not_matter(uint32_t *seed)
 {
@@ -663,25 +660,25 @@ int main(void)
         test(takes_names_and_values_of_all_length_forms),
         test(takes_four_byte_lengths_of_short_names),
         test(waits_for_the_end_of_each_stream),
-        test(gives_one_request_after_the_other),
+        test(returns_one_request_after_the_other),
         test(gives_up_a_body_and_ignores_the_rest_of_it),
         test(gives_up_a_body_and_ignores_an_abort_that_has_begun),
         test(takes_parameters_up_to_the_limit),
         test(leaves_out_longer_parameters),
         test(takes_many_empty_parameters),
-        test(answers_get_values_with_those_it_knows),
-        test(rejects_get_values_that_cannot_be_read),
+        test(answers_get_values_with_the_names_it_knows),
+        test(rejects_malformed_get_values),
         test(answers_unknown_management_records),
         test(answers_management_records_within_a_request),
-        test(tells_a_second_request_that_it_cannot_be),
-        test(tells_other_roles_that_they_are_unknown),
+        test(refuses_a_second_request_at_a_time),
+        test(answers_unknown_role_to_other_roles),
         test(ends_an_aborted_request),
         test(ignores_records_of_requests_that_are_not_under_way),
-        test(rejects_pairs_that_end_after_their_stream),
+        test(rejects_pairs_longer_than_their_stream),
         test(rejects_lengths_that_overflow),
-        test(rejects_at_the_first_byte_what_is_not_fastcgi),
+        test(rejects_other_protocols_at_the_first_byte),
         test(rejects_a_begin_of_the_wrong_length),
-        test(rejects_records_that_do_not_belong_where_they_are),
+        test(rejects_records_out_of_order),
         test(survives_random_mutations),
         test(survives_random_bytes),
     };

@@ -1,4 +1,4 @@
-/* cgi/listen on a path of its own: stale sockets, live holders, mode and group. */
+/* cgi/serve/listen on its own path: stale sockets, live holders, mode and group. */
 #include "tests/unit/cgi/serve/listen_fixture.h"
 
 #include <errno.h>
@@ -52,10 +52,10 @@ static void removes_the_path_at_the_end(void **state)
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(listener.fd, -1);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
-    listen_close(&listener); /* twice is harmless */
+    listen_close(&listener); /* a second close is harmless */
 }
 
-static void leaves_a_path_that_is_another_s_by_now(void **state)
+static void leaves_a_path_that_another_process_has_taken(void **state)
 {
     (void)state;
     expect_ok();
@@ -76,19 +76,19 @@ static void replaces_a_stale_socket(void **state)
     close(fd);
 }
 
-static void leaves_what_is_no_socket(void **state)
+static void leaves_a_file_that_is_not_a_socket(void **state)
 {
     (void)state;
     struct stat st;
     close(open(path, O_CREAT | O_WRONLY, 0600));
-    expect_refusal(LISTEN_CONFIG, "exists and is no socket, expected a free path or a stale socket");
+    expect_refusal(LISTEN_CONFIG, "exists and is not a socket, expected a free path or a stale socket");
     assert_non_null(strstr(err.text, setting));
     assert_int_equal(lstat(path, &st), 0);
     assert_true(S_ISREG(st.st_mode));
     unlink(path);
 
     assert_int_equal(symlink("/nowhere", path), 0);
-    expect_refusal(LISTEN_CONFIG, "is no socket");
+    expect_refusal(LISTEN_CONFIG, "is not a socket");
     assert_int_equal(lstat(path, &st), 0);
     assert_true(S_ISLNK(st.st_mode));
 }
@@ -110,16 +110,16 @@ static void names_the_process_that_answers_on_the_path(void **state)
     assert_int_equal(listen(holder, 5), 0);
     snprintf(pid, sizeof pid, "is held by pid %d (user ", (int)getpid());
     expect_refusal(LISTEN_HELD, pid);
-    char program[32]; /* a part of it: a long text is cut */
+    char program[32]; /* only a part, because a long text is cut */
     snprintf(program, sizeof program, "): %s", program_invocation_name);
     assert_non_null(strstr(err.text, program));
     int fd = connect_path();
-    assert_true(fd >= 0); /* it is left alone */
+    assert_true(fd >= 0); /* listen_open has left it alone */
     close(fd);
     close(holder);
 }
 
-static void a_full_backlog_is_held_too(void **state)
+static void a_path_with_a_full_backlog_is_held(void **state)
 {
     (void)state;
     char pid[32];
@@ -137,7 +137,7 @@ static void a_full_backlog_is_held_too(void **state)
     close(holder);
 }
 
-static void refuses_a_path_that_cannot_be(void **state)
+static void refuses_an_impossible_path(void **state)
 {
     (void)state;
     char too_long[200] = "unix:/tmp/";
@@ -151,7 +151,7 @@ static void refuses_a_path_that_cannot_be(void **state)
     expect_refusal(LISTEN_CONFIG, "an absolute path of at most 107 bytes");
 }
 
-static void names_setting_and_directory_when_it_is_missing(void **state)
+static void names_the_setting_when_the_directory_is_missing(void **state)
 {
     (void)state;
     config.listen = "unix:/nowhere/at/all/s.sock";
@@ -165,7 +165,7 @@ static void names_the_setting_when_the_directory_is_not_writable(void **state)
     (void)state;
     assert_int_equal(chmod(dir, 0555), 0);
     if (getuid() == 0)
-        assert_int_equal(seteuid(NOBODY), 0); /* root may write everywhere */
+        assert_int_equal(seteuid(NOBODY), 0); /* root may write to any directory */
     enum listen_status status = open_it();
     if (getuid() == 0)
         assert_int_equal(seteuid(0), 0);
@@ -185,7 +185,8 @@ static bool is_in_group(gid_t gid)
     return count < 0 || gid == getegid();
 }
 
-/* The name of a group that this process is not in; NULL when that would not help because it is not root's. */
+/* The name of a group that this process is not in. NULL when there is none, and for root, who may give a
+ * file to any group. */
 static const char *another_group(gid_t *gid)
 {
     static char name[64];
@@ -242,11 +243,11 @@ static void refuses_a_group_that_it_may_not_give(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
-/* What another process does between our look at the path and our bind(2). */
+/* What another process does between the check of the path and bind(2). */
 static int quicker = -1;
 static bool is_quicker;
 
-/* Stands in for libc's. */
+/* Replaces bind(2) of libc. */
 int bind(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
 {
     if (is_quicker) {
@@ -257,7 +258,7 @@ int bind(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
     return (int)syscall(SYS_bind, fd, address.__sockaddr__, len);
 }
 
-static void names_the_process_that_was_quicker(void **state)
+static void names_a_process_that_binds_the_path_first(void **state)
 {
     (void)state;
     char pid[32];
@@ -265,13 +266,13 @@ static void names_the_process_that_was_quicker(void **state)
     is_quicker = true;
     expect_refusal(LISTEN_HELD, pid);
     int fd = connect_path();
-    assert_true(fd >= 0); /* it is left alone */
+    assert_true(fd >= 0); /* listen_open has left it alone */
     close(fd);
     close(quicker);
 }
 
-/* The default: nothing is set and nothing inherited. */
-static void an_error_about_the_default_says_so(void **state)
+/* Without a setting or an inherited socket, listen_open takes the default. */
+static void an_error_says_when_the_path_is_the_default(void **state)
 {
     (void)state;
     if (access("/run/health-api", F_OK) == 0)
@@ -287,21 +288,21 @@ int main(void)
         test(listens_on_a_unix_path),
         test(sets_the_mode_whatever_the_umask),
         test(removes_the_path_at_the_end),
-        test(leaves_a_path_that_is_another_s_by_now),
+        test(leaves_a_path_that_another_process_has_taken),
         test(replaces_a_stale_socket),
-        test(leaves_what_is_no_socket),
+        test(leaves_a_file_that_is_not_a_socket),
         test(leaves_a_socket_of_another_type),
         test(names_the_process_that_answers_on_the_path),
-        test(a_full_backlog_is_held_too),
-        test(refuses_a_path_that_cannot_be),
-        test(names_setting_and_directory_when_it_is_missing),
+        test(a_path_with_a_full_backlog_is_held),
+        test(refuses_an_impossible_path),
+        test(names_the_setting_when_the_directory_is_missing),
         test(names_the_setting_when_the_directory_is_not_writable),
         test(gives_the_path_to_the_group),
         test(refuses_an_unknown_group),
         test(refuses_a_group_that_it_may_not_give),
-        test(names_the_process_that_was_quicker),
-        test(an_error_about_the_default_says_so),
+        test(names_a_process_that_binds_the_path_first),
+        test(an_error_says_when_the_path_is_the_default),
     };
-    alarm(120); /* nothing here may block for long */
+    alarm(120); /* no test may block for long */
     return cmocka_run_group_tests_name("listen", tests, be_quiet, NULL);
 }

@@ -1,15 +1,15 @@
-/* cgi/listen with sockets that systemd or inetd pass. */
+/* cgi/serve/listen with sockets that systemd or inetd pass. */
 #include "tests/unit/cgi/serve/listen_fixture.h"
 
 #include <netinet/in.h>
 
-/* A descriptor number that a test takes over, and what was there before. */
+/* A descriptor number that a test takes over, and what it was before. */
 struct borrowed {
     int number;
     int before; /* -1: it was closed */
 };
 
-/* Puts fd where systemd or inetd would, blocking and inheritable as they do; fd stays open too. */
+/* Puts fd where systemd or inetd would, blocking and inheritable as they do. fd stays open, too. */
 static struct borrowed borrow(int number, int fd)
 {
     struct borrowed b = {.number = number, .before = fcntl(number, F_DUPFD_CLOEXEC, 10)};
@@ -36,7 +36,7 @@ static void set_listen_env(int pid, const char *fds)
     setenv("LISTEN_FDNAMES", "x", 1);
 }
 
-/* A listening socket on path, with a number above those that are borrowed. */
+/* A listening socket on path, with a higher number than the borrowed ones. */
 static int make_activated(void)
 {
     int low = bind_path(SOCK_STREAM);
@@ -64,7 +64,7 @@ static void takes_the_socket_of_systemd(void **state)
     assert_null(getenv("LISTEN_FDS"));
     assert_null(getenv("LISTEN_FDNAMES"));
 
-    /* Closed, not shut down, and its path is systemd's. */
+    /* The socket is closed, not shut down, and its path belongs to systemd. */
     listen_close(&listener);
     int client = connect_path();
     assert_true(client >= 0);
@@ -74,7 +74,7 @@ static void takes_the_socket_of_systemd(void **state)
     close(fd);
 }
 
-static void a_socket_for_another_process_is_not_taken(void **state)
+static void leaves_a_socket_for_another_process(void **state)
 {
     (void)state;
     int fd = make_activated();
@@ -102,7 +102,7 @@ static void takes_fd_0_when_it_listens(void **state)
     assert_true(listener.inherited);
     assert_string_equal(listener.name, "fd 0");
     expect_listening(0);
-    listener.fd = -1; /* give_back puts the old one there */
+    listener.fd = -1; /* give_back restores the old one there */
     give_back(&b);
     assert_false(listen_is_inherited());
     close(fd);
@@ -123,10 +123,10 @@ static void refuses_what_systemd_should_not_pass(void **state)
         int fd;
         const char *text;
     } cases[] = {
-        {open("/dev/null", O_RDONLY | O_CLOEXEC), "systemd fd 3 is no listening stream socket"},
-        {socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "systemd fd 3 is no listening stream socket"},
-        {socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "systemd fd 3 is no listening stream socket"},
-        {packets, "systemd fd 3 is no listening stream socket"},
+        {open("/dev/null", O_RDONLY | O_CLOEXEC), "systemd fd 3 is not a listening stream socket"},
+        {socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "systemd fd 3 is not a listening stream socket"},
+        {socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "systemd fd 3 is not a listening stream socket"},
+        {packets, "systemd fd 3 is not a listening stream socket"},
         {beyond, "systemd fd 3 listens beyond loopback"},
     };
     config.listen = NULL;
@@ -142,7 +142,7 @@ static void refuses_what_systemd_should_not_pass(void **state)
         close(cases[i].fd);
 }
 
-/* Runs open_it with stderr in a file; what it logged. */
+/* Runs open_it with stderr in a file. Returns what it logged. */
 static const char *log_of_open(void)
 {
     static char text[1024];
@@ -162,7 +162,7 @@ static const char *log_of_open(void)
     return text;
 }
 
-static void a_setting_wins_over_systemd_and_says_so(void **state)
+static void a_setting_wins_over_systemd_and_is_logged(void **state)
 {
     (void)state;
     int fd = make_activated();
@@ -177,7 +177,7 @@ static void a_setting_wins_over_systemd_and_says_so(void **state)
     close(fd);
 }
 
-static void of_several_sockets_the_first_is_taken_with_a_warning(void **state)
+static void takes_the_first_of_several_sockets_with_a_warning(void **state)
 {
     (void)state;
     int fd = make_activated();
@@ -195,12 +195,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(takes_the_socket_of_systemd),
-        test(a_socket_for_another_process_is_not_taken),
+        test(leaves_a_socket_for_another_process),
         test(takes_fd_0_when_it_listens),
         test(refuses_what_systemd_should_not_pass),
-        test(a_setting_wins_over_systemd_and_says_so),
-        test(of_several_sockets_the_first_is_taken_with_a_warning),
+        test(a_setting_wins_over_systemd_and_is_logged),
+        test(takes_the_first_of_several_sockets_with_a_warning),
     };
-    alarm(120); /* nothing here may block for long */
+    alarm(120); /* no test may block for long */
     return cmocka_run_group_tests_name("listen_inherited", tests, be_quiet, NULL);
 }

@@ -1,4 +1,4 @@
-/* cgi/listen on a port: loopback only, and who holds it. */
+/* cgi/serve/listen on a port: it takes loopback only and names the process that holds the port. */
 #include "tests/unit/cgi/serve/listen_fixture.h"
 
 #include <arpa/inet.h>
@@ -21,7 +21,7 @@ static int free_port(int family)
         return -1;
     }
     close(fd);
-    memcpy(&in, &address, sizeof in); /* the port of IPv6 stands in the same place */
+    memcpy(&in, &address, sizeof in); /* sin6_port is at the same place */
     return ntohs(in.sin_port);
 }
 
@@ -55,7 +55,7 @@ static void listens_on_a_loopback_port(void **state)
     for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
         int port = free_port(hosts[i][0] == '[' ? AF_INET6 : AF_INET);
         if (port < 0)
-            continue; /* no IPv6 here */
+            continue; /* this machine has no IPv6 */
         use_tcp(hosts[i], port);
         expect_ok();
         expect_listening(listener.fd);
@@ -65,7 +65,7 @@ static void listens_on_a_loopback_port(void **state)
     }
 }
 
-/* The end of a long answer does not wait for an ACK, which Nagle's algorithm would. */
+/* Nagle's algorithm would keep the end of a long response until an ACK comes. */
 static void accepted_tcp_connections_send_at_once(void **state)
 {
     (void)state;
@@ -89,7 +89,7 @@ static void takes_a_port_that_was_just_in_use(void **state)
     use_tcp("127.0.0.1", port);
     expect_ok();
     int client = connect_port(port);
-    close(accept_one()); /* this end goes to TIME_WAIT */
+    close(accept_one()); /* this end enters TIME_WAIT */
     close(client);
     listen_close(&listener);
     expect_ok();
@@ -123,6 +123,6 @@ int main(void)
         test(takes_a_port_that_was_just_in_use),
         test(names_the_process_that_holds_the_port),
     };
-    alarm(120); /* nothing here may block for long */
+    alarm(120); /* no test may block for long */
     return cmocka_run_group_tests_name("listen_tcp", tests, be_quiet, NULL);
 }

@@ -1,4 +1,4 @@
-/* cgi/process: descriptors and memory of this process. */
+/* cgi/serve/process: descriptors and memory of this process. */
 #include "tests/unit/unit.h"
 
 #include "cgi/serve/process.h"
@@ -38,7 +38,7 @@ static void counts_each_open_descriptor(void **state)
     assert_int_equal(process_count_fds(), before);
 }
 
-/* ls /proc/PID/fd of an operator and open_fds of /api/status are the same. */
+/* `ls /proc/PID/fd` and open_fds of /api/status must show an operator the same number. */
 static void counts_what_others_see(void **state)
 {
     (void)state;
@@ -64,7 +64,7 @@ static void counts_what_others_see(void **state)
     close(pipe_fds[1]);
 }
 
-/* That is when the count is needed. */
+/* The count matters most then. */
 static void counts_when_no_descriptor_is_left(void **state)
 {
     (void)state;
@@ -115,7 +115,7 @@ static void reads_memory_and_the_limit(void **state)
     assert_true(more.rss_bytes > usage.rss_bytes + (16 << 20));
 }
 
-/* The number behind "kind=" in text, 0 when it is not there. */
+/* The number after "kind=" in text, or 0 without that kind. */
 static int kind_count(const char *text, const char *kind)
 {
     size_t len = strlen(kind);
@@ -158,7 +158,7 @@ static void cuts_the_description_at_the_end_of_the_buffer(void **state)
     char whole[256];
     process_describe_fds(whole, sizeof whole);
     for (int size = 1; size <= (int)strlen(whole) + 1; size++) {
-        char *text = malloc((size_t)size); /* of this very size, for the sanitizer */
+        char *text = malloc((size_t)size); /* exactly this size, so that a sanitizer notices a longer write */
         process_describe_fds(text, size);
         assert_int_equal(strlen(text), size - 1);
         assert_memory_equal(text, whole, (size_t)size - 1);
