@@ -1,5 +1,5 @@
-/* A function on a thread of its own, because what it calls may block for as long as the system likes. Nobody
- * joins that thread: its data is freed when both it and the one who started it are done. */
+/* A function on a thread of its own, because it calls what may block without a limit. No thread joins it: the
+ * last of thread and starter to finish frees the data. */
 #ifndef CGI_ERRAND_H
 #define CGI_ERRAND_H
 
@@ -13,17 +13,17 @@ struct errand_kind {
     void (*free)(void *data);
 };
 
-/* Takes over data, which kind->free frees. kind must live for ever. NULL with err: no thread or descriptor is
- * left. */
+/* Starts the thread. Takes over data, and frees it with kind->free. kind must be static. NULL: err says why;
+ * the system has no thread or descriptor left. */
 struct errand *errand_start(const struct errand_kind *kind, void *data, struct error *err);
 
-/* Readable as soon as it has ended. Owned by the errand. */
+/* An eventfd that is readable once the errand has ended. Owned by the errand. */
 int errand_fd(const struct errand *errand);
 
-/* Its data once it has ended, which the thread does not touch any more; NULL before. */
+/* Returns the data once the errand has ended: the thread no longer touches it. Returns NULL before. */
 void *errand_result(const struct errand *errand);
 
-/* Whether it has ended or not. NULL is fine. */
+/* Gives up the starter's reference, also before the errand has ended. NULL is fine. */
 void errand_release(struct errand *errand);
 
 #endif

@@ -263,9 +263,9 @@ static void rejects_a_second_word_that_is_no_remark(void **state)
 {
     (void)state;
     expect_error("-- check: a\n-- every: 15 s\nSELECT 1;",
-                 "f.sql:2: every '15 s': expected one word; two spaces set off a remark");
+                 "f.sql:2: every '15 s': expected one word; put two spaces before a remark");
     expect_error("-- check: a b\nSELECT 1;",
-                 "f.sql:1: check 'a b': expected one word; two spaces set off a remark");
+                 "f.sql:1: check 'a b': expected one word; put two spaces before a remark");
 }
 
 static void change_case(char *text, int (*change)(int), size_t count)
@@ -363,7 +363,7 @@ static void a_mistyped_begin_of_a_check_is_an_error(void **state)
             comments[i]);
         expect_error(text, expected);
     }
-    expect_error("-- check: a\nSELECT 1; -- check: b\nSELECT 2;", "f.sql:2: '-- check:' must begin its line");
+    expect_error("-- check: a\nSELECT 1; -- check: b\nSELECT 2;", "f.sql:2: '-- check:' must be at the beginning of a line");
     struct checks c = parse_good("-- Check that all is well.\n-- check: a\nSELECT 1;\n-- Check this\n"
                                  "-- every so often\n-- --check: b\n");
     assert_int_equal(c.count, 1);
@@ -396,7 +396,7 @@ static void rejects_an_annotation_that_would_have_no_effect(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char expected[128];
         snprintf(expected, sizeof expected,
-                 "f.sql:%d: annotation 'every' must stand between '-- check:' and its statement", lines[i]);
+                 "f.sql:%d: annotation 'every' must be between '-- check:' and the statement", lines[i]);
         expect_error(rows[i], expected);
     }
 }
@@ -405,7 +405,7 @@ static void rejects_an_annotation_given_twice(void **state)
 {
     (void)state;
     expect_error("-- check: a\n-- min: 1\n-- max: 2\n-- min: 1\nSELECT 1;",
-                 "f.sql:4: annotation 'min' stands twice in check 'a'");
+                 "f.sql:4: annotation 'min' appears twice in check 'a'");
 }
 
 static void rejects_a_min_above_its_max(void **state)
@@ -428,7 +428,7 @@ static void rejects_names_outside_of_the_alphabet(void **state)
         char expected[256];
         snprintf(text, sizeof text, "-- check: %s\nSELECT 1;", names[i]);
         snprintf(expected, sizeof expected,
-                 "f.sql:1: check '%s': expected a name of a-z, 0-9 and _, at most 63, a letter first",
+                 "f.sql:1: check '%s': expected a name of at most 63 characters of a-z, 0-9 and _, a letter first",
                  names[i]);
         expect_error(text, expected);
     }
@@ -446,7 +446,7 @@ static void a_name_may_have_63_bytes_and_no_more(void **state)
     memset(text + 10, 'a', 64);
     strcpy(text + 74, "\nSELECT 1;");
     expect_error(text, "f.sql:1: check 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...': "
-                       "expected a name of a-z, 0-9 and _, at most 63, a letter first");
+                       "expected a name of at most 63 characters of a-z, 0-9 and _, a letter first");
 }
 
 static void rejects_reserved_names(void **state)
@@ -498,9 +498,9 @@ static void rejects_a_statement_before_any_check(void **state)
 {
     (void)state;
     expect_error("-- setup\nSET x = 1;\n-- check: a\nSELECT 1;",
-                 "f.sql:2: statement before any '-- check: NAME'");
-    expect_error("SELECT 1;", "f.sql:1: statement before any '-- check: NAME'");
-    expect_error("\n;", "f.sql:2: statement before any '-- check: NAME'");
+                 "f.sql:2: a statement before the first '-- check: NAME'");
+    expect_error("SELECT 1;", "f.sql:1: a statement before the first '-- check: NAME'");
+    expect_error("\n;", "f.sql:2: a statement before the first '-- check: NAME'");
 }
 
 static void a_statement_that_was_cut_off_is_an_error(void **state)
@@ -532,9 +532,9 @@ static void rejects_a_file_without_checks(void **state)
 static void names_the_line_where_an_open_comment_began(void **state)
 {
     (void)state;
-    expect_error("\n/* head\n\n-- check: a\nSELECT 1;", "f.sql:2: comment without its end '*/'");
-    expect_error("-- check: a\n/* all\nSELECT 1;", "f.sql:2: comment without its end '*/'");
-    expect_error("-- check: a\nSELECT 1;\n\n/* all\nSELECT 1;", "f.sql:4: comment without its end '*/'");
+    expect_error("\n/* head\n\n-- check: a\nSELECT 1;", "f.sql:2: the comment has no closing '*/'");
+    expect_error("-- check: a\n/* all\nSELECT 1;", "f.sql:2: the comment has no closing '*/'");
+    expect_error("-- check: a\nSELECT 1;\n\n/* all\nSELECT 1;", "f.sql:4: the comment has no closing '*/'");
 }
 
 static void rejects_nul_bytes(void **state)
@@ -566,7 +566,7 @@ static void a_long_value_is_cut_between_characters_in_errors(void **state)
     (void)state;
     expect_error("-- check: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xe2\x82\xac\xe2\x82\xac\nSELECT 1;",
                  "f.sql:1: check 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...': "
-                 "expected a name of a-z, 0-9 and _, at most 63, a letter first");
+                 "expected a name of at most 63 characters of a-z, 0-9 and _, a letter first");
 }
 
 static void errors_show_no_control_characters(void **state)
@@ -586,9 +586,9 @@ static void of_a_long_file_name_the_end_is_shown(void **state)
     strcpy(file + 200, "/checks.sql");
     assert_false(checks_parse("x", 1, file, &checks, &err));
     assert_memory_equal(err.text, "...ddd", 6);
-    assert_non_null(strstr(err.text, "ddd/checks.sql:1: statement before any '-- check: NAME'"));
+    assert_non_null(strstr(err.text, "ddd/checks.sql:1: a statement before the first '-- check: NAME'"));
     assert_false(checks_parse("x", 1, "d\xff-\n/f", &checks, &err));
-    assert_string_equal(err.text, "d?-?/f:1: statement before any '-- check: NAME'");
+    assert_string_equal(err.text, "d?-?/f:1: a statement before the first '-- check: NAME'");
 }
 
 /* Appends checks named c0, c1 ... */
