@@ -1,4 +1,4 @@
-"""make uninstall, on a machine of its own."""
+"""`make uninstall`, on a separate machine."""
 import os
 
 import pytest
@@ -12,7 +12,7 @@ def other_machine():
     booted = Service()
     try:
         booted.boot()
-        booted.shell("rm -rf /var/lib/health-watch")  # a run on this machine itself may have left something there
+        booted.shell("rm -rf /var/lib/health-watch")  # a run on the real machine may have left something there
         install(booted)
         yield booted
     finally:
@@ -20,7 +20,7 @@ def other_machine():
 
 
 def files(machine):
-    """Whatever there is of this project, but for what docs/nginx.md lets the administrator copy for nginx."""
+    """Returns all files of this project, except those that docs/nginx.md tells the administrator to copy for nginx."""
     return set(machine.shell("find /usr/local /etc /var/lib /run/health-api /run/systemd ! -type d 2>/dev/null | grep -E 'health-(api|watch)' "
                              "| grep -v ^/etc/nginx/", check=False).splitlines())
 
@@ -35,7 +35,7 @@ def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine
     pid = other_machine.main_pid()
     text = other_machine.shell(f"make -C {SOURCE} uninstall")
     assert not os.path.exists(other_machine.path(f"/proc/{pid}"))
-    assert files(other_machine) == {"/etc/health-api/environment"}  # it has the password that the README's commands added
+    assert files(other_machine) == {"/etc/health-api/environment"}  # the README's commands have added a password
     assert "kept /etc/health-api/environment" in text
     assert other_machine.show("health-api.service", "LoadState")["LoadState"] == "not-found"
     other_machine.shell(f"make -C {SOURCE} install && systemctl enable --now health-api.socket health-api.service")
@@ -43,8 +43,8 @@ def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine
     assert files(other_machine) == installed
 
 
-def test_an_update_replaces_and_removes_what_nobody_has_changed(other_machine):
-    """git pull brings new files; what was shipped before and is as it was is nobody's work."""
+def test_an_update_replaces_and_removes_unchanged_files(other_machine):
+    """git pull brings new files. `make install` replaces an old one if it is still as it was shipped."""
     other_machine.shell(f"""cp -a {SOURCE} /opt/newer; cd /opt/newer
         for file in sql/checks.sql watchdog/watch.conf systemd/environment; do echo '# new' >>$file; done
         sed -i 's/# new/-- new/' sql/checks.sql""")
