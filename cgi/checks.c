@@ -213,8 +213,7 @@ static bool begin_check(struct parser *p, const struct value *v)
     if (!end_check(p))
         return false;
     if (!is_check_name(v->word))
-        return FAIL(p,
-                    "check '%s': expected a name of at most 63 characters of a-z, 0-9 and _, a letter first",
+        return FAIL(p, "check '%s': expected a letter, then at most 62 characters of a-z, 0-9 and _",
                     v->shown.text);
     if (!check_name_is_free(p, v->word))
         return false;
@@ -232,7 +231,7 @@ static bool begin_check(struct parser *p, const struct value *v)
 static bool fail_misplaced(struct parser *p, const struct setting *row)
 {
     if (row == BEGINS_CHECK)
-        return FAIL(p, "'-- check:' must be at the beginning of a line");
+        return FAIL(p, "'-- check:' must begin a line");
     return FAIL(p, "annotation '%s' must be between '-- check:' and the statement", row->name);
 }
 
@@ -241,8 +240,7 @@ static bool take_annotation(struct parser *p, const struct setting *row, const s
     struct error expected = {0};
     unsigned bit = 1U << (row - annotations);
     if (v->has_more)
-        return FAIL(p, "%s '%s': expected one word; put two spaces before a remark", row->name,
-                    v->shown.text);
+        return FAIL(p, "%s '%s': expected one word, or two spaces before a remark", row->name, v->shown.text);
     if (row == BEGINS_CHECK)
         return begin_check(p, v);
     if (p->place != IN_HEADER)
@@ -334,7 +332,7 @@ static bool parse_lines(struct parser *p)
     if (strncmp(rest, "\xEF\xBB\xBF", 3) == 0)
         rest += 3; /* a byte order mark: editors on Windows write it */
     for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
-        p->line += rest != NULL || *line != '\0'; /* nothing after the last newline is not a line */
+        p->line += rest != NULL || *line != '\0'; /* an empty rest after the last newline is not a line */
         if (!take_line(p, line))
             return false;
     }

@@ -54,8 +54,8 @@ static const struct setting settings[] = {
     {"HEALTH_STOP_TIMEOUT", SETTING_DURATION, FIELD(stop_timeout_ms), "3s", 500, 5 * MINUTE_MS,
      .meaning = "the process ends at most this long after the drain, even if it hangs"},
     {"HEALTH_FD_LIMIT", SETTING_COUNT, FIELD(fd_limit), NULL, 0, 0, /* config_load sets this range */
-     "with more open descriptors than this, exit 1", .fallback_help = "80% of the limit",
-     .note = ", below RLIMIT_NOFILE"},
+     "exit 1 with more open descriptors than this; the limit is RLIMIT_NOFILE",
+     .fallback_help = "80% of the limit", .note = ", below RLIMIT_NOFILE"},
     {"HEALTH_MAX_CONNECTIONS", SETTING_COUNT, FIELD(max_connections), "256", 1, 65536,
      .meaning = "FastCGI connections at a time; at the limit the longest idle one is closed"},
     {"HEALTH_IDLE_TIMEOUT", SETTING_DURATION, FIELD(idle_timeout_ms), "75s", 100, 24 * HOUR_MS,

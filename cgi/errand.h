@@ -1,5 +1,5 @@
-/* A function on a thread of its own, because it calls what may block without a limit. No thread joins it: the
- * last of thread and starter to finish frees the data. */
+/* A function on a thread of its own, because it may block without a limit. The thread is detached: the thread
+ * or its starter frees the data, whichever finishes last. */
 #ifndef CGI_ERRAND_H
 #define CGI_ERRAND_H
 

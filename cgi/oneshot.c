@@ -30,7 +30,7 @@ struct shot {
     const struct snapshot *snapshot; /* one reference */
     struct process_facts process;
     struct verdict verdict;
-    struct transitions none; /* one verdict is no transition */
+    struct transitions none; /* always empty: a single verdict is not a transition */
     struct facts facts;
 };
 

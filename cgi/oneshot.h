@@ -6,7 +6,7 @@
 #include "cgi/config.h"
 
 /* Answers the request in the environment (RFC 3875) on stdout. Returns the exit code: 0, or 1 when stdout did
- * not take the response. A degraded database is no exit code, because a web server takes one for a crash. */
+ * not take the response. A degraded database also gives 0, because a web server takes a 1 for a crash. */
 int oneshot_cgi(const struct config *config, const struct checks *checks);
 
 /* Answers a CGI request with 503 internal when the configuration is not usable. The log has the error. */

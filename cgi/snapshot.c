@@ -1,6 +1,5 @@
 /* Hands snapshots from the prober thread to the main thread: a pointer under a mutex, reference counts, and
- * an eventfd that wakes the reader. Both threads call it; the slot owns one reference to the newest snapshot.
- */
+ * an eventfd that wakes the reader. Both threads call it. The slot holds a reference to the newest one. */
 #include "cgi/snapshot.h"
 
 #include "common/buf.h"

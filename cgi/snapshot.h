@@ -21,7 +21,7 @@ struct check_result {
     enum check_severity severity;
     enum reason reason;      /* of its last run; REASON_NONE: it passed */
     bool down;               /* it counts as failed, after fall and rise */
-    enum reason down_reason; /* while it is down: why, also after a first success below rise */
+    enum reason down_reason; /* why it is down, until enough successes have followed (rise) */
     bool has_value;          /* false: the value is unknown now; an old one never counts as current */
     int64_t value;
     int64_t duration_us;
@@ -88,7 +88,7 @@ struct snapshot {
     atomic_uint references; /* snapshot.c only */
     int64_t taken_ns;       /* when the last answered question was sent */
     int64_t taken_wall_ms;
-    int64_t vouched_ns; /* when this snapshot was made; its age while the database is down */
+    int64_t vouched_ns; /* when this snapshot was made: its age while the database is down */
     bool starting;      /* some check has never been asked */
     bool degraded;      /* the database or a check of severity fail is down */
     /* While degraded: what is down (the first one), and why. */
@@ -109,8 +109,7 @@ void snapshot_release(const struct snapshot *snapshot); /* NULL is fine */
 /* Holds the newest snapshot. */
 struct snapshot_slot;
 
-/* The slot starts with a snapshot whose `starting` is set. NULL: the system has no descriptor left (errno).
- */
+/* The slot begins with a snapshot that has `starting` set. NULL: no descriptor is left (errno). */
 struct snapshot_slot *snapshot_slot_new(void);
 void snapshot_slot_free(struct snapshot_slot *slot);
 

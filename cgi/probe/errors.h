@@ -25,12 +25,12 @@ struct errors_login {
     bool refused;     /* no server listens there now, so the next try is cheap */
 };
 
-/* Finds out why from libpq's message of verbosity PQERRORS_VERBOSE ("... FATAL:  53300: sorry, too many
+/* Takes libpq's message of verbosity PQERRORS_VERBOSE ("... FATAL:  53300: sorry, too many
  * clients already"). The texts of libpq, OpenSSL and PgBouncer are not translated, because the program never
  * calls setlocale(3). The server may translate the severity. */
 struct errors_login errors_of_login(const char *message, bool needs_password);
 
-/* Finds out why a query failed from its SQLSTATE and the server's primary message. */
+/* Gives the reason of a failed query by its SQLSTATE and the server's primary message. */
 enum reason errors_of_query(const char *sqlstate, const char *message);
 
 /* True: libpq's message says that the peer broke the protocol. False: the peer ended the connection. The

@@ -1,5 +1,5 @@
 /* Defines recv(2) for libpq, with a limit. Runs on any thread; owns one limit for each thread. */
-#undef _FORTIFY_SOURCE /* it would define recv in a header of the C library */
+#undef _FORTIFY_SOURCE /* with it, the header <sys/socket.h> defines its own recv */
 #include "cgi/probe/intake.h"
 
 #include <errno.h>

@@ -239,7 +239,7 @@ static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
 
     e->rested_ns = sent_ns + e->took_ns + least_ns;
     e->due_ns = max(sent_ns + with_jitter(wish_ns), sent_ns + e->took_ns + with_jitter(least_ns));
-    bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* hysteresis: logged once */
+    bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* hysteresis: no log line per run */
     if (fails || is_slowed == e->is_slowed)
         return;
     log_pace(e, is_slowed ? "check slowed down" : "check pace restored", max(least_ns, wish_ns));

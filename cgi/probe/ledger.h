@@ -74,8 +74,7 @@ bool ledger_is_complete(const struct ledger *ledger);
 bool ledger_fails(const struct ledger *ledger);
 bool ledger_is_down(const struct ledger *ledger);
 
-/* Whether a ping was ever answered, and the first check whose result is awaited; LEDGER_NONE: there is none.
- */
+/* Whether a ping was ever answered, and the first check whose result is awaited (LEDGER_NONE: none). */
 bool ledger_has_ping(const struct ledger *ledger);
 size_t ledger_unasked(const struct ledger *ledger);
 

@@ -53,15 +53,14 @@ struct probing {
     struct database_server server;
     int64_t backoff_ms;
     struct resolver *resolver;
-    size_t hosts_tried; /* how many logins in a row have timed out, each at another host */
-    int64_t
-        reconnect_from_ns; /* no login before, so that a server which drops each session is no busy loop */
-    int losses;            /* how many current sessions in a row were lost before they answered */
+    size_t hosts_tried;        /* how many logins in a row have timed out, each at another host */
+    int64_t reconnect_from_ns; /* earliest login; a server that drops each session causes no busy loop */
+    int losses;                /* how many current sessions in a row were lost before they answered */
     struct silence silence;
     int64_t next_ping_ns;
     int64_t next_recovery_ns;
     int64_t published_ns;
-    bool is_degraded; /* the last published snapshot was */
+    bool is_degraded; /* of the last published snapshot */
     int64_t wake_ns;  /* the latest time for the next turn */
 };
 
@@ -108,8 +107,8 @@ static bool owes(const struct slot *slot)
     return is_in(slot, SESSION_ASKED) && session_question(slot->session) != QUESTION_LOGIN;
 }
 
-/* Notes the last bytes on either session. Before a session has any, its heard_ns is when it was opened: those
- * are not bytes. */
+/* Notes the last bytes on either session. Until a newcomer has received any, its heard_ns is the time when it
+ * was opened, which does not count. */
 static void hear(struct probing *p)
 {
     if (p->current.session != NULL)
@@ -354,8 +353,8 @@ static void step_resolver(struct probing *p, int64_t now_ns)
         ledger_book_lookup(p->ledger, resolver_error(p->resolver), resolver_took_ns(p->resolver));
 }
 
-/* When suspicion opens a newcomer early. This happens once in a silence: PgBouncer lets each one in while the
- * server is frozen, and they would pile up there. */
+/* When suspicion opens a newcomer early. This happens once in a silence, because PgBouncer accepts every
+ * login while the server is frozen, and the sessions would pile up there. */
 static int64_t early_ns(const struct probing *p)
 {
     if (p->silence.since_ns == CLOCK_NEVER || p->let_in_ns > p->silence.since_ns || p->backoff_ms != 0)

@@ -92,7 +92,7 @@ bool resolver_step(struct resolver *r, int64_t now_ns)
         r->lookup = NULL;
         use_hosts(r, &found, now_ns);
     } else if (now_ns >= resolver_wait(r, &(struct pollfd){0})) {
-        error_set(&r->error, "the resolver did not answer within HEALTH_CONNECT_TIMEOUT");
+        error_set(&r->error, "the resolver does not answer within HEALTH_CONNECT_TIMEOUT");
         r->has_news = true;
     }
     bool has_news = r->has_news;

@@ -18,8 +18,7 @@
 #define CLIENT_CHECK_INTERVAL "500ms"
 
 /* These settings hold only for the implicit transaction up to the next Sync, so none is left on a server
- * connection that PgBouncer lends to others. PgBouncer rejects startup options, and a plain SET would stay.
- */
+ * connection that PgBouncer lends to others. It rejects startup options, and a plain SET would stay. */
 #define SET_LOCALS                                                                                           \
     "SELECT pg_backend_pid(), set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, "    \
     "true), "                                                                                                \

@@ -1,6 +1,5 @@
-/* One login to PostgreSQL, with one question at a time. Never sleeps, and never blocks as long as each host
- * name comes with its address; time is an argument. Only this module includes libpq-fe.h. Owned by one
- * thread.
+/* One login to PostgreSQL, with one question at a time. Never blocks, as long as each host name comes with
+ * its address. Time is an argument. Only this module includes libpq-fe.h. One thread owns a session.
  *
  *   session_open -> ASKED (to let us in) -> IDLE -> (session_ask) ASKED -> IDLE ...      any state -> OVER
  */
@@ -41,7 +40,7 @@ enum question {
 struct answer {
     enum question question;
     enum reason reason; /* REASON_NONE: success */
-    bool by_server;     /* the server itself sent it; false: we hit a limit, or the session was lost */
+    bool by_server;     /* the server itself sent it; false: our limit ended it, or the session was lost */
     bool ends_session;  /* the session is OVER now */
     bool refused;       /* a login only: no server listens there, so the next try is cheap */
     int64_t sent_ns;    /* when the question was asked */

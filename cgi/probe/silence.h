@@ -22,8 +22,8 @@ struct silence {
 
 struct silence silence_none(int64_t hung_after_ns, int64_t connect_timeout_ns, int64_t repeat_ns);
 
-/* Notes that the server owes an answer since since_ns. Does nothing if it owes one already, or if since_ns is
- * in the future. */
+/* Begins a silence at since_ns, because the server owes an answer from then on. Does nothing if there is one
+ * already, or if since_ns is in the future. */
 void silence_begin(struct silence *silence, int64_t since_ns, int64_t now_ns);
 
 /* Notes when bytes last came; any bytes count. */

@@ -1,7 +1,8 @@
-/* A client at a constant rate, for `make bench`. Request i is due at start + i / rate, even if earlier ones are not
- * answered, and its latency counts from then. So a late response also makes the requests late that wait for it
- * (no coordinated omission). Has one thread and keep-alive connections, which it opens again when the server closes
- * them. Usage: pace PORT PATH RATE COUNT CONNECTIONS. Prints one line of JSON with latencies in microseconds. */
+/* A client at a constant rate, for `make bench`. Request i is due at start + i / rate, even if earlier ones
+ * are not answered, and its latency counts from then. So a late response also makes the requests late that
+ * wait for it (no coordinated omission). Has one thread and keep-alive connections, which it opens again when
+ * the server closes them. Usage: pace PORT PATH RATE COUNT CONNECTIONS. Prints one line of JSON with
+ * latencies in microseconds. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -105,7 +106,7 @@ static bool start_request(size_t i, int64_t due_ns)
     return n == (ssize_t)strlen(request);
 }
 
-/* Finds the connection that was idle for longest, so that the server closes none. count: how many there are. */
+/* Finds the connection that was idle for longest, so that the server closes none. count: of connections. */
 static bool find_free(size_t count, size_t *next)
 {
     for (size_t tried = 0; tried < count; tried++) {
@@ -138,7 +139,7 @@ static void pace(int64_t interval_ns, size_t total, size_t count)
             failed = total - answered;
             return;
         }
-        /* Wait until the next request is due; if it is due and all connections are busy, until one is free. */
+        /* Wait until the next request is due or, if all connections are busy, until one is free. */
         int64_t wait = sent < total && due > now ? due - now : NS_PER_S / 10;
         struct timespec limit = {wait / NS_PER_S, wait % NS_PER_S};
         if (ppoll(fds, count, &limit, NULL) <= 0)

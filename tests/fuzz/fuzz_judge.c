@@ -1,5 +1,5 @@
-/* Fuzzes the judgement of a response with any body; the first five bytes choose the rest of the response. Also fuzzes
- * the output of systemctl and the state file, because they come from outside, too. */
+/* Fuzzes the judgement of a response with any body; the first five bytes choose the rest of the response.
+ * Also fuzzes the output of systemctl and the state file, because they come from outside, too. */
 #include "watchdog/judge.h"
 #include "watchdog/state.h"
 #include "watchdog/unit.h"

@@ -78,8 +78,7 @@ static void judge_healthy(int64_t now_ns)
         timeline_violation("stale", "200 although the server's last answer is %.3f s old", seconds(age_ns));
 }
 
-/* Finds a fault that explains why this check (-1: the database) fails with this reason; NULL: there is none.
- */
+/* Finds a fault that explains why this check (-1: the database) fails with this reason. NULL: none does. */
 static const struct fault *find_excuse(int check, const char *reason, int64_t now_ns)
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {

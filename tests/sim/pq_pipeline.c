@@ -160,8 +160,7 @@ PGresult *PQgetResult(PGconn *conn)
     case ASYNC_BUSY: break;
     }
     if (conn->status != CONNECTION_BAD)
-        timeline_violation("blocks",
-                           "PQgetResult waits for the server, although PQisBusy would have shown that");
+        timeline_violation("blocks", "PQgetResult waits for the server; PQisBusy would have shown that");
     struct message error = {.kind = DOWN_ERROR, .text = conn->error};
     conn->async = ASYNC_IDLE;
     return pq_new_result(PGRES_FATAL_ERROR, &error, false);

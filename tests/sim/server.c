@@ -1,7 +1,5 @@
 /* The simulated server processes. A process handles one message after the other. Work that takes time ends
- * with an event on the timeline; a stopped process catches up when it continues. Owns the checks' state and
- * the counters.
- */
+ * with an event on the timeline; a stopped process catches up when it continues. Owns checks and counters. */
 #include "tests/sim/process.h"
 
 #include "tests/sim/timeline.h"

@@ -31,8 +31,7 @@ struct server_check {
     /* Counters: */
     int64_t starts, busy_ns, last_end_ns, last_took_ns;
     bool last_failed;
-    /* Of the last run but one: how long it took, whether it failed, and how long after it the last one began.
-     */
+    /* Of the last run but one: how long it took, whether it failed, and how long after it the last began. */
     int64_t took_before_ns, distance_ns;
     bool failed_before;
 };

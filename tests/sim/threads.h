@@ -18,8 +18,7 @@ bool threads_wait(int64_t deadline_ns, threads_ready_fn *is_ready, void *context
 void threads_stall(int64_t duration_ns);
 void threads_stall_at_clock(int64_t duration_ns);
 
-/* The machine is suspended. This is like a stall, but a wait by CLOCK_MONOTONIC, as in poll(2), takes longer.
- */
+/* Suspends the machine: like a stall, but a wait by CLOCK_MONOTONIC, as in poll(2), takes longer. */
 void threads_suspend(int64_t duration_ns);
 
 /* Call it when the program reads the clock: a stall may wait for that. */

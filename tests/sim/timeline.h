@@ -14,8 +14,7 @@ extern int64_t timeline_now_ns;
 
 typedef void timeline_fn(void *context, int64_t number);
 
-/* Calls fn at when_ns, or now if that has passed. Events of the same time come in the order of these calls.
- */
+/* Calls fn at when_ns, or now if that has passed. Events of the same time keep the order of these calls. */
 void timeline_at(int64_t when_ns, timeline_fn *fn, void *context, int64_t number);
 
 /* When the next event is due; CLOCK_NEVER: there is none. */

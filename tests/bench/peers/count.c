@@ -1,5 +1,5 @@
-/* The least that a CGI program must do to count in the database, for `make bench`: connect, count the five tables,
- * print. Uses only libpq, and has no timeouts and no reasons. */
+/* The least that a CGI program must do to count in the database, for `make bench`: connect, count the five
+ * tables, print. Uses only libpq, and has no timeouts and no reasons. */
 #include <libpq-fe.h>
 #include <stdio.h>
 

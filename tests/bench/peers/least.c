@@ -1,7 +1,7 @@
-/* The least possible FastCGI responder, for `make bench`: the limit of what any program can reach. One thread with
- * epoll answers every request with the bytes of the file argv[1], and keeps connections open. It relies on nginx and
- * a Unix socket: each request is well-formed and arrives in one piece. It has no deadlines and no limits, so it is
- * not an example. The listening socket is descriptor 0. */
+/* The least possible FastCGI responder, for `make bench`: the limit of what any program can reach. One thread
+ * with epoll answers every request with the bytes of the file argv[1], and keeps connections open. It relies
+ * on nginx and a Unix socket: each request is well-formed and arrives in one piece. It has no deadlines and
+ * no limits, so it is not an example. The listening socket is descriptor 0. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>

@@ -1,7 +1,8 @@
-/* libfcgi as in its documentation (examples/threaded.c), for `make bench`: 20 threads, which accept one after the other
- * under a mutex. Answers with the bytes of the file argv[1]. The listening socket is descriptor 0. A second argument,
- * "keep", leaves out the mutex: on a kept connection FCGX_Accept_r waits for the next request, and with the mutex all
- * other threads wait, too. So with a keep-alive nginx the documented form answers 503. */
+/* libfcgi as in its documentation (examples/threaded.c), for `make bench`: 20 threads, which accept one after
+ * the other under a mutex. Answers with the bytes of the file argv[1]. The listening socket is descriptor 0.
+ * A second argument, "keep", leaves out the mutex: on a kept connection FCGX_Accept_r waits for the next
+ * request, and with the mutex all other threads wait, too. So with a keep-alive nginx the documented form
+ * answers 503. */
 #include <fcgiapp.h>
 #include <pthread.h>
 #include <stdbool.h>

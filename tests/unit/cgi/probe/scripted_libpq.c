@@ -1,6 +1,4 @@
-/* The scripted libpq. It has one connection at a time, and all its state is in one struct that script_begin
- * resets.
- */
+/* The scripted libpq. It has one connection at a time. script_begin resets the struct with all its state. */
 #include "tests/unit/cgi/probe/scripted_libpq.h"
 
 #include "tests/unit/cgi/probe/scripted_result.h"

@@ -478,8 +478,7 @@ static void after_a_reload_checks_keep_streak_and_suspicion_and_get_the_new_peri
     expect_degraded("nodes", REASON_SCHEMA);
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), 0); /* another period */
     pass_check(0, AFTER_S(1));
-    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)),
-                     LEDGER_NONE); /* a reload does not end the backing off */
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), LEDGER_NONE); /* it still backs off */
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1800)), 1);
     assert_true(ledger_orphan(ledger, 1) == BACKEND);
     ledger_suspect(ledger, 1, BACKEND, AFTER_S(1800));

@@ -222,8 +222,7 @@ static const struct {
     {LOST, false, REASON_UNREACHABLE, "", false},
     {"connection to server failed: FATAL:  53300: sorry, too many clients already\nLOCATION:  a, b.c:1\n",
      false, REASON_SATURATED, "53300", false},
-    {"FATAL:  28P01: wrong\n", true, REASON_ACCESS, "28P01",
-     false}, /* a wrong password is not a missing one */
+    {"FATAL:  28P01: wrong\n", true, REASON_ACCESS, "28P01", false}, /* wrong, and not missing */
     {"fe_sendauth: no password supplied\n", true, REASON_ACCESS, "", false},
     {"expected authentication request from server, but received H\n", false, REASON_MALFORMED, "", false},
 };

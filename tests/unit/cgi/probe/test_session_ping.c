@@ -176,8 +176,7 @@ static void bytes_that_do_not_fit_into_the_socket_are_flushed_later(void **state
     EXPECT_CALLS(SENT(RECOVERY, NULL), SYNC_SENT, FLUSH_WANTS_WRITE);
     session_ask_recovery(session, T0);
     expect_asked(POLLIN | POLLOUT);
-    EXPECT_CALLS(FLUSH_WANTS_WRITE,
-                 CONSUMED); /* the session reads, so that the server's buffer does not fill up */
+    EXPECT_CALLS(FLUSH_WANTS_WRITE, CONSUMED); /* or the server's buffer would fill up */
     expect_nothing_yet(SESSION_ASKED, T0);
     expect_asked(POLLIN | POLLOUT);
     EXPECT_CALLS(FLUSHED);
