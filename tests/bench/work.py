@@ -19,7 +19,7 @@ def measure(stage, contenders, health, results):
     def counted():
         """Returns time and work at the end of a session of the program: only then has PostgreSQL counted all of it."""
         last = connected_since()
-        wait_until(lambda: connected_since() != last, 20, "a fresh connection", interval_s=0.02)
+        wait_until(lambda: connected_since() != last, 20, "a new session", interval_s=0.02)
         wait_until(lambda: len(stage.cluster.probes()) == 1, 20, "the end of the old session", interval_s=0.02)
         return time.monotonic(), stage.cluster.work()
 
