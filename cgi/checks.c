@@ -1,6 +1,6 @@
-/* Reads a checks file line by line. It knows comments, quotes and ';' as PostgreSQL's scanner does, and no
- * more of SQL. A comment that may be meant as an annotation is one, or it is an error: a limit is never
- * silently ignored. Any thread; owns nothing but what it returns. */
+/* Reads a checks file line by line. It knows the comments, the quotes and the ';' of SQL, and leaves the rest
+ * to the server. A comment that looks like an annotation is one or is an error, so no limit is ever ignored
+ * silently. Runs on any thread; owns only what it returns. */
 #include "cgi/checks.h"
 
 #include "common/buf.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Longer values are no valid ones: a name has at most 63 bytes, an int64 19 digits. */
+/* A longer value cannot be valid: a name has at most 63 bytes, an int64 has 19 digits. */
 #define WORD_SIZE 64
 
 /* How much of the file an error shows. */
@@ -22,28 +22,28 @@
 #define BLANKS "\t\n\v\f\r "
 #define LOWER  "abcdefghijklmnopqrstuvwxyz_"
 #define WORD   LOWER "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-/* U+00A0, which some editors and web pages put for a space. */
+/* U+00A0. Some editors and web pages insert it for a space. */
 #define NO_BREAK_SPACE "\xC2\xA0"
 
 enum place {
-    BEFORE_FIRST, /* no "-- check:" yet */
-    IN_HEADER,    /* after it: its statement has not begun */
+    BEFORE_FIRST, /* the file has had no "-- check:" yet */
+    IN_HEADER,    /* after "-- check:", before the statement */
     IN_STATEMENT,
     AFTER_STATEMENT, /* its ';' was there */
 };
 
 struct parser {
     const char *text;
-    char *copy; /* of text, cut into lines */
+    char *copy; /* of text; the parser writes NUL bytes into it */
     int line;
     enum place place;
-    int depth; /* of the open block comment: they nest; 0: none is open */
-    int comment_line;
+    int depth;                 /* of the open block comment, for they nest; 0: none is open */
+    int comment_line;          /* where it began */
     char quote_end[WORD_SIZE]; /* what closes the open quote; "": none is open */
-    bool has_escapes;          /* of that quote: E'...' */
-    size_t sql;                /* where in the text the statement begins, and where it ends so far */
-    size_t sql_end;
-    unsigned seen; /* a bit for each of the annotations of the current check */
+    bool has_escapes;          /* that quote is an E'...' */
+    size_t sql;                /* offset of the statement in the text */
+    size_t sql_end;            /* offset after its last character so far */
+    unsigned seen;             /* one bit for each annotation that the current check has had */
     const char *file;
     struct checks *checks;
     struct error *err;
@@ -54,7 +54,7 @@ struct parser {
 static const char *const severity_words[] = {[CHECK_FAIL] = "fail", [CHECK_WARN] = "warn"};
 
 static const struct setting annotations[] = {
-    {"check", .kind = SETTING_TEXT}, /* begins one */
+    {"check", .kind = SETTING_TEXT}, /* begins a check */
     {"every", SETTING_DURATION, FIELD(every_ms), .min = 100, .max = 24 * HOUR_MS},
     {"timeout", SETTING_DURATION, FIELD(timeout_ms), .min = 1, .max = 5 * MINUTE_MS},
     {"min", SETTING_COUNT, FIELD(min), .max = INT64_MAX},
@@ -69,7 +69,7 @@ static const struct setting annotations[] = {
 
 static const char *const reserved_names[] = {"database", "process", "backend"};
 
-/* Part of the file, as an error shows it. */
+/* A part of the file, shortened for an error message. */
 struct quoted {
     char text[QUOTE_MAX + sizeof "..."];
 };
@@ -84,13 +84,13 @@ static struct quoted quote(const char *text)
     if (len > QUOTE_MAX) {
         kept = QUOTE_MAX;
         while (kept > 0 && ((unsigned char)text[kept] & 0xC0) == 0x80)
-            kept--; /* not in the middle of a UTF-8 sequence */
+            kept--; /* never cut a UTF-8 sequence */
     }
     snprintf(q.text, sizeof q.text, "%.*s%s", (int)kept, text, kept < len ? "..." : "");
     return q;
 }
 
-/* Fills the error and returns false. */
+/* Always returns false. */
 __attribute__((format(printf, 3, 4))) static bool fail_at(struct parser *p, int line, const char *format, ...)
 {
     va_list args;
@@ -125,17 +125,17 @@ static bool check_encoding(struct parser *p, size_t len)
     return true;
 }
 
-/* What may be an annotation: its first word, and what follows it. */
+/* A comment that may be an annotation. */
 struct comment {
     const char *text;
     const char *key;
     size_t key_len;
-    const struct setting *row; /* of that key, in whatever case; NULL: none has it */
-    bool is_exact;             /* "-- key:", in small letters, with a space or nothing after it */
-    bool is_assignment;        /* ':' or '=' comes next, somehow */
+    const struct setting *row; /* the annotation with that key, in upper or lower case; NULL: none */
+    bool is_exact;             /* it is "-- key:" in lower case, with a blank or nothing after the colon */
+    bool is_assignment;        /* ':' or '=' follows the key, perhaps after blanks */
 };
 
-/* Takes what follows the dashes. One that begins with dashes is commented out. */
+/* text is what follows the dashes. An annotation after a second pair of dashes is commented out. */
 static struct comment read_comment(const char *text)
 {
     struct comment c = {.text = text + strspn(text, BLANKS)};
@@ -151,17 +151,17 @@ static struct comment read_comment(const char *text)
             c.row = &annotations[i];
     const char *next = c.key + c.key_len;
     c.is_exact = c.key == c.text && *c.key != '_' && strspn(c.key, LOWER) == c.key_len && *next == ':' &&
-                 strchr(BLANKS, next[1]) != NULL; /* or it is the NUL */
+                 strchr(BLANKS, next[1]) != NULL; /* strchr also finds the NUL */
     next += strspn(next, BLANKS NO_BREAK_SPACE);
     c.is_assignment = *next == ':' || *next == '=';
     return c;
 }
 
-/* The value of an annotation: one word, and a remark that two spaces set off. */
+/* The value of an annotation: one word, then perhaps two spaces and a remark. */
 struct value {
-    char word[WORD_SIZE]; /* "" when there is none or it is too long */
-    struct quoted shown;  /* all that follows the colon */
-    bool has_more;        /* a second word that two spaces do not set off, or another annotation */
+    char word[WORD_SIZE]; /* "": there is none, or it is too long */
+    struct quoted shown;  /* everything after the colon */
+    bool has_more;        /* a second word follows after only one space, or another annotation follows */
 };
 
 static struct value read_value(const struct comment *c)
@@ -198,7 +198,7 @@ static bool fail_without_statement(struct parser *p)
     return fail_at(p, current(p)->line, "check '%s' has no statement", current(p)->name);
 }
 
-/* At the next check, or at the end of the file. */
+/* Called at the next "-- check:" and at the end of the file. */
 static bool end_check(struct parser *p)
 {
     if (p->place == BEFORE_FIRST)
@@ -218,7 +218,7 @@ static bool begin_check(struct parser *p, const struct value *v)
     if (!end_check(p))
         return false;
     if (!is_check_name(v->word))
-        return FAIL(p, "check '%s': expected a name of a-z, 0-9 and _, at most 63, a letter first",
+        return FAIL(p, "check '%s': expected a letter, then at most 62 characters of a-z, 0-9 and _",
                     v->shown.text);
     if (!check_name_is_free(p, v->word))
         return false;
@@ -235,8 +235,8 @@ static bool begin_check(struct parser *p, const struct value *v)
 static bool fail_misplaced(struct parser *p, const struct setting *row)
 {
     if (row == BEGINS_CHECK)
-        return FAIL(p, "'-- check:' must begin its line");
-    return FAIL(p, "annotation '%s' must stand between '-- check:' and its statement", row->name);
+        return FAIL(p, "'-- check:' must begin a line");
+    return FAIL(p, "annotation '%s' must be between '-- check:' and the statement", row->name);
 }
 
 static bool take_annotation(struct parser *p, const struct setting *row, const struct value *v)
@@ -244,13 +244,13 @@ static bool take_annotation(struct parser *p, const struct setting *row, const s
     struct error expected = {0};
     unsigned bit = 1U << (row - annotations);
     if (v->has_more)
-        return FAIL(p, "%s '%s': expected one word; two spaces set off a remark", row->name, v->shown.text);
+        return FAIL(p, "%s '%s': expected one word, or two spaces before a remark", row->name, v->shown.text);
     if (row == BEGINS_CHECK)
         return begin_check(p, v);
     if (p->place != IN_HEADER)
         return fail_misplaced(p, row);
     if (p->seen & bit)
-        return FAIL(p, "annotation '%s' stands twice in check '%s'", row->name, current(p)->name);
+        return FAIL(p, "annotation '%s' appears twice in check '%s'", row->name, current(p)->name);
     if (!setting_set(row, v->word, current(p), &expected))
         return FAIL(p, "%s '%s': expected %s", row->name, v->shown.text, expected.text);
     if (current(p)->min > current(p)->max)
@@ -266,7 +266,7 @@ static bool fail_mistyped(struct parser *p, const struct comment *c)
                 quote(c->text).text, c->row->name, c->row == BEGINS_CHECK ? "NAME" : "VALUE", c->row->name);
 }
 
-/* Takes what follows the dashes. */
+/* Takes a line comment; text is what follows the dashes. */
 static bool take_comment(struct parser *p, const char *text, bool begins_line)
 {
     const struct comment c = read_comment(text);
@@ -367,7 +367,7 @@ static bool take_line(struct parser *p, const char *line)
             if (!check_block(p, at, true))
                 return false;
         } else if (p->place == BEFORE_FIRST) {
-            return FAIL(p, "statement before any '-- check: NAME'");
+            return FAIL(p, "a statement before the first '-- check: NAME'");
         } else if (*at == ';' && p->place == IN_HEADER) {
             return fail_without_statement(p);
         } else if (*at == ';') {
@@ -402,7 +402,7 @@ static bool parse_lines(struct parser *p)
         p->line += ended_by == '\n' && *line != '\0';
     }
     if (p->depth > 0)
-        return fail_at(p, p->comment_line, "comment without its end '*/'");
+        return fail_at(p, p->comment_line, "the comment has no closing '*/'");
     if (p->place == BEFORE_FIRST)
         return fail_at(p, 1, "no check, expected '-- check: NAME' and a statement");
     return end_check(p);

@@ -14,7 +14,7 @@
 
 enum check_severity {
     CHECK_FAIL, /* a failure makes the service degraded */
-    CHECK_WARN, /* a failure is reported, the answer stays 200 */
+    CHECK_WARN, /* a failure is reported, and the response stays 200 */
 };
 
 struct check {
@@ -35,9 +35,9 @@ struct checks {
     size_t count;
 };
 
-/* Parses a file's text. file is only its name for messages. On success the caller owns *out (checks_free).
- * False: err is "FILE:LINE: what was found, what was expected" and *out is empty. A file without any check is
- * an error, and so are reserved names (database, process, backend: the contract uses them for the whole). */
+/* Parses a file's text; file is only its name for messages. True: the caller owns *out (checks_free).
+ * False: err is "FILE:LINE: what was found, what was expected", and *out is empty. A file without a check is
+ * an error. So is a check with a reserved name: the contract uses database, process and backend itself. */
 __attribute__((warn_unused_result)) bool checks_parse(const char *text, size_t len, const char *file,
                                                       struct checks *out, struct error *err);
 

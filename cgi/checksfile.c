@@ -1,4 +1,4 @@
-/* Path -> checks. Any thread; owns nothing but what it returns. */
+/* Reads and parses a checks file, at once or in an errand. Runs on any thread; owns only what it returns. */
 #include "cgi/checksfile.h"
 
 #include "common/buf.h"
@@ -26,7 +26,7 @@ bool checksfile_read(const char *path, struct checks *out, struct error *err)
     return ok;
 }
 
-static void read_it(void *data)
+static void read_in_errand(void *data)
 {
     struct reading *r = data;
     (void)!checksfile_read(r->path, &r->checks, &r->error);
@@ -41,7 +41,7 @@ static void free_reading(void *data)
 
 struct errand *checksfile_start(const char *path, struct error *err)
 {
-    static const struct errand_kind kind = {"reading the checks file", read_it, free_reading};
+    static const struct errand_kind kind = {"reading the checks file", read_in_errand, free_reading};
     struct reading *r = mem_calloc(1, sizeof *r);
     r->path = path;
     return errand_start(&kind, r, err);

@@ -1,4 +1,5 @@
-/* The settings as a table. Main thread; owns nothing, the strings stay in the environment. */
+/* The table of settings, and the rules that concern more than one of them. Runs on the main thread; owns
+ * nothing: the strings stay in the environment. */
 #include "cgi/config.h"
 
 #include "common/quantity.h"
@@ -20,45 +21,45 @@ static const char *check_listen(const char *text)
 
 static const struct setting settings[] = {
     {"HEALTH_LISTEN", SETTING_TEXT, FIELD(listen), NULL, 0, 0,
-     "unix:/PATH or tcp:ADDR:PORT, TCP on loopback only; else see above", .fallback_help = "inherited",
+     "unix:/PATH or tcp:ADDR:PORT, TCP on loopback only; unset: see above", .fallback_help = "inherited",
      .check = check_listen},
     {"HEALTH_SOCKET_MODE", SETTING_MODE, FIELD(socket_mode), "0660", 0, 0777,
      .meaning = "permissions of the socket that HEALTH_LISTEN creates, octal"},
     {"HEALTH_SOCKET_GROUP", SETTING_TEXT, FIELD(socket_group), NULL, 0, 0,
-     "group of that socket; unset: the process's own", .fallback_help = "none"},
+     "group of that socket; unset: the group of the process", .fallback_help = "none"},
     {"HEALTH_CHECKS", SETTING_TEXT, FIELD(checks_path), "/etc/health-api/checks.sql",
-     .meaning = "file with the checks; SIGHUP reads it again"},
+     .meaning = "file with the checks; SIGHUP makes the program read it again"},
     {"HEALTH_INTERVAL", SETTING_DURATION, FIELD(interval_ms), "2s", 100, HOUR_MS,
-     .meaning = "time from one question for each count to the next"},
+     .meaning = "time from one question for a count to the next"},
     {"HEALTH_CONNECT_TIMEOUT", SETTING_DURATION, FIELD(connect_timeout_ms), "1500ms", 10, 5 * MINUTE_MS,
      .meaning = "limit for connecting to the database"},
     {"HEALTH_QUERY_TIMEOUT", SETTING_DURATION, FIELD(query_timeout_ms), "800ms", 10, 5 * MINUTE_MS,
      .meaning = "limit for each check that has no timeout of its own"},
     {"HEALTH_RECONNECT_EVERY", SETTING_DURATION, FIELD(reconnect_every_ms), "4s", 100, 24 * HOUR_MS,
-     .meaning = "time between fresh connections: an old one hides a hung postmaster"},
+     .meaning = "time between new sessions: an old session hides a hung postmaster"},
     {"HEALTH_STALE_AFTER", SETTING_DURATION, FIELD(stale_after_ms), "6s", 100, 24 * HOUR_MS,
-     .meaning = "age at which a result counts no more; above interval + both timeouts"},
+     .meaning = "age at which a result no longer counts; above interval + both timeouts"},
     {"HEALTH_HEARTBEAT", SETTING_DURATION, FIELD(heartbeat_ms), "250ms", 0, MINUTE_MS,
-     .meaning = "time between pings of an idle session; 0s: one in each interval"},
+     .meaning = "time between pings of an idle session; 0s: one ping per interval"},
     {"HEALTH_HUNG_AFTER", SETTING_DURATION, FIELD(hung_after_ms), "800ms", 100, MINUTE_MS,
      .meaning = "a server that gives no sign of life for this long is hung"},
     {"HEALTH_MAX_LOAD", SETTING_COUNT, FIELD(max_load), "2", 1, 100,
-     .meaning = "per cent of the time that one check may take of the server"},
+     .meaning = "per cent of the server's time that each check may take"},
     {"HEALTH_FALL", SETTING_COUNT, FIELD(fall), "1", 1, 100,
      .meaning = "failures in a row before a check or the database counts as failed"},
     {"HEALTH_RISE", SETTING_COUNT, FIELD(rise), "1", 1, 100,
-     .meaning = "successes in a row before it counts as well again"},
+     .meaning = "successes in a row before it counts as healthy again"},
     {"HEALTH_DRAIN", SETTING_DURATION, FIELD(drain_ms), "0s", 0, 5 * MINUTE_MS,
-     .meaning = "how long after SIGTERM to answer 503 draining before closing"},
+     .meaning = "how long to answer 503 draining after SIGTERM before closing"},
     {"HEALTH_STOP_TIMEOUT", SETTING_DURATION, FIELD(stop_timeout_ms), "3s", 500, 5 * MINUTE_MS,
-     .meaning = "the process is gone this long after draining, whatever hangs"},
-    {"HEALTH_FD_LIMIT", SETTING_COUNT, FIELD(fd_limit), NULL, 0, 0, /* of this process: config_load */
-     "open descriptors (of RLIMIT_NOFILE) past which to exit 1", .fallback_help = "80% of the limit",
-     .note = ", below RLIMIT_NOFILE"},
+     .meaning = "the process ends at most this long after the drain, even if it hangs"},
+    {"HEALTH_FD_LIMIT", SETTING_COUNT, FIELD(fd_limit), NULL, 0, 0, /* config_load sets this range */
+     "exit 1 with more open descriptors than this; the limit is RLIMIT_NOFILE",
+     .fallback_help = "80% of the limit", .note = ", below RLIMIT_NOFILE"},
     {"HEALTH_MAX_CONNECTIONS", SETTING_COUNT, FIELD(max_connections), "256", 1, 65536,
-     .meaning = "FastCGI connections at a time; past it the longest idle one makes room"},
+     .meaning = "FastCGI connections at a time; at the limit the longest idle one is closed"},
     {"HEALTH_IDLE_TIMEOUT", SETTING_DURATION, FIELD(idle_timeout_ms), "75s", 100, 24 * HOUR_MS,
-     .meaning = "idle FastCGI connections are closed after this"},
+     .meaning = "how long a FastCGI connection may be idle before it is closed"},
     {"HEALTH_LOG_LEVEL", SETTING_WORD, FIELD(log_level), "info", LOG_LEVEL_ERROR, LOG_LEVEL_DEBUG,
      "error, warn, notice, info or debug", .words = log_level_names},
 };
@@ -73,7 +74,7 @@ const char *config_parse_listen(const char *text, struct address *out)
     return expected;
 }
 
-/* The value of the first "NAME=value" in vars, as getenv(3) would find it; NULL when absent or empty. */
+/* Returns the value of the first "NAME=value" in vars, like getenv(3), but NULL for an empty one. */
 static const char *find_value(char *const *vars, const char *name)
 {
     size_t len = strlen(name);
@@ -83,8 +84,8 @@ static const char *find_value(char *const *vars, const char *name)
     return NULL;
 }
 
-/* Between two results lie an interval and a probe that may use up both its limits: an age below that would
- * call a working prober stale. */
+/* From one result to the next there is an interval and a probe that may use up both of its timeouts. With a
+ * smaller age, a working prober would be stale. */
 static bool check_stale_after(const struct config *c, struct error *err)
 {
     int64_t least = c->interval_ms + c->connect_timeout_ms + c->query_timeout_ms;
@@ -132,7 +133,7 @@ bool config_load(char *const *environ_vars, int64_t fd_soft_limit, int base_fds,
         }
     }
     if (out->max_connections > out->fd_limit - base_fds)
-        out->max_connections = out->fd_limit - base_fds; /* peers alone must not make us stop */
+        out->max_connections = out->fd_limit - base_fds; /* peers alone must not end the process */
     return check_stale_after(out, err);
 }
 

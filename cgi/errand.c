@@ -1,4 +1,5 @@
-/* One thread for each errand. It and the one who started it each hold a reference. */
+/* Runs a function on a detached thread. The thread and its starter each hold a reference to the errand; the
+ * last one to release it frees it. Any thread may start an errand. */
 #include "cgi/errand.h"
 
 #include "common/buf.h"
@@ -13,13 +14,13 @@
 
 struct errand {
     const struct errand_kind *kind;
-    void *data; /* the thread's until has_ended is set, then the other one's */
+    void *data; /* belongs to the thread until has_ended is set, then to the starter */
     atomic_uint references;
     atomic_bool has_ended;
     int fd;
 };
 
-static void *run(void *context)
+static void *run_errand(void *context)
 {
     struct errand *e = context;
     e->kind->run(e->data);
@@ -45,11 +46,11 @@ struct errand *errand_start(const struct errand_kind *kind, void *data, struct e
     if (failure == 0) {
         errpos = "pthread_create";
         atomic_store(&e->references, 2);
-        failure = pthread_create(&thread, NULL, run, e);
+        failure = pthread_create(&thread, NULL, run_errand, e);
     }
     if (failure != 0) {
         error_set(err, "%s: %s: %s", kind->name, errpos, strerror(failure));
-        atomic_store(&e->references, 1); /* there is no thread */
+        atomic_store(&e->references, 1); /* no thread holds one */
         errand_release(e);
         return NULL;
     }

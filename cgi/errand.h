@@ -1,5 +1,5 @@
-/* A function on a thread of its own, because what it calls may block for as long as the system likes. Nobody
- * joins that thread: its data is freed when both it and the one who started it are done. */
+/* A function on a thread of its own, because it may block without a limit. The thread is detached: the thread
+ * or its starter frees the data, whichever finishes last. */
 #ifndef CGI_ERRAND_H
 #define CGI_ERRAND_H
 
@@ -13,20 +13,20 @@ struct errand_kind {
     void (*free)(void *data);
 };
 
-/* Takes over data, which kind->free frees. kind must live for ever. NULL with err: no thread or descriptor is
- * left. */
+/* Starts the thread. Takes over data, and frees it with kind->free. kind must be static. NULL: err says why;
+ * the system has no thread or descriptor left. */
 struct errand *errand_start(const struct errand_kind *kind, void *data, struct error *err);
 
-/* Readable as soon as it has ended. Owned by the errand. */
+/* An eventfd that is readable once the errand has ended. Owned by the errand. */
 int errand_fd(const struct errand *errand);
 
-/* Its data once it has ended, which the thread does not touch any more; NULL before. */
+/* Returns the data once the errand has ended: the thread no longer touches it. Returns NULL before. */
 void *errand_result(const struct errand *errand);
 
-/* Its data at any time: for what the thread does not write, or writes atomically. */
+/* Returns the data at any time. The caller may read what the thread does not write, or writes atomically. */
 const void *errand_data(const struct errand *errand);
 
-/* Whether it has ended or not. NULL is fine. */
+/* Gives up the starter's reference, also before the errand has ended. NULL is fine. */
 void errand_release(struct errand *errand);
 
 #endif

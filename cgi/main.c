@@ -1,4 +1,6 @@
-/* health-api: chooses between serving, one CGI request and one shot; wires the parts; owns the exit codes. */
+/* The program health-api: chooses the mode from the arguments and the environment, connects the parts, and
+ * maps their results to exit codes. Runs on the main thread; owns the listener, the snapshot slot and the
+ * prober. */
 #include "cgi/checksfile.h"
 #include "cgi/config.h"
 #include "cgi/oneshot.h"
@@ -21,18 +23,18 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* How long a clean end waits for the prober to say goodbye to PostgreSQL. */
+/* How long a clean exit waits for the prober to close its sessions. */
 #define PROBER_GOODBYE_MS 100
 
-/* How long a service manager waits for the exit when the configuration is bad: it starts the program again
- * for ever, and each start is an error in the log. */
+/* How long the program delays its exit after a bad configuration when a service manager runs it. The manager
+ * starts it again without end, and each start logs an error. */
 #define BAD_CONFIG_HOLD_S 10
 
-/* What the modules hold without any FastCGI connection. */
+/* How many descriptors all modules hold without a FastCGI connection. */
 #define BASE_FDS                                                                                             \
     (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
 
-/* Of the unit that `make install` installs. */
+/* The unit that `make install` installs reads this file. */
 #define ENVIRONMENT_FILE "/etc/health-api/environment"
 
 enum mode {
@@ -49,23 +51,23 @@ static void print_help(void)
     puts("Usage: health-api [--once | --check-config | --version | --help]\n"
          "\n"
          "Answers /api/health, /api/status and /api/health/live over FastCGI with the health of a\n"
-         "PostgreSQL database; as a CGI program when GATEWAY_INTERFACE is set and fd 0 is no\n"
+         "PostgreSQL database. Runs as a CGI program when GATEWAY_INTERFACE is set and fd 0 is not a\n"
          "listening socket.\n"
          "\n"
          "  --once          probe once, print the /api/health document, exit 0 healthy or 1 degraded\n"
-         "  --check-config  read settings and checks file, say what is wrong, exit 0 or 78\n"
+         "  --check-config  read the settings and the checks file, report any error, exit 0 or 78\n"
          "  --version       print the version\n"
-         "  --help          print this\n"
+         "  --help          print this help\n"
          "\n"
-         "It listens on HEALTH_LISTEN, else systemd's socket, else fd 0, else\n" CONFIG_DEFAULT_LISTEN ".\n"
-         "The connection is libpq's own: PGHOST PGPORT PGDATABASE PGUSER PGPASSFILE PGSERVICE ...\n"
-         "Durations take a unit: ms, s, m, h. Settings (environment):\n");
+         "Listens on HEALTH_LISTEN, else systemd's socket, else fd 0, else\n" CONFIG_DEFAULT_LISTEN ".\n"
+         "libpq reads its own variables: PGHOST PGPORT PGDATABASE PGUSER PGPASSFILE PGSERVICE ...\n"
+         "Durations need a unit: ms, s, m or h. Settings (environment variables):\n");
     config_print_help(stdout);
     puts("\n"
-         "Signals: SIGHUP reads the checks file again; SIGTERM, SIGINT and SIGUSR1 stop, a second one\n"
-         "ends the drain.\n"
-         "Exit codes: 0; 1 degraded or runtime failure; 64 usage; 69 the socket is held by another\n"
-         "live process; 78 configuration.");
+         "Signals: SIGHUP makes the program read the checks file again. SIGTERM, SIGINT and SIGUSR1\n"
+         "stop it; a second one ends the drain.\n"
+         "Exit codes: 0; 1 degraded or runtime failure; 64 usage; 69 another live process holds the\n"
+         "socket; 78 configuration.");
 }
 
 static bool choose_mode(int argc, char **argv, enum mode *mode)
@@ -81,7 +83,7 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
     };
 
     *mode = getenv("GATEWAY_INTERFACE") != NULL && !listen_is_inherited() ? MODE_CGI : MODE_SERVE;
-    /* RFC 3875, 4.4: a CGI server may pass a query without "=" as arguments; they are not options. */
+    /* RFC 3875, 4.4: a CGI server may pass a query without "=" as arguments. They are not options. */
     if (argc == 1 || *mode == MODE_CGI)
         return true;
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
@@ -97,7 +99,7 @@ static bool choose_mode(int argc, char **argv, enum mode *mode)
     return false;
 }
 
-/* Serves until it is stopped; on SIGHUP the prober gets what the checks file says by then. */
+/* Serves until the server stops. Gives the prober the new checks after each SIGHUP. */
 static int run_server(struct server *server, struct prober *prober)
 {
     struct checks checks;
@@ -117,7 +119,7 @@ static int listen_exit_code(enum listen_status status)
     return EXIT_FAILURE;
 }
 
-/* Why it does not start: in the log, and where the manager shows the status. */
+/* Reports why the program does not start: in the log, and in the status that the manager shows. */
 static void report_failure(const char *event, const struct error *err)
 {
     char status_line[sizeof err->text + 16];
@@ -126,8 +128,9 @@ static void report_failure(const char *event, const struct error *err)
     (void)notify_send(status_line);
 }
 
-/* Returns the exit code: 0 where a signal asks for a stop. It waits for the signal, because the kernel does
- * not let one that has no handler end the first process of a container, pid_namespaces(7). */
+/* Waits under a manager. Returns the exit code: 0 if a signal asks for a stop. It waits for that signal,
+ * because the kernel does not let a signal without a handler end the first process of a container,
+ * pid_namespaces(7). */
 static int hold_exit(void)
 {
     static const int stops[] = {SIGTERM, SIGINT, SIGUSR1};
@@ -188,7 +191,7 @@ out:
         report_failure("start failed", &err);
     listen_close(&listener);
     if (prober != NULL && !prober_stop(prober, PROBER_GOODBYE_MS))
-        _exit(exit_code); /* it hangs: exit(3) would take its data away under it */
+        _exit(exit_code); /* the prober hangs; exit(3) would free data that it still uses */
     snapshot_slot_free(slot);
     return exit_code;
 }
@@ -214,20 +217,20 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
            (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
 }
 
-/* By hand, --check-config sees the settings of the shell. Those of the service are systemd's to read. */
-static void say_what_was_not_read(void)
+/* An operator's shell does not have the environment that systemd gives to the service. */
+static void warn_that_file_was_not_read(void)
 {
     bool is_in_a_unit = getenv("INVOCATION_ID") != NULL; /* systemd.exec(5) */
     if (!is_in_a_unit && (access(ENVIRONMENT_FILE, F_OK) == 0 || errno == EACCES))
         fputs(
             "health-api: " ENVIRONMENT_FILE " was not read: only systemd reads it, for the service.\n"
-            "To check as the service would:\n"
+            "To check the settings of the service, run:\n"
             "  systemd-run --pipe --wait --collect -q -p User=health-api -p EnvironmentFile=" ENVIRONMENT_FILE
             " health-api --check-config\n",
             stderr);
 }
 
-static int run(enum mode mode, int64_t started_ns)
+static int run_mode(enum mode mode, int64_t started_ns)
 {
     struct config config;
     struct checks checks = {0};
@@ -240,7 +243,7 @@ static int run(enum mode mode, int64_t started_ns)
     if (!is_configured)
         report_failure("configuration refused", &err);
     if (mode == MODE_CHECK_CONFIG)
-        say_what_was_not_read();
+        warn_that_file_was_not_read();
     if (mode == MODE_CGI && !is_configured)
         oneshot_cgi_unconfigured();
     if (is_configured) {
@@ -278,5 +281,5 @@ int main(int argc, char **argv)
         puts("health-api " HEALTH_VERSION);
         return EXIT_SUCCESS;
     }
-    return run(mode, started_ns);
+    return run_mode(mode, started_ns);
 }

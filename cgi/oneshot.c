@@ -1,4 +1,5 @@
-/* Answers once from a probe of its own. Main thread, no other. */
+/* Probes once and writes one response to stdout. Runs on the main thread of a process without other threads;
+ * owns nothing between two calls. */
 #include "cgi/oneshot.h"
 
 #include "cgi/answer/route.h"
@@ -24,12 +25,12 @@ static struct request request_of_environment(void)
     };
 }
 
-/* The facts of one answer, and what they point to. */
+/* The facts for one response, and the data that they point to. */
 struct shot {
     const struct snapshot *snapshot; /* one reference */
     struct process_facts process;
     struct verdict verdict;
-    struct transitions none; /* one answer is no change */
+    struct transitions none; /* always empty: a single verdict is not a transition */
     struct facts facts;
 };
 
@@ -56,7 +57,7 @@ static void end_shot(struct shot *shot)
     snapshot_release(shot->snapshot);
 }
 
-/* Probes, if asked to, and judges. False: no descriptor is left. */
+/* Probes if probe is true, then judges. False: the system has no descriptor left. */
 static bool probe_shot(struct shot *shot, const struct config *config, const struct checks *checks,
                        bool probe)
 {
@@ -87,8 +88,8 @@ static int print_answer(const struct request *request, const struct facts *facts
     return exit_code;
 }
 
-/* Reads the body that nobody needs, as far as it comes in time. A CGI server that cannot write all of it may
- * take that for a fault of the program and drop the answer (Apache's mod_cgid does: ECONNRESET). */
+/* Reads and ignores the body until BODY_NS have passed. A CGI server that cannot write all of it may blame
+ * the program and drop the response (Apache's mod_cgid does: ECONNRESET). */
 static void read_body(void)
 {
     const char *content_length = getenv("CONTENT_LENGTH");
@@ -106,7 +107,7 @@ static void read_body(void)
     }
 }
 
-/* The answer first: it does not wait for a slow client. */
+/* The response comes first, so that it does not wait for a slow client. */
 static int print_cgi(const struct request *request, const struct facts *facts)
 {
     int exit_code = print_answer(request, facts);

@@ -1,4 +1,4 @@
-/* The vocabulary of reasons and what PostgreSQL's error codes mean in it. Any thread; constant tables. */
+/* Names the reasons, and maps PostgreSQL's error codes to them. Runs on any thread; owns constant tables. */
 #include "cgi/reason.h"
 
 #include <stddef.h>
@@ -26,7 +26,7 @@ static const char *const names[REASON_COUNT] = {
     [REASON_INTERNAL] = "internal",
 };
 
-/* A whole code or the start of one; the first that fits decides, so codes stand before their class. */
+/* Each prefix is a whole code or its two-character class. The first match decides, so codes come first. */
 static const struct {
     const char *prefix;
     enum reason reason;

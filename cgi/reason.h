@@ -1,4 +1,4 @@
-/* Why something failed: a fixed vocabulary that a response may carry. Pure; any thread. */
+/* Why something failed: the fixed words that a response may carry. Pure; any thread. */
 #ifndef CGI_REASON_H
 #define CGI_REASON_H
 
@@ -25,11 +25,11 @@ enum reason {
     REASON_COUNT
 };
 
-/* The word of the HTTP contract, a literal; "none" for REASON_NONE. */
+/* Returns the word of the HTTP contract, a string literal; "none" for REASON_NONE. */
 const char *reason_name(enum reason reason);
 
-/* The reason for a five-character SQLSTATE (PostgreSQL manual, appendix A). NULL or "" is unreachable: libpq
- * has no SQLSTATE when it never heard from a server. */
+/* Maps a five-character SQLSTATE (PostgreSQL manual, appendix A) to a reason. NULL and "" mean unreachable:
+ * libpq has no SQLSTATE when no server answered. */
 enum reason reason_from_sqlstate(const char *sqlstate);
 
 #endif

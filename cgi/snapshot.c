@@ -1,5 +1,5 @@
-/* The published snapshot: a pointer under a mutex, counted references, an eventfd to wake the reader.
- * Shared by both threads; owns one reference to the newest snapshot. */
+/* Hands snapshots from the prober thread to the main thread: a pointer under a mutex, reference counts, and
+ * an eventfd that wakes the reader. Both threads call it. The slot holds a reference to the newest one. */
 #include "cgi/snapshot.h"
 
 #include "common/buf.h"
@@ -28,7 +28,7 @@ struct snapshot *snapshot_new(size_t check_count)
 
 void snapshot_release(const struct snapshot *snapshot)
 {
-    /* Readers see plain const data; only the count behind it changes. */
+    /* Readers see const data; only the reference count changes. */
     struct snapshot *s = (struct snapshot *)snapshot;
     if (s != NULL && atomic_fetch_sub(&s->references, 1) == 1)
         free(s);
@@ -66,7 +66,7 @@ void snapshot_publish(struct snapshot_slot *slot, struct snapshot *snapshot)
     slot->newest = snapshot;
     pthread_mutex_unlock(&slot->lock);
     snapshot_release(old);
-    /* It can only fail when the counter is full, and then the reader has plenty to wake for. */
+    /* This fails only when the counter is full; then the reader wakes anyway. */
     (void)!eventfd_write(slot->event_fd, 1);
 }
 

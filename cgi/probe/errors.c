@@ -1,21 +1,21 @@
-/* Pure functions over a peer's bytes and libpq's texts. Prober thread. */
+/* Maps a peer's bytes and libpq's texts to reasons. Runs on the prober thread; owns constant tables. */
 #include "cgi/probe/errors.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-/* The limits that libpq itself has for the first message (fe-connect.c): shorter or longer is a peer that
- * does not speak version 3. */
+/* libpq's own limits for the length of the first message (fe-connect.c). A peer that sends a shorter or
+ * longer one does not speak version 3. */
 #define FIRST_MESSAGE_MIN 8
 #define FIRST_MESSAGE_MAX 30000
 
 bool errors_judge_first_bytes(const unsigned char *bytes, size_t len, enum errors_stage *stage)
 {
     switch (bytes[0]) {
-    case 'S': /* yes to an SSLRequest */
-    case 'G': /* yes to a GSSENCRequest */ *stage = ERRORS_SETTLED; return true;
-    case 'N': /* no to one; the server's real first message follows */ return true;
+    case 'S': /* the server accepts an SSLRequest */
+    case 'G': /* the server accepts a GSSENCRequest */ *stage = ERRORS_SETTLED; return true;
+    case 'N': /* the server declines; its real first message follows */ return true;
     case 'R': /* Authentication */
     case 'E': /* ErrorResponse */
     case 'v': /* NegotiateProtocolVersion */ break;
@@ -23,9 +23,9 @@ bool errors_judge_first_bytes(const unsigned char *bytes, size_t len, enum error
     }
     *stage = ERRORS_SETTLED;
     if (len < 5)
-        return true; /* libpq is about to read these few, and judges the rest */
+        return true; /* libpq is about to read them, and judges the rest */
     if (bytes[0] == 'E' && memcmp(bytes + 1, "coul", 4) == 0)
-        return true; /* "could not fork new process": a text, as in version 2 (postmaster.c) */
+        return true; /* "could not fork new process": plain text, as in version 2 (postmaster.c) */
     uint32_t length =
         (uint32_t)bytes[1] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 8 | (uint32_t)bytes[4];
     return length >= FIRST_MESSAGE_MIN && length <= FIRST_MESSAGE_MAX;
@@ -59,7 +59,7 @@ bool errors_is_violation(const char *message)
     return false;
 }
 
-/* What a message says, by a part of it; the first that fits decides. */
+/* A part of a message and the reason that it means. The first match in a table decides. */
 struct phrase {
     const char *text;
     enum reason reason;
@@ -77,7 +77,7 @@ static enum reason find_phrase(const char *message, const struct phrase *phrases
 #define FIND_PHRASE(message, phrases, otherwise)                                                             \
     find_phrase((message), (phrases), sizeof(phrases) / sizeof(phrases)[0], (otherwise))
 
-/* The last SQLSTATE in a message: of several hosts the last one's. */
+/* Finds the last SQLSTATE in a message. After a login at several hosts it is that of the last host. */
 static void find_sqlstate(const char *message, char sqlstate[static 6])
 {
     static const char after_severity[] = ":  "; /* the word before it is in the server's language */
@@ -90,7 +90,7 @@ static void find_sqlstate(const char *message, char sqlstate[static 6])
     }
 }
 
-/* PgBouncer has one SQLSTATE, protocol_violation, for whatever it refuses (objects.c, client.c). */
+/* PgBouncer sends the SQLSTATE protocol_violation whatever it refuses (objects.c, client.c). */
 static enum reason of_pgbouncer(const char *message)
 {
     static const struct phrase phrases[] = {
@@ -104,21 +104,20 @@ static enum reason of_pgbouncer(const char *message)
     return FIND_PHRASE(message, phrases, REASON_UNREACHABLE);
 }
 
-/* libpq's own words, and OpenSSL's and the Kerberos library's in them. */
+/* Texts of libpq itself, with those of OpenSSL and the Kerberos library in them. */
 static enum reason of_client(const char *message)
 {
     static const struct phrase phrases[] = {
         {"could not fork", REASON_RESOURCES},
         {"certificate", REASON_ACCESS},
-        {"unexpected eof", REASON_UNREACHABLE}, /* OpenSSL 3: the peer went away within the handshake */
+        {"unexpected eof", REASON_UNREACHABLE}, /* OpenSSL 3: the peer went away during the handshake */
         {"SSL error", REASON_ACCESS},
         {"SSL was required", REASON_ACCESS},
         {"GSSAPI", REASON_ACCESS},
         {"GSS encryption", REASON_ACCESS},
         {"channel binding", REASON_ACCESS},
     };
-    /* After "connection to server at \"NAME\" ... failed: ", which may have one of these words in the name.
-     */
+    /* Skip "connection to server at \"NAME\" ... failed: ": the name may contain one of these phrases. */
     const char *failed = strstr(message, " failed: ");
     return FIND_PHRASE(failed != NULL ? failed : message, phrases, REASON_UNREACHABLE);
 }
@@ -147,11 +146,11 @@ struct errors_login errors_of_login(const char *message, bool needs_password)
 
 enum reason errors_of_query(const char *sqlstate, const char *message)
 {
-    /* A parameter that the query has and nobody gives. */
+    /* The query has a parameter, and health-api never sends a value for one. */
     if (strcmp(sqlstate, "08P01") == 0)
         return REASON_QUERY_ERROR;
-    /* A missing file is damage where it is one of the server's data or not named (of pg_xact the path is in
-     * the detail: slru.c), else the library of an extension. */
+    /* A missing file is damage if it is in the data directory, or if the message does not name it: the path
+     * of a pg_xact file is only in the detail (slru.c). Otherwise it is the library of an extension. */
     static const struct phrase data[] = {{"base/", REASON_CORRUPT},      {"global/", REASON_CORRUPT},
                                          {"pg_tblspc/", REASON_CORRUPT}, {"pg_wal/", REASON_CORRUPT},
                                          {"pg_xact/", REASON_CORRUPT},   {"pg_multixact/", REASON_CORRUPT},
@@ -163,7 +162,7 @@ enum reason errors_of_query(const char *sqlstate, const char *message)
 
 bool errors_parse_count(unsigned int type_oid, const char *text, size_t len, int64_t *out)
 {
-    /* src/include/catalog/pg_type.dat; the numbers are fixed for good. */
+    /* PostgreSQL never changes these numbers (src/include/catalog/pg_type.dat). */
     enum { INT8 = 20, INT2 = 21, INT4 = 23, OID = 26, NUMERIC = 1700 };
     bool is_integer =
         type_oid == INT8 || type_oid == INT2 || type_oid == INT4 || type_oid == OID || type_oid == NUMERIC;

@@ -1,4 +1,5 @@
-/* Lists of hosts, addresses and ports as in a libpq connection string. */
+/* Reads, merges, orders and writes the lists of hosts, addresses and ports of a libpq connection string. Runs
+ * on the prober thread or in an errand; owns nothing. */
 #include "cgi/probe/hosts.h"
 
 #include <arpa/inet.h>
@@ -18,7 +19,8 @@ static size_t count_entries(const char *list)
     return count;
 }
 
-/* Copies the entry at *list and moves on to the next; false: it is too long. NULL or "" has empty ones. */
+/* Copies the entry at *list and moves *list to the next. A list that is not set has only empty entries.
+ * False: the entry is too long. */
 static bool take_entry(const char **list, char *out, size_t size)
 {
     if (is_empty(*list)) {
@@ -40,7 +42,7 @@ void hosts_parse(const char *names, const char *addresses, const char *ports, st
     size_t count = count_entries(is_empty(names) ? addresses : names);
     bool fits =
         count <= HOSTS_MAX && (is_empty(names) || is_empty(addresses) || count_entries(addresses) == count);
-    /* A single port is the port of all. */
+    /* A single port applies to all hosts. */
     bool has_one_port = !is_empty(ports) && strchr(ports, ',') == NULL;
     fits = fits && (is_empty(ports) || has_one_port || count_entries(ports) == count);
     for (size_t i = 0; fits && i < count; i++) {
@@ -70,7 +72,7 @@ bool hosts_add(struct hosts *hosts, const struct host *host)
     return true;
 }
 
-static bool is_of(const struct host *host, const struct host *other)
+static bool has_same_name(const struct host *host, const struct host *other)
 {
     return strcmp(host->name, other->name) == 0 && strcmp(host->port, other->port) == 0;
 }
@@ -79,13 +81,13 @@ static const struct host *find(const struct hosts *hosts, const struct host *hos
 {
     for (size_t i = 0; i < hosts->count; i++) {
         const struct host *other = &hosts->items[i];
-        if (is_of(other, host) && strcmp(other->address, host->address) == 0)
+        if (has_same_name(other, host) && strcmp(other->address, host->address) == 0)
             return other;
     }
     return NULL;
 }
 
-/* As they were found, with what was known of them. */
+/* Keeps the order of fresh, and what was known of each host. */
 static void merge(struct hosts *out, const struct hosts *before, const struct hosts *fresh)
 {
     for (size_t i = 0; i < fresh->count; i++) {
@@ -94,12 +96,12 @@ static void merge(struct hosts *out, const struct hosts *before, const struct ho
         if (!host_is_name(host))
             (void)hosts_add(out, known != NULL ? known : host);
         for (size_t k = 0; host_is_name(host) && k < before->count; k++)
-            if (is_of(&before->items[k], host))
+            if (has_same_name(&before->items[k], host))
                 (void)hosts_add(out, &before->items[k]);
     }
 }
 
-/* Insertion keeps the order of those that are equally late. */
+/* Insertion sort: it keeps the order of hosts that are equally late. */
 static void sort_by_lateness(struct hosts *hosts, int64_t now_ns)
 {
     for (size_t i = 0; i < hosts->count; i++) {

@@ -1,5 +1,5 @@
-/* Stands in for recv(2). One limit per thread. */
-#undef _FORTIFY_SOURCE /* it has a recv of its own in the header */
+/* Defines recv(2) for libpq, with a limit. Runs on any thread; owns one limit for each thread. */
+#undef _FORTIFY_SOURCE /* with it, the header <sys/socket.h> defines its own recv */
 #include "cgi/probe/intake.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@ size_t intake_end(void)
     return left;
 }
 
-/* Seen by libpq also in a build with -fvisibility=hidden. */
+/* libpq must find this symbol also in a build with -fvisibility=hidden. */
 __attribute__((visibility("default"))) ssize_t recv(int fd, void *bytes, size_t len, int flags)
 {
     if (!is_limited)

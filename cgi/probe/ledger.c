@@ -1,4 +1,5 @@
-/* The prober's book of what is known. Prober thread; owns its entries. */
+/* Keeps one entry for each check and one for the database: results, fall and rise, due times, backing off.
+ * Runs on the prober thread; owns the entries. */
 #include "cgi/probe/ledger.h"
 
 #include "common/buf.h"
@@ -8,62 +9,61 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* While the same failure lasts, one line this often says how many attempts it has been. */
+/* While the same failure lasts, the log counts the failed attempts in one line per minute. */
 #define SUMMARY_EVERY_NS (60 * NS_PER_S)
 
-/* The longest distance of a check that the server did not end by itself. */
+/* A check that backs off is asked at least this often. */
 #define DISTANCE_MAX_NS (600 * NS_PER_S)
 
-/* An orphan may have been held up with its process, and go on: it is looked at this often, and stuck after so
- * long. */
+/* How often the ledger asks whether an orphan still works, and after how long the orphan is stuck. Until then
+ * its process may only have been held up. */
 #define LOOK_NS  (2 * NS_PER_S)
 #define STUCK_NS (6 * NS_PER_S)
 
-/* A network resets a connection, one server process is stuck, an operator ends sessions: so often in a row.
- */
+/* How many overruns and losses in a row a check is forgiven: one server process may be stuck, a network may
+ * reset a connection, and an operator may end sessions. */
 #define OVERRUNS_FORGIVEN         1
 #define LOSSES_FORGIVEN           1
 #define ANNOUNCED_LOSSES_FORGIVEN 3
 
-/* A check that takes longer is not asked at once after an outage, and the status does not wait for its count.
- */
+/* A check that takes at least this long is not asked at once after an outage, and the status does not wait
+ * for its count. */
 #define SLOW_NS NS_PER_S
 
-/* Of a failing check: its duration is at most this share of the time between. */
+/* A failing check rests at least this many times its duration. */
 #define FAILING_DISTANCE 4
 
-/* Failures and successes in a row. The first of each counts at once, a further one only an interval after the
- * last that counted: what is asked more often does not fall or rise sooner. */
+/* Failures and successes in a row. The first one of a row counts at once. Another one counts only an interval
+ * after the last that counted, so that asking more often does not fall or rise sooner. */
 struct streak {
     int64_t fails;
     int64_t passes;
     int64_t counted_ns;
-    bool known; /* the first ever decides alone: there is no status yet that it could flip */
+    bool known; /* false: the next result decides alone, without fall and rise */
     bool down;
-    enum reason reason; /* of the last one that failed */
+    enum reason reason; /* of the last failure */
 };
 
 struct entry {
     struct check_result result;
     struct streak streak;
-    int64_t every_ns; /* 0: each interval */
-    int64_t fall;     /* as rise: 0 is that of all */
-    int64_t rise;
+    int64_t every_ns; /* 0: the interval */
+    int64_t fall;     /* 0: HEALTH_FALL */
+    int64_t rise;     /* 0: HEALTH_RISE */
     int64_t due_ns;
-    int64_t rested_ns; /* not sooner, by its load */
+    int64_t rested_ns; /* HEALTH_MAX_LOAD allows the next run from then on */
     int64_t took_ns;
     int64_t usual_work_ns; /* a moving average */
-    int64_t distance_ns;   /* 0: the server ended its last query by itself */
+    int64_t distance_ns;   /* how long it backs off; 0: the server ended its last query itself */
     int64_t orphan_pid;
-    int64_t seen_ns; /* when the orphan was first seen at work; 0: it was not */
+    int64_t seen_ns; /* when the orphan was first seen working; 0: never */
     bool is_asked;
-    int losses;         /* in a row, of the session while it was under way */
-    int overruns;       /* in a row, of its limit, which the server did not end */
-    enum reason logged; /* as the log has it: an outage of the database changes nothing of that */
-    bool is_suspect;    /* until the next ping says who is to blame */
+    int losses;         /* how often in a row its session was lost while the server worked on it */
+    int overruns;       /* how often in a row the server did not end it within its limit */
+    enum reason logged; /* what the log last said of it; an outage of the database does not change this */
+    bool is_suspect;    /* the next ping decides whether it is to blame */
     bool is_slowed;
-    bool was_cancelled; /* its last query, by a conflict that is none of its own: asked once more before it
-                           counts */
+    bool was_cancelled; /* a conflict ended its last query: it is asked once more before that counts */
 };
 
 struct ledger {
@@ -77,11 +77,11 @@ struct ledger {
     struct database_server logged_server;
     int64_t server_logged_ns;
     int64_t summary_ns;
-    int64_t summary_failures; /* since the last line of them, or the last answer */
-    int64_t answered_ns;      /* when the last question with an end was sent */
+    int64_t summary_failures; /* since the last such line, or since the database recovered */
+    int64_t answered_ns;      /* when the last answered question was sent */
     int64_t answered_wall_ms;
-    bool is_held;     /* down until each check was asked again: `healthy` has all its counts */
-    bool has_started; /* each check was asked once, or the database was down */
+    bool is_held;     /* stay down until each check was asked again, so that `healthy` has every count */
+    bool has_started; /* each check was asked once, or the database has failed */
     bool has_news;
     bool has_change;
 };
@@ -112,7 +112,7 @@ void ledger_free(struct ledger *l)
     }
 }
 
-/* What is known of a check that counts the same. */
+/* Finds the entry of an old check with the same name, query and limits; NULL: there is none. */
 static const struct entry *find(const struct ledger *l, const struct checks *before,
                                 const struct check *check)
 {
@@ -155,7 +155,6 @@ static bool is_quick(const struct ledger *l, const struct entry *e)
     return e->result.checked_ns != 0 && e->distance_ns == 0 && e->took_ns < heartbeat_ms * NS_PER_MS / 2;
 }
 
-/* Of what was asked before. */
 static bool is_slow(const struct entry *e)
 {
     return e->result.checked_ns != 0 && e->took_ns >= SLOW_NS;
@@ -215,7 +214,7 @@ static int64_t max(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-/* +-5 %, so that many instances and many checks do not ask in step. */
+/* +-5 %, so that many instances and many checks do not ask at the same moment. */
 static int64_t with_jitter(int64_t ns)
 {
     return ns - ns / 20 + ns / 10000 * (random() % 1001);
@@ -227,22 +226,22 @@ static void log_pace(const struct entry *e, const char *event, int64_t period_ns
               LOG_INT("took_ms", e->took_ns / NS_PER_MS), LOG_INT("period_ms", period_ns / NS_PER_MS));
 }
 
-/* By its period, and so that it takes no more than its share of the server. */
+/* Sets when the check is due: after its period, and not before HEALTH_MAX_LOAD allows it. */
 static void schedule(struct ledger *l, struct entry *e, int64_t sent_ns)
 {
     bool fails = e->result.reason != REASON_NONE;
-    /* What changes the answer is not waited for as long as for the next count. */
+    /* The next result may change the status, so the period is the interval and not `every`. */
     bool is_urgent = fails || e->streak.down;
     int64_t wish_ns = is_urgent || e->every_ns == 0 ? interval_ns(l) : e->every_ns;
     int64_t work_ns = max(e->took_ns - max(l->database.round_trip_us, 0) * NS_PER_US, 0);
-    /* One that is slow once, on a busy machine, is not slowed down for that. */
+    /* A single slow run, on a busy machine, does not slow the check down. */
     e->usual_work_ns = e->usual_work_ns == 0 ? work_ns : (3 * e->usual_work_ns + work_ns) / 4;
     int64_t least_ns =
         fails ? FAILING_DISTANCE * e->took_ns : min(work_ns, e->usual_work_ns) * 100 / l->config->max_load;
 
     e->rested_ns = sent_ns + e->took_ns + least_ns;
     e->due_ns = max(sent_ns + with_jitter(wish_ns), sent_ns + e->took_ns + with_jitter(least_ns));
-    bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* said once, not at each turn */
+    bool is_slowed = least_ns > wish_ns * (e->is_slowed ? 1 : 2); /* hysteresis: no log line per run */
     if (fails || is_slowed == e->is_slowed)
         return;
     log_pace(e, is_slowed ? "check slowed down" : "check pace restored", max(least_ns, wish_ns));
@@ -310,7 +309,7 @@ static void log_check(struct entry *e, const struct answer *answer)
               LOG_STR("detail", answer->detail));
 }
 
-/* serialization_failure, deadlock_detected: of a standby also a query that was in the way of recovery. */
+/* serialization_failure, deadlock_detected. A standby also sends 40001 for a query that blocks recovery. */
 static bool is_conflict(const struct answer *answer)
 {
     return strcmp(answer->sqlstate, "40001") == 0 || strcmp(answer->sqlstate, "40P01") == 0;
@@ -374,7 +373,7 @@ void ledger_suspect(struct ledger *l, size_t check, int64_t backend_pid, int64_t
                   LOG_INT("server_pid", backend_pid));
     e->distance_ns = e->distance_ns == 0 ? interval_ns(l) : e->distance_ns * 2;
     e->distance_ns = min(e->distance_ns, DISTANCE_MAX_NS);
-    if (e->losses > LOSSES_FORGIVEN) /* it may crash the server each time */
+    if (e->losses > LOSSES_FORGIVEN) /* the check may crash the server each time */
         e->distance_ns = max(e->distance_ns, e->every_ns);
     e->due_ns = now_ns + with_jitter(e->distance_ns);
 }
@@ -393,7 +392,7 @@ static void log_database_failure(struct ledger *l, enum reason reason, const str
     l->summary_failures = 0;
 }
 
-/* Nothing is known of the checks any more, and it is not their fault. */
+/* Makes all values unknown, and all checks due. A check that backs off keeps its reason and its time. */
 static void forget_checks(struct ledger *l)
 {
     for (size_t i = 0; i < l->count; i++) {
@@ -406,7 +405,7 @@ static void forget_checks(struct ledger *l)
     }
 }
 
-/* Of those that may be asked, or are about to be booked. */
+/* Ignores slow checks, and those that back off unless the next ping books them. */
 size_t ledger_unasked(const struct ledger *l)
 {
     for (size_t i = 0; i < l->count; i++) {
@@ -445,7 +444,7 @@ static void book_database(struct ledger *l, struct streak *s, const struct answe
         l->database.has_in_recovery = false;
         forget_checks(l);
     } else if (l->login.fails > 0 || l->ping.fails > 0) {
-        set_reason(l, l->login.fails > 0 ? l->login.reason : l->ping.reason); /* the one that lasts */
+        set_reason(l, l->login.fails > 0 ? l->login.reason : l->ping.reason); /* the other one still fails */
     } else if (l->database.reason != REASON_NONE) {
         log_event(LOG_LEVEL_INFO, "database recovered",
                   LOG_INT("failures", l->database.consecutive_failures));
@@ -507,7 +506,7 @@ void ledger_book_ping(struct ledger *l, const struct answer *answer, int64_t now
     book_database(l, &l->ping, answer, now_ns);
 }
 
-_Static_assert(HOSTS_MAX == SNAPSHOT_ADDRESSES_MAX, "each host has its place in the snapshot");
+_Static_assert(HOSTS_MAX == SNAPSHOT_ADDRESSES_MAX, "the snapshot has room for each host");
 
 void ledger_set_hosts(struct ledger *l, const struct hosts *hosts)
 {

@@ -1,4 +1,5 @@
-/* Names -> addresses. The thread's own code, and how its result is taken. */
+/* Turns names into addresses. look_up_names runs on the errand's thread and owns the struct lookup until the
+ * errand has ended; the prober thread starts the errand and takes the result. */
 #include "cgi/probe/lookup.h"
 
 #include "common/buf.h"
@@ -12,29 +13,29 @@
 
 struct lookup {
     struct hosts hosts; /* the thread only reads them */
-    atomic_size_t at;   /* the host that is looked up now */
+    atomic_size_t at;   /* the host that the thread looks up now */
     struct hosts found;
     struct error error;
 };
 
-static void fail(struct lookup *l, const struct host *host, const char *why)
+static void add_failed(struct lookup *l, const struct host *host, const char *why)
 {
     if (l->error.text[0] == '\0')
         error_set(&l->error, "could not translate host name \"%.100s\" to address: %s", host->name, why);
     (void)hosts_add(&l->found, host);
 }
 
-static void look_up(struct lookup *l, const struct host *host)
+static void look_up_name(struct lookup *l, const struct host *host)
 {
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}; /* as libpq does */
     struct addrinfo *list = NULL;
 
     int failure = getaddrinfo(host->name, NULL, &hints, &list);
     if (failure != 0) {
-        fail(l, host, failure == EAI_SYSTEM ? strerror(errno) : gai_strerror(failure));
+        add_failed(l, host, failure == EAI_SYSTEM ? strerror(errno) : gai_strerror(failure));
         return;
     }
-    size_t room = HOSTS_MAX / l->hosts.count; /* a name with many addresses leaves the others theirs */
+    size_t room = HOSTS_MAX / l->hosts.count; /* each name gets the same share */
     for (const struct addrinfo *info = list; info != NULL && room > 0; info = info->ai_next, room--) {
         struct host one = *host;
         if (getnameinfo(info->ai_addr, info->ai_addrlen, one.address, sizeof one.address, NULL, 0,
@@ -44,7 +45,7 @@ static void look_up(struct lookup *l, const struct host *host)
     freeaddrinfo(list);
 }
 
-static void run(void *data)
+static void look_up_names(void *data)
 {
     struct lookup *l = data;
 
@@ -52,7 +53,7 @@ static void run(void *data)
         const struct host *host = &l->hosts.items[i];
         atomic_store(&l->at, i);
         if (host_is_name(host))
-            look_up(l, host);
+            look_up_name(l, host);
         else
             (void)hosts_add(&l->found, host);
     }
@@ -60,7 +61,7 @@ static void run(void *data)
 
 struct errand *lookup_start(const struct hosts *hosts, struct error *err)
 {
-    static const struct errand_kind kind = {"name resolution", run, free};
+    static const struct errand_kind kind = {"name resolution", look_up_names, free};
     struct lookup *l = mem_calloc(1, sizeof *l);
     l->hosts = *hosts;
     return errand_start(&kind, l, err);

@@ -1,6 +1,4 @@
-/* Looks up the names of servers in an errand, because getaddrinfo(3) blocks for as long as the resolver
- * likes.
- */
+/* Looks up the names of servers in an errand, because getaddrinfo(3) may block without a limit. */
 #ifndef PROBE_LOOKUP_H
 #define PROBE_LOOKUP_H
 
@@ -10,15 +8,15 @@
 
 #include <stdbool.h>
 
-/* Starts to look up each name among hosts, which is copied. NULL with err: no thread or descriptor is left.
- */
+/* Copies hosts and starts to look up each name in it. NULL: err says why; the system has no thread or
+ * descriptor left. */
 struct errand *lookup_start(const struct hosts *hosts, struct error *err);
 
-/* The name that it looks up now, or looked up last. Borrowed until the release. */
+/* Returns the name that the lookup is at now, or was at last. It is valid until the release. */
 const char *lookup_name(const struct errand *lookup);
 
-/* False: it has not ended. True: *out has each address of each name, one that failed without any; err is ""
- * or says why the first of those failed. */
+/* False: the lookup has not ended. True: *out has each address of each name. A name that failed is in *out
+ * without an address, and err says why the first one failed; else err is "". */
 bool lookup_take(const struct errand *lookup, struct hosts *out, struct error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* The thread that probes, and the one probe of CGI and --once. What the main thread wants of the thread
- * (stop, new checks) it leaves under the lock. */
+/* Runs the prober thread, which owns the checks and the probing; the main thread leaves its commands (stop,
+ * new checks) under the lock. Also runs the single probe of CGI and --once, on the main thread. */
 #include "cgi/probe/prober.h"
 
 #include "cgi/probe/probing.h"
@@ -16,12 +16,12 @@
 #include <unistd.h>
 
 struct prober {
-    struct checks checks; /* the thread's, as probing is */
+    struct checks checks; /* only the thread uses checks and probing */
     struct probing *probing;
     pthread_t thread;
     int wake_fd;
     int done_fd;
-    pthread_mutex_t lock; /* of the next three */
+    pthread_mutex_t lock; /* protects the next three members */
     bool stop;
     bool has_new_checks;
     struct checks new_checks;
@@ -46,7 +46,7 @@ static void apply_new_checks(struct prober *p)
 
 enum command {
     COMMAND_GO_ON,
-    COMMAND_FINISH_CHECK, /* new ones wait for its answer */
+    COMMAND_FINISH_CHECK, /* new checks wait until the current one has its answer */
     COMMAND_STOP,
 };
 
@@ -72,7 +72,7 @@ static void *run_thread(void *context)
         fds[PROBING_POLLED] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
         (void)poll(fds, PROBING_POLLED + 1, clock_poll_timeout_ms(deadline_ns, clock_now_ns()));
     }
-    probing_free(p->probing); /* says goodbye to the server */
+    probing_free(p->probing); /* closes the sessions */
     p->probing = NULL;
     (void)!eventfd_write(p->done_fd, 1);
     return NULL;
@@ -106,7 +106,7 @@ struct prober *prober_start(const struct config *config, struct checks *checks, 
         failure = errno;
         goto failed;
     }
-    probing_publish(p->probing, false); /* starting, with the names of the checks */
+    probing_publish(p->probing, false); /* so the first snapshot has the names of the checks */
     errpos = "pthread_create";
     failure = pthread_create(&p->thread, NULL, run_thread, p);
     if (failure != 0)

@@ -1,7 +1,10 @@
-/* The state machine over two sessions; ARCHITECTURE.md draws it.
+/* Asks the questions over at most two sessions, and books the answers; ARCHITECTURE.md draws this machine.
  *
- *   current: answers the next questions.   other: a newcomer that logs in, or a retired session that still
- * owes the answer to a check. A newcomer that is let in becomes current. */
+ *   current: the session that gets the next questions.
+ *   other: a newcomer that logs in, or a retired session that still owes the answer to a check.
+ *
+ * A newcomer that has logged in becomes current. Runs on the prober thread, or on the main thread of CGI and
+ * --once; owns both sessions, the ledger and the resolver. */
 #include "cgi/probe/probing.h"
 
 #include "cgi/probe/ledger.h"
@@ -16,17 +19,17 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A login that failed is tried again after 0.25 s to 2 s. A server that is starting, or a port where nobody
- * listens, is asked again after the shortest time always: such an attempt costs little and its end is waited
- * for. One that was refused waits longer, for accounts are locked after too many. */
+/* A failed login is tried again after 0.25 s, then after up to 2 s. If the server is starting, or no server
+ * listens, the wait stays at 0.25 s: such a login costs little, and the outage may end at any moment. If the
+ * server refused the role, the wait is longer, because too many failed logins may lock an account. */
 #define BACKOFF_MIN_MS    250
 #define BACKOFF_MAX_MS    2000
 #define BACKOFF_ACCESS_MS 10000
 
-/* Woken so much too late, this process itself was kept from running. */
+/* If poll returns this much too late, this process did not run meanwhile. */
 #define STALL_NS (100 * NS_PER_MS)
 
-/* A session, and the check that it was asked last. */
+/* A session, and the last check that it was asked. */
 struct slot {
     struct session *session; /* NULL: none */
     size_t check;
@@ -40,25 +43,25 @@ struct probing {
 
     struct slot current;
     struct slot other;
-    /* A check that the server did not end, until a ping says who is to blame; QUESTION_NONE: there is none.
-     */
-    struct answer suspect;
+    struct answer suspect; /* of a check that the server did not end: the next ping decides whether the check
+                              is to blame. QUESTION_NONE: there is none */
     size_t suspect_check;
     int64_t next_login_ns;
-    int64_t let_in_ns;   /* the current one */
-    struct answer login; /* of the current one, until its first answer: PgBouncer lets in whoever comes */
+    int64_t let_in_ns;   /* when the current session logged in */
+    struct answer login; /* of the current session, to be booked with its first answer: PgBouncer also lets us
+                            in while the server does not answer */
     struct database_server server;
     int64_t backoff_ms;
     struct resolver *resolver;
-    size_t hosts_tried;        /* in a row, each in vain for its whole limit */
-    int64_t reconnect_from_ns; /* a server that drops us after each question is not asked in a tight loop */
-    int losses;                /* of the current session in a row, without an answer in between */
+    size_t hosts_tried;        /* how many logins in a row have timed out, each at another host */
+    int64_t reconnect_from_ns; /* earliest login; a server that drops each session causes no busy loop */
+    int losses;                /* how many current sessions in a row were lost before they answered */
     struct silence silence;
     int64_t next_ping_ns;
     int64_t next_recovery_ns;
     int64_t published_ns;
-    bool is_degraded; /* in the snapshot that was published last */
-    int64_t wake_ns;  /* when the loop is to go on at the latest */
+    bool is_degraded; /* of the last published snapshot */
+    int64_t wake_ns;  /* the latest time for the next turn */
 };
 
 static int64_t min(int64_t a, int64_t b)
@@ -81,7 +84,7 @@ static int64_t heartbeat_ns(const struct probing *p)
     return p->config->heartbeat_ms > 0 ? p->config->heartbeat_ms * NS_PER_MS : interval_ns(p);
 }
 
-/* Less up to 10 %, so that many instances do not log in in step. */
+/* Subtracts up to 10 %, so that many instances do not log in at the same moment. */
 static int64_t with_jitter(int64_t ns)
 {
     return ns - ns / 10000 * (random() % 1001);
@@ -98,13 +101,14 @@ static bool is_in(const struct slot *slot, enum session_state state)
     return slot->session != NULL && session_state(slot->session) == state;
 }
 
-/* A session that was let in and has not answered yet. */
+/* True: the session has logged in, and has a question without an answer. */
 static bool owes(const struct slot *slot)
 {
     return is_in(slot, SESSION_ASKED) && session_question(slot->session) != QUESTION_LOGIN;
 }
 
-/* Bytes of the peer's on either session; before the first ones a session says when it was opened. */
+/* Notes the last bytes on either session. Until a newcomer has received any, its heard_ns is the time when it
+ * was opened, which does not count. */
 static void hear(struct probing *p)
 {
     if (p->current.session != NULL)
@@ -113,7 +117,7 @@ static void hear(struct probing *p)
         silence_hear(&p->silence, session_heard_ns(p->other.session));
 }
 
-/* An answer of the server's to anything is as good as a ping. */
+/* Any answer of the server is as good as an answered ping. */
 static void end_silence(struct probing *p, int64_t now_ns)
 {
     hear(p);
@@ -122,7 +126,8 @@ static void end_silence(struct probing *p, int64_t now_ns)
     p->next_ping_ns = now_ns + heartbeat_ns(p);
 }
 
-/* The server lives: then what became of the check in flight was its own fault, unless there was a silence. */
+/* Books an answer which shows that the server works. So the suspect check is to blame, unless the whole
+ * server was silent meanwhile. */
 static void book_alive(struct probing *p, const struct answer *answer, int64_t now_ns)
 {
     end_silence(p, now_ns);
@@ -136,7 +141,7 @@ static void book_alive(struct probing *p, const struct answer *answer, int64_t n
     p->suspect.question = QUESTION_NONE;
 }
 
-/* The database as a whole fails: then a check in flight is not to blame. */
+/* The database as a whole fails, so the suspect check is not to blame. */
 static void forget_suspect(struct probing *p)
 {
     p->suspect.question = QUESTION_NONE;
@@ -146,7 +151,7 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
                        int64_t now_ns)
 {
     if (answer->by_server) {
-        struct answer own = *answer; /* without a silence of the whole server's, which was no work for it */
+        struct answer own = *answer; /* without the time in which the whole server was silent */
         if (answer->sent_ns < p->silence.ended_ns)
             own.took_ns = max(own.took_ns - p->silence.lasted_ns, 0);
         ledger_book_check(p->ledger, slot->check, &own, now_ns);
@@ -157,9 +162,9 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
         book_alive(p, &alive, now_ns);
         return;
     }
-    /* An operator or the crash of another process may have ended the session (SQLSTATE class 57), or a
-     * network has. What the server does not end in time may be stuck with its process. That is forgiven. What
-     * happens again is the check's own fault, whatever becomes of the server. */
+    /* An operator, the crash of another server process (SQLSTATE class 57) or a network may have ended the
+     * session. If the server did not end the query in time, only its process may be stuck. The check is
+     * forgiven for that. If it happens again, the check is to blame. */
     bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
     if (!ledger_note_lost(p->ledger, slot->check, answer, session_backend_pid(slot->session)))
         return;
@@ -191,7 +196,7 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     if (answer->reason == REASON_CONNECT_TIMEOUT) {
         resolver_demote(p->resolver, now_ns);
         if (++p->hosts_tried < resolver_hosts(p->resolver)->count) {
-            p->next_login_ns = now_ns; /* the next one may let us in */
+            p->next_login_ns = now_ns; /* the next host may let us in */
             return;
         }
     }
@@ -199,7 +204,7 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     book_login_failure(p, *answer, now_ns);
     forget_suspect(p);
     p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
-    /* What an account is locked for after too many: class 28, which PgBouncer tells as 08P01. */
+    /* Failed logins of these codes may lock an account: class 28, for which PgBouncer sends 08P01. */
     bool is_refused_role = answer->reason == REASON_ACCESS && (strncmp(answer->sqlstate, "28", 2) == 0 ||
                                                                strcmp(answer->sqlstate, "08P01") == 0);
     wait_ms = is_refused_role ? BACKOFF_ACCESS_MS : p->backoff_ms;
@@ -208,8 +213,8 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
         silence_interrupt(&p->silence, now_ns);
 }
 
-/* The newcomer is let in: it answers the next questions. What the old one owes beyond a check is of no
- * interest. */
+/* The newcomer has logged in and becomes current. The old session is kept only if it owes the answer to a
+ * check. */
 static void take_login(struct probing *p, const struct answer *answer, int64_t now_ns)
 {
     struct slot old = p->current;
@@ -226,7 +231,7 @@ static void take_login(struct probing *p, const struct answer *answer, int64_t n
         p->other = old;
     else
         drop(&old);
-    p->next_ping_ns = now_ns; /* only an answered ping proves it, behind PgBouncer too */
+    p->next_ping_ns = now_ns; /* only an answer shows that the server works: PgBouncer may have let us in */
 }
 
 static void take_loss(struct probing *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
@@ -241,7 +246,7 @@ static void take_loss(struct probing *p, struct slot *slot, const struct answer 
         p->reconnect_from_ns = p->next_login_ns + BACKOFF_MIN_MS * NS_PER_MS;
         bool is_dropped = answer->reason != REASON_QUERY_TIMEOUT && !answer->by_server;
         p->losses += is_dropped;
-        if (is_dropped && p->losses > 1) { /* it lets us in and answers nothing */
+        if (is_dropped && p->losses > 1) { /* it lets us in, and answers no question */
             struct answer lost = *answer;
             lost.question = QUESTION_PING;
             ledger_book_ping(p->ledger, &lost, now_ns);
@@ -251,23 +256,23 @@ static void take_loss(struct probing *p, struct slot *slot, const struct answer 
             silence_interrupt(&p->silence, now_ns);
     }
     drop(slot);
-    if (slot == &p->current && owes(&p->other)) { /* a retired one makes room for a newcomer */
+    if (slot == &p->current && owes(&p->other)) { /* make room for a newcomer */
         p->current = p->other;
         p->other = (struct slot){0};
     }
 }
 
-/* Its server process is still at work, long after its limit. */
+/* Fails a check whose server process still works on it, long after the limit. */
 static void book_stuck(struct probing *p, size_t check, const struct answer *orphan, int64_t now_ns)
 {
     struct answer stuck = {
         .question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = orphan->sent_ns};
-    snprintf(stuck.detail, sizeof stuck.detail, "its server process is still at work");
+    snprintf(stuck.detail, sizeof stuck.detail, "its server process still works on it");
     ledger_book_check(p->ledger, check, &stuck, now_ns);
 }
 
-/* An error that says nothing of the server but that it works: a cancel, a limit of the role, a missing
- * privilege. */
+/* True: the answer shows that the server works. So do errors like a cancelled query, a limit of the role or a
+ * missing privilege. */
 static bool is_alive(const struct answer *answer)
 {
     return answer->reason == REASON_NONE ||
@@ -309,7 +314,7 @@ static void take_answer(struct probing *p, struct slot *slot, const struct answe
         drop(slot);
 }
 
-/* An answer may move sessions between the slots: what is stepped next is what is in this one by then. */
+/* An answer may move sessions between the slots, so the loop reads the slot again each time. */
 static void step_slot(struct probing *p, struct slot *slot, int64_t now_ns)
 {
     struct answer answer;
@@ -317,7 +322,8 @@ static void step_slot(struct probing *p, struct slot *slot, int64_t now_ns)
         take_answer(p, slot, &answer, now_ns);
 }
 
-/* Since when the server owes us an answer: a ping that was sent, or one that was due while a check runs. */
+/* Begins a silence if the server owes an answer: to a question that was sent, or, while a check runs, to the
+ * ping that would be due. */
 static void note_silence(struct probing *p, int64_t now_ns)
 {
     if (!owes(&p->current))
@@ -326,8 +332,7 @@ static void note_silence(struct probing *p, int64_t now_ns)
     int64_t since_ns = session_asked_ns(p->current.session);
     if (is_check)
         since_ns = max(since_ns, p->next_ping_ns);
-    /* While logins fail, only one that is under way shows that the silence is the server's and not our
-     * session's. */
+    /* While logins fail, only a running login shows that the server is silent, and not just our session. */
     if (p->backoff_ms != 0) {
         if (p->other.session == NULL)
             return;
@@ -358,8 +363,8 @@ static void step_resolver(struct probing *p, int64_t now_ns)
         ledger_book_lookup(p->ledger, resolver_error(p->resolver), resolver_took_ns(p->resolver));
 }
 
-/* When suspicion brings a newcomer before its time; once, for a pooler lets in whoever comes while the server
- * behind it is frozen, and each of them waits there. */
+/* When suspicion opens a newcomer early. This happens once in a silence, because PgBouncer accepts every
+ * login while the server is frozen, and the sessions would pile up there. */
 static int64_t early_ns(const struct probing *p)
 {
     if (p->silence.since_ns == CLOCK_NEVER || p->let_in_ns > p->silence.since_ns || p->backoff_ms != 0)
@@ -367,8 +372,7 @@ static int64_t early_ns(const struct probing *p)
     return silence_suspicion_ns(&p->silence);
 }
 
-/* When a newcomer is wanted. A retired session that owes its answer makes room for one under suspicion only.
- */
+/* When to open a newcomer. If a retired session still owes an answer, only suspicion replaces it. */
 static int64_t newcomer_ns(const struct probing *p)
 {
     bool is_room = p->other.session == NULL || (owes(&p->other) && p->silence.convicted_ns == 0);
@@ -397,8 +401,8 @@ static void open_newcomer(struct probing *p, int64_t now_ns)
     resolver_ask(p->resolver, now_ns);
 }
 
-/* While a retired session still owes an answer, only quick checks are asked: two slow ones would leave nobody
- * to ping. */
+/* While a retired session owes an answer, only quick checks are asked: a slow one would leave no session for
+ * pings. */
 static bool only_quick(const struct probing *p)
 {
     return owes(&p->other);
@@ -431,7 +435,7 @@ static bool ask_next(struct probing *p, bool may_check, int64_t now_ns)
         session_ask_recovery(p->current.session, now_ns);
         p->next_recovery_ns = now_ns + interval_ns(p);
     } else if (now_ns >= p->next_ping_ns || p->suspect.question != QUESTION_NONE) {
-        session_ask_ping(p->current.session, now_ns); /* before any check of a session that was just let in */
+        session_ask_ping(p->current.session, now_ns); /* a new session gets a ping before any check */
     } else if (check != LEDGER_NONE) {
         ask_check(p, check, now_ns);
     } else {
@@ -448,7 +452,7 @@ static int64_t next_question_ns(const struct probing *p)
     return ledger_fails(p->ledger) ? next_ns : min(next_ns, ledger_due_ns(p->ledger, only_quick(p)));
 }
 
-/* What changes the answer at once, the rest with a heartbeat. */
+/* Publishes a change at once, and other news once per heartbeat. */
 static void publish(struct probing *p, int64_t now_ns)
 {
     bool is_due = ledger_has_news(p->ledger) || ledger_fails(p->ledger);
@@ -456,7 +460,7 @@ static void publish(struct probing *p, int64_t now_ns)
         return;
     struct snapshot *s = ledger_snapshot(p->ledger, now_ns);
     p->published_ns = now_ns;
-    /* `healthy` again has all its counts: after a reload the old answer stands until the new checks were
+    /* `healthy` must have every count. So after a reload the old snapshot stays until the new checks were
      * asked. */
     if (p->is_degraded && !s->degraded && !ledger_is_complete(p->ledger)) {
         snapshot_release(s);
@@ -466,7 +470,7 @@ static void publish(struct probing *p, int64_t now_ns)
     snapshot_publish(p->slot, s);
 }
 
-/* This process was kept from running: what came meanwhile is read first, and nobody's limit has passed. */
+/* This process did not run for a while. It reads first what came meanwhile, and each limit begins again. */
 static void forgive(struct probing *p, int64_t now_ns)
 {
     int64_t late_ns = now_ns - p->wake_ns;
@@ -475,7 +479,7 @@ static void forgive(struct probing *p, int64_t now_ns)
     if (p->other.session != NULL)
         session_extend(p->other.session, late_ns, now_ns);
     silence_forgive(&p->silence, now_ns);
-    p->suspect.question = QUESTION_NONE; /* who was silent while we were away is not known */
+    p->suspect.question = QUESTION_NONE; /* perhaps the server was not silent */
 }
 
 int64_t probing_turn(struct probing *p, bool may_check, struct pollfd fds[static PROBING_POLLED])
@@ -524,7 +528,7 @@ bool probing_is_asked(const struct probing *p)
 
 void probing_set_checks(struct probing *p, const struct checks *before, const struct checks *checks)
 {
-    if (owes(&p->other)) { /* its check may have another number from now on */
+    if (owes(&p->other)) { /* the number of its check may change */
         struct answer none = {.question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT};
         (void)ledger_note_lost(p->ledger, p->other.check, &none, session_backend_pid(p->other.session));
         drop(&p->other);
@@ -581,8 +585,8 @@ int64_t probing_once_ms(const struct probing *p)
     return logins * p->config->connect_timeout_ms + longest_ms;
 }
 
-/* The time is over: what has not answered by now is a timeout. */
-static void end_once(struct probing *p, int64_t now_ns)
+/* The time for a single probe is over: books a timeout for whatever has no answer yet. */
+static void book_timeouts(struct probing *p, int64_t now_ns)
 {
     struct answer late = {.question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = now_ns};
     struct answer silent = {.question = QUESTION_PING, .reason = REASON_CONNECT_TIMEOUT, .sent_ns = now_ns};
@@ -599,6 +603,6 @@ void probing_publish(struct probing *p, bool is_last)
 {
     int64_t now_ns = clock_now_ns();
     if (is_last && !ledger_is_complete(p->ledger))
-        end_once(p, now_ns);
+        book_timeouts(p, now_ns);
     snapshot_publish(p->slot, ledger_snapshot(p->ledger, now_ns));
 }

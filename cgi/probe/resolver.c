@@ -1,4 +1,5 @@
-/* One lookup at a time. */
+/* Looks up the servers' names again for each login, in one errand at a time. Runs on the prober thread; owns
+ * the addresses in use and its reference to the errand. */
 #include "cgi/probe/resolver.h"
 
 #include "cgi/probe/lookup.h"
@@ -8,10 +9,11 @@
 
 #include <stdlib.h>
 
-/* How long an address that let a login wait is tried after the others. */
+/* How long an address is tried after the others once a login has timed out there. */
 #define LATE_NS (60 * NS_PER_S)
 
-/* A lookup that takes so long never ends: another one is started beside it, a few times. */
+/* A lookup that takes this long will probably never end. The resolver abandons it and starts another one, but
+ * only a few times, because each keeps its thread. */
 #define HOPELESS_NS  (60 * NS_PER_S)
 #define HOPELESS_MAX 8
 
@@ -19,11 +21,11 @@ struct resolver {
     int64_t limit_ns;
     struct hosts hosts;
     bool has_names;
-    struct errand *lookup; /* under way; NULL: none */
+    struct errand *lookup; /* the running lookup; NULL: none */
     int64_t asked_ns;
     int64_t took_ns;
     struct error error;
-    int hopeless; /* how many lookups were left alone */
+    int hopeless; /* how many lookups were abandoned */
     bool has_news;
 };
 
@@ -50,7 +52,7 @@ static bool has_names(const struct hosts *hosts)
     return false;
 }
 
-static void finish(struct resolver *r, const struct hosts *found, int64_t now_ns)
+static void use_hosts(struct resolver *r, const struct hosts *found, int64_t now_ns)
 {
     hosts_update(&r->hosts, found, now_ns);
     r->took_ns = now_ns - r->asked_ns;
@@ -73,10 +75,10 @@ void resolver_ask(struct resolver *r, int64_t now_ns)
     r->asked_ns = now_ns;
     if (!r->has_names) {
         r->error = (struct error){0};
-        finish(r, &configured, now_ns);
+        use_hosts(r, &configured, now_ns);
         return;
     }
-    hosts_update(&r->hosts, &configured, now_ns); /* what needs no lookup is known at once */
+    hosts_update(&r->hosts, &configured, now_ns); /* addresses and directories need no lookup */
     r->lookup = lookup_start(&configured, &r->error);
     r->has_news |= r->lookup == NULL;
 }
@@ -88,7 +90,7 @@ bool resolver_step(struct resolver *r, int64_t now_ns)
     if (r->lookup != NULL && lookup_take(r->lookup, &found, &r->error)) {
         errand_release(r->lookup);
         r->lookup = NULL;
-        finish(r, &found, now_ns);
+        use_hosts(r, &found, now_ns);
     } else if (now_ns >= resolver_wait(r, &(struct pollfd){0})) {
         error_set(&r->error,
                   "could not translate host name \"%.100s\" to address: the lookup has not ended within "

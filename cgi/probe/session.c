@@ -1,4 +1,5 @@
-/* The state machine over one PGconn. Owned by the prober's thread; owns the connection. */
+/* Drives one PGconn through login, questions and end, without blocking. Runs on the prober thread; owns the
+ * PGconn. */
 #include "cgi/probe/session.h"
 
 #include "cgi/probe/errors.h"
@@ -13,53 +14,52 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* How often the server looks whether we are still there while it works for us; it ends the query if not. */
+/* How often the server checks our connection while it works on a query. It ends the query if we are gone. */
 #define CLIENT_CHECK_INTERVAL "500ms"
 
-/* Valid for the implicit transaction up to the next Sync only, so nothing stays behind on a server connection
- * that PgBouncer lends to others (a startup option is rejected by it, a plain SET would stay). */
+/* These settings hold only for the implicit transaction up to the next Sync, so none is left on a server
+ * connection that PgBouncer lends to others. It rejects startup options, and a plain SET would stay. */
 #define SET_LOCALS                                                                                           \
     "SELECT pg_backend_pid(), set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, "    \
     "true), "                                                                                                \
     "set_config('transaction_read_only', 'on', true)"
-/* PostgreSQL 14 and later; refused with an error where the server's system has no POLLRDHUP, so Linux only.
- */
+/* PostgreSQL 14 and later. On a system without POLLRDHUP the server rejects it, so only Linux gets it. */
 #define SET_CLIENT_CHECK                                                                                     \
     ", set_config('client_connection_check_interval', CASE WHEN version() LIKE '%linux%' "                   \
     "THEN '" CLIENT_CHECK_INTERVAL "' ELSE '0' END, true)"
 #define CLIENT_CHECK_MIN_VERSION 140000
 
-/* An idle one has only not noticed yet that we are gone. The process that answers is busy with this query. */
+/* An idle process does not work on the check; it only has not noticed yet that we are gone. The process that
+ * runs this query is excluded, because it is never idle. */
 #define ORPHAN_QUERY                                                                                         \
     "SELECT count(*) FROM pg_stat_activity "                                                                 \
     "WHERE pid = $1::int AND state <> 'idle' AND pid <> pg_backend_pid()"
 
-/* What the server has still to deliver of the answer. */
+/* Which part of the answer the server has to send next. */
 enum expected { EXPECT_SETTINGS, EXPECT_COUNT, EXPECT_SYNC };
 
 struct session {
     PGconn *conn;
     enum session_state state;
-    struct answer answer; /* as far as it has come */
-    bool has_answer;      /* and it was not handed out yet */
+    struct answer answer; /* may be incomplete */
+    bool has_answer;      /* the answer is complete, and session_step has not returned it yet */
     int64_t limit_ns;     /* CLOCK_NEVER: none */
     int64_t deadline_ns;
     int64_t heard_ns;
-    size_t bytes_left;       /* of the budget */
-    enum errors_stage stage; /* how far the peer has shown that it speaks PostgreSQL's protocol */
-    short events;            /* what libpq waits for while it logs in */
+    size_t bytes_left;       /* of SESSION_BYTE_BUDGET */
+    enum errors_stage stage; /* whether the peer has shown that it speaks PostgreSQL's protocol */
+    short events;            /* what libpq waits for during a login */
     bool unflushed;
-    bool is_extended; /* the limit, once */
+    bool is_extended; /* the limit has begun again once */
     int64_t excused_ns;
     enum expected expected;
-    bool after_null;  /* PQgetResult ends each query with NULL, never twice in a row */
-    int64_t min, max; /* of the check that is asked */
+    bool after_null;  /* PQgetResult returned NULL, which ends a query; it never does so twice in a row */
+    int64_t min, max; /* of the current check */
     int64_t backend_pid;
-    char fatal_sqlstate[6]; /* of a message with which the server announced the end of the session */
+    char fatal_sqlstate[6]; /* of the message by which the server announced that it ends the session */
 };
 
-/* The answer is complete. */
-static void finish(struct session *s, enum reason reason, int64_t now_ns)
+static void complete_answer(struct session *s, enum reason reason, int64_t now_ns)
 {
     s->answer.reason = reason;
     s->answer.has_count = s->answer.has_count && (reason == REASON_NONE || reason == REASON_OUT_OF_RANGE);
@@ -71,38 +71,37 @@ static void finish(struct session *s, enum reason reason, int64_t now_ns)
         s->state = SESSION_IDLE;
 }
 
-static void say(struct session *s, const char *sqlstate, const char *detail)
+static void set_detail(struct session *s, const char *sqlstate, const char *detail)
 {
     snprintf(s->answer.sqlstate, sizeof s->answer.sqlstate, "%s", sqlstate);
     snprintf(s->answer.detail, sizeof s->answer.detail, "%.*s", (int)strcspn(detail, "\n"), detail);
 }
 
-/* The session is of no use any more. */
-static void end(struct session *s, enum reason reason, const char *sqlstate, const char *detail,
-                int64_t now_ns)
+static void end_session(struct session *s, enum reason reason, const char *sqlstate, const char *detail,
+                        int64_t now_ns)
 {
     if (s->state == SESSION_IDLE)
         s->answer = (struct answer){.question = QUESTION_NONE, .sent_ns = now_ns};
-    say(s, sqlstate, detail);
+    set_detail(s, sqlstate, detail);
     s->state = SESSION_OVER;
     s->answer.ends_session = true;
-    finish(s, reason, now_ns);
+    complete_answer(s, reason, now_ns);
 }
 
 static void end_late(struct session *s, enum reason reason, const char *detail, int64_t now_ns)
 {
     enum evidence evidence = session_evidence(s);
-    end(s, reason, "", detail, now_ns);
+    end_session(s, reason, "", detail, now_ns);
     s->answer.evidence = evidence;
 }
 
 static void end_malformed(struct session *s, const char *detail, int64_t now_ns)
 {
-    end(s, REASON_MALFORMED, "", detail, now_ns);
+    end_session(s, REASON_MALFORMED, "", detail, now_ns);
     s->answer.by_server = true;
 }
 
-/* libpq gave up while it logged in. */
+/* libpq has given up the login. */
 static void end_login(struct session *s, int64_t now_ns)
 {
     const char *message = PQerrorMessage(s->conn);
@@ -110,10 +109,10 @@ static void end_login(struct session *s, int64_t now_ns)
 
     s->answer.by_server = why.sqlstate[0] != '\0';
     s->answer.refused = why.refused;
-    end(s, why.reason, why.sqlstate, message, now_ns);
+    end_session(s, why.reason, why.sqlstate, message, now_ns);
 }
 
-/* An established connection is broken. */
+/* The session has broken after its login. */
 static void end_broken(struct session *s, int64_t now_ns)
 {
     const char *message = PQerrorMessage(s->conn);
@@ -121,11 +120,11 @@ static void end_broken(struct session *s, int64_t now_ns)
     if (s->fatal_sqlstate[0] == '\0' && errors_is_violation(message))
         end_malformed(s, message, now_ns);
     else
-        end(s, reason_from_sqlstate(s->fatal_sqlstate), s->fatal_sqlstate, message, now_ns);
+        end_session(s, reason_from_sqlstate(s->fatal_sqlstate), s->fatal_sqlstate, message, now_ns);
 }
 
-/* Notices are not printed; the one that announces the end of the session is remembered: 57P01 and its like,
- * of which 57P02, of another process's crash, is a mere WARNING (postgres.c, quickdie). */
+/* Prints no notice, but remembers the one that announces the end of the session. 57P02, after the crash of
+ * another process, is only a WARNING (postgres.c, quickdie); all others are FATAL or PANIC. */
 static void receive_notice(void *context, const PGresult *result)
 {
     struct session *s = context;
@@ -136,7 +135,7 @@ static void receive_notice(void *context, const PGresult *result)
         snprintf(s->fatal_sqlstate, sizeof s->fatal_sqlstate, "%s", sqlstate);
 }
 
-/* Keywords and values for PQconnectStartParams; room for all that start_connecting adds. */
+/* Keywords and values for PQconnectStartParams, with room for all that start_connecting adds. */
 struct parameters {
     const char *keys[8];
     const char *values[8];
@@ -192,8 +191,7 @@ void session_init(void)
     setenv("PGGSSENCMODE", "disable", 0);
 }
 
-/* The next question begins. */
-static void begin(struct session *s, enum question question, int64_t limit_ns, int64_t now_ns)
+static void start_question(struct session *s, enum question question, int64_t limit_ns, int64_t now_ns)
 {
     s->state = SESSION_ASKED;
     s->answer = (struct answer){.question = question, .sent_ns = now_ns};
@@ -208,12 +206,12 @@ struct session *session_open(const struct hosts *hosts, int64_t limit_ms, int64_
 {
     struct session *s = mem_calloc(1, sizeof *s);
 
-    begin(s, QUESTION_LOGIN, limit_ms * NS_PER_MS, now_ns);
+    start_question(s, QUESTION_LOGIN, limit_ms * NS_PER_MS, now_ns);
     s->heard_ns = now_ns;
-    s->events = POLLOUT; /* libpq manual: behave as if PQconnectPoll had returned PGRES_POLLING_WRITING */
+    s->events = POLLOUT; /* libpq manual: as if PQconnectPoll had returned PGRES_POLLING_WRITING */
     s->conn = start_connecting(hosts);
     if (s->conn == NULL) {
-        end(s, REASON_INTERNAL, "", "libpq has no memory for a connection", now_ns);
+        end_session(s, REASON_INTERNAL, "", "libpq has no memory for a connection", now_ns);
         return s;
     }
     PQsetErrorVerbosity(s->conn, PQERRORS_VERBOSE);
@@ -227,13 +225,13 @@ void session_close(struct session *s)
 {
     if (s == NULL)
         return;
-    intake_begin(0); /* it says goodbye, and would read whatever comes while the peer does not take that */
+    intake_begin(0); /* else PQfinish reads without limit while the peer does not take our Terminate */
     PQfinish(s->conn);
     (void)intake_end();
     free(s);
 }
 
-/* Which of the wanted events are there now. */
+/* Returns which of these events have happened. */
 static short ready_events(int fd, short events)
 {
     struct pollfd pfd = {.fd = fd, .events = events};
@@ -242,7 +240,7 @@ static short ready_events(int fd, short events)
     return pfd.revents;
 }
 
-/* What a call of libpq's took. */
+/* Subtracts from the budget what a call of libpq has read. */
 static void count_bytes(struct session *s, int64_t now_ns)
 {
     size_t left = intake_end();
@@ -251,14 +249,14 @@ static void count_bytes(struct session *s, int64_t now_ns)
     s->bytes_left = left;
 }
 
-/* False: the peer's first bytes show that it is no PostgreSQL. */
+/* False: the peer's first bytes show that it is not PostgreSQL. */
 static bool peer_is_plausible(struct session *s)
 {
     unsigned char first[5];
     ConnStatusType status = PQstatus(s->conn);
 
     if (status == CONNECTION_STARTED || status == CONNECTION_NEEDED) {
-        s->stage = ERRORS_UNKNOWN; /* the next host of several */
+        s->stage = ERRORS_UNKNOWN; /* libpq tries the next host */
         return true;
     }
     if (s->stage == ERRORS_SETTLED)
@@ -267,21 +265,21 @@ static bool peer_is_plausible(struct session *s)
     return n <= 0 || errors_judge_first_bytes(first, (size_t)n, &s->stage);
 }
 
-static void finish_login(struct session *s, int64_t now_ns)
+static void complete_login(struct session *s, int64_t now_ns)
 {
     if (PQsetnonblocking(s->conn, 1) != 0 || PQenterPipelineMode(s->conn) != 1) {
-        end(s, REASON_INTERNAL, "", PQerrorMessage(s->conn), now_ns);
+        end_session(s, REASON_INTERNAL, "", PQerrorMessage(s->conn), now_ns);
         return;
     }
     s->answer.by_server = true;
-    finish(s, REASON_NONE, now_ns);
+    complete_answer(s, REASON_NONE, now_ns);
 }
 
 static void step_login(struct session *s, int64_t now_ns)
 {
     while (s->state == SESSION_ASKED && ready_events(PQsocket(s->conn), s->events) != 0) {
         if (s->bytes_left == 0) {
-            end_malformed(s, "more bytes than any server sends while it lets us in", now_ns);
+            end_malformed(s, "the peer sent too many bytes during the login", now_ns);
             return;
         }
         if (!peer_is_plausible(s)) {
@@ -292,13 +290,13 @@ static void step_login(struct session *s, int64_t now_ns)
         PostgresPollingStatusType polled = PQconnectPoll(s->conn);
         count_bytes(s, now_ns);
         switch (polled) {
-        case PGRES_POLLING_OK: finish_login(s, now_ns); break;
+        case PGRES_POLLING_OK: complete_login(s, now_ns); break;
         case PGRES_POLLING_READING: s->events = POLLIN; break;
         case PGRES_POLLING_WRITING: s->events = POLLOUT; break;
         default: end_login(s, now_ns); break;
         }
     }
-    /* Where it goes on it may take twice as long: after a lost packet, over a slow network. */
+    /* While bytes keep coming a login may take twice its limit: a packet is lost, or the network is slow. */
     bool goes_on = s->heard_ns > s->answer.sent_ns && now_ns < s->heard_ns + s->limit_ns / 2;
     if (s->state == SESSION_ASKED && now_ns >= s->deadline_ns && goes_on &&
         s->deadline_ns < s->answer.sent_ns + 2 * s->limit_ns)
@@ -328,19 +326,19 @@ static bool flush(struct session *s, int64_t now_ns)
     return flushed >= 0;
 }
 
-static void begin_question(struct session *s, enum question question, enum expected expected,
-                           int64_t limit_ns, int64_t now_ns)
+static void prepare_question(struct session *s, enum question question, enum expected expected,
+                             int64_t limit_ns, int64_t now_ns)
 {
-    begin(s, question, limit_ns, now_ns);
+    start_question(s, question, limit_ns, now_ns);
     s->after_null = false;
     s->expected = expected;
     s->min = 0;
     s->max = 1;
-    intake_begin(s->bytes_left); /* libpq also reads where a peer does not take what it sends */
+    intake_begin(s->bytes_left); /* libpq also reads when a peer does not take what we send */
 }
 
-/* libpq begins to flush in PQpipelineSync. */
-static void end_question(struct session *s, bool sent, int64_t now_ns)
+/* Ends the question with a Sync, and flushes it. */
+static void submit_question(struct session *s, bool sent, int64_t now_ns)
 {
     sent = sent && PQpipelineSync(s->conn) == 1;
     count_bytes(s, now_ns);
@@ -353,22 +351,22 @@ static void end_question(struct session *s, bool sent, int64_t now_ns)
 
 void session_ask_ping(struct session *s, int64_t now_ns)
 {
-    begin_question(s, QUESTION_PING, EXPECT_SYNC, CLOCK_NEVER, now_ns);
-    end_question(s, true, now_ns);
+    prepare_question(s, QUESTION_PING, EXPECT_SYNC, CLOCK_NEVER, now_ns);
+    submit_question(s, true, now_ns);
 }
 
 void session_ask_recovery(struct session *s, int64_t now_ns)
 {
-    begin_question(s, QUESTION_RECOVERY, EXPECT_COUNT, CLOCK_NEVER, now_ns);
-    end_question(s, send_query(s->conn, "SELECT pg_is_in_recovery()", NULL), now_ns);
+    prepare_question(s, QUESTION_RECOVERY, EXPECT_COUNT, CLOCK_NEVER, now_ns);
+    submit_question(s, send_query(s->conn, "SELECT pg_is_in_recovery()", NULL), now_ns);
 }
 
 void session_ask_orphan(struct session *s, int64_t backend_pid, int64_t now_ns)
 {
     char pid[24];
     snprintf(pid, sizeof pid, "%lld", (long long)backend_pid);
-    begin_question(s, QUESTION_ORPHAN, EXPECT_COUNT, CLOCK_NEVER, now_ns);
-    end_question(s, send_query(s->conn, ORPHAN_QUERY, pid), now_ns);
+    prepare_question(s, QUESTION_ORPHAN, EXPECT_COUNT, CLOCK_NEVER, now_ns);
+    submit_question(s, send_query(s->conn, ORPHAN_QUERY, pid), now_ns);
 }
 
 void session_ask_check(struct session *s, const struct check *check, int64_t limit_ms, int64_t now_ns)
@@ -377,15 +375,15 @@ void session_ask_check(struct session *s, const struct check *check, int64_t lim
     char limit[32];
 
     snprintf(limit, sizeof limit, "%lldms", (long long)limit_ms);
-    begin_question(s, QUESTION_CHECK, EXPECT_SETTINGS, (limit_ms + SESSION_GRACE_MS) * NS_PER_MS, now_ns);
+    prepare_question(s, QUESTION_CHECK, EXPECT_SETTINGS, (limit_ms + SESSION_GRACE_MS) * NS_PER_MS, now_ns);
     s->min = check->min;
     s->max = check->max;
-    s->backend_pid = PQbackendPID(s->conn); /* until the settings say it, behind PgBouncer another one */
-    /* Flushed, so that the server process is known before its query begins. */
-    end_question(s,
-                 send_query(s->conn, has_client_check ? SET_LOCALS SET_CLIENT_CHECK : SET_LOCALS, limit) &&
-                     PQsendFlushRequest(s->conn) == 1 && send_query(s->conn, check->sql, NULL),
-                 now_ns);
+    s->backend_pid = PQbackendPID(s->conn); /* take_settings corrects it behind PgBouncer */
+    /* The flush request makes the server send its process id before the query begins. */
+    submit_question(s,
+                    send_query(s->conn, has_client_check ? SET_LOCALS SET_CLIENT_CHECK : SET_LOCALS, limit) &&
+                        PQsendFlushRequest(s->conn) == 1 && send_query(s->conn, check->sql, NULL),
+                    now_ns);
 }
 
 static bool is_one_value(const PGresult *result)
@@ -432,22 +430,22 @@ static void take_error(struct session *s, const PGresult *result, int64_t now_ns
     if (s->fatal_sqlstate[0] != '\0' || PQstatus(s->conn) == CONNECTION_BAD) {
         end_broken(s, now_ns);
     } else if (sqlstate == NULL) {
-        /* No server sends an error without: libpq complains of what it received. */
+        /* A server always sends a SQLSTATE, so this is libpq's own complaint about what it received. */
         end_malformed(s, PQresultErrorMessage(result), now_ns);
     } else {
         s->answer.reason = errors_of_query(sqlstate, message);
         s->answer.has_count = false; /* an error of the commit comes after the count */
-        say(s, sqlstate, message);
+        set_detail(s, sqlstate, message);
         s->expected = EXPECT_SYNC;
     }
 }
 
-/* A transaction that is left open would hold locks, and its settings would be the next check's. */
+/* An open transaction would hold locks, and its settings would apply to the next check. */
 static void take_sync(struct session *s, int64_t now_ns)
 {
     s->answer.by_server = true;
     if (PQtransactionStatus(s->conn) == PQTRANS_IDLE)
-        finish(s, s->answer.reason, now_ns);
+        complete_answer(s, s->answer.reason, now_ns);
     else
         end_malformed(s, "the query left a transaction open", now_ns);
 }
@@ -468,17 +466,17 @@ static void take_result(struct session *s, const PGresult *result, int64_t now_n
         take_settings(s, result);
     else if (status == PGRES_TUPLES_OK && s->expected == EXPECT_COUNT)
         take_count(s, result);
-    else /* a SET or LISTEN stays in the session, and nothing after a COPY can be told */
+    else /* a SET or LISTEN would stay in the session; after a COPY the protocol state is unknown */
         end_malformed(s, PQresStatus(status), now_ns);
 }
 
-/* Reads what is there into libpq, within the budget. False: the session is over. */
+/* Lets libpq read what has arrived, within the budget. False: the session is over. */
 static bool receive(struct session *s, int64_t now_ns)
 {
     if (ready_events(PQsocket(s->conn), POLLIN) == 0)
         return true;
     if (s->bytes_left == 0) {
-        end_malformed(s, "an answer over the byte budget", now_ns);
+        end_malformed(s, "the peer sent too many bytes for one answer", now_ns);
         return false;
     }
     intake_begin(s->bytes_left);
@@ -512,7 +510,7 @@ static void step_question(struct session *s, int64_t now_ns)
 
 static void step_idle(struct session *s, int64_t now_ns)
 {
-    /* PQisBusy makes libpq look at what it has read: notices and parameter changes. */
+    /* PQisBusy makes libpq process what it has read: notices and parameter changes. */
     if (receive(s, now_ns) && PQisBusy(s->conn) == 0 && PQstatus(s->conn) == CONNECTION_BAD)
         end_broken(s, now_ns);
 }

@@ -1,6 +1,5 @@
-/* One connection to PostgreSQL, and one question on it at a time. Never sleeps and blocks in nothing, as long
- * as the names of the hosts come with their addresses; time is an argument. The only module that includes
- * libpq-fe.h. Owned by one thread.
+/* One login to PostgreSQL, with one question at a time. Never blocks, as long as each host name comes with
+ * its address. Time is an argument. Only this module includes libpq-fe.h. One thread owns a session.
  *
  *   session_open -> ASKED (to let us in) -> IDLE -> (session_ask) ASKED -> IDLE ...      any state -> OVER
  */
@@ -17,93 +16,93 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes that one question may bring, and never more: an answer is a few hundred, an error some 700. */
+/* How many bytes the peer may send for one question. An answer has a few hundred, an error about 700. */
 #define SESSION_BYTE_BUDGET 1048576
 
-/* How long after a check's own limit the server may take to say that it ended it. */
+/* How long the server may take after a check's limit to report that it has ended the query. */
 #define SESSION_GRACE_MS 250
 
 enum session_state {
     SESSION_ASKED,
     SESSION_IDLE,
-    SESSION_OVER, /* for good: close it */
+    SESSION_OVER, /* the caller has to close it */
 };
 
 enum question {
-    QUESTION_LOGIN,    /* session_open's */
-    QUESTION_PING,     /* a bare Sync: the server process lives */
+    QUESTION_LOGIN,    /* asked by session_open */
+    QUESTION_PING,     /* a Sync message alone */
     QUESTION_RECOVERY, /* SELECT pg_is_in_recovery(): the count is 0 or 1 */
-    QUESTION_ORPHAN,   /* whether a server process is still at work: the count is 0 or 1 */
+    QUESTION_ORPHAN,   /* whether a server process still works: the count is 0 or 1 */
     QUESTION_CHECK,    /* its settings, its query, a Sync */
-    QUESTION_NONE,     /* nothing was asked: an idle session was lost */
+    QUESTION_NONE,     /* no question: an idle session was lost */
 };
 
 struct answer {
     enum question question;
-    enum reason reason; /* REASON_NONE: a good one */
-    bool by_server;     /* the server said so itself; false: a limit of ours, or the session was lost */
-    bool ends_session;  /* it is OVER now */
-    bool refused;       /* of a login: nobody listens there, as cheap to ask again as it was */
+    enum reason reason; /* REASON_NONE: success */
+    bool by_server;     /* the server itself sent it; false: our limit ended it, or the session was lost */
+    bool ends_session;  /* the session is OVER now */
+    bool refused;       /* a login only: no server listens there, so the next try is cheap */
     int64_t sent_ns;    /* when the question was asked */
     int64_t took_ns;
     bool has_count;
     int64_t count;
-    enum evidence evidence; /* of a peer that said nothing for too long */
+    enum evidence evidence; /* of a peer that was silent for too long */
     char sqlstate[6];       /* "" when the server sent none */
-    char detail[200];       /* for the log only: may hold what the server said */
+    char detail[200];       /* for the log only: may quote the server */
 };
 
 struct session;
 
-/* Starts to connect with libpq's own settings (PGHOST ...), but to these hosts where there are any. Always
- * returns a session; it may be OVER already, which session_step reports. */
+/* Starts to log in with libpq's own settings (PGHOST ...), but to these hosts if there are any. Always
+ * returns a session. It may be OVER already; session_step reports that. */
 struct session *session_open(const struct hosts *hosts, int64_t limit_ms, int64_t now_ns);
 
-/* Once, before any thread is started, for it may change the environment: GSS encryption, which libpq tries
- * first by default and which may block in Kerberos, is off unless PGGSSENCMODE or the service file asks for
- * it. */
+/* Turns off GSS encryption unless PGGSSENCMODE or the service file asks for it: libpq tries it first by
+ * default, and it may block in Kerberos. Call it once before any thread is started, because it may change the
+ * environment. */
 void session_init(void);
 
-/* The hosts that the environment and the service file name, as hosts_parse reads them. */
+/* Gets the hosts that the environment and the service file name (hosts_parse). */
 void session_hosts(struct hosts *out);
 
-/* Ends the connection at once (PQfinish, never PQcancel) and frees. NULL is fine. */
+/* Closes the session at once (PQfinish, never PQcancel) and frees it. NULL is fine. */
 void session_close(struct session *session);
 
-/* Each asks; the state must be IDLE. Of a check the limit is the server's, and SESSION_GRACE_MS later ours;
- * check is borrowed for the call. The others have no limit of their own. */
+/* Each sends a question; the state must be IDLE. The server ends a check after limit_ms; if it does not, the
+ * session ends SESSION_GRACE_MS later. The other questions have no limit. check is borrowed for the call. */
 void session_ask_ping(struct session *session, int64_t now_ns);
 void session_ask_recovery(struct session *session, int64_t now_ns);
 void session_ask_orphan(struct session *session, int64_t backend_pid, int64_t now_ns);
 void session_ask_check(struct session *session, const struct check *check, int64_t limit_ms, int64_t now_ns);
 
-/* Does what can be done now. True: *out is the answer to the question, or says that the session is over. Call
- * again until it is false. */
+/* Does everything that needs no waiting. True: *out is the answer to the question, or reports that the
+ * session is over. Call it again until it returns false. */
 bool session_step(struct session *session, int64_t now_ns, struct answer *out);
 
-/* What to wait for before the next session_step: the descriptor with its events, and the returned deadline.
- */
+/* What to wait for before the next session_step: the descriptor and its events in *out, and the returned
+ * deadline. */
 int64_t session_wait(const struct session *session, struct pollfd *out);
 
 enum session_state session_state(const struct session *session);
-enum question session_question(const struct session *session); /* the last one */
+enum question session_question(const struct session *session); /* the last question */
 int64_t session_asked_ns(const struct session *session);
 
-/* When bytes of the peer came last; the time of session_open before the first. */
+/* When the peer's last bytes came; before the first ones, when the session was opened. */
 int64_t session_heard_ns(const struct session *session);
 
-/* This very process was kept from running for late_ns: the question gets its whole limit again, once, and
- * that time is none that the server took. */
+/* This process did not run for late_ns. The question gets its whole limit again, once, and late_ns does not
+ * count as time that the server took. */
 void session_extend(struct session *session, int64_t late_ns, int64_t now_ns);
 
-/* Who let us in. */
+/* Gets the server that let us in. */
 void session_server(const struct session *session, struct database_server *out);
 
-/* Whether the peer's system has acknowledged all that was sent to it. */
+/* Whether the peer's kernel has acknowledged all bytes that were sent to it. */
 enum evidence session_evidence(const struct session *session);
 
-/* The server process that answered the last check, of pg_backend_pid(); 0: not known. Behind PgBouncer it is
- * the one that PgBouncer lent us. */
+/* The server process of the last check (pg_backend_pid()); 0: unknown. Behind PgBouncer it is the process
+ * that PgBouncer lent us. */
 int64_t session_backend_pid(const struct session *session);
 
 #endif

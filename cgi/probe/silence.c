@@ -1,5 +1,6 @@
-/* The arithmetic of suspicion. Bytes defer a conviction, up to the limit of a login: over a slow network one
- * takes long, and PgBouncer lets us in while the server behind it is frozen. */
+/* Computes when to suspect and to convict a silent server. Bytes delay a conviction, because a login over a
+ * slow network takes long; but only up to the limit of a login, because PgBouncer lets us in while the server
+ * is frozen. Runs on the prober thread; owns nothing. */
 #include "cgi/probe/silence.h"
 
 #include "common/clock.h"

@@ -1,47 +1,47 @@
-/* How long a server has owed us an answer without a byte: first suspicion, then conviction. Pure; time is an
- * argument. */
+/* Measures how long the server has owed an answer and has sent no byte: first comes suspicion, then
+ * conviction. Pure; time is an argument. */
 #ifndef PROBE_SILENCE_H
 #define PROBE_SILENCE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whoever reads the fields leaves writing them to silence.c. */
+/* Others may read these members; only silence.c writes them. */
 struct silence {
     int64_t hung_after_ns; /* HEALTH_HUNG_AFTER */
-    int64_t repeat_ns;     /* between two convictions while it lasts */
-    int64_t longest_ns;    /* however many bytes come in between */
-    int64_t since_ns;      /* the server owes us an answer; CLOCK_NEVER: it does not */
-    int64_t heard_ns;      /* its bytes came last */
-    int64_t not_before_ns; /* then it has spoken, or we were away */
-    int64_t ended_ns;      /* of the last silence that was long enough for suspicion */
-    int64_t lasted_ns;     /* and its duration */
-    int64_t convicted_ns;  /* the last time; 0: never */
-    bool is_forgiven;      /* begun again because of our own stall, once */
+    int64_t repeat_ns;     /* time between two convictions in one silence */
+    int64_t longest_ns;    /* the conviction comes after this even if bytes arrive */
+    int64_t since_ns;      /* since when the server owes an answer; CLOCK_NEVER: it owes none */
+    int64_t heard_ns;      /* when its last bytes came */
+    int64_t not_before_ns; /* no silence begins earlier: the server spoke then, or we did not run */
+    int64_t ended_ns;      /* when the last silence ended that was long enough for suspicion */
+    int64_t lasted_ns;     /* how long that silence was */
+    int64_t convicted_ns;  /* when the server was last convicted in this silence; 0: never */
+    bool is_forgiven;      /* the limits have begun again, once, because we did not run */
 };
 
 struct silence silence_none(int64_t hung_after_ns, int64_t connect_timeout_ns, int64_t repeat_ns);
 
-/* The server owes an answer since then; without effect where it does already, or where since_ns is to come.
- */
+/* Begins a silence at since_ns, because the server owes an answer from then on. Does nothing if there is one
+ * already, or if since_ns is in the future. */
 void silence_begin(struct silence *silence, int64_t since_ns, int64_t now_ns);
 
-/* When bytes came last, whatever they were. */
+/* Notes when bytes last came; any bytes count. */
 void silence_hear(struct silence *silence, int64_t heard_ns);
 
-/* An answer came, to any question, on any session. */
+/* Notes an answer to any question on any session. */
 void silence_end(struct silence *silence, int64_t now_ns);
 
-/* The server has spoken, but not answered: it refused a login, or ended a session. */
+/* Notes that the server spoke without an answer: it refused a login, or ended a session. */
 void silence_interrupt(struct silence *silence, int64_t now_ns);
 
-/* This process itself was away until now. */
+/* Notes that this process did not run until now. */
 void silence_forgive(struct silence *silence, int64_t now_ns);
 
-/* It is convicted, and will be again while it lasts. */
+/* Notes that the server is convicted now. The next conviction comes after repeat_ns if the silence lasts. */
 void silence_convict(struct silence *silence, int64_t now_ns);
 
-/* When it is time to suspect the server, and when to convict it; CLOCK_NEVER: there is none. */
+/* When to suspect the server, and when to convict it; CLOCK_NEVER: it owes no answer. */
 int64_t silence_suspicion_ns(const struct silence *silence);
 int64_t silence_conviction_ns(const struct silence *silence);
 

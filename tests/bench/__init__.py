@@ -1,1 +1,1 @@
-"""`make bench`: this program beside what a user would pick instead of it, in one run. docs/benchmarks.md explains the table."""
+"""`make bench` compares this program with what a user would take instead. docs/benchmarks.md explains the table."""

@@ -1,4 +1,4 @@
-"""python3 -m bench DIRECTORY: runs everything; results.json and plot.svg are written to DIRECTORY."""
+"""python3 -m bench DIRECTORY runs everything, and writes results.json and plot.svg to DIRECTORY."""
 import os
 import resource
 import signal
@@ -17,7 +17,7 @@ BEGAN = time.monotonic()
 
 
 def run_beside_peers(here, everyone, found):
-    """All run at once; the figures that compare."""
+    """Measures the figures that compare the programs, while all of them run."""
     health = here.start_health()
     everyone["health"].root_pid = health.pid
     answer = here.answer_of(health)
@@ -32,7 +32,7 @@ def run_beside_peers(here, everyone, found):
 
 
 def run_alone(here, everyone, found):
-    """Nothing but the program, nginx and the database; one program after the other."""
+    """Measures one program after the other, with only nginx and the database beside it."""
     def each(title, measure, **options):
         say(title)
         health = here.start_health(**options)
@@ -54,7 +54,7 @@ def run_alone(here, everyone, found):
 
 
 def raise_descriptor_limit():
-    """For us and all that we start: 1,000 idle connections have two ends."""
+    """Raises the limit for this process and its children, because 1,000 idle connections have two ends."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 8192:
         sys.exit(f"bench: the hard limit of open files is {hard}, expected at least 8192")
@@ -65,7 +65,7 @@ def main():
     output = sys.argv[1]
     programs = output.removesuffix("-smoke")
     os.makedirs(output, exist_ok=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts with &
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background processes ignore it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
     raise_descriptor_limit()
     found = results.Results(machine.describe())
@@ -81,7 +81,7 @@ def main():
         file.write(plot.draw(found))
     say(f"written to {output}: results.json, plot.svg")
     if settings.SMOKE:
-        print("A smoke run: that it ran is all it says.")
+        print("This was a smoke run: its figures mean nothing.")
 
 
 if __name__ == "__main__":

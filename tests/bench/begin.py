@@ -1,4 +1,4 @@
-"""How long a start takes: from exec to the first 200, and one whole CGI request."""
+"""How long a start takes, from exec to the first 200, and how long a CGI request takes."""
 import os
 import subprocess
 import time
@@ -45,7 +45,7 @@ def measure_start(stage, results):
 
 
 def measure_cgi(stage, results):
-    """The answer of a CGI program is a process: connect, count five tables, print, end."""
+    """A CGI program is one process per request: it connects, counts five tables, prints and exits."""
     variables = environment(**stage.cluster.environment(), **CGI_VARIABLES, HEALTH_CHECKS=CHECKS)
 
     def run(program):

@@ -1,5 +1,5 @@
-"""With 1, 10 and 100 checks: requests per second, bytes and memory. A longer answer costs every server more, so each
-size runs beside the least responder with an answer of that size."""
+"""Requests per second, bytes and memory with 1, 10 and 100 checks. A longer response costs every server more, so each
+size is compared with the least responder with a response of the same size."""
 import os
 
 from . import load, settings
@@ -21,7 +21,7 @@ def write_checks(stage, count):
 
 
 def link_socket(stage, health, name):
-    """nginx's upstreams have their sockets in one directory."""
+    """Links the program's socket into the directory where nginx expects all sockets."""
     os.symlink(health.socket, stage.path(f"{name}.sock"))
 
 

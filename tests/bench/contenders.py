@@ -1,4 +1,4 @@
-"""Who runs: for each what it is, where nginx has it, and how its own documentation starts it."""
+"""The programs that are compared: what each is, at which path nginx has it, and how its documentation starts it."""
 import os
 import shutil
 import signal
@@ -25,7 +25,7 @@ class Contender:
 
 
 def all_of_them():
-    """In the order of the table."""
+    """Returns the programs in the order of the table."""
     return {c.name: c for c in (
         Contender("nginx", "nginx return 200", "/bench/nginx"),
         Contender("least", "least FastCGI responder (C, epoll)", "/bench/least"),
@@ -50,7 +50,7 @@ def location(path, body):
 
 
 def nginx_text(stage, nginx, body):
-    """Upstreams and locations. Connections to the backend are kept where it can live with that."""
+    """Returns nginx's upstreams and locations. nginx keeps the connections to a backend that supports it."""
     anew = ("fastcgi_keep_conn on;", "fastcgi_keep_conn off;")
     names = ("least", "threads", "threads_anew", "go", "fastapi", "php", "script",
              *(f"{kind}_{n}" for kind in ("health", "least") for n in (1, 10, 100)))
@@ -62,7 +62,7 @@ def nginx_text(stage, nginx, body):
     text += location("/bench/least", nginx.fastcgi("bench_least"))
     text += location("/bench/threads", nginx.fastcgi("bench_threads"))
     text += location("/bench/threads-anew", nginx.fastcgi("bench_threads_anew").replace(*anew))
-    # A process of php-fpm or fcgiwrap serves one connection at a time: a kept one would lock the others out.
+    # A process of php-fpm or fcgiwrap serves one connection at a time, so a kept one would block the others.
     text += location("/bench/php", nginx.fastcgi("bench_php", "/ping", "SCRIPT_FILENAME /ping").replace(*anew))
     text += location("/bench/script", nginx.fastcgi(
         "bench_script", "/health.sh", f'SCRIPT_FILENAME "{os.path.join(PEERS, "health.sh")}"'
@@ -106,16 +106,16 @@ def start_php(stage):
 
 
 def start_fastapi(stage):
-    # One worker, uvicorn's default: two would share the two cores with nginx and wrk, and the CPU per request of one
-    # process is what is compared. uvicorn takes uvloop and httptools where they are installed; they are.
+    # One worker is uvicorn's default. Two would share the two cores with nginx and wrk, and the table compares the CPU
+    # per request of one process. uvloop and httptools are installed, so uvicorn uses them.
     environment = {**stage.environment(), "PYTHONPATH": PEERS, "PYTHONDONTWRITEBYTECODE": "1"}
     return stage.start(["/usr/bin/python3", "-m", "uvicorn", "health_fastapi:app", "--no-access-log", "--uds",
                         stage.path("fastapi.sock")], env=environment)
 
 
 def start_all(stage, contenders, answer):
-    """Every peer, and waits until each answers through nginx. Returns name -> process."""
-    # libfcgi's threads go on accepting after a SIGTERM.
+    """Starts every peer, and waits until each answers through nginx. Returns name -> process."""
+    # libfcgi's threads still accept after a SIGTERM.
     threads = {name: start_on_socket(stage, name, [stage.program("threads"), answer, *options],
                                      stop_signal=signal.SIGKILL)
                for name, options in (("threads", ["keep"]), ("threads_anew", []))}

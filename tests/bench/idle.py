@@ -1,4 +1,4 @@
-"""Requests per second while 1,000 idle connections are open: to the backend's own socket, and to nginx."""
+"""Requests per second while 1,000 idle connections are open, to the backend's socket or to nginx."""
 import http.client
 import select
 
@@ -12,7 +12,7 @@ SETTINGS = {"HEALTH_MAX_CONNECTIONS": COUNT + 200, "HEALTH_IDLE_TIMEOUT": "10m"}
 
 
 def open_fastcgi(health):
-    """Kept alive after one request, as a web server keeps them."""
+    """Opens connections that stay open after one request, as a web server does."""
     opened = []
     for _ in range(COUNT):
         opened.append(fastcgi.Connection(health.address))
@@ -31,7 +31,7 @@ def open_http(nginx, path):
 
 
 def still_open(opened):
-    """How many of them the peer has not closed: nothing is to be read from an open one."""
+    """How many of them the peer has not closed: an open one has nothing to read."""
     poll = select.poll()
     for connection in opened:
         poll.register(connection.socket if isinstance(connection, fastcgi.Connection) else connection.sock,

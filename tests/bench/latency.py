@@ -1,4 +1,4 @@
-"""p99 at 1,000 requests a second: beside nginx itself, and while the database is stopped."""
+"""p99 at 1,000 requests per second, compared with nginx itself, and while the database is stopped."""
 import os
 import signal
 
@@ -12,14 +12,14 @@ FROZEN = "p99 at 1,000 requests/s, database stopped"
 
 
 def measure(stage, contenders, started, health, results):
-    """The program probes throughout, also while nginx answers by itself: what is compared is the way of an answer, not
-    that somebody counts 714,201 rows every two seconds. The peers that count in the background run only while they are
-    measured. `quiet` is nginx with nobody counting, to tell what that costs."""
+    """The program probes all the time, also while nginx answers by itself. So the comparison has only the path of a
+    response, and not the counting of 714,201 rows every two seconds. The peers that count in the background run only
+    while they are measured. `quiet` is nginx without any counting, and shows what the counting costs."""
     starts = {"go_cached": start_go, "fastapi_cached": start_fastapi}
 
     def run(name):
         stage.settle()
-        health.wait_status("healthy")  # after another's load a count may have been too late
+        health.wait_status("healthy")  # the load of another program may have made a count late
         load.pace(stage, contenders[name].path, seconds=settings.WARM_UP_S)
         return load.pace(stage, contenders[name].path)["p99"]
 
@@ -50,8 +50,8 @@ def measure(stage, contenders, started, health, results):
 
 
 def measure_stopped(stage, contenders, health, results):
-    """Every process of the server is stopped (SIGSTOP), as a hung disk or a frozen machine would have it. The samples
-    begin at once, so they hold the moment in which the answer becomes 503 as well."""
+    """Stops every process of the server (SIGSTOP), like a hung disk or a frozen machine. The samples begin at once, so
+    they include the moment when the response becomes a 503."""
     path = contenders["health"].path
 
     def healthy():

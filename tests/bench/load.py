@@ -1,4 +1,4 @@
-"""Loads, and what they cost: wrk as fast as it goes, our own client at a constant rate, the CPU of process trees."""
+"""Loads and their cost: wrk at full speed, our own client at a constant rate, and the CPU time of process trees."""
 import json
 import os
 import re
@@ -9,7 +9,7 @@ from harness import process
 
 from . import settings
 
-CONNECTIONS = 16  # as many as nginx keeps open to a backend (keepalive 16)
+CONNECTIONS = 16  # nginx keeps this many open to a backend (keepalive 16)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -18,7 +18,7 @@ class Failed(Exception):
 
 
 class Throughput:
-    """What one run of wrk did. seconds are wrk's own."""
+    """The result of one run of wrk; wrk itself measured the seconds."""
 
     def __init__(self, requests, seconds, received):
         self.requests, self.seconds, self.received = requests, seconds, received
@@ -37,7 +37,8 @@ def _quantity(text):
 
 
 def wrk(stage, path, seconds=None):
-    """One thread, keep-alive. Any answer but 2xx and any broken connection ends the bench: they would be fast."""
+    """Runs wrk with one thread and keep-alive. Any status but 2xx and any broken connection ends the bench, because they
+    would be fast."""
     seconds = settings.SECONDS if seconds is None else seconds
     report = stage.path("wrk.txt")
     if os.path.exists(report):
@@ -47,7 +48,7 @@ def wrk(stage, path, seconds=None):
     try:
         child.wait(seconds)
     except subprocess.TimeoutExpired:
-        pass  # its -d knows whole seconds only; on SIGINT it reports what it has
+        pass  # -d takes only whole seconds, but on SIGINT wrk reports what it has
     finally:
         process.end(child, signal.SIGINT)
     with open(report, encoding="utf-8") as file:
@@ -59,7 +60,8 @@ def wrk(stage, path, seconds=None):
 
 
 def pace(stage, path, rate=1000, seconds=None, accept_errors=False):
-    """Our client at a constant rate. Returns its figures; latencies in us. accept_errors: any status will do."""
+    """Runs our client at a constant rate. Returns its figures, with latencies in us. accept_errors: any status is fine.
+    """
     count = max(10, int(rate * (settings.SECONDS if seconds is None else seconds)))
     done = subprocess.run([stage.program("pace"), str(stage.nginx.port), path, str(rate), str(count), str(CONNECTIONS)],
                           stdout=subprocess.PIPE, text=True, check=True)
@@ -75,7 +77,7 @@ def _stat(pid):
 
 
 def tree(root):
-    """The process and its descendants."""
+    """Returns the process and its descendants."""
     parents = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -89,7 +91,7 @@ def tree(root):
 
 
 def cpu_seconds(root):
-    """utime + stime of the process and its descendants, those that have ended included; proc(5), fields 14 to 17."""
+    """utime + stime of the process and its descendants, also of those that have ended (proc(5), fields 14 to 17)."""
     ticks = 0
     for pid in tree(root):
         try:
@@ -100,7 +102,7 @@ def cpu_seconds(root):
 
 
 def interleave(variants, rounds=None):
-    """Calls each of the variants (name -> function) in each round, A B C A B C. Returns name -> results."""
+    """Calls each variant (name -> function) once per round: A B C A B C. Returns name -> results."""
     results = {name: [] for name in variants}
     for _ in range(rounds or settings.ROUNDS):
         for name, measure in variants.items():

@@ -1,4 +1,4 @@
-"""What the figures were measured on: no names of hosts, no paths."""
+"""Describes the machine of the measurement, without host names or paths."""
 import os
 import platform
 import re

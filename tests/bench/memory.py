@@ -1,4 +1,4 @@
-"""Memory after many requests, and whether it grew between the first tenth of them and the last."""
+"""Memory after many requests, and its growth after the first tenth of them."""
 import re
 
 from harness.wait import wait_until
@@ -6,8 +6,8 @@ from harness.wait import wait_until
 from . import load, settings
 
 GROUP = "memory"
-# The heap of libpq and OpenSSL settles over the first connections, with or without requests: many of them soon, and
-# not between the two readings.
+# The heap of libpq and OpenSSL grows during the first logins, with or without requests. So these come early, and not
+# between the two readings.
 SETTINGS = {"HEALTH_INTERVAL": "100ms", "HEALTH_RECONNECT_EVERY": "100ms"}
 CONNECTIONS = 30
 
@@ -27,7 +27,7 @@ def measure(stage, contenders, health, results):
         return len(connections) >= CONNECTIONS
 
     def serve(until):
-        """Until so many requests are served, and the heap has settled."""
+        """Sends requests until this many are served, then waits until the heap has settled."""
         nonlocal served
         while served < until:
             done = load.wrk(stage, contenders["health"].path, min(5, settings.SECONDS))

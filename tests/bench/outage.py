@@ -1,6 +1,7 @@
-"""How soon an outage shows: from `pg_ctl stop -m immediate` to the first 503, and from a ready server to the first 200.
+"""How soon the program notices an outage: from `pg_ctl stop -m immediate` to the first 503, and from a ready server to
+the first 200.
 
-The outages last from none to one and a half seconds, so that the program's backoff is part of it."""
+The outages last from zero to one and a half seconds, so that the figures include the waits between logins."""
 import os
 import time
 
@@ -14,7 +15,7 @@ LASTS_S = (0, 0.5, 1, 1.5)
 
 
 class Watcher:
-    """Asks the backend on one kept connection."""
+    """Sends requests to the backend on one connection."""
 
     def __init__(self, health):
         self.connection = fastcgi.Connection(health.address)
@@ -25,7 +26,7 @@ class Watcher:
 
 
 def is_ready(cluster):
-    """The last line of postmaster.pid says so as soon as connections are accepted."""
+    """PostgreSQL writes this line to postmaster.pid as soon as it accepts connections."""
     try:
         with open(os.path.join(cluster.data, "postmaster.pid"), encoding="ascii") as file:
             return file.read().split("\n")[7].strip() == "ready"

@@ -1,7 +1,7 @@
-/* A client at a constant rate, for `make bench`: request number i is due at start + i / rate, whatever became
- * of those before it, and its latency counts from that moment. So an answer that is late also makes those
- * late that wait behind it (no coordinated omission). One thread; keep-alive; the connections are opened anew
- * when the server closes them. Usage: pace PORT PATH RATE COUNT CONNECTIONS. Prints one line of JSON;
+/* A client at a constant rate, for `make bench`. Request i is due at start + i / rate, even if earlier ones
+ * are not answered, and its latency counts from then. So a late response also makes the requests late that
+ * wait for it (no coordinated omission). Has one thread and keep-alive connections, which it opens again when
+ * the server closes them. Usage: pace PORT PATH RATE COUNT CONNECTIONS. Prints one line of JSON with
  * latencies in microseconds. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define NS_PER_S        1000000000LL
-#define GIVE_UP_NS      (5 * NS_PER_S) /* after the last one was due */
+#define GIVE_UP_NS      (5 * NS_PER_S) /* after the last request was due */
 #define MAX_CONNECTIONS 256
 
 struct connection {
@@ -64,7 +64,7 @@ static void reopen(size_t i)
     open_connection(i);
 }
 
-/* The length of a whole response, 0 when more is to come. */
+/* Returns the length of a complete response; 0: it is not complete yet. */
 static size_t response_len(const char *text, size_t len)
 {
     const char *end = memmem(text, len, "\r\n\r\n", 4);
@@ -106,7 +106,7 @@ static bool start_request(size_t i, int64_t due_ns)
     return n == (ssize_t)strlen(request);
 }
 
-/* The connection that was idle for longest: so that none is closed for idling. count: how many there are. */
+/* Finds the connection that was idle for longest, so that the server closes none. count: of connections. */
 static bool find_free(size_t count, size_t *next)
 {
     for (size_t tried = 0; tried < count; tried++) {
@@ -139,7 +139,7 @@ static void pace(int64_t interval_ns, size_t total, size_t count)
             failed = total - answered;
             return;
         }
-        /* Until the next one is due; when it is, and all are busy, until one is not. */
+        /* Wait until the next request is due or, if all connections are busy, until one is free. */
         int64_t wait = sent < total && due > now ? due - now : NS_PER_S / 10;
         struct timespec limit = {wait / NS_PER_S, wait % NS_PER_S};
         if (ppoll(fds, count, &limit, NULL) <= 0)

@@ -1,4 +1,4 @@
-"""The plot for the README, by hand: bars, legible on a light and on a dark page."""
+"""Draws the plot for the README as SVG: bars that are legible on a light and on a dark page."""
 import html
 import math
 
@@ -26,7 +26,7 @@ def text(x, y, content, extra=""):
 
 
 class Scale:
-    """Values to pixels; logarithmic ones start at the power of ten below the least."""
+    """Maps values to pixels. A logarithmic scale starts at the power of ten below the least value."""
 
     def __init__(self, least, greatest, is_logarithmic):
         self.of = math.log10 if is_logarithmic else float

@@ -1,5 +1,5 @@
-"""CPU time while nobody asks: of the program, and of all processes of the server, those that have ended included, less
-what they use while nobody probes."""
+"""CPU time without any request: of the program, and of all processes of the server (also those that have ended), minus
+what the server uses without a probe."""
 import time
 
 from harness.wait import wait_until
@@ -10,7 +10,7 @@ GROUP = "CPU at rest"
 WINDOW_S = 1 if settings.SMOKE else 30
 ROWS = 10_000 if settings.SMOKE else 10_000_000
 MANY_ROWS = "-- check: counted\n-- timeout: 10s\nSELECT count(*) FROM rest;\n"
-# A query that would take days; a warning, so that the program is healthy.
+# This query would take days. The check is only a warning, so that the program is healthy.
 TIMES_OUT = ("-- check: counted\n-- severity: warn\n"
              "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b;\n")
 
@@ -30,7 +30,7 @@ def write_checks(stage, name, text):
 
 
 def until_it_counts(health, check):
-    """Waits for the next answer to this check; whole periods of it are a fair window."""
+    """Waits for the next answer to this check, so that the window has whole periods."""
     def counted():
         return health.document("/api/status")["checks"][check]["checked_at"]
     last = counted()
@@ -38,7 +38,7 @@ def until_it_counts(health, check):
 
 
 def per_cent(roots, until_the_end):
-    """Of one core, of each of these process trees, from now until then."""
+    """Returns the CPU time of each process tree from now until until_the_end returns, in per cent of a core."""
     began, before = time.monotonic(), [load.cpu_seconds(root) for root in roots]
     wait_until(lambda: time.monotonic() - began >= WINDOW_S, WINDOW_S + 5, "the end of the window", interval_s=0.1)
     until_the_end()

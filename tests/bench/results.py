@@ -1,4 +1,4 @@
-"""What was measured: series of samples with median and spread, the figures judged by their targets, the table."""
+"""The results: series of samples with median and spread, the figures with their targets, and the table."""
 import json
 import statistics
 
@@ -20,7 +20,7 @@ class Series:
 
 
 def number(value):
-    """Three digits that count."""
+    """Formats with three significant digits."""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
@@ -39,14 +39,14 @@ class Results:
         return self.series[group][name].median
 
     def judge(self, figure, value, target, measured, unit="", at_least=False):
-        """A row of the table: measured against target, a number each. value: what is shown beside them."""
+        """Adds a row to the table that compares two numbers, measured and target. value: the text that the row shows."""
         met = measured >= target if at_least else measured <= target
         self.figures.append({"figure": figure, "value": str(value), "measured": measured, "unit": unit,
                              "target": target, "at_least": at_least, "met": met})
 
     def judge_ratio(self, figure, group, name, than, target, at_least=False):
-        """Of two series of one group that were measured in the same rounds: the median of the rounds' ratios, so that
-        what slows the whole machine in one round slows both."""
+        """Judges the median of the ratios of two series, round by round: other load on the machine slows both in the same
+        round."""
         ours, theirs = self.series[group][name], self.series[group][than]
         ratios = Series([a / b for a, b in zip(ours.samples, theirs.samples)], "x", "")
         self.judge(f"{figure} / {theirs.label}",

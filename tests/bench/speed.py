@@ -1,4 +1,4 @@
-"""Requests per second behind nginx, and the backend's CPU for each of them, from the same loads."""
+"""Requests per second through nginx, and the backend's CPU time per request, from the same loads."""
 from . import load, settings
 
 GROUP = "requests per second"
@@ -17,9 +17,9 @@ def measure(stage, contenders, results):
     for name, contender in contenders.items():
         results.add(GROUP, name, [max(rate, 0.1) for rate, _ in measured[name]], "/s", contender.label)
     for name, contender in contenders.items():
-        # fcgiwrap's scripts are not in its own times when they have ended: no figure rather than a wrong one.
+        # The times of fcgiwrap do not include its scripts that have ended, so it gets no figure.
         if contender.root_pid and name != "cgi_script":
-            # The clock has ticks of 10 ms: a load too short for one is no measurement, but no zero either.
+            # The clock has ticks of 10 ms. A load that is too short for one tick has no figure; zero would be wrong.
             results.add(CPU, name, [max(cpu, 0.01) for _, cpu in measured[name]], "us", contender.label)
     for than, target in (("least", 0.9), ("go_cached", 2), ("fastapi_cached", 4), ("fastapi_query", 400)):
         results.judge_ratio("requests/s", GROUP, "health", than, target, at_least=True)

@@ -1,4 +1,4 @@
-"""Where a run happens: one directory, one PostgreSQL with the sample, one nginx; what was started is stopped."""
+"""The stage of a run: one directory, one PostgreSQL with the sample, and one nginx. It stops all that it has started."""
 import os
 import shutil
 import signal
@@ -14,7 +14,7 @@ CHECKS = os.path.join(ROOT, "sql", "checks.sql")
 
 
 class BenchNginx(Nginx):
-    """The production snippets and, in the same server block, a location for each peer."""
+    """nginx with the production snippets and, in the same server block, a location for each peer."""
 
     upstreams = locations = ""
 
@@ -23,7 +23,7 @@ class BenchNginx(Nginx):
         path = os.path.join(self.directory, "nginx.conf")
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        for old, new in (("worker_connections 1024;", "worker_connections 8192;"),  # 1,000 idle ones are a figure
+        for old, new in (("worker_connections 1024;", "worker_connections 8192;"),  # the bench needs 1,000 idle ones
                          ("    server {\n", self.upstreams + "    server {\n"),
                          ("        include health-api.conf;\n", "        include health-api.conf;\n" + self.locations)):
             assert text.count(old) == 1, f"nginx/run.conf.in has changed: expected one {old!r}"
@@ -32,14 +32,14 @@ class BenchNginx(Nginx):
             file.write(text)
 
     def fastcgi(self, socket, script_name="/api/health", param=""):
-        """What a location of ours has, with another upstream: every FastCGI peer costs nginx the same."""
+        """Returns our own location with another upstream, so that every FastCGI peer costs nginx the same."""
         with open(os.path.join(ROOT, "nginx", "health-api.params"), encoding="utf-8") as file:
             text = file.read().replace("health_api;", f"{socket};", 1).replace("$uri;", f"{script_name};")
         return text + (f"fastcgi_param {param};\n" if param else "")
 
 
 class Stage:
-    """build: where the peers' programs are. The context ends all that was started in it, last first."""
+    """build: the directory with the peers' programs. The end of the context stops everything, the last one first."""
 
     def __init__(self, build):
         self.build = os.path.abspath(build)
@@ -53,7 +53,7 @@ class Stage:
         return self
 
     def stop_started(self):
-        """All but nginx and the database."""
+        """Stops everything but nginx and the database."""
         while self._stops:
             self._stops.pop()()
 
@@ -68,14 +68,14 @@ class Stage:
     def start_database(self):
         self.cluster.create()
         self.cluster.load("sample.sql")
-        # The peers connect for each request, as many at once as wrk has connections; nothing is logged per statement.
+        # The peers connect for each request, as many at once as wrk has connections. The server logs no statements.
         for sql in ("ALTER ROLE health_api CONNECTION LIMIT -1", "ALTER SYSTEM SET log_statement = 'none'",
                     "CREATE EXTENSION pg_stat_statements", "SELECT pg_reload_conf()"):
             self.cluster.execute(sql, database="postgres")
-        self.cluster.execute("VACUUM ANALYZE")  # now, and not by autovacuum in the middle of a measurement
+        self.cluster.execute("VACUUM ANALYZE")  # so that autovacuum does not run during a measurement
 
     def start_nginx(self, text_of):
-        """text_of: nginx -> upstreams and locations beside those of the program."""
+        """text_of(nginx) returns further upstreams and locations."""
         self.nginx = BenchNginx(self.directory)
         self.nginx.upstreams, self.nginx.locations = text_of(self.nginx)
         self.nginx.start()
@@ -90,14 +90,14 @@ class Stage:
         return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self.cluster.environment()}
 
     def start(self, argv, stop_signal=signal.SIGTERM, **kwargs):
-        """Starts a process that the end of the context stops."""
+        """Starts a process; the end of the context stops it."""
         started = process.start(argv, log=self.path("peers.log"), **kwargs)
         self._stops.append(lambda: self.end(started, stop_signal))
         return started
 
     @staticmethod
     def end(started, stop_signal=signal.SIGTERM):
-        """Ends it and what it has left: fcgiwrap's children outlive it."""
+        """Stops the process and its children: those of fcgiwrap outlive it."""
         process.end(started, stop_signal)
         try:
             os.killpg(started.pid, signal.SIGKILL)
@@ -105,7 +105,7 @@ class Stage:
             pass
 
     def start_health(self, name="", wrapper=(), **settings):
-        """A healthy health-api on the production socket, or on that of another directory."""
+        """Starts health-api on the production socket, or on one in another directory, and waits until it is healthy."""
         directory = self.path(name) if name else self.directory
         os.makedirs(directory, exist_ok=True)
         backend = Backend(directory, **{**self.cluster.environment(), "HEALTH_CHECKS": CHECKS, **settings})
@@ -115,12 +115,12 @@ class Stage:
         return backend
 
     def settle(self):
-        """Until the database has finished what the last load has left behind."""
+        """Waits until the database has finished the work of the last load."""
         sql = "SELECT count(*) = 0 FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
         wait_until(lambda: self.cluster.execute(sql)[0][0], 60, "the database is idle", interval_s=0.02)
 
     def answer_of(self, backend):
-        """A file with what this backend answers through FastCGI, for the peers whose answer is constant."""
+        """Writes this backend's FastCGI response to a file, for the peers with a constant response."""
         response = backend.ask()
         path = f"{backend.socket}.answer"
         head = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())

@@ -1,4 +1,4 @@
-"""What the database does for the program in a second: with nobody asking, and under full load."""
+"""What the database does for the program in a second, without requests and under full load."""
 import time
 
 from harness.wait import wait_until
@@ -6,7 +6,7 @@ from harness.wait import wait_until
 from . import load, settings
 
 GROUP = "database work per second"
-# More probes than usual in the time there is, so that one more or less at an edge of it is little.
+# More probes than usual, so that one more or less at an edge of the window matters little.
 SETTINGS = {"HEALTH_INTERVAL": "250ms", "HEALTH_RECONNECT_EVERY": "1s", "HEALTH_STALE_AFTER": "6s"}
 WINDOW_S = 1 if settings.SMOKE else 10
 KINDS = ("statements", "transactions", "rows read")
@@ -17,9 +17,9 @@ def measure(stage, contenders, health, results):
         return health.document("/api/status")["database"]["connected_since"]
 
     def counted():
-        """Time and work at the end of a session of the program: that is when PostgreSQL has counted all of it."""
+        """Returns time and work at the end of a session of the program: only then has PostgreSQL counted all of it."""
         last = connected_since()
-        wait_until(lambda: connected_since() != last, 20, "a fresh connection", interval_s=0.02)
+        wait_until(lambda: connected_since() != last, 20, "a new session", interval_s=0.02)
         wait_until(lambda: len(stage.cluster.probes()) == 1, 20, "the end of the old session", interval_s=0.02)
         return time.monotonic(), stage.cluster.work()
 
@@ -34,9 +34,9 @@ def measure(stage, contenders, health, results):
     measured = load.interleave({"idle": lambda: window(False), "load": lambda: window(True)},
                                rounds=min(2, settings.ROUNDS))
     for i, kind in enumerate(KINDS):
-        for name, label in (("idle", "nobody asks"), ("load", "full load")):
+        for name, label in (("idle", "no requests"), ("load", "full load")):
             results.add(GROUP, f"{kind}, {name}", [row[i] for row in measured[name]], "/s", f"{kind}, {label}")
-    # "Equal" is: not more than one of the probes of a window more.
+    # The work counts as equal if a window has at most one probe more than the other.
     slack = 1 + 0.25 / WINDOW_S
     for kind in KINDS[:2]:
         results.judge_ratio(f"database work, {kind}", GROUP, f"{kind}, load", f"{kind}, idle", slack)

@@ -1,6 +1,6 @@
-"""Measuring a fault, and the table that the run ends with.
+"""Measures faults, and prints a table of them at the end of the run.
 
-A row travels in its test's user_properties, so that it also arrives from the processes of a parallel run."""
+Each row is in its test's user_properties, so that it also arrives from the processes of a parallel run."""
 import json
 import os
 import statistics
@@ -11,12 +11,12 @@ from harness.backend import SANITIZED
 from harness.wait import hold_for, wait_until
 from harness.webserver import free_port
 
-# The bounds are promises of the program as users run it; under a sanitizer memory and time cost several times as much.
+# The bounds are promises for the program as users run it. Under a sanitizer everything takes several times as long.
 SLOWER = 2 if SANITIZED else 1
 
 
 class Fault:
-    """One fault under measurement: how long until the first 503 with the right words, how long back to 200."""
+    """Measures one fault: the time until the first 503 with the right reason, and the time back to the first 200."""
 
     def __init__(self, node):
         self.name = node.name.removeprefix("test_")
@@ -29,16 +29,16 @@ class Fault:
         self.began = time.monotonic()
 
     def expect(self, backend, bound_s, *failing, once=True):
-        """Waits for one of the allowed `failing` pairs; the time since injected() must be within bound_s. With
-        once=False the fault is injected again and judge() ends the test."""
+        """Waits for one of the allowed `failing` pairs; the time since injected() must be within bound_s. once=False:
+        the test injects the fault again, and calls judge() at the end."""
         bound_s *= SLOWER
         allowed = [[{"check": check, "reason": reason}] for check, reason in failing]
 
-        def is_told():
-            """The first answer that is no 200 must be the right one."""
+        def failed():
+            """The first response that is not a 200 must be the right one."""
             response = backend.ask()
             return None if response.status == 200 else (response.status, json.loads(response.body))
-        status, document = wait_until(is_told, bound_s + 20, f"{self.name}: failing one of {failing}")
+        status, document = wait_until(failed, bound_s + 20, f"{self.name}: failing one of {failing}")
         took = time.monotonic() - self.began
         assert status == 503 and document["failing"] in allowed, document
         if document["failing"][0]["check"] == "database":
@@ -56,18 +56,18 @@ class Fault:
         self.row["took"] = statistics.median(self.times)
 
     def judge(self):
-        """Where the bound is short it holds for the median: in one of several the machine itself may stand still."""
+        """A short bound holds for the median, because in one of several runs the machine itself may stand still."""
         assert self.row["took"] <= self.row["bound"], f"{self.row}, each: {self.times}"
 
     def healed(self, backend, bound_s=5.0, counts=None):
-        """Waits for 200, with these counts if any."""
+        """Waits for 200, and for these counts if they are given."""
         bound_s *= SLOWER
         began = time.monotonic()
 
-        def is_there():
+        def is_healthy():
             response = backend.ask()
             return response.status == 200 and counts in (None, json.loads(response.body)["counts"])
-        wait_until(is_there, bound_s + 20, f"{self.name}: healthy again")
+        wait_until(is_healthy, bound_s + 20, f"{self.name}: healthy again")
         back = self.row["back"] = time.monotonic() - began
         assert back <= bound_s, f"{self.name}: healthy again after {back:.3f} s, bound {bound_s} s"
 
@@ -78,7 +78,7 @@ def fault(request):
 
 
 def speed_ms(backend, count=100):
-    """The median of answering /api/health, in ms."""
+    """Returns the median time of a request for /api/health, in ms."""
     times = []
     for _ in range(count):
         began = time.perf_counter()
@@ -88,8 +88,8 @@ def speed_ms(backend, count=100):
 
 
 class Timed:
-    """A backend whose answers to /api/health are timed beside those of another one, whose database is well: what else
-    the machine does slows both."""
+    """Times the responses of a backend, and those of another one whose database is well: other load on the machine
+    slows both."""
 
     def __init__(self, backend, other):
         self.backend, self.other, self.times_ms, self.usual_ms = backend, other, {}, []
@@ -104,17 +104,17 @@ class Timed:
         return response
 
     def judge(self):
-        """Who waits for the database waits for one of its timeouts, of which 800 ms is the shortest."""
+        """A response that waited for the database would take one of the timeouts; the shortest is 800 ms."""
         for status in (200, 503):
             times = sorted(self.times_ms[status])
-            told = f"{status} while the fault lasts: {times}; the other one: {sorted(self.usual_ms)}"
-            assert statistics.median(times) <= 3 * statistics.median(self.usual_ms) + 5, told
-            assert times[-1] < 700, told
+            message = f"{status} while the fault lasts: {times}; the other one: {sorted(self.usual_ms)}"
+            assert statistics.median(times) <= 3 * statistics.median(self.usual_ms) + 5, message
+            assert times[-1] < 700, message
 
 
 @pytest.fixture
 def timed(start_backend):
-    """Times a backend beside one of the test's own."""
+    """Times a backend beside another one that only this test uses."""
     def start(backend):
         other = start_backend(place="other")
         other.wait_status("healthy")
@@ -123,7 +123,7 @@ def timed(start_backend):
 
 
 def listen_on_tcp(cluster, hba, *settings):
-    """Makes a server that is not running listen on a port of 127.0.0.1; returns the port."""
+    """Configures a stopped server to listen on a port of 127.0.0.1, and returns the port."""
     port = free_port()
     with open(os.path.join(cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
         conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\n" + "".join(f"{line}\n" for line in settings))

@@ -1,16 +1,16 @@
-"""A real PostgreSQL that does not let the probe in, or not near a table."""
+"""A real PostgreSQL that refuses the probe's login, or access to a table."""
 import json
 import time
 
 import pytest
 from harness.wait import wait_until
 
-INTERVAL = 2.0  # the default, as in the promises
-# What only a fresh connection meets is found by the first one after it. With a period below the interval each round
-# begins with one, so that is within the promised interval + 1 s; with the default of 10 s it is within 10 + 2 + 1 s.
+INTERVAL = 2.0  # the default, for which the promises are made
+# Only a new session notices these faults. With HEALTH_RECONNECT_EVERY below the interval each round has one, so the
+# promised interval + 1 s holds.
 EVERY_ROUND = {"HEALTH_RECONNECT_EVERY": "1s"}
 LATER = INTERVAL + 1
-# A role that was refused is tried again after 10 s and up to 10 %: accounts are locked after too many.
+# After a refused role the next login comes 10 s to 11 s later, because too many failed logins may lock an account.
 REFUSED_AGAIN = 12
 LOGIN = "local all health_api scram-sha-256\nlocal all postgres trust\n"
 
@@ -88,13 +88,13 @@ def test_no_connection_left(healthy, own_cluster, fault, change, back):
 
 
 def test_fall_and_rise_hold_for_the_database_as_a_whole(start_backend, own_cluster):
-    """A failure or success counts an interval after the last that counted, however often it is tried."""
+    """A failure or success counts only an interval after the last that counted, however often the probe tries."""
     backend = start_backend(HEALTH_FALL=3, HEALTH_RISE=2, HEALTH_INTERVAL="1s", **own_cluster.environment())
     backend.wait_status("healthy")
     seen = []
 
     def look():
-        """One answer: when, whether attempts fail, the status for it, and whether the counts are known."""
+        """Records one response: its time, whether logins fail, its HTTP status, and whether it has all counts."""
         response = backend.ask("/api/status")
         document = json.loads(response.body)
         counted = None not in document["counts"].values()
@@ -107,9 +107,9 @@ def test_fall_and_rise_hold_for_the_database_as_a_whole(start_backend, own_clust
     own_cluster.terminate_probes()
     wait_until(lambda: look() == 503, 15, "the fall")
     assert {row[1:] for row in seen} <= {(False, 200, True), (True, 200, False), (True, 503, False)}
-    assert seen[-1][0] - first(True) >= 1.5  # two intervals, less a tenth of each
+    assert seen[-1][0] - first(True) >= 1.5  # two intervals, minus a tenth of each
     del seen[:]
     own_cluster.execute("GRANT CONNECT ON DATABASE knowledge TO health_api")
     wait_until(lambda: look() == 200, 15, "the rise")
     assert {row[1:] for row in seen if row[1]} == {(True, 503, False)}
-    assert seen[-1][0] - first(False) >= 0.7  # one
+    assert seen[-1][0] - first(False) >= 0.7  # one interval

@@ -1,4 +1,4 @@
-"""Damage on disk, found by PostgreSQL and told by the right check."""
+"""PostgreSQL finds damage on disk, and the right check reports it."""
 import os
 import time
 
@@ -49,8 +49,8 @@ def truncate(path):
 ], ids=["heap_page", "index_page", "file_deleted", "file_truncated"])
 def test_corrupt(start_backend, own_cluster, checks_file, fault, relation, damage, check, still_good):
     if damage is truncate:
-        # A sequential scan takes the end of the file for the end of the table: what is missing shows only to a reader
-        # that comes by an index. (health-api-checks(5): give a count its min.)
+        # A sequential scan takes the end of the file for the end of the table, so only an index scan misses the rows.
+        # (health-api-checks(5) advises a `min` for each count.)
         own_cluster.execute("ALTER ROLE health_api SET enable_seqscan = off")
     backend = start_backend(HEALTH_CHECKS=checks_file(CHECKS), **own_cluster.environment())
     assert backend.wait_status("healthy")["counts"] == GOOD
@@ -60,10 +60,10 @@ def test_corrupt(start_backend, own_cluster, checks_file, fault, relation, damag
     own_cluster.start()
     fault.injected()
 
-    def is_told():
+    def is_reported():
         document = backend.document()
         return document if {"check": check, "reason": "corrupt"} in document["failing"] else None
-    document = wait_until(is_told, LATER, f"{check} is corrupt; log: {backend.log()[-1500:]}")
+    document = wait_until(is_reported, LATER, f"{check} is corrupt; log: {backend.log()[-1500:]}")
     fault.record(f"{check} corrupt", time.monotonic() - fault.began, LATER)
     assert backend.ask().status == 503
     document = wait_until(lambda: None not in [backend.document()["counts"][name] for name in still_good]
@@ -72,8 +72,8 @@ def test_corrupt(start_backend, own_cluster, checks_file, fault, relation, damag
     assert {entry["reason"] for entry in document["failing"]} == {"corrupt"}
 
 
-def test_a_damaged_catalog_keeps_everybody_out(start_backend, own_cluster, fault):
-    """pg_database, which each connection reads before it is let in."""
+def test_a_damaged_catalog_makes_every_login_fail(start_backend, own_cluster, fault):
+    """Each login reads pg_database."""
     backend = start_backend(**own_cluster.environment())
     backend.wait_status("healthy")
     ((path,),) = own_cluster.execute("SELECT pg_relation_filepath('pg_database')")

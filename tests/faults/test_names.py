@@ -1,4 +1,4 @@
-"""Names of servers: several addresses, a resolver that is slow, dead, or says something else than before."""
+"""Names of servers: a name with several addresses, and a resolver that is slow, is dead, or changes its answer."""
 import os
 import signal
 import socket
@@ -14,7 +14,7 @@ from harness.wait import hold_for, wait_until
 from .conftest import listen_on_tcp
 
 NAME = "db.test"
-# getaddrinfo puts the address first that is nearest to its own source address, 127.0.0.1: that is the silent one.
+# getaddrinfo sorts the addresses, and puts the nearest to its source address 127.0.0.1 first: the silent one.
 SERVER, SECOND = "127.0.0.2", "127.0.0.1"
 CONNECT_TIMEOUT_S, QUERY_TIMEOUT_S = 1.5, 0.8
 NEVER_ENDED = f'could not translate host name "{NAME}" to address: the lookup has not ended within HEALTH_CONNECT_TIMEOUT'
@@ -30,7 +30,7 @@ def names(directory):
 
 @pytest.fixture
 def server(own_cluster):
-    """On TCP, at that address alone."""
+    """A server that listens only on this address, over TCP."""
     own_cluster.stop()
     own_cluster.port = listen_on_tcp(own_cluster, "host all health_api 127.0.0.0/8 scram-sha-256",
                                      "log_connections = on", f"listen_addresses = '{SERVER}'")
@@ -40,7 +40,7 @@ def server(own_cluster):
 
 @pytest.fixture
 def silent(server):
-    """Another address at the same port, where a connection is accepted and nothing is ever said."""
+    """A listener on another address at the same port, which accepts connections and never sends a byte."""
     with socket.socket() as listener:
         listener.bind((SECOND, server.port))
         listener.listen(64)
@@ -65,7 +65,7 @@ def login_count(server):
 
 
 def stays_healthy_over_logins(backend, names, logins):
-    """Each login begins the next lookup. No answer in between is anything but 200."""
+    """Each login begins the next lookup. Every response meanwhile is a 200."""
     before = names.questions
 
     def goes_on():
@@ -88,7 +88,7 @@ def test_a_name_with_a_silent_address_first(names, server, silent, start_backend
     assert not backend.events("database failed")
 
 
-def test_a_slow_resolver_is_waited_for_by_nobody(names, server, start_backend):
+def test_a_slow_resolver_delays_no_login(names, server, start_backend):
     names.delay_s = 1.2
     backend = start(start_backend, names, server, HEALTH_RECONNECT_EVERY="1s")
     backend.wait_status("healthy", 10)
@@ -98,7 +98,7 @@ def test_a_slow_resolver_is_waited_for_by_nobody(names, server, start_backend):
     assert not backend.events("database failed")
 
 
-def test_a_resolver_that_dies_takes_nothing_down(names, server, start_backend):
+def test_a_resolver_that_dies_changes_no_status(names, server, start_backend):
     backend = start(start_backend, names, server, HEALTH_RECONNECT_EVERY="1s")
     backend.wait_status("healthy", 10)
     names.dead = True
@@ -142,7 +142,7 @@ def test_a_resolver_that_is_dead_from_the_start(names, server, start_backend):
     backend.wait_status("healthy", 40)
 
 
-def test_a_name_that_does_not_exist_is_told_as_psql_does(names, server, start_backend):
+def test_a_name_that_does_not_exist_is_reported_as_psql_does(names, server, start_backend):
     names.addresses = []
     backend = start(start_backend, names, server)
     backend.wait_failing(("database", "unreachable"), deadline_s=10)
@@ -152,7 +152,7 @@ def test_a_name_that_does_not_exist_is_told_as_psql_does(names, server, start_ba
 
 
 def test_a_name_that_moves_is_followed(names, server, start_backend):
-    names.addresses = ["127.0.0.9"]  # nobody listens there
+    names.addresses = ["127.0.0.9"]  # no server listens there
     backend = start(start_backend, names, server)
     backend.wait_failing(("database", "unreachable"), deadline_s=10)
     names.addresses = [SERVER]
@@ -163,7 +163,7 @@ def test_a_name_that_moves_is_followed(names, server, start_backend):
 def test_it_stops_at_once_while_the_resolver_hangs(names, server, start_backend):
     names.dead = True
     backend = start(start_backend, names, server)
-    wait_until(lambda: names.questions > 0, 10, "the lookup is under way")
+    wait_until(lambda: names.questions > 0, 10, "the lookup has begun")
     began = time.monotonic()
     assert backend.stop() == 0
     assert time.monotonic() - began < (1 if not SANITIZED else 3)
@@ -176,7 +176,7 @@ def test_once_goes_on_from_a_silent_host(server, silent):
     assert time.monotonic() - began < 2 * CONNECT_TIMEOUT_S + QUERY_TIMEOUT_S
 
 
-def test_once_ends_where_every_host_is_silent(server, silent):
+def test_once_ends_although_every_host_is_silent(server, silent):
     began = time.monotonic()
     done = program.run("--once", **environment(server, f"{silent},{silent}"))
     assert done.returncode == 1 and '"reason":"connect_timeout"' in done.stdout.replace(" ", ""), done

@@ -1,4 +1,4 @@
-"""What is no database, or one behind a bad network."""
+"""Peers that are not a database, and a database behind a bad network."""
 import contextlib
 import os
 import signal
@@ -19,7 +19,7 @@ from .conftest import listen_on_tcp, speed_ms
 
 INTERVAL = 2.0
 LATER = INTERVAL + 1.5
-LONGEST_PAUSE = 2.2  # between two attempts, with jitter
+LONGEST_PAUSE = 2.2  # between two logins, with jitter
 ONE = "-- check: one\nSELECT 1;\n"
 DEBATES = "-- check: debates\nSELECT count(*) FROM debates;\n"
 SOCKET = ".s.PGSQL.5432"
@@ -34,7 +34,7 @@ def value(text):
 
 
 def answer(rows):
-    """A whole answer to the first query of a pipeline, as far as its row."""
+    """The messages that answer the first query of a pipeline, up to its row."""
     return PARSED + ROW + rows
 
 
@@ -46,7 +46,7 @@ RECOVERY = PARSED + ROW.replace(b"n\0", b"p\0") + value(b"t") + DONE + READY
 
 
 def answering(check):
-    """Answers each question well, but a check with this, after its settings."""
+    """Answers every question well, but a check with these bytes, after its settings."""
     def answer_to(asked):
         if b"pg_is_in_recovery" in asked:
             return RECOVERY
@@ -88,7 +88,7 @@ HOSTILE = {
 
 @pytest.fixture
 def address(directory, cluster):
-    """A directory whose socket is the real server's, until a test puts another in its place."""
+    """A directory with the real server's socket, until a test replaces it."""
     path = os.path.join(directory, "pg")
     os.mkdir(path)
     lead_to(cluster, path)
@@ -101,7 +101,7 @@ def lead_to(cluster, address):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_malformed(start_backend, checks_file, cluster, address, name, fault):
-    """A hostile server takes the place of the real one, and gives it back."""
+    """A hostile server replaces the real one for a while."""
     backend = start_backend(HEALTH_CHECKS=checks_file(DEBATES), PGHOST=address, PGSSLMODE="disable")
     assert backend.wait_status("healthy")["counts"] == {"debates": 607}
     before_kib = backend.rss_kib()
@@ -110,7 +110,7 @@ def test_malformed(start_backend, checks_file, cluster, address, name, fault):
         fault.injected()
         cluster.terminate_probes()
         fault.expect(backend, LATER, ("database", "malformed"))
-        wait_until(lambda: peer.connections >= 3, 20, "it is tried again, on a connection of its own")
+        wait_until(lambda: peer.connections >= 3, 20, "further logins")
         assert speed_ms(backend) < 10
     lead_to(cluster, address)
     fault.healed(backend, LONGEST_PAUSE + 1, counts={"debates": 607})
@@ -122,8 +122,8 @@ SO_SNDBUFFORCE = 32  # socket(7); Python has no name for it
 
 
 class Deaf(Saying):
-    """Takes nothing after the start-up packet, and says more than there is room for: 32 MiB wait before the client, which
-    is stopped meanwhile, reads the first of it."""
+    """Reads nothing after the startup packet, and sends more than the client has room for: 32 MiB wait in the socket
+    before the client, which is stopped meanwhile, reads the first byte."""
 
     client_pid = None
 
@@ -145,8 +145,8 @@ class Deaf(Saying):
 
 
 @pytest.mark.skipif(SANITIZED or os.geteuid() != 0, reason="measures memory, and needs root for a long queue")
-def test_a_server_that_talks_and_does_not_listen(start_backend, checks_file, cluster, address):
-    """libpq reads also where it cannot write: a round of much SQL must cost no memory there."""
+def test_a_server_that_sends_and_does_not_read(start_backend, checks_file, cluster, address):
+    """libpq also reads while it cannot write. Even with long queries this must cost no memory."""
     long = f"-- check: debates\nSELECT count(*) FROM debates /* {'x' * 900_000} */;\n"
     backend = start_backend(HEALTH_CHECKS=checks_file(long), PGHOST=address, PGSSLMODE="disable")
     backend.wait_status("healthy")
@@ -156,14 +156,15 @@ def test_a_server_that_talks_and_does_not_listen(start_backend, checks_file, clu
         peer.client_pid = backend.pid
         cluster.terminate_probes()
         backend.wait_failing(("database", "malformed"))
-        wait_until(lambda: peer.connections >= 3, 20, "it is tried again")
+        wait_until(lambda: peer.connections >= 3, 20, "another login")
     lead_to(cluster, address)
     backend.wait_status("healthy")
     assert backend.peak_rss_kib() - before_kib < 4096
 
 
 def test_a_server_that_cannot_fork_lacks_resources(start_backend, checks_file, directory):
-    """It says so as version 2 of the protocol did: a text, no SQLSTATE (postmaster.c, report_fork_failure_to_client)."""
+    """It reports that as in version 2 of the protocol: a text without SQLSTATE (postmaster.c,
+    report_fork_failure_to_client)."""
     peer_directory = os.path.join(directory, "pg")
     said = b"Ecould not fork new process for connection: Resource temporarily unavailable\n\0"
     with Saying(peer_directory, hello=said, waits=False):
@@ -174,8 +175,8 @@ def test_a_server_that_cannot_fork_lacks_resources(start_backend, checks_file, d
 @pytest.mark.parametrize("text, reason", [("no more connections allowed (max_client_conn)", "saturated"),
                                           ("no such user: health_api", "access"), ("no such database: nowhere", "access"),
                                           ("password authentication failed", "access"), ("pgbouncer cannot connect to server", "unreachable")])
-def test_what_pgbouncer_refuses_is_told_by_its_text(start_backend, checks_file, directory, text, reason):
-    """Its SQLSTATE is always the same."""
+def test_the_text_of_a_refusal_by_pgbouncer_gives_the_reason(start_backend, checks_file, directory, text, reason):
+    """The SQLSTATE is always the same."""
     peer_directory = os.path.join(directory, "pg")
     said = message(b"E", b"SFATAL\0VFATAL\0C08P01\0M" + text.encode() + b"\0\0")
     with Saying(peer_directory, hello=said, waits=False):
@@ -197,14 +198,14 @@ def test_a_server_that_speaks_another_language(start_backend, checks_file, direc
     PARSED + ROW + value(b"1\0002") + DONE,
     PARSED + message(b"I"),
 ], ids=["nul_byte", "empty_query"])
-def test_an_answer_in_order_that_is_no_count_costs_the_check_only(start_backend, checks_file, directory, check):
+def test_an_answer_that_is_not_a_count_fails_only_the_check(start_backend, checks_file, directory, check):
     peer_directory = os.path.join(directory, "pg")
     with Saying(peer_directory, answer=answering(check)):
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
         backend.wait_failing(("one", "malformed"))
 
 
-# In a query 08P01 is a parameter that nobody gives.
+# In a query 08P01 means a parameter without a value.
 SAID_IN_QUERY = {"08P01": "query_error"}
 SAID = {"08P01": "unreachable", "28P01": "access", "3D000": "access", "42501": "access", "42P01": "schema",
         "42703": "schema", "42883": "schema", "3F000": "schema", "53300": "saturated", "53200": "resources",
@@ -218,8 +219,8 @@ def refusal(severity, sqlstate):
 
 
 @pytest.mark.parametrize("sqlstate", SAID)
-def test_the_reason_of_what_a_server_says_at_connect_and_in_a_query(start_backend, checks_file, address, sqlstate):
-    """All of the vocabulary that comes from a SQLSTATE; the other tests have the real faults."""
+def test_the_reason_for_each_sqlstate_at_login_and_in_a_query(start_backend, checks_file, address, sqlstate):
+    """All reasons that come from a SQLSTATE; the other tests cause the real faults."""
     os.unlink(os.path.join(address, SOCKET))
     with Saying(address, hello=refusal("FATAL", sqlstate)):
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=address)
@@ -229,7 +230,7 @@ def test_the_reason_of_what_a_server_says_at_connect_and_in_a_query(start_backen
 
 
 class Dropping(Peer):
-    """Lets everybody in, and hangs up at the first question."""
+    """Accepts every login, and closes the connection at the first question."""
 
     def handle(self, client):
         client.recv(8192)
@@ -237,17 +238,17 @@ class Dropping(Peer):
         client.recv(8192)
 
 
-def test_a_peer_that_lets_us_in_and_drops_each_question_is_no_database(start_backend, checks_file, directory):
+def test_a_peer_that_lets_us_in_and_drops_each_question_is_unreachable(start_backend, checks_file, directory):
     with Dropping(os.path.join(directory, "peer")) as peer:
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer.directory)
         backend.wait_failing(("database", "unreachable"), deadline_s=5)
         before = peer.connections
         hold_for(lambda: backend.ask().status == 503, 3, "503")
-        assert peer.connections - before <= 3 / 0.25 + 1, "not in a tight loop"
+        assert peer.connections - before <= 3 / 0.25 + 1, "the logins are a busy loop"
 
 
 def test_a_fake_that_answers_well_is_healthy(start_backend, checks_file, directory):
-    """The fakes above differ from this one by their fault alone."""
+    """The fakes above differ from this one only by their fault."""
     peer_directory = os.path.join(directory, "pg")
     with Saying(peer_directory, answer=GOOD):
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer_directory)
@@ -273,7 +274,7 @@ def test_network(proxied, fault, mode, failing):
     backend, proxy = proxied
     proxy.mode = mode
     fault.injected()
-    # A login that goes on, byte by byte, may take twice its limit.
+    # A login that proceeds byte by byte may take twice its limit.
     fault.expect(backend, LATER + (1.5 if mode == "drip" else 0), *failing)
     assert speed_ms(backend) < 10
     hold_for(lambda: backend.ask().status == 503, 3, "503 while it lasts")
@@ -296,7 +297,7 @@ def test_a_reset_in_mid_answer(start_backend, cluster, fault, after):
 
 
 def assert_gone_in_time(backend):
-    """HEALTH_STOP_TIMEOUT, and what ThreadSanitizer takes for itself."""
+    """The process ends within HEALTH_STOP_TIMEOUT, plus the time that ThreadSanitizer needs."""
     began = time.monotonic()
     assert backend.stop() == 0
     assert time.monotonic() - began < (5 if SANITIZED else 3)
@@ -320,8 +321,8 @@ def test_sigterm_while_the_server_is_hostile(start_backend, checks_file, directo
         assert_gone_in_time(backend)
 
 
-def test_real_servers_that_are_no_postgresql(start_backend, checks_file, directory, nginx):
-    """One that speaks HTTP says so with its first bytes. One that only speaks TLS hangs up without a word."""
+def test_real_servers_that_are_not_postgresql(start_backend, checks_file, directory, nginx):
+    """An HTTP server shows by its first bytes what it is. A TLS server closes the connection without a byte."""
     def openssl(*argv):
         subprocess.run(["openssl", *argv], check=True, capture_output=True, cwd=directory)
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "crt", "-subj", "/CN=x")
@@ -363,8 +364,8 @@ def on_tcp(start_backend, own_cluster):
 
 
 def test_a_black_hole(on_tcp, fault):
-    """The firewall drops the packets to the server: the connection that is there is not reset, a new one neither
-    refused nor answered."""
+    """The firewall drops the packets to the server: it resets no old connection, and neither refuses nor answers a new
+    one."""
     if os.geteuid() != 0:
         pytest.skip("needs root to drop packets")
     backend, port = on_tcp
@@ -378,11 +379,11 @@ def test_a_black_hole(on_tcp, fault):
         hold_for(lambda: backend.ask().status == 503, 3, "503 while it lasts")
     finally:
         subprocess.run(["iptables", "-w", "-D", *rule], check=True)
-    fault.healed(backend, LONGEST_PAUSE + 1 + 1)  # after an attempt that is under way
+    fault.healed(backend, LONGEST_PAUSE + 1 + 1)  # a login may have begun just before
 
 
 def test_a_stuck_name_resolution_is_unreachable(start_backend, cluster, fault, directory):
-    """A getaddrinfo that never returns, not even with an error: HEALTH_CONNECT_TIMEOUT is all that it is given."""
+    """getaddrinfo never returns, not even with an error; the program waits only for HEALTH_CONNECT_TIMEOUT."""
     source = os.path.join(directory, "stuck.c")
     library = os.path.join(directory, "stuck.so")
     with open(source, "w", encoding="ascii") as file:
@@ -402,7 +403,7 @@ def test_a_stuck_name_resolution_is_unreachable(start_backend, cluster, fault, d
 
 
 def test_detection_of_a_server_that_goes_away(start_backend, cluster, directory):
-    """The median over twenty resets of an idle connection by a proxy that is then gone."""
+    """The median over twenty times. Each time a proxy resets the idle connection, and is gone."""
     times = []
     for round_number in range(20):
         proxy = Proxy(os.path.join(directory, f"pg{round_number}"), cluster.directory)

@@ -1,14 +1,14 @@
-"""Errors that no retry heals: they are tried ever more seldom, for as long as they last, and leak nothing."""
+"""Errors that no retry heals: the program tries less and less often while they last, and leaks nothing."""
 import os
 import time
 
 import pytest
 from harness.wait import wait_until
 
-SUMMARY_S = 60  # while the same failure lasts, one line this often
-SELDOM_S = 2.0  # between two attempts, after the first few
-LOCKED_OUT = ("password", "pg_hba")  # a role that was refused waits for 10 s from the first time on
-# With these the server's own log counts the attempts; what the socket's permissions turn away never reaches it.
+SUMMARY_S = 60  # while the same failure lasts, the log has one line this often
+SELDOM_S = 2.0  # between two logins, after the first few
+LOCKED_OUT = ("password", "pg_hba")  # after a refused role the wait is 10 s from the first time on
+# The server's own log counts these attempts. A login that the socket's permissions refuse never reaches the server.
 REFUSALS = {
     "password": 'FATAL:  password authentication failed for user "health_api"',
     "database": 'FATAL:  database "nowhere" does not exist',
@@ -18,7 +18,7 @@ REFUSALS = {
 
 
 class Case:
-    """A program with one of the errors, watched from when its first few attempts are over."""
+    """A program with one of the errors, watched from its first few attempts on."""
 
     def __init__(self, name, backend, cluster):
         self.name, self.backend, self.cluster = name, backend, cluster
@@ -37,29 +37,29 @@ class Case:
         return self.backend.log().splitlines()
 
     def attempts(self):
-        """As counted by who refused them; None where that was nobody who counts."""
+        """How many attempts the server has logged; None: they do not reach the server."""
         if not REFUSALS[self.name]:
             return None
         return sum(REFUSALS[self.name] in line for line in self.cluster.log_lines())
 
     def is_summed_up(self):
-        """Looks at it once; true when the summary is there, of which it keeps what it told and what was true then."""
+        """Looks once. True: the log has the summary; summed_up has its number and the true number at that time."""
         assert self.backend.ask().status == 503
         self.most_fds = max(self.most_fds, self.backend.fds())
         summaries = self.backend.events("database still failing")
         if summaries and not self.summed_up:
-            told = sum(int(line["attempts"]) for line in self.backend.events("database failed") + summaries)
+            logged = sum(int(line["attempts"]) for line in self.backend.events("database failed") + summaries)
             attempts = self.attempts()
-            # What changes no answer is published with the next heartbeat.
-            wait_until(lambda: self.failures() >= told, 2, f"{self.name}: {told} attempts in /api/status")
+            # News that change no status are published with the next heartbeat.
+            wait_until(lambda: self.failures() >= logged, 2, f"{self.name}: {logged} attempts in /api/status")
             failures = self.failures()
-            self.summed_up = {"told": told, "attempts": failures if attempts is None else attempts, "failures": failures}
+            self.summed_up = {"logged": logged, "attempts": failures if attempts is None else attempts, "failures": failures}
         return self.summed_up
 
 
 @pytest.fixture
 def cases(start_backend, own_cluster, directory, checks_file):
-    """Four programs, each with an error of its own, over one server."""
+    """Four programs with one server, each with another error."""
     locked = os.path.join(own_cluster.directory, "locked")
     os.mkdir(locked)
     os.chmod(locked, 0o777)
@@ -74,7 +74,7 @@ def cases(start_backend, own_cluster, directory, checks_file):
     changes = {"password": {"PGPASSWORD": "wrong"}, "database": {"PGDATABASE": "nowhere"},
                "pg_hba": {"PGDATABASE": "rejected"}, "socket": {"PGHOST": locked}}
     if os.geteuid() != 0:
-        del changes["socket"]  # needs root to run as another user than the server's
+        del changes["socket"]  # the program must run as another user than the server, which needs root
     checks = checks_file("-- check: one\nSELECT 1;\n")
     backends = {name: start_backend(place=name, popen={"user": "nobody"} if name == "socket" else {},
                                     HEALTH_CHECKS=checks, **own_cluster.environment(**changes[name]))
@@ -86,14 +86,14 @@ def cases(start_backend, own_cluster, directory, checks_file):
 
 @pytest.mark.long
 def test_permanent_errors_are_tried_every_two_seconds_leak_nothing_and_are_summed_up_each_minute(cases):
-    """All at once, for the minute after which the first summary is due."""
-    wait_until(lambda: all([case.is_summed_up() for case in cases]), SUMMARY_S + 10, "a summary of each",
+    """Watches all programs at once, until the first summary is due after a minute."""
+    wait_until(lambda: all([case.is_summed_up() for case in cases]), SUMMARY_S + 10, "a summary from each",
                interval_s=0.05)
     for case in cases:
         tried, elapsed = case.failures() - case.few, time.monotonic() - case.began
         assert 0.7 * elapsed / case.seldom_s < tried <= elapsed / case.seldom_s + 1, f"{case.name}: {tried} in {elapsed} s"
-        assert case.summed_up["told"] == case.summed_up["attempts"] == case.summed_up["failures"], (case.name, case.summed_up)
-        assert len(case.lines()) == case.line_count + 1, f"{case.name}: the summary alone"
+        assert case.summed_up["logged"] == case.summed_up["attempts"] == case.summed_up["failures"], (case.name, case.summed_up)
+        assert len(case.lines()) == case.line_count + 1, f"{case.name}: another line than the summary"
         assert [line["to"] for line in case.backend.events("status changed")] == ["degraded"]
-        assert case.most_fds <= case.fds + 4, f"{case.name}: one attempt and who asks"
+        assert case.most_fds <= case.fds + 4, f"{case.name}: more descriptors than one login and one client need"
         assert case.backend.fds_at_rest() == case.fds, case.name

@@ -1,4 +1,4 @@
-"""What health-api sees, and does not see, behind PgBouncer in each pooling mode: docs/postgresql.md tells it."""
+"""What health-api notices, and does not notice, through PgBouncer in each pooling mode (docs/postgresql.md)."""
 import os
 import signal
 import threading
@@ -10,7 +10,7 @@ from harness.cluster import PASSWORD
 from harness.pgbouncer import PgBouncer
 from harness.wait import hold_for, wait_until
 
-# Of the program these take the same ways as test_topologies.py, which runs under the sanitizers, too.
+# These run the same code as test_topologies.py, which also runs under the sanitizers.
 pytestmark = pytest.mark.skipif(SANITIZED, reason="is about PgBouncer and about time")
 
 ONE = "-- check: debates\nSELECT count(*) FROM debates;\n"
@@ -50,23 +50,23 @@ def connect(bouncer):
 
 
 def test_a_frozen_server_behind_pgbouncer_is_hung(healthy, own_cluster, bouncer, fault):
-    """Although PgBouncer lets everybody in. Each that it lets in waits there, and takes one of max_client_conn."""
+    """PgBouncer still accepts each login. Each such session waits there, and uses one of max_client_conn."""
     own_cluster.signal_all(signal.SIGSTOP)
     logins = bouncer.logins()
     try:
         fault.injected()
         fault.expect(healthy, HEARTBEAT + CONNECT_TIMEOUT + LOADED, HUNG)
         connect(bouncer).close()
-        hold_for(lambda: healthy.ask().status == 503, RECONNECT + 1, "503 over the logins that succeed")
+        hold_for(lambda: healthy.ask().status == 503, RECONNECT + 1, "503 although logins succeed")
         assert healthy.document()["failing"] == [{"check": "database", "reason": "hung"}]
-        assert bouncer.logins() - logins <= 8  # ours, an early one, one each HEALTH_RECONNECT_EVERY; it has room for 20
+        assert bouncer.logins() - logins <= 8  # one early, then one each HEALTH_RECONNECT_EVERY; max_client_conn is 20
     finally:
         own_cluster.signal_all(signal.SIGCONT)
     fault.healed(healthy, 5)
 
 
 def test_a_server_that_stays_frozen_reaches_its_fall(start_backend, checks_file, own_cluster, directory, fault):
-    """Each login is good, and none of them says that the server answers."""
+    """Each login succeeds, but none shows that the server answers."""
     with PgBouncer(os.path.join(directory, "fall"), own_cluster, "transaction") as bouncer:
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_INTERVAL="1s", HEALTH_FALL=3, HEALTH_STALE_AFTER="20s",
                                 **bouncer.environment())
@@ -88,8 +88,8 @@ def keeps_server(bouncer):
 
 
 @pytest.mark.usefixtures("keeps_server")
-def test_a_frozen_postmaster_behind_pgbouncer_is_not_seen(healthy, own_cluster):
-    """PgBouncer answers the logins, and the server processes that it has go on."""
+def test_a_frozen_postmaster_behind_pgbouncer_is_not_noticed(healthy, own_cluster):
+    """PgBouncer answers the logins, and its server processes still work."""
     os.kill(own_cluster.postmaster_pid, signal.SIGSTOP)
     try:
         hold_for(lambda: healthy.ask().status == 200, RECONNECT + CONNECT_TIMEOUT + 1, "200 over a reconnect")
@@ -98,13 +98,13 @@ def test_a_frozen_postmaster_behind_pgbouncer_is_not_seen(healthy, own_cluster):
 
 
 @pytest.mark.usefixtures("keeps_server")
-def test_a_login_that_the_server_refuses_is_not_seen_behind_pgbouncer(healthy, own_cluster):
+def test_a_login_that_the_server_refuses_is_not_noticed_behind_pgbouncer(healthy, own_cluster):
     own_cluster.execute("ALTER ROLE health_api NOLOGIN")
     hold_for(lambda: healthy.ask().status == 200, RECONNECT + CONNECT_TIMEOUT + 1, "200 over a reconnect")
 
 
 def test_a_paused_pgbouncer_is_hung(healthy, bouncer, fault):
-    """With session pooling our session is served to its end: the next one waits."""
+    """With session pooling our session is served until it ends, and the next one waits."""
     last_session_s = RECONNECT if bouncer.pool_mode == "session" else 0
     os.kill(bouncer.child.pid, signal.SIGUSR1)  # PAUSE
     fault.injected()
@@ -116,8 +116,8 @@ def test_a_paused_pgbouncer_is_hung(healthy, bouncer, fault):
 
 @pytest.fixture
 def pool_taken(bouncer):
-    """Another client has the pool's only server connection for a while. With session pooling it gets it when our
-    session ends."""
+    """Another client holds the pool's only server connection for a while. With session pooling the client gets it when
+    our session ends."""
     other = connect(bouncer)
     taken = threading.Event()
 
@@ -136,8 +136,8 @@ def pool_taken(bouncer):
     return take
 
 
-def test_a_pool_that_lets_us_wait_is_hung(healthy, pool_taken, fault):
-    """New work is not done, whatever the server does."""
+def test_a_pool_that_makes_us_wait_is_hung(healthy, pool_taken, fault):
+    """The pool does no new work, even if the server is well."""
     other = pool_taken(4)
     fault.injected()
     fault.expect(healthy, HEARTBEAT + CONNECT_TIMEOUT + LOADED, HUNG)
@@ -145,14 +145,14 @@ def test_a_pool_that_lets_us_wait_is_hung(healthy, pool_taken, fault):
     fault.healed(healthy, 2)
 
 
-def test_a_pool_that_lets_us_wait_for_less_is_healthy(healthy, pool_taken):
-    """For longer than HEALTH_HUNG_AFTER, yet PgBouncer let a newcomer in half of that time ago."""
+def test_a_pool_that_makes_us_wait_for_less_is_healthy(healthy, pool_taken):
+    """The wait is longer than HEALTH_HUNG_AFTER, but PgBouncer accepted a newcomer half of that time ago."""
     other = pool_taken(HUNG_AFTER + 0.1)
     hold_for(lambda: healthy.ask().status == 200, 3, "200")
     other.join()
 
 
-def test_a_slow_check_in_a_pool_of_one_leaves_nothing_for_the_pings(start_backend, checks_file, bouncer):
+def test_a_slow_check_in_a_pool_of_one_leaves_no_connection_for_pings(start_backend, checks_file, bouncer):
     backend = start_with_a_slow_check(start_backend, checks_file, bouncer)
     backend.wait_failing(HUNG, deadline_s=4)
 
@@ -160,5 +160,5 @@ def test_a_slow_check_in_a_pool_of_one_leaves_nothing_for_the_pings(start_backen
 def test_a_slow_check_in_a_pool_of_two_is_no_outage(start_backend, checks_file, own_cluster, bouncer, directory):
     with PgBouncer(os.path.join(directory, "two"), own_cluster, bouncer.pool_mode, pool_size=2) as two:
         backend = start_with_a_slow_check(start_backend, checks_file, two)
-        hold_for(lambda: backend.ask().status == 200, 4, "200 while the check is under way")
+        hold_for(lambda: backend.ask().status == 200, 4, "200 while the check runs")
         wait_until(lambda: backend.document()["counts"]["slow"] == 1, 5, "its count")

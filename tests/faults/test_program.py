@@ -1,4 +1,4 @@
-"""The program itself stopped, killed or cut off: what nginx answers in its place."""
+"""The program itself is stopped, killed or cut off, and nginx answers in its place."""
 import os
 import signal
 
@@ -30,7 +30,7 @@ def test_the_program_killed(backend, nginx, fault):
 
 
 def test_the_programs_socket_unlinked(backend, start_backend, nginx, fault):
-    """With no connection kept: through one nginx would still get an answer."""
+    """nginx must keep no connection here, because it would still get a response through one."""
     os.unlink(backend.socket)
     fault.injected()
     fault.expect(nginx, AT_ONCE, GONE)
@@ -40,7 +40,7 @@ def test_the_programs_socket_unlinked(backend, start_backend, nginx, fault):
 
 @pytest.fixture
 def hung(directory):
-    """A file system that hangs."""
+    """A file system that hangs on each access."""
     try:
         filesystem = HungFilesystem(f"{directory}/hung")
     except OSError as error:
@@ -50,12 +50,12 @@ def hung(directory):
 
 
 def point(link, target):
-    """Makes link, at once, a symbolic link to target."""
+    """Atomically makes link a symbolic link to target."""
     os.symlink(target, link + ".new")
     os.rename(link + ".new", link)
 
 
-def test_a_reload_from_a_hung_file_system_stops_no_answer(start_backend, directory, checks_file, hung):
+def test_a_reload_from_a_hung_file_system_delays_no_response(start_backend, directory, checks_file, hung):
     path, link = checks_file("-- check: one\nSELECT 1;\n"), f"{directory}/link.sql"
     point(link, path)
     manager = Manager(f"{directory}/notify")
@@ -72,12 +72,12 @@ def test_a_reload_from_a_hung_file_system_stops_no_answer(start_backend, directo
     def reported():
         answers.append(backend.ask().status)
         return backend.events("reload delayed")
-    wait_until(reported, 15, "what is wrong, in the log")
+    wait_until(reported, 15, "the error in the log")
     manager.wait_for("READY=1")
     assert set(answers) == {200}
     assert "not read within" in backend.document("/api/status")["config"]["checks_error"]
     hold_for(lambda: len(backend.events("reload delayed")) == 1 and backend.ask().status == 200, 2.5, "one line")
-    # The hung file is left alone: the next reload reads what is there now.
+    # The next reload leaves the hung read alone, and reads the file that is there now.
     checks_file("-- check: one\nSELECT 1;\n-- check: two\nSELECT 2;\n")
     point(link, path)
     backend.process.send_signal(signal.SIGHUP)
@@ -99,7 +99,7 @@ def test_a_file_system_that_answers_late_is_read_all_the_same(start_backend, dir
     wait_until(lambda: backend.events("reload refused"), 10, "what became of it")
 
 
-def test_a_stop_during_a_reload_that_hangs_is_a_clean_one(start_backend, directory, checks_file, hung):
+def test_a_stop_during_a_reload_that_hangs_is_clean(start_backend, directory, checks_file, hung):
     link = f"{directory}/link.sql"
     point(link, checks_file("-- check: one\nSELECT 1;\n"))
     backend = start_backend(HEALTH_CHECKS=link)

@@ -1,4 +1,4 @@
-"""What a server notices of health-api while all is well: docs/postgresql.md tells it."""
+"""What a server notices of health-api while everything works; docs/postgresql.md explains it."""
 import os
 import re
 
@@ -13,11 +13,11 @@ QUIET = {"HEALTH_HEARTBEAT": "0s", "HEALTH_INTERVAL": "5m", "HEALTH_STALE_AFTER"
 
 
 def sessions(cluster):
-    """Who is there, and since when each is idle."""
+    """The sessions of health-api, and since when each is idle."""
     return cluster.execute("SELECT pid, state_change FROM pg_stat_activity WHERE application_name = 'health-api'")
 
 
-def test_heartbeats_are_activity_in_the_eyes_of_the_server(start_backend, checks_file, own_cluster):
+def test_the_server_sees_heartbeats_as_activity(start_backend, checks_file, own_cluster):
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **own_cluster.environment(HEALTH_INTERVAL="5m",
                             HEALTH_STALE_AFTER="10m", HEALTH_RECONNECT_EVERY="1h"))
     backend.wait_status("healthy")
@@ -29,15 +29,15 @@ def test_heartbeats_are_activity_in_the_eyes_of_the_server(start_backend, checks
 def test_without_heartbeats_nothing_happens_between_two_intervals(start_backend, checks_file, own_cluster):
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **own_cluster.environment(**QUIET))
     backend.wait_status("healthy")
-    hold_for(lambda: True, 0.5)  # for what comes after the first answers
+    hold_for(lambda: True, 0.5)  # until the questions of the start are over
     seen = sessions(own_cluster)
     assert len(seen) == 1
     hold_for(lambda: sessions(own_cluster) == seen, 4, "an idle session")
     assert backend.ask().status == 200
 
 
-def test_a_server_that_ends_the_session_is_logged_in_to_at_once(start_backend, checks_file, own_cluster):
-    """One that falls asleep is woken."""
+def test_a_login_follows_at_once_when_the_server_ends_the_session(start_backend, checks_file, own_cluster):
+    """So health-api wakes a server that goes to sleep when it is idle."""
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), **own_cluster.environment(**QUIET))
     backend.wait_status("healthy")
     (before,) = own_cluster.probes()
@@ -45,24 +45,24 @@ def test_a_server_that_ends_the_session_is_logged_in_to_at_once(start_backend, c
     wait_until(lambda: set(own_cluster.probes()) - {before}, 2, "another session")
 
 
-def test_a_login_is_three_lines_in_the_servers_log_and_its_end_a_fourth(start_backend, checks_file, own_cluster):
+def test_the_server_logs_three_lines_for_a_login_and_one_for_its_end(start_backend, checks_file, own_cluster):
     for name, value in (("log_connections", "on"), ("log_disconnections", "on"), ("log_statement", "'none'")):
         own_cluster.execute(f"ALTER SYSTEM SET {name} = {value}")
     own_cluster.execute("SELECT pg_reload_conf()")
-    per_login = 3 if own_cluster.major_version >= 14 else 2  # from then on it also says how it authenticated
-    hold_for(lambda: True, 0.5)  # for the last line of that
+    per_login = 3 if own_cluster.major_version >= 14 else 2  # 14 and later also log the authentication
+    hold_for(lambda: True, 0.5)  # until the last of these lines is written
     begin = os.path.getsize(own_cluster.log)
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_INTERVAL="300ms",
                             **own_cluster.environment(HEALTH_RECONNECT_EVERY="500ms"))
     backend.wait_status("healthy")
     hold_for(lambda: backend.ask().status == 200, 3, "200")
     backend.stop()
-    own_cluster.stop("fast")  # so that all its lines are there
+    own_cluster.stop("fast")  # writes all lines to the log
     with open(own_cluster.log, encoding="utf-8") as log:
         log.seek(begin)
         lines = log.readlines()
     logins = [line for line in lines if "connection authorized: user=health_api" in line]
-    # Of one that the stop has cut off there may be a line or two.
+    # The stop may cut off a login after one or two lines.
     pids = {re.search(r"\[(\d+)\]", line)[1] for line in logins}
     lines = [line for line in lines if (found := re.search(r"\[(\d+)\]", line)) and found[1] in pids]
     ends = [line for line in lines if "disconnection" in line and "user=health_api" in line]

@@ -1,4 +1,4 @@
-"""sql/role.sql, the login that it makes: run as its first lines say, on a server where the role is there or not."""
+"""The login that sql/role.sql creates, with the command in its first lines, on servers with and without the role."""
 import subprocess
 
 import psycopg2
@@ -7,7 +7,7 @@ from harness.cluster import PASSWORD
 
 
 def run(cluster, *variables, database=None):
-    """What psql says on stderr."""
+    """Runs sql/role.sql with psql, and returns its stderr."""
     options = [word for variable in variables for word in ("-v", variable)]
     return cluster.load("role.sql", *options, database=database).stderr
 
@@ -30,19 +30,19 @@ def logs_in(cluster, password, **options):
 
 @pytest.mark.parametrize("attributes", ["read-write", "primary", "any"])
 def test_the_shipped_role_finds_a_primary(start_backend, attributes):
-    """libpq reads default_transaction_read_only of the role, and takes a server where it is on for a read-only one."""
+    """libpq reads default_transaction_read_only of the role; if it is on, libpq takes the server for read-only."""
     backend = start_backend(PGTARGETSESSIONATTRS=attributes)
     backend.wait_status("healthy")
 
 
-def test_a_role_that_an_older_file_made_read_only_is_so_no_longer(own_cluster):
+def test_a_role_that_an_older_file_made_read_only_becomes_writable(own_cluster):
     own_cluster.execute("ALTER ROLE health_api SET default_transaction_read_only = on")
     run(own_cluster)
     assert not [setting for setting in settings_of(own_cluster, "health_api") if "read_only" in setting]
 
 
-def test_a_second_database_does_not_take_the_first_one_out(own_cluster):
-    """The password is the role's in all databases of the server."""
+def test_a_second_database_does_not_break_the_first_one(own_cluster):
+    """The role has one password for all databases of the server."""
     own_cluster.execute("CREATE DATABASE second")
     own_cluster.load("schema.sql", database="second")
     said = run(own_cluster, "password=another", database="second")
@@ -51,7 +51,7 @@ def test_a_second_database_does_not_take_the_first_one_out(own_cluster):
     assert logs_in(own_cluster, PASSWORD, dbname="second")
 
 
-def test_it_can_be_run_again_and_says_nothing(own_cluster):
+def test_it_can_be_run_again_and_prints_nothing(own_cluster):
     before = settings_of(own_cluster, "health_api"), settings_of(own_cluster, "health_api", own_cluster.database)
     assert run(own_cluster) == ""
     assert (settings_of(own_cluster, "health_api"), settings_of(own_cluster, "health_api", own_cluster.database)) == before
@@ -71,7 +71,7 @@ def test_another_name_another_schema_and_another_limit(own_cluster, start_backen
 
 
 def test_ten_nodes_have_enough_connections(own_cluster):
-    """Each keeps one and has a second one while a fresh one logs in."""
+    """Each node has one session, and a second one while a newcomer logs in."""
     held = [psycopg2.connect(host=own_cluster.directory, user="health_api", password=PASSWORD, dbname=own_cluster.database)
             for _ in range(20)]
     for connection in held:

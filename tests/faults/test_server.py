@@ -11,9 +11,9 @@ from harness.wait import hold_for, wait_until
 
 from .conftest import speed_ms
 
-INTERVAL = 2.0  # the default, as in the promises
+INTERVAL = 2.0  # the default, for which the promises are made
 LATER = INTERVAL + 1.5
-REPEATS = 3  # where the bound is a fifth of a second
+REPEATS = 3  # for bounds of a fifth of a second
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_killed_with_kill_9(healthy, own_cluster, fault):
     pid = own_cluster.postmaster_pid
     fault.injected()
     os.kill(pid, signal.SIGKILL)
-    # Its children end when they notice; until then only a fresh connection tells.
+    # Its children end when they notice. Until then only a new login shows the fault.
     fault.expect(healthy, LATER + 10, ("database", "unreachable"))
     own_cluster.wait_gone(pid)
     wait_until(own_cluster.has_no_children, 20, "no child of the killed server is left")
@@ -64,7 +64,7 @@ def test_postmaster_hung(start_backend, own_cluster, fault, period_s):
 
 
 def test_our_server_process_hung(healthy, own_cluster):
-    """It is ours alone: a new session proves that the server is well."""
+    """Only our server process hangs: a new session shows that the server is well."""
     (pid,) = wait_until(own_cluster.probes, 5, "our session")
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -98,7 +98,7 @@ def test_only_our_connection_terminated(healthy, own_cluster):
 
 
 def test_our_connection_terminated_while_it_runs_a_check(start_backend, own_cluster, checks_file):
-    """An operator did it, and the check is not to blame."""
+    """An operator terminated it, so the check is not to blame."""
     backend = start_backend(HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 4711 FROM pg_sleep(0.4);\n"),
                             HEALTH_MAX_LOAD=50, **own_cluster.environment())
     backend.wait_status("healthy")
@@ -110,8 +110,8 @@ def test_our_connection_terminated_while_it_runs_a_check(start_backend, own_clus
     assert [line["to"] for line in backend.events("status changed")] == ["healthy"]
 
 
-def test_a_check_that_kills_its_server_process_is_to_blame_and_not_asked_at_once_again(start_backend, own_cluster, checks_file):
-    """The server recovers from each such crash, with all its sessions."""
+def test_a_check_that_kills_its_server_process_is_to_blame_and_backs_off(start_backend, own_cluster, checks_file):
+    """After each such crash the server ends all sessions, and recovers."""
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: good\nSELECT 1;\n-- check: killer\n-- severity: warn\nSELECT 4711 FROM pg_sleep(0.2);\n"),
         HEALTH_QUERY_TIMEOUT="3s", HEALTH_STALE_AFTER="10s", **own_cluster.environment())
@@ -119,7 +119,7 @@ def test_a_check_that_kills_its_server_process_is_to_blame_and_not_asked_at_once
     crashes = []
 
     def kill():
-        """True, whether the server has anything to kill or recovers."""
+        """Always true, even if the server recovers and has no process to kill."""
         try:
             kill_counting()
         except psycopg2.Error:
@@ -132,14 +132,14 @@ def test_a_check_that_kills_its_server_process_is_to_blame_and_not_asked_at_once
             os.kill(pid, signal.SIGKILL)
             crashes.append(time.monotonic())
     hold_for(kill, 20)
-    assert 1 <= len(crashes) <= 5, "each time twice as late, not at once"
+    assert 1 <= len(crashes) <= 5, "the check does not back off"
     backend.wait_status("healthy")
 
 
 @pytest.mark.skipif(SANITIZED, reason="is about what the server does for half a minute")
-def test_a_check_that_ignores_cancellation_costs_itself_alone(start_backend, own_cluster, checks_file):
-    """libpq inside dblink waits for a remote server that says nothing, and for nothing else: not for a cancel, not for
-    the loss of its client."""
+def test_a_check_that_ignores_cancellation_fails_alone(start_backend, own_cluster, checks_file):
+    """libpq inside dblink waits only for a silent remote server. It notices neither a cancel nor the loss of its
+    client."""
     own_cluster.execute("CREATE EXTENSION dblink")
     with socket.socket() as remote:
         remote.bind(("127.0.0.1", 0))
@@ -159,10 +159,10 @@ def test_a_check_that_ignores_cancellation_costs_itself_alone(start_backend, own
             most = max(most, len(own_cluster.probes()))
             return document["status"] == "healthy" and document["counts"]["good"] == 200
         hold_for(is_well, 20, "200 with the other count")
-        assert most <= 3, f"{most} server processes: two sessions and one that is left behind"
+        assert most <= 3, f"{most} server processes, expected two sessions and one orphan"
         assert len(backend.events("check backed off")) == 1
-    # The remote is gone, so the orphan ends.
-    wait_until(lambda: len(own_cluster.probes()) <= 2, 10, "the end of what was left behind")
+    # The remote server is gone, so the orphan ends.
+    wait_until(lambda: len(own_cluster.probes()) <= 2, 10, "the orphan is gone")
 
 
 def test_a_dropped_table_shows_beside_forty_slow_checks(start_backend, own_cluster, checks_file, fault):
@@ -176,8 +176,8 @@ def test_a_dropped_table_shows_beside_forty_slow_checks(start_backend, own_clust
 
 
 def test_crashed_and_recovering(healthy, nginx, own_cluster, fault):
-    """The server waits for all its processes to end before it recovers: one that is stopped holds it there, and by
-    that the answer."""
+    """The server recovers only when all its processes have ended. A stopped process delays that, so the test can see
+    the 503."""
     for _ in range(REPEATS):
         victim, held = own_cluster.connect(), own_cluster.connect()
         os.kill(held.info.backend_pid, signal.SIGSTOP)
@@ -232,7 +232,7 @@ def test_a_value_of_the_wrong_type(start_backend, own_cluster, checks_file, faul
     fault.healed(backend)
 
 
-def test_every_table_locked_is_told_at_once_and_stays_fresh(healthy, own_cluster):
+def test_locks_on_every_table_are_reported_at_once_and_stay_fresh(healthy, own_cluster):
     connection = own_cluster.connect()
     connection.autocommit = False
     connection.cursor().execute("LOCK TABLE entities, edges, hypotheses, analyses, debates IN ACCESS EXCLUSIVE MODE")
@@ -265,8 +265,8 @@ def test_a_slow_query_is_ended_on_the_server_too(start_backend, own_cluster, che
 
 @pytest.mark.parametrize("statement", ["SELECT 4711 FROM pg_sleep(60)", "SELECT 4711 + count(*) FROM edges"],
                          ids=["slow", "locked"])
-def test_an_orphan_with_a_long_timeout_is_gone_too(start_backend, own_cluster, checks_file, statement):
-    """By client_connection_check_interval: its own timeout would let it run on."""
+def test_an_orphan_with_a_long_timeout_also_ends(start_backend, own_cluster, checks_file, statement):
+    """client_connection_check_interval ends it, long before its own timeout."""
     if own_cluster.major_version < 14:
         pytest.skip("PostgreSQL 13 has no client_connection_check_interval")
     connection = own_cluster.connect()

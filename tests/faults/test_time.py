@@ -1,4 +1,4 @@
-"""Clocks that jump, a process that slept, the load on the database."""
+"""Clocks that jump, a process that was suspended, and the load on the database."""
 import glob
 import json
 import os
@@ -33,10 +33,10 @@ def test_a_jump_of_the_wall_clock_changes_no_status(start_backend, directory, ju
 
 
 @pytest.mark.long
-def test_a_process_that_slept_says_stale_first_and_lives_on(start_backend):
-    """As a machine does that was suspended: longer than HEALTH_STALE_AFTER, and than the alarm of the dead-man's
-    switch, whose handler sees that the whole process stood still. Requests wait for it when it wakes, on a connection
-    that it knows and on one that it has not accepted."""
+def test_a_process_that_was_suspended_first_answers_stale_and_goes_on(start_backend):
+    """The stop is longer than HEALTH_STALE_AFTER and than the alarm of the dead-man's switch, as when a machine is
+    suspended. The alarm's handler sees that the whole process did not run. Two requests wait when the process wakes: one
+    on a known connection, one on a connection that it has not accepted yet."""
     backend = start_backend()
     backend.wait_status("healthy")
     with Connection(backend.address) as kept, Connection(backend.address) as new:
@@ -55,19 +55,19 @@ def test_a_process_that_slept_says_stale_first_and_lives_on(start_backend):
 
 
 @pytest.mark.long
-def test_a_stop_of_just_the_alarms_time_is_no_stuck_loop(start_backend):
-    """The alarm is due within the last second of the stop and is delivered right after it."""
+def test_a_stop_as_long_as_the_alarm_is_not_taken_for_a_stuck_loop(start_backend):
+    """The alarm is due within the last second of the stop, and is delivered right after it."""
     backend = start_backend()
     backend.wait_status("healthy")
     backend.process.send_signal(signal.SIGSTOP)
     hold_for(lambda: True, 10)
     backend.process.send_signal(signal.SIGCONT)
-    hold_for(lambda: backend.process.poll() is None, 3, "it lives on")
+    hold_for(lambda: backend.process.poll() is None, 3, "the process still runs")
     assert backend.ask().status == 200
 
 
 class Samples:
-    """What pg_stat_activity has of health-api, again and again, seen from another database over one connection."""
+    """Reads the sessions of health-api in pg_stat_activity again and again, over one session to another database."""
 
     def __init__(self, cluster):
         self.connection = cluster.connect("postgres")
@@ -88,7 +88,7 @@ class Samples:
         self.sleeping.append(sleeping)
 
     def judge_connections(self):
-        """Two for the moment of the fresh connect, and none while the old one ends before the new one has begun."""
+        """Two sessions while a newcomer logs in; none for a moment, if the old one ends before the next one begins."""
         assert max(self.connections) <= 2
         assert self.connections.count(1) >= 0.9 * len(self.connections), self.connections
 
@@ -98,7 +98,8 @@ def test_the_load_on_the_database_does_not_follow_the_request_rate(start_backend
     backend.wait_status("healthy")
 
     def measure(busy):
-        """Statements, transactions and rows read in the database over five seconds, and requests answered."""
+        """Returns what the database did in five seconds (statements, transactions, rows read), and the requests
+        answered."""
         before, asked, began = own_cluster.work(), 0, time.monotonic()
         with Connection(backend.address) as connection, Samples(own_cluster) as samples:
             def turn():
@@ -115,8 +116,8 @@ def test_the_load_on_the_database_does_not_follow_the_request_rate(start_backend
     (idle_statements, idle_transactions, idle_rows), _ = measure(busy=False)
     (busy_statements, busy_transactions, busy_rows), asked = measure(busy=True)
     assert asked > 1000
-    assert abs(idle_statements - busy_statements) <= 2 * 11  # ten rounds of eleven; one more or less at either end
-    # Ten rounds of six transactions; these statistics arrive up to a second late, so eight to twelve are seen.
+    assert abs(idle_statements - busy_statements) <= 2 * 11  # ten rounds of eleven statements, plus or minus one round at either end
+    # Ten rounds of six transactions. These statistics come up to a second late, so the test sees eight to twelve.
     assert 40 <= idle_transactions <= 85 and 40 <= busy_transactions <= 85
     assert 0.6 <= busy_rows / idle_rows <= 1.6
 
@@ -127,9 +128,9 @@ def test_a_check_longer_than_its_interval_never_overlaps_itself(start_backend, o
     backend.wait_status("healthy")
     with Samples(own_cluster) as samples:
         hold_for(lambda: samples.take() is None, 4)
-    assert max(samples.connections) <= 3  # two, and one that is just ending
+    assert max(samples.connections) <= 3  # two sessions, and one that is just ending
     assert max(samples.sleeping) == 1
-    assert samples.sleeping.count(1) > 0.4 * len(samples.sleeping)  # half of the time, so it was the check that was looked at
+    assert samples.sleeping.count(1) > 0.4 * len(samples.sleeping)  # about half of the time, so these were samples of the check
     assert backend.ask().status == 200
 
 

@@ -1,4 +1,4 @@
-"""Primary and standby, PgBouncer, TLS, SCRAM, peer, service and password files: as users have them."""
+"""The setups of users: primary and standby, PgBouncer, TLS, SCRAM, peer, service files and password files."""
 import os
 import shutil
 import signal
@@ -21,7 +21,7 @@ INTERVAL = 2.0
 
 @pytest.fixture
 def pair(template, base):
-    """A primary and a streaming standby, on TCP."""
+    """A primary and a streaming standby, over TCP."""
     directory = tempfile.mkdtemp(dir=base)
     os.chmod(directory, 0o755)
     primary = template.copy_to(os.path.join(directory, "a"))
@@ -74,8 +74,8 @@ def test_a_promoted_standby_is_found_without_a_restart(pair, start_backend, chec
 
 
 def test_a_hung_primary_does_not_hide_the_promoted_standby(pair, start_backend, checks_file, fault):
-    """libpq, when polled, never goes on from a host that accepts and says nothing: the next attempt must begin later
-    in the list."""
+    """libpq, when polled, never leaves a host that accepts and stays silent. So the next login must begin with another
+    host."""
     primary, standby = pair
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_RECONNECT_EVERY="2s",
                             **environment_of(pair, "primary"))
@@ -119,8 +119,8 @@ SETTINGS = ("statement_timeout", "lock_timeout", "default_transaction_read_only"
 
 
 def settings_in(**where):
-    """The settings that a client of the probe's role sees, and the server's process that it sees them in. It has a
-    name: to one that has none PgBouncer itself leaves that of the client before."""
+    """Returns the settings that a client with the probe's role sees, and the server process that it got. The client
+    sets application_name, because PgBouncer itself leaves that of the previous client where it is not set."""
     connection = psycopg2.connect(user="health_api", password=PASSWORD, dbname="knowledge", application_name="other",
                                   **where)
     connection.autocommit = True
@@ -136,7 +136,7 @@ def settings_of_a_fresh_session(cluster):
 
 
 def settings_of_another_client(bouncer, cluster):
-    """Of one that gets the server connection on which the probe has worked."""
+    """The settings of a client that gets the server connection which the probe has used."""
     probed = {line.split("[")[1].split("]")[0] for line in cluster.log_lines()
               if "set_config('statement_timeout'" in line}
     settings, pid = settings_in(host=bouncer.directory, port=6432)
@@ -145,7 +145,8 @@ def settings_of_another_client(bouncer, cluster):
 
 
 def kill_between_rounds(backend, cluster):
-    """PgBouncer would not keep the server connection of a client that leaves in a transaction."""
+    """Kills the program while it is idle: PgBouncer closes the server connection of a client that ends in a
+    transaction."""
     def is_idle():
         return cluster.execute("SELECT bool_and(state = 'idle') FROM pg_stat_activity"
                                " WHERE application_name = 'health-api'") == [(True,)]
@@ -153,13 +154,13 @@ def kill_between_rounds(backend, cluster):
     def is_between():
         backend.process.send_signal(signal.SIGSTOP)
         idle = is_idle()
-        hold_for(lambda: True, 0.1)  # for what was under way
+        hold_for(lambda: True, 0.1)  # until a question that was already sent is answered
         if idle and is_idle():
             return True
         backend.process.send_signal(signal.SIGCONT)
         return False
     wait_until(is_between, 10, "a moment between two rounds", interval_s=0.05)
-    backend.process.kill()  # without a moment in which it runs on
+    backend.process.kill()  # it is still stopped, so it sends nothing more
     backend.process.wait()
 
 
@@ -174,7 +175,7 @@ def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, po
         backend.wait_status("healthy")
         hold_for(lambda: backend.document()["counts"] == {"limited": 1, "other": 200}, 2, "healthy over reconnects")
         if pool_mode == "session":
-            kill_between_rounds(backend, own_cluster)  # until then the server connection is its own
+            kill_between_rounds(backend, own_cluster)  # until then no other client gets its server connection
             assert settings_of_another_client(bouncer, own_cluster) == settings_of_a_fresh_session(own_cluster)
             backend.start()
             backend.wait_status("healthy")
@@ -190,7 +191,7 @@ def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, po
 
 @pytest.fixture
 def tls(template, base, directory):
-    """A server that wants TLS, and the certificate of its authority."""
+    """A server that requires TLS, and its CA certificate."""
     server = template.copy_to(tempfile.mkdtemp(dir=base))
     run = lambda *argv: subprocess.run(["openssl", *argv], check=True, capture_output=True, cwd=directory)  # noqa: E731
     run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca",
@@ -258,7 +259,7 @@ def test_a_service_file_and_a_password_file(start_backend, checks_file, own_clus
 
 
 def test_the_encryption_that_a_service_file_asks_for_is_kept(start_backend, checks_file, own_cluster, directory):
-    """There is no Kerberos here: a connection would be one in clear."""
+    """There is no Kerberos here, so any login would be without encryption."""
     service = os.path.join(directory, "service.conf")
     with open(service, "w", encoding="utf-8") as file:
         file.write(f"[probe]\nhost={own_cluster.directory}\ngssencmode=require\n")

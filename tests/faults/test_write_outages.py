@@ -1,4 +1,4 @@
-"""A server that still reads and no longer writes, seen by the checks of docs/write-outages.md as they stand there."""
+"""The checks of docs/write-outages.md, copied from there, notice a server that still reads and no longer writes."""
 import os
 import re
 import shutil
@@ -35,13 +35,13 @@ class Writer(threading.Thread):
             try:
                 self.cluster.execute(self.sql)
             except psycopg2.Error as error:
-                self.refused.add(error.pgcode)  # None: the server is away
+                self.refused.add(error.pgcode)  # None: the server was not reachable
 
 
 @pytest.fixture
 def written(own_cluster, start_backend, checks_file):
-    """A server with the heartbeat and its writer, five clients of an application, and a backend with the document's
-    checks beside the shipped ones."""
+    """A server with the heartbeat table and its writer, five clients of an application, and a backend with the shipped
+    checks and those of the document."""
     own_cluster.execute(blocks("sql") + "CREATE TABLE application (at timestamptz)")
     with open(CHECKS, encoding="utf-8") as shipped:
         text, count = re.subn(r"max: 15 ", f"max: {OLDEST_S} ", shipped.read() + blocks("checks"))
@@ -64,12 +64,12 @@ def failing(document):
 
 
 def wait_only(backend, *expected):
-    """Waits until exactly these checks fail or warn; the shipped counts are right all the time, which is the point."""
-    def is_told():
+    """Waits until exactly these checks fail or warn. The shipped counts never change: they do not notice the outage."""
+    def is_reported():
         document = backend.document("/api/status")
         assert document["counts"]["edges"] == 4999, document
         return failing(document) == set(expected)
-    wait_until(is_told, 20, f"exactly {expected} fail")
+    wait_until(is_reported, 20, f"exactly {expected} fail")
 
 
 def test_a_server_that_writes_is_healthy(written):
@@ -115,7 +115,7 @@ def test_a_heartbeat_without_a_row_is_not_fresh(written, own_cluster):
     backend.wait_failing(("last_write", "malformed"))
 
 
-def test_the_checks_let_the_login_see_nothing_of_other_sessions(written, own_cluster):
+def test_the_checks_show_the_login_nothing_of_other_sessions(written, own_cluster):
     own_cluster.execute("CREATE ROLE nosy LOGIN")
     assert own_cluster.execute("SELECT has_function_privilege('nosy', 'waiting_commits()', 'EXECUTE')") == [(False,)]
     connection = psycopg2.connect(host=own_cluster.directory, user="health_api", password=PASSWORD, dbname="knowledge")

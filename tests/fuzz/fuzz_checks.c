@@ -1,4 +1,4 @@
-/* The parser of the checks file: any bytes end in checks or an error. */
+/* Fuzzes the parser of the checks file: any bytes give checks or an error. */
 #include "cgi/checks.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* The gate before libfcgi: any bytes have the same outcome however they are cut, and what is given to libfcgi
- * is a whole request of bounded length. */
+/* Fuzzes the gate before libfcgi: any bytes give the same result in pieces of any size, and libfcgi gets only
+ * complete requests of bounded length. */
 #include "cgi/serve/gate.h"
 
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Appends all that came of the bytes, with the events; where gives_up, a body is given up as soon as it may
- * be. */
+/* Appends to *out everything that the gate returned for the bytes. gives_up: the caller gives up each body as
+ * soon as it may. */
 static void walk(const uint8_t *data, size_t size, size_t piece, bool gives_up, struct buf *out)
 {
     struct gate gate = {.max_connections = 256};

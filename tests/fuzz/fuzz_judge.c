@@ -1,5 +1,5 @@
-/* Judgement of an answer whose body is any bytes; the first five choose the rest of it. Also what systemctl
- * shows and the state file, which come from outside as well. */
+/* Fuzzes the judgement of a response with any body; the first five bytes choose the rest of the response.
+ * Also fuzzes the output of systemctl and the state file, because they come from outside, too. */
 #include "watchdog/judge.h"
 #include "watchdog/state.h"
 #include "watchdog/unit.h"
@@ -31,7 +31,7 @@ static void judge(const uint8_t *head, const uint8_t *body, size_t len)
         abort();
     buf_append(&result.body, body, len);
     judge_add(&judged, &route, &result, 3);
-    /* What must never be: fine and dead at once, or dead by our own fault. */
+    /* A route must never be both fine and dead, and never dead by our own fault. */
     if (judge_dead_tries(&judged) > 0 &&
         (judged.last.verdict == JUDGE_OK || judged.last.verdict == JUDGE_UNKNOWN ||
          judged.last.verdict == JUDGE_LIMITED || result.redirects > 0 || result.late_ms > 0))

@@ -1,4 +1,4 @@
-/* The parser of the watch file: any bytes end in a struct or an error, and nothing else. */
+/* Fuzzes the parser of the watch file: any bytes give a struct or an error. */
 #include "watchdog/watchfile.h"
 
 #include <stdlib.h>

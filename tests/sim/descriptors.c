@@ -1,4 +1,5 @@
-/* The system calls that the program makes on its descriptors, and its clocks and dice. */
+/* Defines the system calls that the program makes on its descriptors, its clocks and its random numbers. Owns
+ * the table of simulated descriptors. Like all of the simulator it runs on one system thread. */
 #undef _FORTIFY_SOURCE
 #include "tests/sim/descriptors.h"
 
@@ -124,7 +125,7 @@ static bool is_ready(void *context)
     return p->ready > 0;
 }
 
-/* A program that does not wait for anything uses a core up. */
+/* A program that polls without waiting uses up a core. */
 static void count_poll(void)
 {
     static int64_t second;
@@ -141,7 +142,7 @@ static int poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns)
 {
     struct polled polled = {.fds = fds, .count = count};
 
-    if (count == 1 && fds[0].fd == STDERR_FILENO) { /* the log asks */
+    if (count == 1 && fds[0].fd == STDERR_FILENO) { /* the log polls it before it writes */
         fds[0].revents = POLLOUT;
         return 1;
     }
@@ -155,7 +156,7 @@ static int poll_until(struct pollfd *fds, nfds_t count, int64_t deadline_ns)
     return polled.ready;
 }
 
-/* What follows stands before the C library's. */
+/* The following functions replace those of the C library. */
 
 int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
@@ -183,7 +184,7 @@ int timerfd_create(clockid_t clock, int flags)
     return open_descriptor((struct descriptor){.kind = KIND_TIMER, .expires_ns = CLOCK_NEVER});
 }
 
-static void time_stops(void *context, int64_t number)
+static void do_nothing(void *context, int64_t number)
 {
     (void)context;
     (void)number;
@@ -200,8 +201,8 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *when, struct iti
     }
     d->expires_ns = ns == 0 ? CLOCK_NEVER : (flags & TFD_TIMER_ABSTIME) != 0 ? ns : timeline_now_ns + ns;
     d->period_ns = when->it_interval.tv_sec * NS_PER_S + when->it_interval.tv_nsec;
-    if (d->expires_ns != CLOCK_NEVER) /* so that time stops there */
-        timeline_at(d->expires_ns, time_stops, NULL, 0);
+    if (d->expires_ns != CLOCK_NEVER) /* virtual time must stop then */
+        timeline_at(d->expires_ns, do_nothing, NULL, 0);
     return 0;
 }
 
@@ -226,7 +227,8 @@ static ssize_t read_number(struct descriptor *d, void *out)
     return sizeof number;
 }
 
-/* That a real server may send: of an answer to a startup packet, of an error, of one in the old protocol. */
+/* The first bytes that a real server may send: of an authentication request, of an error, or of an error in
+ * the old protocol. */
 static const char *first_bytes(const struct message *m)
 {
     if (m == NULL || m->kind != DOWN_ERROR)
@@ -291,7 +293,7 @@ int eventfd_write(int fd, eventfd_t value)
 ssize_t write(int fd, const void *bytes, size_t len)
 {
     uint64_t number;
-    if (fd == STDERR_FILENO) { /* the log; a line ends with a newline */
+    if (fd == STDERR_FILENO) { /* the log writes one line at a time */
         timeline_note("log: %.*s", (int)len - 1, (const char *)bytes);
         return (ssize_t)len;
     }

@@ -1,6 +1,6 @@
-/* The descriptors that the program has open: simulated ones, of sockets and eventfds, by numbers that the
- * system does not use. descriptors.c defines poll(2), read(2), write(2), close(2) and their like for the
- * whole simulator. */
+/* The simulated descriptors of the program: sockets, eventfds and timers, with numbers that the system does
+ * not use. descriptors.c defines poll(2), read(2), write(2), close(2) and similar calls for the whole
+ * simulator. */
 #ifndef SIM_DESCRIPTORS_H
 #define SIM_DESCRIPTORS_H
 
@@ -13,11 +13,11 @@ int descriptors_open_socket(struct link *link);
 /* How many are open. */
 int descriptors_count(void);
 
-/* Called when this eventfd is written to; -1: none. */
+/* A write to this eventfd calls descriptors_on_watched; -1: no eventfd is watched. */
 extern int descriptors_watched;
 extern void (*descriptors_on_watched)(void);
 
-/* The wall clock is so far ahead of the clock since boot. */
+/* How far the wall clock is ahead of CLOCK_BOOTTIME. */
 extern int64_t descriptors_wall_offset_ms;
 
 #endif

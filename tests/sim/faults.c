@@ -1,7 +1,7 @@
-/* The table of promises. */
+/* The table of faults and promises; constant data. */
 #include "tests/sim/faults.h"
 
-/* The ping that is due within a heartbeat stays unanswered for HEALTH_HUNG_AFTER. */
+/* A ping is due within a heartbeat, and gets no answer for HEALTH_HUNG_AFTER. */
 #define SILENT_SERVER                                                                                        \
     {                                                                                                        \
         .heartbeat = 1, .hung_after = 1, .round_trip = 4, .ms = 150                                          \
@@ -121,7 +121,7 @@ const struct fault_row fault_rows[FAULT_COUNT] = {
                                FAILS(CHECK_IS_DUE, FAILED_IS_DUE, "malformed")},
 };
 
-/* load is off: the work of an orphan, and of what is asked again after an outage, is not known. */
+/* The load limits are off: the program cannot know the work of an orphan, or of a check lost in an outage. */
 static const struct limits limits = {
     .fall_damps = true,
     .orphans = 1,

@@ -1,9 +1,9 @@
-/* sim [--verbose] [--all] [--jobs N] [--from N] [--runs N | --seconds N | --days N] [--seed N]: runs one seed
- * after the other, each in a process of its own, so many of them or until so many seconds or virtual days
- * have passed; the first seed that fails is run again, with its events. With --runs what it finds depends on
- * nothing but the program: not on the machine, its speed or the jobs.
- * --seed runs that one only, --all goes on after a violation and prints one line for each. Exit code 0: no
- * violation. */
+/* sim [--verbose] [--all] [--jobs N] [--from N] [--runs N | --seconds N | --days N] [--seed N]
+ *
+ * Runs one seed after the other, each in its own process, until there were N runs, N seconds or N virtual
+ * days. Then it runs the first seed that failed again, and prints its events. With --runs the result depends
+ * only on the program, and not on the machine, its speed or the jobs. --seed runs only that seed. --all
+ * continues after a violation, and prints one line for each. Exit code 0: there was no violation. */
 #include "tests/sim/faults.h"
 #include "tests/sim/run.h"
 #include "tests/sim/timeline.h"
@@ -20,20 +20,20 @@
 #include <unistd.h>
 
 #define JOBS_MAX         64
-#define RUN_SECONDS      120 /* a run that takes so long hangs: SIGALRM ends it */
+#define RUN_SECONDS      120 /* SIGALRM ends a run that takes longer, because it hangs */
 #define NS_PER_DAY       (86400 * NS_PER_S)
 #define RUNS_PER_DAY_MAX 200
 
 struct options {
     bool verbose, one, all;
     uint64_t seed;
-    int64_t runs, seconds, days, jobs; /* days before seconds before runs; 0: not given */
+    int64_t runs, seconds, days, jobs; /* 0: not given; days win over seconds, and seconds over runs */
 };
 
 static int64_t real_ns(void)
 {
     struct timespec now;
-    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now); /* clock_gettime is the simulated one */
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now); /* clock_gettime is simulated */
     return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
@@ -79,7 +79,7 @@ struct child {
     uint64_t seed;
 };
 
-static void add(struct totals *t, const struct run_result *r)
+static void add_to_totals(struct totals *t, const struct run_result *r)
 {
     __atomic_add_fetch(&t->runs, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&t->virtual_ns, r->virtual_ns, __ATOMIC_RELAXED);
@@ -90,7 +90,7 @@ static void add(struct totals *t, const struct run_result *r)
     __atomic_add_fetch(&t->queries, r->queries, __ATOMIC_RELAXED);
 }
 
-static pid_t start(uint64_t seed, enum record record, bool quiet, struct totals *totals)
+static pid_t start_run(uint64_t seed, enum record record, bool quiet, struct totals *totals)
 {
     fflush(stdout);
     pid_t pid = fork();
@@ -100,7 +100,7 @@ static pid_t start(uint64_t seed, enum record record, bool quiet, struct totals 
         if (quiet && freopen("/dev/null", "w", stdout) == NULL)
             _exit(RUN_VIOLATED);
         struct run_result result = run(seed);
-        add(totals, &result);
+        add_to_totals(totals, &result);
         fflush(stdout);
         _exit(0);
     }
@@ -111,7 +111,7 @@ static pid_t start(uint64_t seed, enum record record, bool quiet, struct totals 
     return pid;
 }
 
-static int finish(pid_t pid)
+static int wait_for_run(pid_t pid)
 {
     int status;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -119,10 +119,10 @@ static int finish(pid_t pid)
     return status;
 }
 
-/* Prints what happened. */
-static bool show(uint64_t seed, const struct options *o, struct totals *totals)
+/* Runs the seed again, and prints its events. True: no violation. */
+static bool show_run(uint64_t seed, const struct options *o, struct totals *totals)
 {
-    int status = finish(start(seed, o->verbose ? RECORD_ALL : RECORD_LAST, false, totals));
+    int status = wait_for_run(start_run(seed, o->verbose ? RECORD_ALL : RECORD_LAST, false, totals));
     if (WIFSIGNALED(status))
         printf("seed %" PRIu64 ": the program was ended by signal %d\n", seed, WTERMSIG(status));
     return status == 0;
@@ -139,7 +139,7 @@ static void print_totals(const struct totals *t, int64_t took_ns)
            (double)took_ns / 1e9, hours / ((double)took_ns / 6e10));
 }
 
-/* Runs that end early by a violation (--all) are no days. */
+/* --days also limits the runs, because a run that a violation cuts short (--all) adds no virtual time. */
 static bool is_over(const struct options *o, const struct totals *t, uint64_t next, int64_t began_ns)
 {
     int64_t begun = (int64_t)(next - o->seed);
@@ -161,7 +161,7 @@ int main(int argc, char **argv)
     uint64_t failed = 0;
 
     if (o.one) {
-        bool passed = show(o.seed, &o, totals);
+        bool passed = show_run(o.seed, &o, totals);
         printf("seed %" PRIu64 ": %s\n", o.seed, passed ? "no violation" : "VIOLATION");
         return passed ? 0 : RUN_VIOLATED;
     }
@@ -170,7 +170,7 @@ int main(int argc, char **argv)
             struct child *child = children;
             while (child->pid != 0)
                 child++;
-            *child = (struct child){start(next, RECORD_NOTHING, !o.all, totals), next};
+            *child = (struct child){start_run(next, RECORD_NOTHING, !o.all, totals), next};
             next++;
             running++;
             continue;
@@ -189,7 +189,7 @@ int main(int argc, char **argv)
     print_totals(totals, real_ns() - began_ns);
     if (failed == 0)
         return 0;
-    if (show(failed, &o, totals))
+    if (show_run(failed, &o, totals))
         printf("seed %" PRIu64 " failed once and passes now: the simulator is not deterministic\n", failed);
     printf("again: make sim SEED=%" PRIu64 "\n", failed);
     return RUN_VIOLATED;

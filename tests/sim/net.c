@@ -1,4 +1,5 @@
-/* Connections, and what becomes of packets. */
+/* Simulates the connections between program and server, and delays, repeats or drops their packets. Owns the
+ * links and their messages. */
 #include "tests/sim/net.h"
 
 #include "tests/sim/server.h"
@@ -158,9 +159,9 @@ static void arrive_down(void *context, int64_t unused)
     (void)unused;
 
     if (link->state == LINK_CONNECTING)
-        link->state = LINK_OPEN; /* what it is told by overtook the word that it is connected */
+        link->state = LINK_OPEN; /* the server's first packet overtook the SYN-ACK */
     if (!link->client_open || link->state != LINK_OPEN) {
-        free_all(messages); /* the reset that it is answered by finds nobody */
+        free_all(messages); /* the program does not see the reset that answers it */
         return;
     }
     for (struct message *m = messages; m != NULL; m = m->next) {

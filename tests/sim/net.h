@@ -1,5 +1,5 @@
-/* The network between the program and the server: connections that deliver messages in order, after a delay,
- * again when a packet was lost, or not at all. */
+/* The network between the program and the server. A connection delivers its messages in order: after a delay,
+ * later if a packet is lost, or never. */
 #ifndef SIM_NET_H
 #define SIM_NET_H
 
@@ -17,26 +17,26 @@ enum message_kind {
     UP_QUERY,
     UP_SYNC,
     UP_FLUSH,
-    UP_GOODBYE, /* and the end of the connection */
-    DOWN_LOGIN, /* the server wants more of the login */
+    UP_GOODBYE, /* Terminate, and the end of the connection */
+    DOWN_LOGIN, /* the next step of the login */
     DOWN_ROWS,
-    DOWN_COMMAND, /* done, without rows */
+    DOWN_COMMAND, /* the command is complete, without rows */
     DOWN_ERROR,
     DOWN_NOTICE,
-    DOWN_READY, /* for the next query; of a login: welcome */
-    DOWN_END,   /* of the connection */
+    DOWN_READY, /* the server is ready for a query; the first one ends the login */
+    DOWN_END,   /* the end of the connection */
 };
 
 struct message {
-    struct message *next; /* in one packet, or in a queue */
+    struct message *next; /* in the same packet or queue */
     struct link *link;
     enum message_kind kind;
     int64_t size;
-    int64_t sent_ns;    /* by the server */
-    int64_t end_offset; /* of it in what the program reads */
+    int64_t sent_ns;    /* when the server sent it */
+    int64_t end_offset; /* where it ends in the bytes that the program reads */
     struct query query; /* UP_QUERY */
-    int pid;            /* DOWN_READY of a login: of the server process */
-    /* DOWN_ROWS: as often as rows says the same value in each of the columns; is_null: SQL's NULL. */
+    int pid;            /* DOWN_READY of a login: the server process */
+    /* DOWN_ROWS: each row has the same value in each column; is_null: the value is SQL's NULL. */
     int rows, columns;
     unsigned type;
     bool is_null;
@@ -45,7 +45,7 @@ struct message {
     const char *severity, *sqlstate, *text;
 };
 
-/* One direction of a connection: what was sent and is not acknowledged yet, while the network fails. */
+/* One direction of a connection: the packets that were sent and not acknowledged, while the network fails. */
 struct half {
     struct message *first, *last;
     int64_t retry_ns;
@@ -64,11 +64,11 @@ struct link {
     int number;
     int address;
     enum link_state state;
-    bool client_open; /* the program has not closed it */
+    bool client_open; /* the program has not closed its end */
     int64_t closed_ns;
-    bool server_open; /* somebody at the server has it */
-    bool at_end;      /* the end was delivered */
-    bool logged_in;   /* as the program knows */
+    bool server_open; /* the server has not closed its end */
+    bool at_end;      /* DOWN_END was delivered */
+    bool logged_in;   /* the program knows it */
     struct process *process;
     struct half up, down;
     struct message *waiting, *waiting_last; /* delivered, not taken by a server process */
@@ -78,13 +78,13 @@ struct link {
 
 struct net {
     int64_t delay_ns;  /* half a round trip */
-    int64_t jitter_ns; /* at most so much more */
-    bool is_local;     /* a Unix socket: nothing is lost */
+    int64_t jitter_ns; /* the greatest random addition */
+    bool is_local;     /* a Unix socket, which loses nothing */
     int address_count;
     /* Faults: */
-    int silent;                            /* how many say that nothing passes */
-    int silent_address[NET_ADDRESSES_MAX]; /* the same of one address */
-    int lose_next;                         /* packets */
+    int silent;                            /* how many running faults stop all packets */
+    int silent_address[NET_ADDRESSES_MAX]; /* the same for one address */
+    int lose_next;                         /* how many packets to lose */
     int lose_next_syn;
     int lose_percent;
     struct rng rng;
@@ -100,19 +100,19 @@ void net_free(struct message *message);
 void net_send_up(struct link *link, struct message *messages);
 void net_send_down(struct link *link, struct message *messages);
 
-/* The server's end of the connection is closed without a word: what comes now is answered by a reset. */
+/* Closes the server's end without a message. A reset answers what comes from now on. */
 void net_abandon(struct link *link);
 
-/* Both ends learn at once that the connection is gone. */
+/* Resets the connection; both ends learn it at once. */
 void net_reset(struct link *link);
 
-/* All sessions; a login under way is none. */
+/* Resets all sessions; a running login is not a session. */
 void net_reset_all(void);
 
-/* The program closes its end. */
+/* Closes the program's end. */
 void net_close(struct link *link);
 
-/* Takes the first message that the program has read as a whole, NULL when there is none. */
+/* Takes the first message that the program has read completely; NULL: there is none. */
 struct message *net_take(struct link *link);
 
 #endif

@@ -1,4 +1,5 @@
-/* The invariants. Their names are those of tests/sim/wrong/. */
+/* Judges the published snapshots by the truth of the simulated world. Each invariant has the name that
+ * tests/sim/wrong/ uses. Owns the record of what was seen. */
 #include "tests/sim/oracle.h"
 
 #include "cgi/answer/verdict.h"
@@ -14,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a client sees may be so much older: the program reads the clock before it acts. */
+/* A snapshot may be this much older than its time says: the program reads the clock before it acts. */
 #define READ_NS (20 * NS_PER_MS)
 
-/* How much longer a quiet world may take to count again than a single check's bound. */
+/* The greatest age of a count without faults, before what HEALTH_MAX_LOAD adds. */
 static const struct bound count_age = {.every = 1,
                                        .interval = 2,
                                        .query_timeout = 1,
@@ -32,11 +33,11 @@ int64_t oracle_moments, oracle_healthy;
 
 static struct snapshot_slot *watched;
 static struct verdict last;
-static size_t first_fault; /* those before it are over and forgotten */
+static size_t first_fault; /* the faults before it are over, and explain nothing any more */
 static int64_t judged_starts[SERVER_CHECKS_MAX];
 static int64_t judged_crashes;
 static int64_t count_bounds_ns[SERVER_CHECKS_MAX];
-static int64_t allowed_age_ns; /* of a 200 */
+static int64_t allowed_age_ns; /* of the server's last answer under a 200 */
 
 static double seconds(int64_t ns)
 {
@@ -62,7 +63,7 @@ static void forget_old_faults(int64_t now_ns)
         first_fault++;
 }
 
-/* A 200 although a fault should have been noticed. */
+/* Finds a 200 although the program should have noticed a fault. */
 static void judge_healthy(int64_t now_ns)
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
@@ -77,15 +78,13 @@ static void judge_healthy(int64_t now_ns)
         timeline_violation("stale", "200 although the server's last answer is %.3f s old", seconds(age_ns));
 }
 
-/* A fault that explains why this one (-1: the database) fails with that reason; longest: the one that began
- * first. */
+/* Finds a fault that explains why this check (-1: the database) fails with this reason. NULL: none does. */
 static const struct fault *find_excuse(int check, const char *reason, int64_t now_ns)
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
         const struct fault *f = &plan.faults[i];
         const struct promise *promise = &fault_rows[f->kind].promise;
-        /* Before HEALTH_FALL is reached, or each address was tried, the old answer stands until it is too
-         * old. */
+        /* Until HEALTH_FALL is reached, or each address was tried, the old snapshot may become stale. */
         bool is_stale = (plan.config.fall > 1 || net.address_count > 1) && strcmp(reason, "stale") == 0;
         if (promise->may_fail && is_excused(f, now_ns) && (is_stale || has_word(promise->reasons, reason)) &&
             (faults_is_of_check(f->kind) ? f->check : -1) == check)
@@ -94,7 +93,7 @@ static const struct fault *find_excuse(int check, const char *reason, int64_t no
     return NULL;
 }
 
-/* When the first of those began that may fail it now: each failure counts, whatever its reason. */
+/* When the first fault began that may fail this check now: each failure counts, whatever its reason. */
 static int64_t first_begin_ns(int check, int64_t now_ns)
 {
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= now_ns; i++) {
@@ -125,8 +124,8 @@ static void judge_failing(const struct verdict *v, int64_t now_ns)
         return;
     const struct fault *excuse = find_excuse(check, reason, now_ns);
     if (excuse == NULL)
-        timeline_violation(check >= 0 ? "blame" : "alarm",
-                           "503 '%s: %s' although nothing is wrong that explains it", v->check, reason);
+        timeline_violation(check >= 0 ? "blame" : "alarm", "503 '%s: %s' although no fault explains it",
+                           v->check, reason);
     if (check >= 0 && plan.checks[check].warn)
         timeline_violation("warn", "503 for %s, which is only a warning", v->check);
     int64_t least_ns = (plan_fall(check) - 1) * plan.config.interval_ms * NS_PER_MS * 9 / 10;
@@ -137,7 +136,7 @@ static void judge_failing(const struct verdict *v, int64_t now_ns)
                            reason, seconds(now_ns - began_ns), plan_fall(check));
 }
 
-/* What the snapshot says of each, whatever the answer is. */
+/* Judges the reason of the database and of each check, whatever the status is. */
 static void judge_blame(const struct snapshot *s, int64_t now_ns)
 {
     if (s->database.reason != REASON_NONE && find_excuse(-1, reason_name(s->database.reason), now_ns) == NULL)
@@ -150,7 +149,7 @@ static void judge_blame(const struct snapshot *s, int64_t now_ns)
     }
 }
 
-/* Counts say when they were counted. */
+/* The value of a count is the time when the server counted. */
 static void judge_counts(const struct snapshot *s, int64_t now_ns)
 {
     for (size_t i = 0; i < s->check_count; i++) {
@@ -179,8 +178,7 @@ static void judge_load(void)
     for (int i = 0; i < plan.check_count; i++) {
         const struct server_check *c = &server.checks[i];
         if (limits->orphans > 0 && server_orphans(i) > limits->orphans)
-            timeline_violation("orphans", "%d server processes work on check_%d for nobody",
-                               server_orphans(i), i);
+            timeline_violation("orphans", "%d orphans work on check_%d", server_orphans(i), i);
         if (c->starts == judged_starts[i])
             continue;
         judged_starts[i] = c->starts;

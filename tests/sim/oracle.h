@@ -1,4 +1,4 @@
-/* Judges what an HTTP client would get, at each moment, by what is true in the simulated world. */
+/* Judges at each moment what an HTTP client would get, by what is true in the simulated world. */
 #ifndef SIM_ORACLE_H
 #define SIM_ORACLE_H
 
@@ -9,13 +9,13 @@
 /* Watches this slot from now on. */
 void oracle_begin(struct snapshot_slot *slot);
 
-/* Judges no more: the program is told to end. */
+/* Stops judging, because the program is about to end. */
 void oracle_stop(void);
 
-/* The program has ended: nothing of it may be left. */
+/* Judges after the end of the program whether it has left anything. */
 void oracle_end(void);
 
-/* How many moments were judged, how many of them were answered with 200. */
+/* How many moments were judged, and at how many of them the status was healthy. */
 extern int64_t oracle_moments, oracle_healthy;
 
 #endif

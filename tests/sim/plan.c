@@ -1,4 +1,4 @@
-/* Dice, with weights. */
+/* Makes the plan of a run from its seed, with weighted random numbers. Owns the plan. */
 #include "tests/sim/plan.h"
 
 #include "tests/sim/net.h"
@@ -50,7 +50,7 @@ static void make_checks(int64_t query_timeout_ms)
     }
 }
 
-/* With dice of their own: the rest of a seed's plan stays as it was without them. */
+/* Uses its own random numbers, so that the rest of a seed's plan is the same as before this was added. */
 static void make_streaks(void)
 {
     struct rng rest = dice;
@@ -128,7 +128,7 @@ int64_t plan_bound_ns(const struct bound *b, int check)
         query_ms = plan.checks[i].timeout_ms > query_ms ? plan.checks[i].timeout_ms : query_ms;
         longest_ns = plan.checks[i].slow_ns > longest_ns ? plan.checks[i].slow_ns : longest_ns;
     }
-    longest_ns += c->hung_after_ms * NS_PER_MS / 2; /* a shorter silence is not told from work */
+    longest_ns += c->hung_after_ms * NS_PER_MS / 2; /* the program takes a shorter silence for work */
     if (check >= 0)
         every_ms = plan.checks[check].every_ms;
     int64_t ms =
@@ -156,7 +156,7 @@ int64_t plan_repeat_ns(int64_t times)
     return (times - 1) * plan_bound_ns(&one, -1);
 }
 
-/* Whether a fault before it may have held up an answer: a check that took long is asked again late. */
+/* True: an earlier fault may have delayed an answer. The program asks a check that took long again late. */
 static bool is_soon_after_another(const struct fault *f)
 {
     int64_t longest_ns = plan_bound_ns(&(struct bound){.load = 1}, -1);
@@ -172,14 +172,14 @@ static bool is_soon_after_another(const struct fault *f)
 static int64_t noticed_ns(const struct fault *f, struct bound bound, int check)
 {
     int64_t load_ns = 0;
-    /* Each failure of those is twice as late as the one before. */
+    /* The distance between two failures doubles each time. */
     bool backs_off = f->kind == FAULT_CHECK_STUBBORN || f->kind == FAULT_CHECK_CRASHES;
     if (check >= 0 && !(backs_off && plan_fall(check) > 1) && !is_soon_after_another(f)) {
         bound.load = 0;
         load_ns = plan.checks[check].duration_ns * PLAN_LOAD_INVERSE * 11 / 10;
     }
     int64_t database_ns = f->kind == FAULT_CHECK_CRASHES ? plan_repeat_ns(plan.config.fall) : 0;
-    if (f->kind == FAULT_REJECT) /* a refused role is tried seldom, for accounts are locked */
+    if (f->kind == FAULT_REJECT) /* logins are rare then, because too many may lock an account */
         database_ns = (plan.config.fall - 1) * 11500 * NS_PER_MS;
     return plan_bound_ns(&bound, check) + load_ns + plan_repeat_ns(plan_fall(check)) + database_ns;
 }
@@ -191,17 +191,17 @@ static void set_bounds(struct fault *f)
     bool warn = check >= 0 && plan.checks[check].warn;
 
     f->noticed_ns = CLOCK_NEVER;
-    bool is_far_apart = f->kind == FAULT_CHECK_CRASHES && plan_fall(check) > 1; /* each twice as late */
+    bool is_far_apart = f->kind == FAULT_CHECK_CRASHES && plan_fall(check) > 1; /* the distance doubles */
     if (promise->must_fail && !warn && !is_far_apart)
         f->noticed_ns = noticed_ns(f, promise->noticed, check);
     f->cleared_ns = plan_bound_ns(&promise->cleared, check) + plan_repeat_ns(plan_rise(check));
-    /* logins have a streak of their own: the next good one comes only then */
+    /* Logins have their own row of successes, and the next login comes only then. */
     f->cleared_ns += (plan_rise(check) - 1) * plan.config.reconnect_every_ms * NS_PER_MS;
     if (promise->is_brief)
         f->cleared_ns -= f->end_ns - f->begin_ns;
 }
 
-/* Nothing of it is left: a brief excuse may end before the fault does. */
+/* When the fault and its excuse are both over: a brief excuse may end before the fault. */
 static int64_t is_over_ns(const struct fault *f)
 {
     return f->end_ns + (f->cleared_ns > 0 ? f->cleared_ns : 0);
@@ -215,7 +215,7 @@ static int64_t reach_ns(const struct fault *f)
     return (f->noticed_ns == CLOCK_NEVER ? 0 : f->noticed_ns) + is_over_ns(f) - f->begin_ns + login_ns;
 }
 
-/* Two at a time: each may hold the other's discovery and end up. */
+/* Extends the bounds of faults that overlap: each may delay when the other one is noticed and cleared. */
 static void stretch_overlaps(void)
 {
     int64_t more[PLAN_FAULTS_MAX] = {0};
@@ -257,7 +257,7 @@ static enum fault_kind pick_kind(void)
     }
 }
 
-/* Short ones are as likely as long ones. */
+/* Picks on a logarithmic scale, so that short durations are as likely as long ones. */
 static int64_t pick_duration_ns(const struct fault_row *row)
 {
     int64_t high = row->longest_ms;
@@ -266,8 +266,8 @@ static int64_t pick_duration_ns(const struct fault_row *row)
     return rng_between(&dice, row->shortest_ms, high) * NS_PER_MS;
 }
 
-/* Who is silent while a check holds the session and the newcomer's SYN is lost, cannot be told within the
- * bound. */
+/* While such a check holds the session and the newcomer's SYN is lost, the program cannot find out within the
+ * bound who is silent. */
 static bool holds_session(enum fault_kind kind)
 {
     return faults_is_of_check(kind) || kind == FAULT_FREEZE_SESSION;
@@ -280,13 +280,13 @@ static bool is_too_much(enum fault_kind a, enum fault_kind b)
     return (a_is_loss && holds_session(b)) || (b_is_loss && holds_session(a));
 }
 
-/* Two at a time of the same kind, or of the same check, would be one. */
+/* True: a fault of the same kind or check is planned for this time; two at once would be one. */
 static bool is_taken(enum fault_kind kind, int check, int64_t begin_ns)
 {
     for (size_t i = 0; i < plan.fault_count; i++) {
         const struct fault *f = &plan.faults[i];
         bool same_check = faults_is_of_check(kind) && faults_is_of_check(f->kind) && f->check == check;
-        /* A SYN that is to be lost waits for the next login. */
+        /* A lost SYN takes effect only at the next login. */
         int64_t login_ns = (plan.config.reconnect_every_ms + 1000) * NS_PER_MS;
         int64_t apart_ns = kind == FAULT_LOST_SYN ? login_ns : NS_PER_S;
         if ((f->kind == kind || same_check) && begin_ns <= f->end_ns + apart_ns)
@@ -317,7 +317,7 @@ static void make_faults(void)
     stretch_overlaps();
 }
 
-/* How long the program itself is away soon after that. */
+/* How long the program itself does not run soon after that. */
 static int64_t stalls_after_ns(int64_t begin_ns)
 {
     int64_t sum_ns = 0;

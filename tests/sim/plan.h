@@ -1,5 +1,5 @@
-/* One run, decided by its seed: settings, checks, the server and its network, and the faults with their
- * begins and ends. */
+/* The plan of a run, which follows from its seed: settings, checks, the server and its network, and the
+ * faults with their begin and end. */
 #ifndef SIM_PLAN_H
 #define SIM_PLAN_H
 
@@ -26,8 +26,8 @@ struct fault {
     enum fault_kind kind;
     int64_t begin_ns, end_ns;
     int check;
-    int64_t noticed_ns; /* after the begin a 200 is wrong; CLOCK_NEVER: it is always right */
-    int64_t cleared_ns; /* after the end a 503 is wrong */
+    int64_t noticed_ns; /* from then on a 200 is wrong; CLOCK_NEVER: it is never wrong */
+    int64_t cleared_ns; /* from then on a 503 is wrong */
 };
 
 struct plan {
@@ -36,7 +36,7 @@ struct plan {
     struct config config;
     int check_count;
     struct plan_check checks[SERVER_CHECKS_MAX];
-    struct fault faults[PLAN_FAULTS_MAX]; /* by their begin */
+    struct fault faults[PLAN_FAULTS_MAX]; /* sorted by their begin */
     size_t fault_count;
 };
 extern struct plan plan;
@@ -44,20 +44,20 @@ extern struct plan plan;
 /* Fills plan, server, net and resolver, and the environment (PGHOST). */
 void plan_make(uint64_t seed);
 
-/* The checks as the program reads them from their file. */
+/* Writes a checks file with the planned checks, and parses it as the program does. */
 void plan_parse_checks(struct checks *out);
 
-/* One that nobody planned, from now on. */
+/* Adds a fault that was not planned and begins now. */
 void plan_add_fault(enum fault_kind kind, int check, int64_t duration_ns);
 
-/* What a bound comes to; check -1: of none. */
+/* Computes a bound; check -1: the fault is not of a check. */
 int64_t plan_bound_ns(const struct bound *bound, int check);
 
-/* In a row before it is down, up again; check -1: the database. */
+/* How many failures in a row make the check down, and successes up again; check -1: the database. */
 int64_t plan_fall(int check);
 int64_t plan_rise(int check);
 
-/* How long so many failures or successes in a row take, beyond the first. */
+/* How long this many failures or successes in a row take after the first one. */
 int64_t plan_repeat_ns(int64_t times);
 
 void plan_print(void);

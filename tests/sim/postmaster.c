@@ -1,8 +1,9 @@
-/* The postmaster: who comes to its door, and what becomes of him. */
+/* The simulated postmaster: accepts connections, and starts a server process for each or refuses it. Owns the
+ * backlog and the table of server processes. */
 #include "tests/sim/process.h"
 #include "tests/sim/timeline.h"
 
-static struct link *at_door[PROCESSES_MAX]; /* connected, not taken by the postmaster */
+static struct link *at_door[PROCESSES_MAX]; /* the backlog */
 static int at_door_count;
 static int last_pid = 1000;
 
@@ -53,7 +54,7 @@ void postmaster_open_door(void)
 
 void server_connected(struct link *link)
 {
-    if (at_door_count == PROCESSES_MAX) /* the backlog is full, and drops */
+    if (at_door_count == PROCESSES_MAX) /* the backlog is full and drops the SYN */
         return;
     at_door[at_door_count++] = link;
     postmaster_open_door();

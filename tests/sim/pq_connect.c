@@ -1,4 +1,4 @@
-/* The connection: from PQconnectStartParams to PQfinish. */
+/* The simulated libpq's connections, from PQconnectStartParams to PQfinish. Owns every PGconn. */
 #include "tests/sim/descriptors.h"
 #include "tests/sim/pq.h"
 #include "tests/sim/resolver.h"
@@ -56,7 +56,7 @@ void pq_describe(const PGconn *conn, const struct message *error, char *out, siz
         snprintf(out, size, "%s:  %s\n", error->severity, error->text);
 }
 
-/* Appended to what went wrong with the hosts before. */
+/* Appends to the errors of the hosts before. */
 static void add_error(PGconn *conn, const char *text)
 {
     size_t len = strlen(conn->error);
@@ -69,7 +69,7 @@ static void add_error(PGconn *conn, const char *text)
                  conn->addresses[conn->address] + 1, text);
 }
 
-/* libpq closes one socket before it opens the next: the number is the same one. */
+/* libpq closes a socket before it opens the next one, so both have the same number. */
 static void leave_address(PGconn *conn)
 {
     if (conn->fd >= 0)
@@ -89,7 +89,7 @@ static void connect_to_address(PGconn *conn)
                   conn->addresses[conn->address] + 1);
 }
 
-/* False: there is none. */
+/* False: there is no further address. */
 static bool connect_to_next(PGconn *conn)
 {
     leave_address(conn);
@@ -165,7 +165,7 @@ static PostgresPollingStatusType poll_connecting(PGconn *conn)
         return PGRES_POLLING_READING;
     default: break;
     }
-    pq_note_answer(timeline_now_ns - 2 * net.delay_ns); /* by the server's system */
+    pq_note_answer(timeline_now_ns - 2 * net.delay_ns); /* the server's kernel answered */
     if (net.is_local)
         add_error(conn, "No such file or directory\n");
     else
@@ -200,7 +200,7 @@ static PostgresPollingStatusType poll_login(PGconn *conn)
         return PGRES_POLLING_READING;
     struct message m = *taken;
     net_free(taken);
-    if (m.kind != DOWN_LOGIN) /* a refusal is an answer too */
+    if (m.kind != DOWN_LOGIN) /* a refusal is an answer, too */
         pq_note_answer(m.sent_ns);
     if (m.kind == DOWN_ERROR)
         return take_login_error(conn, &m);
@@ -239,11 +239,11 @@ void PQfinish(PGconn *conn)
         conn->out = m->next;
         net_free(m);
     }
-    conn->is_open = false; /* its memory stays, so that a second PQfinish is caught */
+    conn->is_open = false; /* its memory is kept, so that a second PQfinish is found */
     pq_open_connections--;
 }
 
-/* What only asks. */
+/* The functions that only return something. */
 
 ConnStatusType PQstatus(const PGconn *conn)
 {

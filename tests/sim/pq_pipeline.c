@@ -1,4 +1,4 @@
-/* Queries and their results, in pipeline mode and without. */
+/* The simulated libpq's queries and results, in pipeline mode and without. */
 #include "tests/sim/pq.h"
 #include "tests/sim/timeline.h"
 
@@ -160,7 +160,7 @@ PGresult *PQgetResult(PGconn *conn)
     case ASYNC_BUSY: break;
     }
     if (conn->status != CONNECTION_BAD)
-        timeline_violation("blocks", "PQgetResult waits for the server, although PQisBusy would have told");
+        timeline_violation("blocks", "PQgetResult waits for the server; PQisBusy would have shown that");
     struct message error = {.kind = DOWN_ERROR, .text = conn->error};
     conn->async = ASYNC_IDLE;
     return pq_new_result(PGRES_FATAL_ERROR, &error, false);

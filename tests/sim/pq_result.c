@@ -1,4 +1,5 @@
-/* PGresult. A cleared one is not used again for a while, so that what uses it afterwards is caught. */
+/* The simulated libpq's PGresult. Owns every result. A cleared one stays unused for a while, so that a later
+ * use of it is found. */
 #include "tests/sim/pq.h"
 #include "tests/sim/timeline.h"
 
@@ -45,7 +46,7 @@ void PQclear(PGresult *r)
     if (r == NULL)
         return;
     if (!r->is_live || r->belongs_to_libpq)
-        timeline_violation("once", "PQclear of what was cleared or belongs to libpq");
+        timeline_violation("once", "PQclear of a result that was cleared before, or that belongs to libpq");
     pq_free_result(r);
 }
 

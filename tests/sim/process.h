@@ -1,4 +1,4 @@
-/* The server's inside: for server.c and postmaster.c alone. */
+/* The server's processes, for server.c and postmaster.c only. */
 #ifndef SIM_PROCESS_H
 #define SIM_PROCESS_H
 
@@ -7,7 +7,7 @@
 #define PROCESSES_MAX 512
 
 enum work {
-    WORK_NONE, /* waits for its client */
+    WORK_NONE, /* it waits for its client */
     WORK_LOGIN,
     WORK_CHECK,
 };
@@ -19,9 +19,9 @@ struct process {
     bool frozen;
     int login_step;
     enum work work;
-    int64_t generation; /* of the work: what an event was meant for */
+    int64_t generation; /* of the work; an event for an older one is ignored */
     bool is_due;        /* the work ended while the process was stopped */
-    const char *end;    /* SQLSTATE with which it ends; NULL: a value */
+    const char *end;    /* the SQLSTATE with which the work ends; NULL: it returns a value */
     int check;
     int64_t started_ns;
     /* The implicit transaction: */
@@ -31,17 +31,17 @@ struct process {
     struct message *out, *out_last; /* not flushed yet */
 };
 extern struct process processes[PROCESSES_MAX];
-extern struct process *processes_end; /* behind those that were ever used */
+extern struct process *processes_end; /* after the last one that was ever used */
 
-/* Takes what its client has sent, as far as it can. */
+/* Handles what its client has sent, until it has to wait. */
 void process_go_on(struct process *p);
 
 void process_put_error(struct process *p, const char *severity, const char *sqlstate, const char *text);
 
-/* It ends; its client, if it still has one, learns of that. */
+/* Ends the process, and closes its connection if it has one. */
 void process_end(struct process *p);
 
-/* Takes those that wait, unless it is frozen. */
+/* Accepts the connections in the backlog, unless the postmaster is frozen. */
 void postmaster_open_door(void);
 
 #endif

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Proves that the simulator can fail: applies each tests/sim/wrong/RULE-NAME.patch to a copy of the tree, and expects that
-# `make sim` finds a violation of RULE first, within a minute; and that a seed gives the same output twice.
+# Proves that the simulator can fail. Applies each tests/sim/wrong/RULE-NAME.patch to a copy of the tree, and expects a
+# violation of RULE as the first one that `make sim` finds, within a minute. Also checks that a seed gives the same output
+# twice.
 # Usage: tests/sim/prove.sh [PATCH...]
 set -eu
-unset MAKEFLAGS MFLAGS # this make is no part of the one that called it
+unset MAKEFLAGS MFLAGS # these makes must not belong to the make that called this script
 cd "$(dirname "$0")/../.."
 
 copy=$(mktemp -d)

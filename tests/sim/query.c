@@ -1,4 +1,4 @@
-/* By words in the text: no grammar. */
+/* Recognizes the program's SQL by words in its text, without a grammar. */
 #include "tests/sim/query.h"
 
 #include "tests/sim/timeline.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The parameter or literal at text ("$1", "'800ms'", "800"). */
+/* Returns the value of the parameter or literal at text ("$1", "'800ms'", "800"). */
 static const char *find_value(const char *text, int parameter_count, const char *const *parameters)
 {
     text += strspn(text, " ,=");
@@ -46,8 +46,8 @@ struct query query_parse(const char *sql, int parameter_count, const char *const
         if ((at = strstr(sql, "pid =")) != NULL)
             q.pid = atoi(find_value(at + 5, parameter_count, parameters));
         if (q.pid == 0 || strstr(sql, "count(") == NULL || strstr(sql, "state <> 'idle'") == NULL)
-            timeline_violation("world",
-                               "tests/sim/query.c knows one query on pg_stat_activity, of what is at work");
+            timeline_violation(
+                "world", "tests/sim/query.c knows only one query on pg_stat_activity, the one for orphans");
     } else if (strstr(sql, "pg_is_in_recovery()") != NULL) {
         q.kind = QUERY_RECOVERY;
     } else if (strcmp(sql, "SELECT 1") == 0) {

@@ -1,4 +1,4 @@
-/* What the program's SQL means to the server. */
+/* What the program's SQL asks the simulated server to do. */
 #ifndef SIM_QUERY_H
 #define SIM_QUERY_H
 
@@ -8,7 +8,7 @@
 enum query_kind {
     QUERY_RECOVERY, /* pg_is_in_recovery() */
     QUERY_SETTINGS, /* set_config(...) */
-    QUERY_PROCESS,  /* pg_stat_activity: is that server process there */
+    QUERY_PROCESS,  /* pg_stat_activity: whether that server process works */
     QUERY_CHECK,
     QUERY_TRIVIAL, /* SELECT 1 */
 };
@@ -16,17 +16,17 @@ enum query_kind {
 struct query {
     enum query_kind kind;
     int check;          /* its number */
-    int64_t timeout_ms; /* statement_timeout that it sets; 0: none */
+    int64_t timeout_ms; /* the statement_timeout that it sets; 0: none */
     bool client_check;  /* it sets client_connection_check_interval */
     bool wants_pid;     /* its first column is pg_backend_pid() */
-    bool as_integer;    /* of a truth value */
+    bool as_integer;    /* it casts a boolean to an integer */
     int pid;            /* QUERY_PROCESS */
 };
 
-/* A query that nothing is known of ends the run with a word of what to add here. */
+/* An unknown query ends the run with a message that says where to add it. */
 struct query query_parse(const char *sql, int parameter_count, const char *const *parameters);
 
-/* The text of a check, to be found again by query_parse. */
+/* The text of a check's query, which query_parse recognizes. */
 #define QUERY_CHECK_SQL "SELECT simulated_%d()"
 
 #endif

@@ -1,4 +1,4 @@
-/* getaddrinfo(3) and its like, in virtual time. */
+/* Defines getaddrinfo(3) and related functions in virtual time. */
 #include "tests/sim/resolver.h"
 
 #include "tests/sim/net.h"

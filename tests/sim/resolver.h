@@ -1,5 +1,4 @@
-/* Name resolution as the program sees it, by libpq or by getaddrinfo(3). db.sim has every address of the
- * server. */
+/* Name resolution for libpq and getaddrinfo(3). The name db.sim has every address of the server. */
 #ifndef SIM_RESOLVER_H
 #define SIM_RESOLVER_H
 
@@ -8,12 +7,13 @@
 
 struct resolver {
     int64_t takes_ns;
-    int dead; /* how many faults say so: the answer is an error, after dead_ns */
+    int dead; /* how many running faults make each lookup fail after dead_ns */
     int64_t dead_ns;
 };
 extern struct resolver resolver;
 
-/* The numbers of the addresses behind a name or a literal address (10.0.0.1 is number 0); waits. 0: none. */
+/* Waits, then fills in the numbers of the addresses of a name or of a literal address (10.0.0.1 is number 0).
+ * Returns how many there are. */
 int resolver_find(const char *name, int addresses[static 8]);
 
 #endif

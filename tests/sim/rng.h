@@ -1,4 +1,4 @@
-/* Random numbers that follow from a seed alone (splitmix64): the same seed, the same run, on any machine. */
+/* Random numbers from a seed (splitmix64): the same seed gives the same run on any machine. */
 #ifndef SIM_RNG_H
 #define SIM_RNG_H
 
@@ -17,13 +17,13 @@ static inline uint64_t rng_next(struct rng *rng)
     return z ^ z >> 31;
 }
 
-/* One of 0 ... count - 1; 0 when count is 0. */
+/* Returns one of 0 ... count - 1; 0 if count is 0. */
 static inline int64_t rng_below(struct rng *rng, int64_t count)
 {
     return count > 0 ? (int64_t)(rng_next(rng) % (uint64_t)count) : 0;
 }
 
-/* From low to high, both included. */
+/* Returns a number from low to high, both included. */
 static inline int64_t rng_between(struct rng *rng, int64_t low, int64_t high)
 {
     return low + rng_below(rng, high - low + 1);

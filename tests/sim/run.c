@@ -1,4 +1,4 @@
-/* One run: the prober as it is, for as long as the plan says, in the simulated world. */
+/* One run: starts the unmodified prober in the simulated world, and stops it when the plan ends. */
 #include "tests/sim/run.h"
 
 #include "cgi/probe/prober.h"
@@ -53,8 +53,7 @@ struct run_result run(uint64_t seed)
     oracle_stop();
     if (!prober_stop(prober, 60 * MS_PER_S))
         timeline_violation("stop", "the prober does not end");
-    threads_wait(timeline_now_ns + 10 * NS_PER_S, NULL,
-                 NULL); /* a lookup that nobody waits for ends by itself */
+    threads_wait(timeline_now_ns + 10 * NS_PER_S, NULL, NULL); /* an abandoned lookup ends by itself */
     oracle_end();
     snapshot_slot_free(slot);
     if (descriptors_count() != 0)

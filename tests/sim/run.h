@@ -1,4 +1,4 @@
-/* One run of the simulator. It uses the process up: what it changes does not return. */
+/* One run of the simulator. A process can do only one, because the run does not restore what it changes. */
 #ifndef SIM_RUN_H
 #define SIM_RUN_H
 

@@ -1,5 +1,5 @@
-/* The server processes. A process takes one message after the other; what takes it time
- * ends by an event, and a stopped process does what was due as soon as it goes on. */
+/* The simulated server processes. A process handles one message after the other. Work that takes time ends
+ * with an event on the timeline; a stopped process catches up when it continues. Owns checks and counters. */
 #include "tests/sim/process.h"
 
 #include "tests/sim/timeline.h"
@@ -72,7 +72,6 @@ static void count_end(struct process *p, bool failed)
     c->last_failed = failed;
 }
 
-/* The process ends; its client, if it still has one, learns of that. */
 void process_end(struct process *p)
 {
     if (p->work == WORK_CHECK)
@@ -118,7 +117,7 @@ static void put_check_answer(struct process *p)
     enum behaviour behaviour = server.checks[p->check].behaviour;
     char value[24];
 
-    /* The value tells when it was counted. */
+    /* The value of a count is the time of the count. */
     snprintf(value, sizeof value, "%" PRId64, timeline_now_ns / NS_PER_MS);
     put_value(p, 1, 20, behaviour == CHECK_RANGE ? "9000000000000000000" : value);
     if (behaviour == CHECK_MALFORMED)
@@ -236,7 +235,7 @@ static void start_query(struct process *p, const struct query *q)
     }
 }
 
-/* What a login that the door does not let in hears. */
+/* Sends the error of a login that is refused. True: it is refused. */
 static bool refuse(struct process *p)
 {
     switch (server.recovering ? DOOR_NOT_YET : server.door) {
@@ -300,7 +299,7 @@ void process_go_on(struct process *p)
     }
 }
 
-/* A client that is gone shows also while the process works. */
+/* client_connection_check_interval: a working process also notices that its client is gone. */
 static void look_for_goodbye(struct process *p)
 {
     if (p->work == WORK_CHECK && p->link != NULL && p->link->waiting != NULL &&
@@ -389,7 +388,7 @@ void server_release(int check)
             begin_work(p, WORK_CHECK, server.checks[check].duration_ns, work_is_over);
 }
 
-/* A query that the network delivers after its client has left is nobody's fault. */
+/* Does not count a query that the network delivers after its client has left. */
 int server_orphans(int check)
 {
     int count = 0;

@@ -1,5 +1,5 @@
-/* The PostgreSQL server: a postmaster that lets clients in, a server process for each, and the checks'
- * queries. What it counts is the truth that the oracle compares with. */
+/* The simulated PostgreSQL server: a postmaster, a server process for each client, and the checks' queries.
+ * Its counters are the truth with which the oracle compares. */
 #ifndef SIM_SERVER_H
 #define SIM_SERVER_H
 
@@ -14,25 +14,24 @@
 /* What a check's query does to the server. */
 enum behaviour {
     CHECK_GOOD,
-    CHECK_SLOW,      /* takes longer, still within every limit */
-    CHECK_LOCKED,    /* waits for a lock until it is released or a timeout ends it */
-    CHECK_STUBBORN,  /* does the same, and no timeout ends it */
-    CHECK_CRASHES,   /* takes its server process with it, and that the whole server */
+    CHECK_SLOW,      /* takes longer, but less than every limit */
+    CHECK_LOCKED,    /* waits for a lock until the lock is released or a timeout ends the query */
+    CHECK_STUBBORN,  /* waits for a lock, and no timeout ends the query */
+    CHECK_CRASHES,   /* crashes its server process, and so the whole server */
     CHECK_DROPPED,   /* 42P01 */
     CHECK_CORRUPT,   /* XX001 */
-    CHECK_RANGE,     /* a value outside of what is good */
-    CHECK_MALFORMED, /* no row */
+    CHECK_RANGE,     /* returns a value outside of its limits */
+    CHECK_MALFORMED, /* returns no row */
 };
 
 struct server_check {
     enum behaviour behaviour;
-    int64_t duration_ns; /* while it is good */
-    int64_t slow_ns;     /* CHECK_SLOW */
-    /* Counted: */
+    int64_t duration_ns; /* when it works */
+    int64_t slow_ns;     /* with CHECK_SLOW */
+    /* Counters: */
     int64_t starts, busy_ns, last_end_ns, last_took_ns;
     bool last_failed;
-    /* Of the run before the last one: how long it took, whether it failed, how long after it the last one
-     * began. */
+    /* Of the last run but one: how long it took, whether it failed, and how long after it the last began. */
     int64_t took_before_ns, distance_ns;
     bool failed_before;
 };
@@ -40,7 +39,7 @@ struct server_check {
 /* How a login ends. */
 enum door {
     DOOR_OPEN,
-    DOOR_ABSENT,  /* nobody listens */
+    DOOR_ABSENT,  /* no server listens */
     DOOR_NOT_YET, /* 57P03 */
     DOOR_FULL,    /* 53300 */
     DOOR_REJECTS, /* 28P01 */
@@ -49,41 +48,41 @@ enum door {
 
 struct server {
     enum door door;
-    bool frozen;            /* every process of it */
-    bool postmaster_frozen; /* that alone */
+    bool frozen;            /* every process is stopped */
+    bool postmaster_frozen; /* only the postmaster is stopped */
     int login_steps;        /* round trips of a login after the connect */
     int64_t fork_ns;
-    int64_t login_ns;    /* work of each step */
-    int64_t recovery_ns; /* after a crash */
+    int64_t login_ns;    /* duration of each step */
+    int64_t recovery_ns; /* duration of recovery after a crash */
     bool recovering;
     struct server_check checks[SERVER_CHECKS_MAX];
     int check_count;
-    /* Counted: */
+    /* Counters: */
     int64_t logins, crashes, queries;
     struct rng rng;
 };
 extern struct server server;
 
-/* Of the network. */
+/* The network calls these. */
 bool server_listens(void);
 void server_connected(struct link *link);
 void server_received(struct link *link);
 void server_disconnected(struct link *link);
 
-/* Faults have changed: what could not go on before may go on now. */
+/* Call it when faults have changed: what was stopped may continue now. */
 void server_go_on(void);
 
-/* Ends every session with 57P01, or one of them. */
+/* Ends every session, or one of them, with 57P01. */
 void server_terminate_all(void);
 void server_terminate_one(void);
 
-/* One server process with a client is stopped (true), or all such go on. */
+/* True: stops one server process that has a client. False: all such processes continue. */
 void server_freeze_one(bool frozen);
 
-/* A check behaves well again: what waits for its lock goes on. */
+/* Releases the check's lock: the queries that wait for it continue. */
 void server_release(int check);
 
-/* Server processes that work on that check for a client that is gone. */
+/* How many server processes work on this check for a client that is gone. */
 int server_orphans(int check);
 
 /* Called when a check crashed the server. */

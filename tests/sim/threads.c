@@ -1,4 +1,5 @@
-/* Threads on contexts of makecontext(3), and the pthread functions over them. */
+/* Runs the program's threads as contexts of makecontext(3), and defines the pthread functions for them. Owns
+ * the threads. */
 #include "tests/sim/threads.h"
 
 #include "tests/sim/timeline.h"
@@ -18,7 +19,7 @@ struct thread {
     void *argument;
     void *result;
     bool exists, ended, is_detached;
-    threads_ready_fn *is_ready; /* while it waits */
+    threads_ready_fn *is_ready; /* what it waits for */
     void *ready_context;
     int64_t deadline_ns;
     const void *condition; /* of pthread_cond_wait; NULL: signalled */
@@ -69,7 +70,7 @@ static bool can_run(const struct thread *t)
            (t->is_ready == NULL || timeline_now_ns >= t->deadline_ns || t->is_ready(t->ready_context));
 }
 
-/* The next that can run, the running one last: none may starve the others. */
+/* Finds the next thread that can run. It considers the running one last, so that none starves. */
 static struct thread *find_runnable(void)
 {
     size_t from = (size_t)(running - threads);
@@ -96,14 +97,14 @@ static void pass_time(void)
 
     threads_on_moment();
     if (next == CLOCK_NEVER)
-        timeline_violation("world", "nothing will ever happen again");
+        timeline_violation("world", "deadlock: each thread waits, and no event is due");
     timeline_run_to(next);
     if (timeline_now_ns < stalled_until_ns)
         timeline_run_to(stalled_until_ns);
     threads_on_moment();
 }
 
-/* Gives the turn to the next thread that can run, which may be the caller. */
+/* Switches to the next thread that can run, which may be the caller. */
 static void give_turn(void)
 {
     struct thread *next;
@@ -144,7 +145,7 @@ static void begin_thread(void)
     give_turn();
 }
 
-/* What follows stands before the C library's. */
+/* The following functions replace those of the C library. */
 
 int pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*start)(void *), void *argument)
 {
@@ -207,7 +208,7 @@ int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
     if (pthread_mutex_trylock(mutex) == 0)
         return 0;
-    /* The scheduler asks take_mutex before the thread goes on, and that takes it. */
+    /* The scheduler calls take_mutex before the thread continues, and take_mutex takes the mutex. */
     struct thread *self = running;
     self->is_ready = take_mutex;
     self->ready_context = mutex;
@@ -237,7 +238,7 @@ int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
     return wait_for_condition(condition, mutex, CLOCK_NEVER);
 }
 
-/* Of whatever clock: they differ by a constant. */
+/* Works for each clock, because their difference is constant. */
 static int64_t until(clockid_t clock, const struct timespec *when)
 {
     struct timespec now;

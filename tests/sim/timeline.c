@@ -1,4 +1,4 @@
-/* A binary heap of events and a ring of lines. */
+/* Keeps virtual time, a binary heap of events, and a ring of the last lines. */
 #include "tests/sim/timeline.h"
 
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 
 struct event {
     int64_t when_ns;
-    uint64_t order; /* of the calls */
+    uint64_t order; /* of the calls of timeline_at */
     timeline_fn *fn;
     void *context;
     int64_t number;

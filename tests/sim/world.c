@@ -1,4 +1,4 @@
-/* Each fault as what it does to server, network, resolver or program. */
+/* Does each fault to the server, the network, the resolver or the program. */
 #include "tests/sim/world.h"
 
 #include "tests/sim/descriptors.h"
@@ -10,7 +10,7 @@
 static struct fault scheduled[PLAN_FAULTS_MAX];
 static struct prober *reloaded;
 
-/* The first of those that faults hold. */
+/* Several faults may change the door; the first one in the order of enum door decides. */
 static void set_door(enum door door, bool begins)
 {
     static int held[DOOR_NO_FORK + 1];
@@ -87,7 +87,7 @@ static void change(const struct fault *f, bool begins)
     server_go_on();
 }
 
-static void begin(void *context, int64_t number)
+static void begin_fault(void *context, int64_t number)
 {
     const struct fault *f = context;
     (void)number;
@@ -95,7 +95,7 @@ static void begin(void *context, int64_t number)
     change(f, true);
 }
 
-static void end(void *context, int64_t number)
+static void end_fault(void *context, int64_t number)
 {
     const struct fault *f = context;
     (void)number;
@@ -116,9 +116,9 @@ void world_schedule(struct prober *prober)
     for (size_t i = 0; i < plan.fault_count; i++) {
         struct fault *f = &scheduled[i];
         *f = plan.faults[i];
-        timeline_at(f->begin_ns, begin, f, 0);
-        timeline_at(f->end_ns, end, f, 0);
-        /* The moments at which the oracle's opinion changes. */
+        timeline_at(f->begin_ns, begin_fault, f, 0);
+        timeline_at(f->end_ns, end_fault, f, 0);
+        /* From these times on the oracle judges differently. */
         if (f->noticed_ns != CLOCK_NEVER)
             timeline_at(f->begin_ns + f->noticed_ns + 1, stop_time, NULL, 0);
         timeline_at(f->end_ns + f->cleared_ns + 1, stop_time, NULL, 0);

@@ -4,7 +4,7 @@
 
 #include "cgi/probe/prober.h"
 
-/* Puts each begin and end on the timeline. Reloads are told to the prober. */
+/* Puts each begin and end on the timeline. prober gets the new checks of a reload. */
 void world_schedule(struct prober *prober);
 
 #endif

@@ -1,5 +1,5 @@
-"""One machine with a real systemd for all system tests: PostgreSQL and nginx from their packages, health-api as its
-README installs it."""
+"""One machine with a real systemd for all system tests, with PostgreSQL and nginx from their packages, and health-api
+installed as the README says."""
 import contextlib
 import glob
 import json
@@ -18,22 +18,22 @@ from . import watching
 
 RESULTS = "/run/stream.json"
 REQUEST_TIMES = "/run/request_times"
-# "Within 1 s" is nginx's fastcgi_read_timeout. It starts anew when nginx finds its kept connection closed within
-# fastcgi_next_upstream_timeout, 0.2 s, and asks once more. This much a request may take by nginx's own clock,
+# How long a request may take by nginx's clock: fastcgi_read_timeout, 1 s. If nginx finds its kept connection closed
+# within fastcgi_next_upstream_timeout, 0.2 s, it sends the request again, and fastcgi_read_timeout begins again.
 NGINX_TAKES_S = 1 + 0.2
-# and this much for who asks, on a machine that is busy with other things.
+# How long a request may take by the client's clock, on a busy machine.
 ANSWERED_WITHIN_S = NGINX_TAKES_S + 0.3
 DROP_INS = "/run/systemd/system/health-api.service.d"
 # What the README's block makes up a password with.
 MADE_UP = "head -c 18 /dev/urandom | base64"
 
 
-# The tests of a group share a machine; the files that take longest have their own.
+# The tests of a group share a machine; each of the slowest files has its own.
 GROUPS = {"test_soak": "test_soak", "test_uninstall": "test_uninstall", "test_watch": "test_watch",
           "test_whom_not_to_hurt": "test_whom_not_to_hurt"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # it must run before xdist reads the groups
 def pytest_collection_modifyitems(items):
     reason = why_not()
     for item in items:
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items):
 
 
 def documented_commands(name):
-    """The one block of this name in README.md and docs/, for root and a database named knowledge."""
+    """Returns the one block of this name in README.md and docs/, for root and a database named knowledge."""
     found = []
     for path in [os.path.join(ROOT, "README.md"), *glob.glob(os.path.join(ROOT, "docs", "*.md"))]:
         with open(path, encoding="utf-8") as file:
@@ -55,19 +55,19 @@ def documented_commands(name):
 
 
 def whole_lines(path):
-    """Of a file that grows. Its iterator goes on after a half line when the rest has come, and takes that for a line."""
+    """Reads the complete lines of a file that grows: Python's own iterator would take half a line for a line."""
     with open(path, encoding="utf-8") as file:
         return file.read().rpartition("\n")[0].splitlines()
 
 
 class Stream:
-    """Requests through nginx, 50 a second unless told otherwise, for as long as the block lasts."""
+    """Sends requests through nginx, by default 50 per second, until the block ends."""
 
     def __init__(self, machine, path="/api/health", per_second=50):
         self.machine = machine
         argv = ["/usr/bin/python3", f"{SOURCE}/tests/system/stream.py", f"http://127.0.0.1{path}", str(per_second), RESULTS]
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(machine.path(RESULTS))  # of the stream before: its answers are not ours
+            os.unlink(machine.path(RESULTS))  # those are the answers of the stream before
         self.process = subprocess.Popen(machine.command(*argv), stdin=subprocess.DEVNULL)
         self.results = []
         self.slowest_in_nginx = None
@@ -75,7 +75,7 @@ class Stream:
         wait_until(self.read, 10, "the first answer")
 
     def read(self):
-        """The answers so far."""
+        """Returns the answers so far."""
         try:
             lines = whole_lines(self.machine.path(RESULTS))
         except FileNotFoundError:
@@ -84,12 +84,12 @@ class Stream:
         return self.results
 
     def wait_for_more(self, count, deadline_s=20):
-        """Until count more answers have come."""
+        """Waits until count more answers have come."""
         have = len(self.read())
         wait_until(lambda: len(self.read()) >= have + count, deadline_s, f"{count} more answers")
 
     def end(self):
-        # nsenter passes no signal on: its child is asked.
+        # nsenter does not forward signals, so its child gets this one.
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as file:
             for pid in file.read().split():
                 os.kill(int(pid), signal.SIGTERM)
@@ -100,10 +100,11 @@ class Stream:
 
 
 class Service(Machine):
-    """The machine with health-api installed and what the tests do with it."""
+    """The machine with health-api installed, and methods for the tests."""
 
     def ask(self, path="/api/health"):
-        """Status, X-Health-Source and document of one request through nginx, at the port of operators for /api/status."""
+        """Sends one request through nginx, for /api/status to the operators' port. Returns status, X-Health-Source and
+        document."""
         port = 8078 if path == "/api/status" else 80
         text = self.run("curl", "-s", "-i", "--max-time", "10", f"http://127.0.0.1:{port}{path}").stdout
         head, _, body = text.partition("\n\n")
@@ -111,7 +112,7 @@ class Service(Machine):
         return int(head.split()[1]), source and source.group(1), json.loads(body)
 
     def request_times(self):
-        """Of every request so far, in seconds as nginx measured them."""
+        """Returns the time of every request so far, in seconds, as nginx measured it."""
         return [float(line) for line in whole_lines(self.path(REQUEST_TIMES))]
 
     def wait_status(self, status, deadline_s=20):
@@ -121,7 +122,7 @@ class Service(Machine):
         return self.show("health-api.service", "StatusText")["StatusText"]
 
     def invocation(self):
-        """What changes with every start of the service."""
+        """Returns systemd's invocation ID, which changes with every start of the service."""
         return self.show("health-api.service", "InvocationID")["InvocationID"]
 
     @contextlib.contextmanager
@@ -134,7 +135,7 @@ class Service(Machine):
 
     @contextlib.contextmanager
     def changed(self, text="", environment="", socket=True):
-        """The service with a drop-in and more settings, and as installed again afterwards."""
+        """Runs the service with a drop-in and more settings; afterwards restores it as installed."""
         settings = open(self.path("/etc/health-api/environment"), encoding="utf-8").read()
         try:
             self.write(f"{DROP_INS}/test.conf", "[Service]\n" + text + "\n")
@@ -145,7 +146,7 @@ class Service(Machine):
                 self.run("systemctl", "mask", "--runtime", "health-api.socket")
             before = self.invocation()
             self.run("systemctl", "restart", "--no-block", "health-api.service")
-            # Until then what the unit shows, and who answers, is the service as it was before.
+            # Until then the old service answers, and the unit shows its status.
             wait_until(lambda: self.invocation() != before, 30, "a start with the drop-in")
             yield self
         finally:
@@ -198,7 +199,7 @@ def fresh_machine():
 
 @pytest.fixture(scope="session")
 def installation(fresh_machine):
-    """What the README's commands for the installation have printed."""
+    """Returns the output of the README's installation commands."""
     prepare(fresh_machine)
     return install(fresh_machine)
 
@@ -212,7 +213,7 @@ def machine(fresh_machine, installation):
 
 @pytest.fixture
 def guarded(machine):
-    """The machine, with health-watch as installed and no recovery remembered."""
+    """The machine, with health-watch as installed and an empty state file."""
     watching.forget_recoveries(machine)
     yield machine
     machine.run("systemctl", "disable", "--now", watching.TIMER, check=False)

@@ -1,4 +1,4 @@
-/* Incident 3, reproduced: with LD_PRELOAD each accepted connection leaks a descriptor. */
+/* Reproduces incident 3: with LD_PRELOAD each accepted connection leaks a descriptor. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <sys/socket.h>

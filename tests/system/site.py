@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""A web backend as in the incidents: site.py WHERE HANG. While the file HANG exists it accepts and answers nothing.
+"""A web backend as in the incidents: site.py WHERE HANG. While the file HANG exists it accepts and does not answer.
 
-WHERE is a port of 127.0.0.1, [::]:PORT for IPv6 alone, or the path of a Unix socket. /slow takes 20 s, everything else
-answers at once. It ends when the port is taken, as the real one did."""
+WHERE is a port of 127.0.0.1, [::]:PORT for IPv6 only, or the path of a Unix socket. /slow takes 20 s; every other path
+answers at once. If the port is taken it exits, as the real backend did."""
 import http.server
 import os
 import socket
@@ -35,7 +35,7 @@ class Server(http.server.ThreadingHTTPServer):
     def server_bind(self):
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        socketserver.TCPServer.server_bind(self)  # http.server's own asks for the host's name, too
+        socketserver.TCPServer.server_bind(self)  # that of http.server also looks up the host's name
 
 
 if WHERE.startswith("/"):

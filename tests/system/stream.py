@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""A constant stream of requests to one URL, run inside the machine under test: stream.py URL PER_SECOND RESULTS.
+"""Sends a constant stream of requests to one URL, inside the machine under test: stream.py URL PER_SECOND RESULTS.
 
-One line of JSON per answer into RESULTS, until SIGTERM. What is no answer is a line with an "error"."""
+Writes one line of JSON per response to RESULTS, until SIGTERM. A request without a response has a line with "error"."""
 import http.client
 import json
 import queue

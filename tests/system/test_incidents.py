@@ -1,4 +1,4 @@
-"""The three incidents that this program is there for, each as it happened."""
+"""The three incidents that led to this program, each as it happened."""
 import json
 import os
 import signal
@@ -17,7 +17,7 @@ SOCKET = "/run/health-api/health-api.sock"
 ROGUE = "exec env PGHOST=127.0.0.1 PGPORT=1 HEALTH_LISTEN={} /usr/local/bin/health-api"
 
 
-# Connects without asking for anything, as a health check of the port does.
+# Connects without a request, like a health check of the port.
 CONNECT = """
 import socket, sys
 for _ in range(8):
@@ -27,12 +27,12 @@ for _ in range(8):
 
 
 def start_rogue(machine, listen):
-    """A health-api that somebody has started by hand."""
+    """Starts a health-api as if by hand."""
     return subprocess.Popen(machine.command("sh", "-c", ROGUE.format(listen)), stderr=subprocess.DEVNULL)
 
 
 def pids_of(rogue):
-    """As this machine numbers it, and as its own does: the child of nsenter."""
+    """Returns the pid of nsenter's child on this machine, and its pid on the machine under test."""
     with open(f"/proc/{rogue.pid}/task/{rogue.pid}/children", encoding="ascii") as file:
         pid = int(file.read())
     return pid, int(numbers_of(pid)[-1])
@@ -55,14 +55,14 @@ def test_the_first_command_of_the_runbook_says_what_fails(machine):
     machine.wait_status("healthy")
 
 
-def test_the_site_shows_the_status_to_nobody(machine):
+def test_the_site_does_not_show_the_status(machine):
     text = machine.run("curl", "-s", "http://127.0.0.1/api/status").stdout
     assert json.loads(text)["status"] == 403 and "http://127.0.0.1:8078/api/status" in text
 
 
 @pytest.mark.parametrize("kind", ["path", "port"])
 def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
-    """The unit failed for ever with "address already in use" and nobody could tell why."""
+    """The unit failed for ever with "address already in use", and its log did not say who held the address."""
     listen = f"unix:{SOCKET}" if kind == "path" else "tcp:127.0.0.1:9001"
     settings = open(OWN_SOCKET, encoding="utf-8").read()
     if kind == "port":
@@ -81,11 +81,11 @@ def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
             wait_until(lambda: "held by pid" in machine.status_text(), 10, "the holder in the unit's status")
             holder = f"held by pid {pids_of(rogue)[1]} (user root): /usr/local/bin/health-api"
 
-            def is_told():
-                """Between two tries; while one is under way there is no status yet."""
+            def is_shown():
+                """The status is there between two starts, and not during one."""
                 text = machine.run("systemctl", "status", "health-api.service", check=False).stdout
                 return any("Status:" in line and holder in line for line in text.splitlines())
-            wait_until(is_told, 10, "the holder as systemctl status has it")
+            wait_until(is_shown, 10, "the holder in systemctl status")
             assert any("start failed" in line and holder in line for line in machine.journal(since=end).splitlines())
             hold_for(lambda: rogue.poll() is None, 2, "the rogue is left alone")
         finally:
@@ -94,12 +94,12 @@ def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
         wait_until(lambda: machine.status_text() == "healthy", 10, "healthy once the rogue is gone")
         shown = machine.show("health-api.service", "RestartUSec", "ExecMainStartTimestampMonotonic")
         assert shown["RestartUSec"] == "300ms"
-        # The next start comes within RestartSec=; what is beyond is the manager's own time on a slow machine.
+        # The next start comes within RestartSec=. The rest is time that systemd needs on a slow machine.
         assert int(shown["ExecMainStartTimestampMonotonic"]) / 1e6 - gone_s < 0.3 + 0.7
 
 
-def test_incident_1_the_holder_that_is_named_is_not_one_of_the_same_port_of_ipv6_alone(machine):
-    """That one is older, and in nobody's way."""
+def test_incident_1_a_process_on_the_same_port_of_ipv6_is_not_named_as_the_holder(machine):
+    """That process is older, and does not disturb the service."""
     settings = open(OWN_SOCKET, encoding="utf-8").read() + "\nEnvironment=HEALTH_LISTEN=tcp:127.0.0.1:9001 HEALTH_SOCKET_GROUP=\n"
 
     def listening():
@@ -114,7 +114,7 @@ def test_incident_1_the_holder_that_is_named_is_not_one_of_the_same_port_of_ipv6
                 wait_until(lambda: listening() == 2, 10, "the rogue listens")
                 machine.run("systemctl", "start", "--no-block", "health-api.service")
                 holder = f"held by pid {pids_of(rogue)[1]} (user root): /usr/local/bin/health-api"
-                # Between two tries; while one is under way there is no status yet.
+                # The status is there between two starts, and not during one.
                 told = wait_until(lambda: next((text for text in [machine.status_text()] if "held by" in text), None), 10,
                                   "a holder in the unit's status")
                 assert holder in told
@@ -126,7 +126,7 @@ def test_incident_1_with_socket_activation_the_conflict_cannot_happen(machine):
     rogue = start_rogue(machine, f"unix:{SOCKET}")
     assert rogue.wait(10) == 69
     assert machine.ask()[0] == 200
-    # Even a path that was taken away from it by force is systemd's again with the next start of the socket.
+    # Even after another process has replaced the socket, the next start of the socket unit restores it.
     machine.run("rm", SOCKET)
     rogue = start_rogue(machine, f"unix:{SOCKET}")
     try:
@@ -141,8 +141,8 @@ def test_incident_1_with_socket_activation_the_conflict_cannot_happen(machine):
     assert machine.ask()[:2] == (200, "backend")
 
 
-def test_incident_2_a_hung_backend_accepts_connections_and_is_no_200(machine):
-    """The port accepted, every request timed out, and the health route said 200 for hours."""
+def test_incident_2_a_hung_backend_that_accepts_connections_is_not_a_200(machine):
+    """The port accepted, every request timed out, and the health route answered 200 for hours."""
     machine.wait_status("healthy")
     before, end = machine.main_pid(), machine.journal_end()
     os.kill(machine.host_pid(before), signal.SIGSTOP)
@@ -151,13 +151,13 @@ def test_incident_2_a_hung_backend_accepts_connections_and_is_no_200(machine):
     assert (status, source) == (503, "nginx") and time.monotonic() - began < 1 + 1
     assert document["failing"] == [{"check": "backend", "reason": "hung"}]
     machine.wait_status("healthy", 30)
-    # By the unit's WatchdogSec= as shipped, without anybody's help; its last ping was up to a second before.
+    # The shipped WatchdogSec= of the unit ends it without help. Its last ping was up to a second before.
     assert 10 - 1.5 < time.monotonic() - began < 10 + 5
     assert machine.main_pid() not in (0, before)
     assert "Watchdog timeout (limit 10s)" in machine.journal(since=end)
 
 
-def test_incident_3_a_descriptor_leak_ends_the_whole_process_and_systemd_starts_it_anew(machine):
+def test_incident_3_a_descriptor_leak_ends_the_whole_process_and_systemd_starts_it_again(machine):
     """The SIGTERM at the limit stopped the workers but not the process, which was never replaced."""
     library = "/run/leak.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", machine.path(library),
@@ -167,10 +167,10 @@ def test_incident_3_a_descriptor_leak_ends_the_whole_process_and_systemd_starts_
         before, end = machine.main_pid(), machine.journal_end()
         with machine.stream(per_second=100) as stream:
 
-            def leaks_on():
+            def leak_until_replaced():
                 machine.run("/usr/bin/python3", "-c", CONNECT, SOCKET)
                 return machine.main_pid() not in (0, before)
-            wait_until(leaks_on, 30, "another main process")
+            wait_until(leak_until_replaced, 30, "another main process")
             machine.wait_status("healthy")
         assert not os.path.exists(machine.path(f"/proc/{before}"))
         journal = machine.journal(since=end)

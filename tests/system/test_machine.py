@@ -1,4 +1,4 @@
-"""The tests' own machine: nothing of it stays."""
+"""The machine of the tests leaves nothing behind."""
 import os
 import signal
 

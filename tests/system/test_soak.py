@@ -1,4 +1,4 @@
-"""A constant stream of requests and a random fault each second: 60 s in the test run, SOAK_SECONDS with make soak."""
+"""A constant stream of requests with a random fault each second, for 60 s, or for SOAK_SECONDS with `make soak`."""
 import os
 import random
 import re
@@ -10,9 +10,9 @@ from harness.wait import hold_for, wait_until
 from .conftest import ANSWERED_WITHIN_S
 
 SECONDS = int(os.environ.get("SOAK_SECONDS", "60"))
-# By then a process has made each kind of connection (HEALTH_RECONNECT_EVERY is 10 s) and has the memory it needs.
+# After this time a process has logged in again (HEALTH_RECONNECT_EVERY is 10 s), and has all the memory that it needs.
 SETTLED_S = 12
-# Measured: 50 KiB, of which the allocator gives nothing back. A leak is one for each request or fault, hundreds of them.
+# Measured: 50 KiB, which the allocator does not return. A leak would grow with each of hundreds of requests or faults.
 RSS_NOISE_BYTES = 256 << 10
 CLUSTER = "postgresql@15-main.service"
 
@@ -38,7 +38,7 @@ def restart(machine):
 
 
 def lock_table(machine):
-    # A small table: counts of the large one take so long on a loaded machine that they are rare (HEALTH_MAX_LOAD).
+    # A small table: on a loaded machine a count of the large one takes so long that it is rare (HEALTH_MAX_LOAD).
     machine.shell("runuser -u postgres -- psql -X -q -d knowledge "
                   "-c 'BEGIN; LOCK debates; SELECT pg_sleep(5)' >/dev/null 2>&1 || true")
 
@@ -47,7 +47,7 @@ def reload_nginx(machine):
     machine.run("systemctl", "reload", "nginx.service", check=False)
 
 
-# What shows that a fault was one.
+# For each fault the text in the journal that shows its effect.
 TRACES = {
     "stop_database": r"check=database reason=(unreachable|restarting)",
     "lock_table": r"check=debates reason=query_timeout",
@@ -61,19 +61,20 @@ FAULTS = FAULTS_IT_LIVES_THROUGH + [kill_backend, restart]
 
 
 def figures(machine):
-    """Process, descriptors without those of its peers, and memory of the service once the database is back."""
+    """Waits until the database works again. Returns the service's pid, its descriptors without those of peers, and its
+    memory."""
     machine.run("systemctl", "restart", CLUSTER)
     machine.wait_status("healthy", 30)
     wait_until(lambda: machine.ask("/api/status")[2]["uptime_seconds"] >= SETTLED_S, 30, "a settled process")
     samples = []
     hold_for(lambda: samples.append(machine.ask("/api/status")[2]["process"]) is None, 2)
-    # The least: a second connection to the database comes and goes.
+    # The least of several samples, because a second session comes and goes.
     fds = min(process["open_fds"] - process["connections"] for process in samples)
     return samples[-1]["pid"], fds, samples[-1]["rss_bytes"]
 
 
 def run_faults(machine, choice, faults, seconds, counts):
-    """One fault a second; all have ended when this returns."""
+    """Starts one fault per second, and returns when all have ended."""
     began, due, running = time.monotonic(), time.monotonic(), []
     while time.monotonic() - began < seconds:
         wait_until(lambda: time.monotonic() >= due, 10, "the next second")  # noqa: B023
@@ -88,7 +89,7 @@ def run_faults(machine, choice, faults, seconds, counts):
 
 
 def see_trace(machine, fault):
-    """Each time it may have come while the database was down, or another fault may have hidden it: now it is alone."""
+    """Does the fault alone, and waits for its effect. Before, another fault may have hidden it each time."""
     machine.run("systemctl", "restart", CLUSTER)
     machine.wait_status("healthy", 30)
     running = threading.Thread(target=fault, args=(machine,))
@@ -106,7 +107,7 @@ def test_soak(machine):
     counts = dict.fromkeys((fault.__name__ for fault in FAULTS), 0)
     with machine.stream() as stream:
         run_faults(machine, choice, FAULTS, SECONDS / 2, counts)
-        # What one process gathers shows only while it is not replaced.
+        # A leak shows only while the process is not replaced.
         pid_before, fds_before, rss_before = figures(machine)
         run_faults(machine, choice, FAULTS_IT_LIVES_THROUGH, SECONDS / 2, counts)
         pid_after, fds_after, rss_after = figures(machine)

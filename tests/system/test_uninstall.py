@@ -1,4 +1,4 @@
-"""make install and make uninstall, on machines of their own."""
+"""`make install` and `make uninstall`, on separate machines."""
 import os
 
 import pytest
@@ -21,7 +21,7 @@ def bare_machine():
     booted = Service()
     try:
         booted.boot()
-        booted.shell("rm -rf /var/lib/health-watch")  # a run on this machine itself may have left something there
+        booted.shell("rm -rf /var/lib/health-watch")  # a run on the real machine may have left something there
         prepare(booted)
         yield booted
     finally:
@@ -35,7 +35,7 @@ def other_machine(bare_machine):
 
 
 def files(machine):
-    """Whatever there is of this project, but for what docs/nginx.md lets the administrator copy for nginx."""
+    """Returns all files of this project, except those that docs/nginx.md tells the administrator to copy for nginx."""
     return set(machine.shell("find /usr/local /etc /var/lib /run/health-api /run/systemd ! -type d 2>/dev/null | grep -E 'health-(api|watch)' "
                              "| grep -v ^/etc/nginx/", check=False).splitlines())
 
@@ -93,7 +93,7 @@ def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine
     pid = other_machine.main_pid()
     text = other_machine.shell(f"make -C {SOURCE} uninstall")
     assert not os.path.exists(other_machine.path(f"/proc/{pid}"))
-    # What the README's commands have added to: the database's address and the password.
+    # The README's commands have added the address of the database and the password.
     assert files(other_machine) == {"/etc/health-api/environment", "/etc/health-api/pgpass"}
     assert "kept /etc/health-api/environment" in text and "kept /etc/health-api/pgpass" in text
     assert other_machine.show("health-api.service", "LoadState")["LoadState"] == "not-found"
@@ -103,12 +103,12 @@ def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine
 
 
 def test_uninstall_leaves_no_failed_unit_and_no_mask_of_the_socket(other_machine):
-    """0.1.0 had the socket masked for own-socket.conf: `systemctl enable` failed after the next installation."""
+    """Version 0.1.0 asked for a masked socket with own-socket.conf. After the next installation `systemctl enable` failed."""
     other_machine.run("systemctl", "stop", "health-api.socket", "health-api.service")
     other_machine.run("systemctl", "start", "--wait", "health-watch.service", check=False)
     assert other_machine.show("health-watch.service", "ActiveState")["ActiveState"] == "failed"
     other_machine.run("systemctl", "mask", "--now", "health-api.socket")
-    other_machine.run("systemctl", "mask", "health-watch.timer")  # nobody's instructions: it stays
+    other_machine.run("systemctl", "mask", "health-watch.timer")  # no instructions ask for this one: it stays
     other_machine.shell(f"make -C {SOURCE} uninstall")
     assert of_systemd(other_machine) == "/etc/systemd/system/health-watch.timer\n"
     install(other_machine)
@@ -116,8 +116,8 @@ def test_uninstall_leaves_no_failed_unit_and_no_mask_of_the_socket(other_machine
     assert other_machine.show("health-api.socket", "ActiveState")["ActiveState"] == "active"
 
 
-def test_an_update_replaces_and_removes_what_nobody_has_changed(other_machine):
-    """git pull brings new files; what was shipped before and is as it was is nobody's work."""
+def test_an_update_replaces_and_removes_unchanged_files(other_machine):
+    """git pull brings new files. `make install` replaces an old one if it is still as it was shipped."""
     other_machine.shell(f"""cp -a {SOURCE} /opt/newer; cd /opt/newer
         for file in sql/checks.sql watchdog/watch.conf systemd/environment systemd/pgpass; do echo '# new' >>$file; done
         sed -i 's/# new/-- new/' sql/checks.sql""")

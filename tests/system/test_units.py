@@ -1,4 +1,4 @@
-"""Installation as the README has it, the units, and what systemd shows of them."""
+"""The README's installation, the units, and what systemd shows about them."""
 import contextlib
 import json
 import os
@@ -14,7 +14,7 @@ DROP_INS = os.path.join(ROOT, "systemd", "health-api.service.d")
 UNITS = "/usr/local/lib/systemd/system"
 
 
-def test_the_commands_of_the_readme_end_in_a_running_service(machine, installation):
+def test_the_commands_of_the_readme_start_the_service(machine, installation):
     assert "Active: active (running)" in installation
     assert "Status: \"healthy\"" in installation
     status, source, document = machine.ask()
@@ -65,7 +65,7 @@ def drop_in_as_its_head_says(machine, name):
 
 
 def test_the_units_are_clean(machine):
-    # Without man(1), which not every machine has; that the pages are installed is test_uninstall's.
+    # Not every machine has man(1). test_uninstall.py shows that the pages are installed.
     done = machine.run("systemd-analyze", "verify", "--man=no", f"{UNITS}/health-api.service",
                        f"{UNITS}/health-api.socket", check=False)
     assert done.returncode == 0
@@ -82,7 +82,7 @@ def test_the_units_are_clean(machine):
                               "RuntimeMaxUSec": "5min"}),
     ("health-watch.timer", {"AccuracyUSec": "1s", "Persistent": "yes"}),
 ])
-def test_what_is_promised_of_the_units_is_shipped(machine, unit, shipped):
+def test_the_shipped_units_have_the_promised_settings(machine, unit, shipped):
     assert machine.show(unit, *shipped) == shipped
 
 

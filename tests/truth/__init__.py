@@ -1,1 +1,1 @@
-"""make truth: real faults, and for how long a watcher is wrong about each. docs/truth.md explains the table."""
+"""`make truth` does real faults, and measures how long a watcher is wrong about each. docs/truth.md explains the table."""

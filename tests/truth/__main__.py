@@ -1,5 +1,5 @@
-"""python3 -m truth DIRECTORY: does all that is chosen; results.json is written to DIRECTORY. Exit status 1: a bound was
-missed, or something went wrong."""
+"""python3 -m truth DIRECTORY does the chosen faults, and writes results.json to DIRECTORY. Exit status 1: a bound was
+missed, or something failed."""
 import contextlib
 import os
 import platform
@@ -23,7 +23,7 @@ def say(text):
 
 
 def machine():
-    """No names of hosts, no paths."""
+    """Describes the machine, without host names or paths."""
     program = subprocess.run([PROGRAM, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     return {"program": program, "cores": os.cpu_count(), "kernel": re.match(r"[\d.]+", platform.release())[0],
             "load average at the start": round(os.getloadavg()[0], 1)}
@@ -39,7 +39,7 @@ def describe(row, run):
 
 
 def measure_all(planned, found):
-    """Fills found; ends early, with an AssertionError, where it cannot go on."""
+    """Fills found. Raises AssertionError when it cannot continue."""
     with contextlib.ExitStack() as open_ones:
         here = open_ones.enter_context(stage.Stage())
         seen = [open_ones.enter_context(watcher) for watcher in (watchers.HealthApi(here.health.address),)]
@@ -62,7 +62,7 @@ def measure_all(planned, found):
 def main():
     output = sys.argv[1]
     os.makedirs(output, exist_ok=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts with &
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell makes its background processes ignore it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("truth: terminated"))
     rows = plan.chosen()
     found, failure = results.Results(machine(), rows), None

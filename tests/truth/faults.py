@@ -1,7 +1,7 @@
-"""The faults. Each is a generator. It causes the fault and yields the time when it began; asked to go on, it ends the
-fault and yields the time of that. Closed in between, it ends the fault as well.
+"""The faults. Each one is a generator. It causes the fault and yields the time of its begin; then it ends the fault and
+yields the time of its end. If it is closed in between, it also ends the fault.
 
-Both times are taken before the act where nothing else is said, so that what is measured is never less than it was."""
+Unless a comment says otherwise, it takes each time before the act, so that no measured time is too short."""
 import os
 import signal
 import time
@@ -14,7 +14,7 @@ READY = "database system is ready to accept connections"
 
 
 def _state(pid):
-    """proc(5): T is stopped."""
+    """Returns the process state of proc(5); T: it is stopped."""
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
         return file.read().rpartition(")")[2].split()[0]
 
@@ -23,7 +23,7 @@ def server_frozen(stage):
     server = stage.cluster
     began = time.monotonic()
     try:
-        os.kill(server.postmaster_pid, signal.SIGSTOP)  # from then on there are no new ones
+        os.kill(server.postmaster_pid, signal.SIGSTOP)  # from now on no new process starts
         server.signal_all(signal.SIGSTOP)
         wait_until(lambda: all(_state(pid) == "T" for pid in server.processes()), 5, "the server is stopped")
         yield began
@@ -89,7 +89,7 @@ def server_stopped(stage):
 
 def black_hole(stage):
     with Dropping(stage.port):
-        began = time.monotonic()  # iptables(8) takes tens of milliseconds, and changes the kernel's rules last
+        began = time.monotonic()  # after iptables(8), which takes tens of milliseconds and changes the kernel's rules last
         yield began
         ended = time.monotonic()
     yield ended
@@ -132,8 +132,8 @@ def table_too_small(stage):
 
 
 def server_crashed(stage):
-    """The server process of another client is killed, as the kernel does when memory is short: the server ends all
-    sessions, and recovers by itself. It begins when the postmaster has noticed, for until then everything works."""
+    """Kills the server process of another client, as the kernel does when memory is short. The server ends all sessions
+    and recovers by itself. The fault begins when the postmaster notices, because until then everything works."""
     with stage.superuser() as execute:
         pid = execute("SELECT pg_backend_pid()")[0][0]
         log_end = stage.log_end()

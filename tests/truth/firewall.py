@@ -1,20 +1,20 @@
-"""Packets of this machine to one of its own ports that are dropped."""
+"""Drops packets of this machine to one of its own ports."""
 import re
 import subprocess
 
 
 class NotHere(Exception):
-    """This machine cannot do that fault; the text says why."""
+    """This machine cannot do this fault; the text says why."""
 
 
 def _iptables(*arguments):
-    """In a session of its own: Ctrl-C must not end it half-way."""
+    """Runs iptables in its own session, so that Ctrl-C does not interrupt it."""
     return subprocess.run(["iptables", "-w", *arguments], capture_output=True, text=True, check=False,
                           start_new_session=True)
 
 
 class Dropping:
-    """While the context lasts no packet to the port arrives; with only="--syn" no first packet of a connection."""
+    """During the context no packet arrives at the port; with only="--syn", no first packet of a connection."""
 
     def __init__(self, port, only=None):
         self.rule = ["INPUT", "-i", "lo", "-p", "tcp", *([only] if only else []), "--dport", str(port), "-j", "DROP"]
@@ -34,6 +34,6 @@ class Dropping:
             pass
 
     def dropped(self):
-        """How many packets so far."""
+        """How many packets were dropped so far."""
         text = _iptables("-v", "-S", "INPUT").stdout
         return int(re.search(rf"--dport {self.port} .*-c (\d+) ", text)[1])

@@ -1,4 +1,4 @@
-"""What is no outage, and what is done to health-api itself. Generators like those of faults.py."""
+"""Events that are not an outage, and those that stop health-api itself; generators like those of faults.py."""
 import os
 import signal
 import time
@@ -21,7 +21,7 @@ def session_frozen(stage):
 
 
 def session_frozen_counting(stage):
-    """While it counts the largest table."""
+    """Freezes the session while it counts the largest table."""
     with stage.superuser() as execute:
         def counting():
             return execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'health-api' AND state = 'active'"
@@ -33,7 +33,7 @@ def session_frozen_counting(stage):
                 os.kill(pid, signal.SIGSTOP)
                 if (pid,) in counting():
                     return pid, began
-                os.kill(pid, signal.SIGCONT)  # it had just finished
+                os.kill(pid, signal.SIGCONT)  # the count had just finished
             return None
         pid, began = wait_until(freeze, 60, "a session that counts", interval_s=0.001)
         try:
@@ -59,7 +59,7 @@ def server_reloaded(stage):
 
 
 def syn_lost(stage):
-    """The first packet of the next login is lost; the kernel sends it again after a second."""
+    """Drops the first packet of the next login; the kernel sends it again after a second."""
     began = time.monotonic()
     with Dropping(stage.port, only="--syn") as rule:
         wait_until(rule.dropped, 10, "the next login")

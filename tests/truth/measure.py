@@ -1,4 +1,4 @@
-"""One run of one row: does it, and says how each watcher took it."""
+"""Does one run of one row, and measures how each watcher judged it."""
 import contextlib
 import dataclasses
 import time
@@ -8,21 +8,21 @@ from . import plan
 
 @dataclasses.dataclass
 class Run:
-    """What one watcher said of one run. Seconds."""
+    """What one watcher reported about one run; times in seconds."""
 
     row: str
     number: int
     phase: float
     false_green_s: float  # while the fault lasted
-    noticed_s: float  # from its begin to the first red answer; None: there was none
-    says: str  # what the first red answer said; None: there was none
-    recovery_s: float  # from its end to the first green answer
-    false_red_s: float  # while nothing was wrong
-    oldest_green_s: float  # how old what a green answer said was at most
+    noticed_s: float  # from the begin of the fault to the first red answer; None: there was none
+    says: str  # the text of the first red answer; None: there was none
+    recovery_s: float  # from the end of the fault to the first green answer
+    false_red_s: float  # while there was no fault
+    oldest_green_s: float  # the greatest age of the data in a green answer
     gap_s: float  # the longest time without an answer
 
 
-BACK_S = 40  # a login that was refused is tried again after 10 s
+BACK_S = 40  # after a refused login the next one comes 10 s later
 
 
 def _oldest(answers):
@@ -53,7 +53,7 @@ class Measurement:
         return [watcher.timeline() for watcher in self.watchers]
 
     def run(self, row, number, phase):
-        """Returns for each watcher the Run of the quiet time before, and that of the row."""
+        """Returns two Runs for each watcher: one of the quiet time before, one of the row."""
         if phase is not None:
             self.stage.wait_phase(phase)
         with contextlib.closing(row.steps(self.stage)) as steps:

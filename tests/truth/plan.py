@@ -1,15 +1,15 @@
-"""The rows of the table: what is done, how often and for how long, and what a watcher may say meanwhile."""
+"""The rows of the table: what each does, how often and how long, and what a watcher may report meanwhile."""
 import dataclasses
 import statistics
 from collections.abc import Callable
 
 from . import faults, harmless, settings
 
-HOLD_S = 1.0  # a fault lasts this much longer than it takes to be noticed, for it must stay noticed
-NEVER_S = 20.0  # what is not noticed by then is not noticed at all
-WATCHED_AFTER_S = 1.0  # how long the end of something harmless is watched
+HOLD_S = 1.0  # how long a fault lasts after it was noticed, because the watcher must stay red
+NEVER_S = 20.0  # a fault that is not noticed after this time counts as never noticed
+WATCHED_AFTER_S = 1.0  # how long to watch after something harmless has ended
 STALE_AFTER_S = 6.0  # HEALTH_STALE_AFTER
-SUM_S = 13.0  # of the medians of the ten
+SUM_S = 13.0  # the bound of the sum of the ten medians
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +19,18 @@ class Row:
     most_runs: int = 1 << 30
 
     def last(self, stage, timelines, began):
-        """Waits for as long as it is to last. timelines(): what each watcher said so far."""
+        """Waits until the fault may end. timelines(): what each watcher has reported so far."""
         raise NotImplementedError
 
     def complaints(self, runs):
-        """In what the runs of one watcher (measure.Run) do not keep the bounds: texts."""
+        """Returns texts about the bounds that the runs of one watcher (measure.Run) have missed."""
         oldest = max(run.oldest_green_s for run in runs)
         return [f"a green answer was {oldest:.1f} s old"] if oldest > STALE_AFTER_S else []
 
 
 @dataclasses.dataclass(frozen=True)
 class Outage(Row):
-    """Is to be noticed. Bounds of the seconds of false green: of the median, and of each run."""
+    """A watcher must notice it. The bounds limit the seconds of false green, as a median and in each run."""
 
     median_s: float = None
     worst_s: float = None
@@ -54,7 +54,7 @@ class Outage(Row):
 
 @dataclasses.dataclass(frozen=True)
 class Harmless(Row):
-    """Every answer is to be green."""
+    """Every answer must be green."""
 
     lasts_s: float = 2.0
 
@@ -68,7 +68,7 @@ class Harmless(Row):
 
 @dataclasses.dataclass(frozen=True)
 class OwnStop(Harmless):
-    """The program cannot answer; when it can again, what it knows is old, and it is to say so until it has asked."""
+    """The program cannot answer. When it can again, its data is old, and it must report stale until it has new data."""
 
     back_s: float = 1.0
 
@@ -104,7 +104,7 @@ ROWS = (
 
 
 def chosen():
-    """The rows that the environment asks for. ValueError: there is none of that name."""
+    """Returns the rows that the environment chooses. ValueError: there is no row with this name."""
     names = [row.name for row in ROWS]
     for name in settings.FAULTS:
         if name not in names:
@@ -113,8 +113,8 @@ def chosen():
 
 
 def schedule(rows, runs, random):
-    """(round, row, phase) for each run. A round has all rows, in an order of its own. The phases of an outage are
-    spread evenly over the time between two logins, at random within each part. None: the phase is as it comes."""
+    """Returns (round, row, phase) for each run. A round has all rows in random order. The phases of an outage are
+    stratified over the time between two logins. None: any phase."""
     spread = [row for row in rows if isinstance(row, Outage) and runs > 1]
     phases = {row: [(part + random.random()) / runs for part in random.sample(range(runs), runs)] for row in spread}
     planned = []

@@ -1,4 +1,4 @@
-"""What was measured, as a table and as JSON."""
+"""Prints the results as a table, and saves them as JSON."""
 import collections
 import dataclasses
 import json
@@ -33,7 +33,7 @@ class Results:
         self.runs.setdefault(watcher, {}).setdefault(run.row, []).append(run)
 
     def _sum(self, watcher):
-        """Of the medians of the ten; None: not all of them were measured often enough."""
+        """Returns the sum of the ten medians; None: some fault has too few runs."""
         medians = []
         for row in plan.ROWS:
             if isinstance(row, plan.Outage) and row.is_of_the_ten:
@@ -44,7 +44,7 @@ class Results:
         return sum(medians)
 
     def complaints(self, watcher):
-        """row name -> in what its bounds were not kept; only those rows."""
+        """Returns row name -> which bounds were missed, for rows that missed one."""
         found = {row.name: row.complaints(self.runs[watcher][row.name])
                  for row in (*self.rows, plan.QUIET) if row.name in self.runs[watcher]}
         total = self._sum(watcher)

@@ -1,4 +1,4 @@
-"""Where the faults happen: one PostgreSQL with the sample on a TCP port, one health-api with its default settings."""
+"""The stage of the faults: one PostgreSQL with the sample on a TCP port, and one health-api with default settings."""
 import contextlib
 import datetime
 import os
@@ -16,12 +16,12 @@ from harness.webserver import free_port
 
 MIN_DEBATES = 600  # of 607
 LOGINS = "local all postgres trust\nhost all health_api 127.0.0.1/32 {method}\n"
-BETWEEN_LOGINS_S = 3.8  # HEALTH_RECONNECT_EVERY, 4 s less up to 10 %
+BETWEEN_LOGINS_S = 3.8  # HEALTH_RECONNECT_EVERY is 4 s, minus up to 10 %
 BUSY_LOOPS = 8
 
 
 class Stage:
-    """The context ends all that was started in it."""
+    """The end of the context stops everything that was started in it."""
 
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="truth-", dir="/tmp")  # short: a Unix socket's path has 107 bytes
@@ -51,7 +51,7 @@ class Stage:
         self.cluster.create()
         self.cluster.load("sample.sql")
         self.cluster.execute("CREATE TABLE spare_debates AS TABLE debates")
-        self.cluster.execute("VACUUM ANALYZE")  # now, and not by autovacuum in the middle of a fault
+        self.cluster.execute("VACUUM ANALYZE")  # so that autovacuum does not run during a fault
         self.cluster.stop("fast")
         with open(os.path.join(self.cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
             conf.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
@@ -64,7 +64,7 @@ class Stage:
         self.cluster.write_hba(LOGINS.format(method=method))
 
     def _start_health(self):
-        """With the shipped checks, and a least good value for one of them."""
+        """Starts health-api with the shipped checks, one of them with a `min`."""
         path = os.path.join(self.directory, "checks.sql")
         with open(CHECKS, encoding="utf-8") as file:
             text, name = file.read(), "-- check: debates\n"
@@ -77,12 +77,12 @@ class Stage:
         self.health.wait_status("healthy")
 
     def _last_login(self):
-        """When health-api was let in, by the wall clock; None: it is not."""
+        """When health-api logged in, by the wall clock; None: it has no session."""
         since = self.health.document("/api/status")["database"]["connected_since"]
         return datetime.datetime.fromisoformat(since).timestamp() if since else None
 
     def wait_phase(self, phase):
-        """Until that share of the time between two logins has passed: some faults only show at the next login."""
+        """Waits until this share of the time between two logins has passed: some faults show only at the next login."""
         passed_s, last = phase * BETWEEN_LOGINS_S, self._last_login()
 
         def login():
@@ -92,7 +92,7 @@ class Stage:
         wait_until(lambda: time.time() - came >= passed_s, 10, "the time for the fault", interval_s=0.001)
 
     def last_until(self, condition, at_most_s):
-        """Until condition(), or until that time is over, while health-api runs."""
+        """Waits for condition(), but at most this long, while health-api runs."""
         began = time.monotonic()
 
         def is_over():
@@ -104,8 +104,8 @@ class Stage:
         return os.path.getsize(self.cluster.log)
 
     def wait_logged(self, text, log_end):
-        """Until the server has logged that, after log_end. Returns when it did: a client that waits to be let in would
-        learn it late."""
+        """Waits until the server has logged this text after log_end, and returns the time in the log. A client that waits
+        for a login would notice it late."""
         def logged():
             with open(self.cluster.log, "rb") as file:
                 file.seek(log_end)
@@ -117,7 +117,7 @@ class Stage:
 
     @contextlib.contextmanager
     def superuser(self):
-        """A function that runs SQL in a session that is there already: how long a login takes is no part of a fault."""
+        """Returns a function that runs SQL in an open session, so that a fault does not include the time of a login."""
         connection = self.cluster.connect()
 
         def execute(sql):
@@ -130,16 +130,16 @@ class Stage:
             connection.close()
 
     def our_session(self):
-        """The pid of the one server process that works for health-api."""
+        """Waits until health-api has exactly one session, and returns the pid of its server process."""
         def only():
             pids = self.cluster.probes()
             return pids[0] if len(pids) == 1 else None
         return wait_until(only, 10, "the session of health-api")
 
     def use_up_connections(self):
-        """Returns the sessions that leave none to anybody, and when the last one was taken. A second session of
-        health-api's, which comes and goes, would leave its place when it goes: it must be one and the same before and
-        after a connection was refused."""
+        """Opens sessions until no connection is left. Returns them, and when the last one was opened. health-api may have
+        a second session for a moment, whose end would free a connection. So health-api must have the same single session
+        before and after the server has refused one."""
         sessions, last = [self.cluster.connect("postgres")], None
 
         def probes():
@@ -166,7 +166,7 @@ class Stage:
 
     @contextlib.contextmanager
     def busy(self):
-        """While it lasts, loops that take all the CPU time they get."""
+        """During the context, loops use all the CPU time that they get."""
         loops = []
         try:
             loops += [process.start(["sh", "-c", "while :; do :; done"]) for _ in range(BUSY_LOOPS)]

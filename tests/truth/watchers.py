@@ -1,4 +1,4 @@
-"""Who watches the database, and what each of them said when. A further watcher is a class with a look() of its own."""
+"""The programs that watch the database, and what each of them reported when. Another one is a class with a look()."""
 import collections
 import datetime
 import json
@@ -7,37 +7,37 @@ import time
 
 from harness import fastcgi
 
-# at: when the answer came, by the monotonic clock. age_s: how old what a green one says is; None: it does not say so.
+# at: when the answer came, by the monotonic clock. age_s: the age of the data in a green answer; None: unknown.
 Answer = collections.namedtuple("Answer", "at is_green says age_s")
 
 
 class Timeline:
-    """Answers in the order of time. Each holds until the next one."""
+    """Answers in the order of time. Each is valid until the next one."""
 
     def __init__(self, answers):
         self.answers = answers
 
     def seconds(self, is_green, begin, end):
-        """How much of the time from begin to end was green, or red."""
+        """Returns how many seconds from begin to end were green, or red."""
         ends = [answer.at for answer in self.answers[1:]] + [end]
         return sum(max(0.0, min(until, end) - max(answer.at, begin))
                    for answer, until in zip(self.answers, ends) if answer.is_green == is_green)
 
     def first(self, is_green, since):
-        """The first green, or red, answer that came since then; None: there is none."""
+        """Returns the first green, or red, answer since then; None: there is none."""
         return next((answer for answer in self.answers if answer.is_green == is_green and answer.at >= since), None)
 
     def between(self, begin, end):
         return [answer for answer in self.answers if begin <= answer.at <= end]
 
     def longest_gap_s(self, begin, end):
-        """The longest time without an answer: what was measured is not more exact than this."""
+        """Returns the longest time without an answer. No measured time is more exact than this."""
         times = [begin] + [answer.at for answer in self.between(begin, end)] + [end]
         return max(later - earlier for earlier, later in zip(times, times[1:]))
 
 
 class Watcher:
-    """Looks again and again, in a thread of its own, for as long as the context lasts."""
+    """Calls look() again and again on a thread, until the context ends."""
 
     name = None
     every_s = 0.05
@@ -49,7 +49,7 @@ class Watcher:
         self.failure = None
 
     def look(self):
-        """Returns an Answer; may take as long as it takes."""
+        """Returns an Answer; may block for any time."""
         raise NotImplementedError
 
     def __enter__(self):
@@ -68,19 +68,19 @@ class Watcher:
             self.failure = failure
 
     def timeline(self):
-        """All that it said so far."""
+        """Returns all answers so far."""
         if self.failure:
             raise AssertionError(f"{self.name} cannot be watched any more: {self.failure!r}")
         return Timeline(list(self._answers))
 
     def forget(self, before):
-        """Drops what is older, but the answer that holds then."""
+        """Drops older answers, except the one that is valid at that time."""
         answers = self._answers
         del answers[:max(0, sum(answer.at <= before for answer in answers) - 1)]
 
 
 class HealthApi(Watcher):
-    """The program itself, asked on one kept connection."""
+    """Watches health-api itself, with requests on one connection."""
 
     name = "health-api"
     every_s = 0.01

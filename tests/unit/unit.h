@@ -1,4 +1,4 @@
-/* Every cmocka test includes this: the headers in the order that cmocka needs. */
+/* Every cmocka test includes this. It has the headers in the order that cmocka needs. */
 #ifndef TESTS_UNIT_H
 #define TESTS_UNIT_H
 

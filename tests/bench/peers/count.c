@@ -1,5 +1,5 @@
-/* The floor of a CGI answer that asks the database, for `make bench`: connect, count the five tables, print;
- * libpq only. It knows no timeouts and no reasons. */
+/* The least that a CGI program must do to count in the database, for `make bench`: connect, count the five
+ * tables, print. Uses only libpq, and has no timeouts and no reasons. */
 #include <libpq-fe.h>
 #include <stdio.h>
 
@@ -16,7 +16,7 @@ int main(void)
             fputs(PQerrorMessage(connection), stderr);
             return 1;
         }
-        counts[i] = PQgetvalue(result, 0, 0); /* freed by the end of the process */
+        counts[i] = PQgetvalue(result, 0, 0); /* the exit of the process frees it */
     }
     printf("Status: 200 OK\r\nContent-Type: application/json\r\n\r\n{\"status\":\"healthy\",\"counts\":{");
     for (int i = 0; i < 5; i++)

@@ -1,5 +1,5 @@
-// The same endpoint as a small Go service would have it: net/http and a pgx pool. /query counts at each request;
-// /cached answers with what a goroutine counted at most two seconds ago. For `make bench`.
+// The same endpoint as a small Go service with net/http and a pgx pool, for `make bench`. /query counts at each request.
+// /cached returns what a goroutine counted at most two seconds ago.
 package main
 
 import (

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The shell script behind fcgiwrap that many sites have: a psql per request. For `make bench`.
+# A shell script for fcgiwrap as many sites have it, with one psql per request. For `make bench`.
 counts=$(psql -XAtq -c "SELECT json_build_object(
     'hypotheses', (SELECT count(*) FROM hypotheses), 'analyses', (SELECT count(*) FROM analyses),
     'entities', (SELECT count(*) FROM entities), 'edges', (SELECT count(*) FROM edges),

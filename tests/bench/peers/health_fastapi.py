@@ -1,5 +1,5 @@
-"""The same endpoint as a FastAPI service has it: /query connects and counts at each request, which is how the endpoint
-of the incidents was written; /cached answers with what a task counted at most two seconds ago. For `make bench`."""
+"""The same endpoint as a FastAPI service, for `make bench`. /query connects and counts at each request, like the endpoint
+of the incidents. /cached returns what a task counted at most two seconds ago."""
 import asyncio
 from datetime import datetime, timezone
 
@@ -12,7 +12,7 @@ cache = {}
 
 
 async def count():
-    connection = await asyncpg.connect()  # PGHOST and the others
+    connection = await asyncpg.connect()  # reads PGHOST and the others
     try:
         counts = {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}
     finally:
@@ -31,7 +31,7 @@ async def refresh():
 
 @app.on_event("startup")
 async def start():
-    cache["task"] = asyncio.create_task(refresh())  # a task that nobody holds may be collected
+    cache["task"] = asyncio.create_task(refresh())  # without a reference the task may be collected
 
 
 @app.get("/query")

@@ -1,8 +1,7 @@
-/* The limit: the least that can be called a FastCGI responder, by hand, one thread on epoll, for `make
- * bench`. It answers every request with the bytes of the file argv[1], whatever was asked, and keeps
- * connections open. It takes for granted what holds behind nginx on a Unix socket: a request is well-formed
- * and comes in one piece. It has no deadlines and no limits, and is no example. The listening socket
- * is descriptor 0. */
+/* The least possible FastCGI responder, for `make bench`: the limit of what any program can reach. One thread
+ * with epoll answers every request with the bytes of the file argv[1], and keeps connections open. It relies
+ * on nginx and a Unix socket: each request is well-formed and arrives in one piece. It has no deadlines and
+ * no limits, so it is not an example. The listening socket is descriptor 0. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -44,7 +43,7 @@ static bool load_answer(const char *path)
     return true;
 }
 
-/* One whole request in, one answer out. Returns false when the connection is to be closed. */
+/* Reads one complete request and writes one response. False: the caller has to close the connection. */
 static bool serve(int fd)
 {
     uint8_t in[16384];
@@ -72,7 +71,7 @@ int main(int argc, char **argv)
     }
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event listener = {.events = EPOLLIN, .data.fd = 0};
-    signal(SIGPIPE, SIG_IGN); /* nginx hangs up when its client does */
+    signal(SIGPIPE, SIG_IGN); /* nginx closes the connection when its client does */
     fcntl(0, F_SETFL, O_NONBLOCK);
     epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &listener);
     for (;;) {

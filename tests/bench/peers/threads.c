@@ -1,8 +1,8 @@
-/* libfcgi as its documentation shows it (examples/threaded.c): a pool of 20 threads, each with a request of
- * its own, accepting one after the other under a mutex. For `make bench`: it answers with the bytes of the
- * file argv[1]. The listening socket is descriptor 0. With a second argument, "keep", the mutex is left out.
- * FCGX_Accept_r on a kept connection waits for its next request; under the mutex all other threads wait with
- * it, and behind a keep-alive nginx the documented form answers 503. */
+/* libfcgi as in its documentation (examples/threaded.c), for `make bench`: 20 threads, which accept one after
+ * the other under a mutex. Answers with the bytes of the file argv[1]. The listening socket is descriptor 0.
+ * A second argument, "keep", leaves out the mutex: on a kept connection FCGX_Accept_r waits for the next
+ * request, and with the mutex all other threads wait, too. So with a keep-alive nginx the documented form
+ * answers 503. */
 #include <fcgiapp.h>
 #include <pthread.h>
 #include <stdbool.h>

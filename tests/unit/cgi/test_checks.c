@@ -1,4 +1,4 @@
-/* The checks file: what it may hold, and the errors that name file and line. */
+/* cgi/checks: what a checks file may contain, and errors with file and line. */
 #include "cgi/checks.h"
 #include "common/buf.h"
 
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-/* Parses a copy without a NUL behind it, so that the sanitizer sees a read past the end. */
+/* Parses a copy without a NUL after it, so that the sanitizer finds a read past the end. */
 static bool parse_bytes(const char *text, size_t len, struct checks *out, struct error *err)
 {
     char *copy = malloc(len > 0 ? len : 1);
@@ -39,7 +39,7 @@ static void expect_error_of_bytes(const char *text, size_t len, const char *expe
     struct checks checks;
     struct error err;
     if (parse_bytes(text, len, &checks, &err))
-        fail_msg("%s\nwas taken, expected the error: %s", text, expected);
+        fail_msg("%s\nis accepted, expected the error: %s", text, expected);
     assert_int_equal(checks.count, 0);
     assert_null(checks.items);
     if (strcmp(err.text, expected) != 0)
@@ -51,7 +51,7 @@ static void expect_error(const char *text, const char *expected)
     expect_error_of_bytes(text, strlen(text), expected);
 }
 
-static void reads_the_example_of_the_design(void **state)
+static void reads_a_full_example(void **state)
 {
     (void)state;
     struct checks c = parse_good("-- check: edges\n"
@@ -108,8 +108,8 @@ static void keeps_the_order_of_the_file(void **state)
     checks_free(&c);
 }
 
-/* The statement of the only check in a file whose header is this check's. */
-static void the_statement_is_what_the_server_must_see(void **state)
+/* Each row is the rest of a file after the header of its only check, and the statement of that check. */
+static void the_statement_is_the_text_for_the_server(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
@@ -172,7 +172,7 @@ static void accepts_windows_line_ends_and_a_byte_order_mark(void **state)
     checks_free(&c);
 }
 
-static void accepts_annotations_however_they_are_spaced(void **state)
+static void accepts_annotations_with_any_spacing(void **state)
 {
     (void)state;
     struct checks c = parse_good("\n--check: a\n"
@@ -188,7 +188,7 @@ static void accepts_annotations_however_they_are_spaced(void **state)
     checks_free(&c);
 }
 
-static void ordinary_comments_are_no_annotations(void **state)
+static void ordinary_comments_are_not_annotations(void **state)
 {
     (void)state;
     struct checks c =
@@ -214,7 +214,7 @@ static void ordinary_comments_are_no_annotations(void **state)
     checks_free(&c);
 }
 
-static void takes_the_bounds_of_each_annotation(void **state)
+static void accepts_the_bounds_of_each_annotation(void **state)
 {
     (void)state;
     static const char *const rows[] = {
@@ -234,7 +234,7 @@ static void takes_the_bounds_of_each_annotation(void **state)
     }
 }
 
-static void refuses_values_outside_of_them(void **state)
+static void rejects_values_outside_of_the_bounds(void **state)
 {
     (void)state;
 #define EVERY   "a duration with its unit (800ms, 2s, 1m, 1h) from 100ms to 24h"
@@ -277,17 +277,17 @@ static void refuses_values_outside_of_them(void **state)
     }
 }
 
-static void rejects_a_second_word_that_is_no_remark(void **state)
+static void rejects_a_second_word_after_one_space(void **state)
 {
     (void)state;
     expect_error("-- check: a\n-- every: 15 s\nSELECT 1;",
-                 "f.sql:2: every '15 s': expected one word; two spaces set off a remark");
+                 "f.sql:2: every '15 s': expected one word, or two spaces before a remark");
     expect_error("-- check: a\n-- min: 1  max: 5\nSELECT 1;",
-                 "f.sql:2: min '1  max: 5': expected one word; two spaces set off a remark");
+                 "f.sql:2: min '1  max: 5': expected one word, or two spaces before a remark");
     expect_error("-- check: a\n-- min: 1   -- max = 5\nSELECT 1;",
-                 "f.sql:2: min '1   -- max = 5': expected one word; two spaces set off a remark");
+                 "f.sql:2: min '1   -- max = 5': expected one word, or two spaces before a remark");
     expect_error("-- check: a b\nSELECT 1;",
-                 "f.sql:1: check 'a b': expected one word; two spaces set off a remark");
+                 "f.sql:1: check 'a b': expected one word, or two spaces before a remark");
 }
 
 static void change_case(char *text, int (*change)(int), size_t count)
@@ -296,7 +296,7 @@ static void change_case(char *text, int (*change)(int), size_t count)
         text[i] = (char)change((unsigned char)text[i]);
 }
 
-/* Whether a header with this comment is taken; if so, all limits that it asks for must be there. */
+/* True: the parser accepts a header with this comment. Then each limit that it asks for must be set. */
 static bool header_is_taken(const char *comment)
 {
     struct checks c;
@@ -308,13 +308,13 @@ static bool header_is_taken(const char *comment)
         return false;
     }
     if (c.items[0].min != 7 && c.items[0].max != 7 && c.items[0].fall != 7 && c.items[0].rise != 7)
-        fail_msg("%s\nis silently no limit", comment);
+        fail_msg("%s\nis accepted, and sets no limit", comment);
     checks_free(&c);
     return true;
 }
 
-/* Each way to write each key: what is not taken as an annotation is an error, and never a mere comment. */
-static void a_mistyped_annotation_is_an_error_and_never_no_limit(void **state)
+/* Writes each key in each way: each is an annotation or an error, and never an ordinary comment. */
+static void a_mistyped_annotation_is_an_error_and_not_ignored(void **state)
 {
     (void)state;
     static const char *const keys[] = {"min", "max", "fall", "rise", "every", "timeout", "severity", "check"};
@@ -344,7 +344,7 @@ static void a_mistyped_annotation_is_an_error_and_never_no_limit(void **state)
     assert_int_equal(taken, 4 * 3 * 2);
 }
 
-static void a_mistyped_annotation_is_shown_as_it_should_be(void **state)
+static void the_error_shows_a_mistyped_annotation_in_its_right_form(void **state)
 {
     (void)state;
     static const char *const rows[][3] = {
@@ -369,8 +369,8 @@ static void a_mistyped_annotation_is_shown_as_it_should_be(void **state)
                  "any other comment here must not begin with 'min'");
 }
 
-/* Else its statement would be a second one of the check before. */
-static void a_mistyped_begin_of_a_check_is_an_error(void **state)
+/* Otherwise its statement would belong to the check before. */
+static void a_mistyped_check_line_is_an_error(void **state)
 {
     (void)state;
     static const char *const comments[] = {"Check: b", "check : b", "check=b",   "check\xc2\xa0: b",
@@ -385,7 +385,7 @@ static void a_mistyped_begin_of_a_check_is_an_error(void **state)
             comments[i]);
         expect_error(text, expected);
     }
-    expect_error("-- check: a\nSELECT 1; -- check: b\nSELECT 2;", "f.sql:2: '-- check:' must begin its line");
+    expect_error("-- check: a\nSELECT 1; -- check: b\nSELECT 2;", "f.sql:2: '-- check:' must begin a line");
     struct checks c = parse_good("-- Check that all is well.\n-- check: a\nSELECT 1;\n-- Check this\n"
                                  "-- every so often\n-- --check: b\n");
     assert_int_equal(c.count, 1);
@@ -418,7 +418,7 @@ static void rejects_an_annotation_that_would_have_no_effect(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char expected[128];
         snprintf(expected, sizeof expected,
-                 "f.sql:%d: annotation 'every' must stand between '-- check:' and its statement", lines[i]);
+                 "f.sql:%d: annotation 'every' must be between '-- check:' and the statement", lines[i]);
         expect_error(rows[i], expected);
     }
 }
@@ -427,7 +427,7 @@ static void rejects_an_annotation_given_twice(void **state)
 {
     (void)state;
     expect_error("-- check: a\n-- min: 1\n-- max: 2\n-- min: 1\nSELECT 1;",
-                 "f.sql:4: annotation 'min' stands twice in check 'a'");
+                 "f.sql:4: annotation 'min' appears twice in check 'a'");
 }
 
 static void rejects_a_min_above_its_max(void **state)
@@ -441,7 +441,7 @@ static void rejects_a_min_above_its_max(void **state)
     checks_free(&c);
 }
 
-static void rejects_names_outside_of_the_alphabet(void **state)
+static void rejects_names_with_other_characters(void **state)
 {
     (void)state;
     static const char *const names[] = {"", "Edges", "9a", "_a", "a-b", "a.b", "a\"b", "\xc3\xa4", "a;"};
@@ -450,7 +450,7 @@ static void rejects_names_outside_of_the_alphabet(void **state)
         char expected[256];
         snprintf(text, sizeof text, "-- check: %s\nSELECT 1;", names[i]);
         snprintf(expected, sizeof expected,
-                 "f.sql:1: check '%s': expected a name of a-z, 0-9 and _, at most 63, a letter first",
+                 "f.sql:1: check '%s': expected a letter, then at most 62 characters of a-z, 0-9 and _",
                  names[i]);
         expect_error(text, expected);
     }
@@ -468,7 +468,7 @@ static void a_name_may_have_63_bytes_and_no_more(void **state)
     memset(text + 10, 'a', 64);
     strcpy(text + 74, "\nSELECT 1;");
     expect_error(text, "f.sql:1: check 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...': "
-                       "expected a name of a-z, 0-9 and _, at most 63, a letter first");
+                       "expected a letter, then at most 62 characters of a-z, 0-9 and _");
 }
 
 static void rejects_reserved_names(void **state)
@@ -522,9 +522,9 @@ static void rejects_a_statement_before_any_check(void **state)
 {
     (void)state;
     expect_error("-- setup\nSET x = 1;\n-- check: a\nSELECT 1;",
-                 "f.sql:2: statement before any '-- check: NAME'");
-    expect_error("SELECT 1;", "f.sql:1: statement before any '-- check: NAME'");
-    expect_error("\n;", "f.sql:2: statement before any '-- check: NAME'");
+                 "f.sql:2: a statement before the first '-- check: NAME'");
+    expect_error("SELECT 1;", "f.sql:1: a statement before the first '-- check: NAME'");
+    expect_error("\n;", "f.sql:2: a statement before the first '-- check: NAME'");
 }
 
 static void a_statement_that_was_cut_off_is_an_error(void **state)
@@ -557,9 +557,9 @@ static void rejects_a_file_without_checks(void **state)
 static void names_the_line_where_an_open_comment_began(void **state)
 {
     (void)state;
-    expect_error("\n/* head\n\n-- check: a\nSELECT 1;", "f.sql:2: comment without its end '*/'");
-    expect_error("-- check: a\n/* all\nSELECT 1;", "f.sql:2: comment without its end '*/'");
-    expect_error("-- check: a\nSELECT 1;\n\n/* all\nSELECT 1;", "f.sql:4: comment without its end '*/'");
+    expect_error("\n/* head\n\n-- check: a\nSELECT 1;", "f.sql:2: the comment has no closing '*/'");
+    expect_error("-- check: a\n/* all\nSELECT 1;", "f.sql:2: the comment has no closing '*/'");
+    expect_error("-- check: a\nSELECT 1;\n\n/* all\nSELECT 1;", "f.sql:4: the comment has no closing '*/'");
 }
 
 static void rejects_nul_bytes(void **state)
@@ -569,7 +569,7 @@ static void rejects_nul_bytes(void **state)
     expect_error_of_bytes(text, sizeof text, "f.sql:2: NUL byte, expected text");
 }
 
-static void rejects_what_is_no_utf8(void **state)
+static void rejects_invalid_utf8(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
@@ -591,7 +591,7 @@ static void a_long_value_is_cut_between_characters_in_errors(void **state)
     (void)state;
     expect_error("-- check: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xe2\x82\xac\xe2\x82\xac\nSELECT 1;",
                  "f.sql:1: check 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...': "
-                 "expected a name of a-z, 0-9 and _, at most 63, a letter first");
+                 "expected a letter, then at most 62 characters of a-z, 0-9 and _");
 }
 
 static void errors_show_no_control_characters(void **state)
@@ -601,7 +601,7 @@ static void errors_show_no_control_characters(void **state)
                  "f.sql:2: severity '?[31m?x?\?': expected fail or warn");
 }
 
-static void of_a_long_file_name_the_end_is_shown(void **state)
+static void an_error_shows_the_end_of_a_long_file_name(void **state)
 {
     (void)state;
     struct checks checks;
@@ -611,9 +611,9 @@ static void of_a_long_file_name_the_end_is_shown(void **state)
     strcpy(file + 200, "/checks.sql");
     assert_false(checks_parse("x", 1, file, &checks, &err));
     assert_memory_equal(err.text, "...ddd", 6);
-    assert_non_null(strstr(err.text, "ddd/checks.sql:1: statement before any '-- check: NAME'"));
+    assert_non_null(strstr(err.text, "ddd/checks.sql:1: a statement before the first '-- check: NAME'"));
     assert_false(checks_parse("x", 1, "d\xff-\n/f", &checks, &err));
-    assert_string_equal(err.text, "d?-?/f:1: statement before any '-- check: NAME'");
+    assert_string_equal(err.text, "d?-?/f:1: a statement before the first '-- check: NAME'");
 }
 
 /* Appends checks named c0, c1 ... */
@@ -623,7 +623,7 @@ static void append_checks(struct buf *text, int count)
         buf_appendf(text, "-- check: c%d\nSELECT %d;\n", i, i);
 }
 
-static void takes_as_many_checks_as_allowed_and_no_more(void **state)
+static void accepts_256_checks_and_no_more(void **state)
 {
     (void)state;
     struct buf text = {0};
@@ -663,24 +663,24 @@ static void free_of_nothing_is_fine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_the_example_of_the_design),
+        cmocka_unit_test(reads_a_full_example),
         cmocka_unit_test(a_check_without_annotations_has_the_defaults),
         cmocka_unit_test(keeps_the_order_of_the_file),
-        cmocka_unit_test(the_statement_is_what_the_server_must_see),
+        cmocka_unit_test(the_statement_is_the_text_for_the_server),
         cmocka_unit_test(accepts_windows_line_ends_and_a_byte_order_mark),
-        cmocka_unit_test(accepts_annotations_however_they_are_spaced),
-        cmocka_unit_test(ordinary_comments_are_no_annotations),
-        cmocka_unit_test(takes_the_bounds_of_each_annotation),
-        cmocka_unit_test(refuses_values_outside_of_them),
-        cmocka_unit_test(rejects_a_second_word_that_is_no_remark),
-        cmocka_unit_test(a_mistyped_annotation_is_an_error_and_never_no_limit),
-        cmocka_unit_test(a_mistyped_annotation_is_shown_as_it_should_be),
-        cmocka_unit_test(a_mistyped_begin_of_a_check_is_an_error),
+        cmocka_unit_test(accepts_annotations_with_any_spacing),
+        cmocka_unit_test(ordinary_comments_are_not_annotations),
+        cmocka_unit_test(accepts_the_bounds_of_each_annotation),
+        cmocka_unit_test(rejects_values_outside_of_the_bounds),
+        cmocka_unit_test(rejects_a_second_word_after_one_space),
+        cmocka_unit_test(a_mistyped_annotation_is_an_error_and_not_ignored),
+        cmocka_unit_test(the_error_shows_a_mistyped_annotation_in_its_right_form),
+        cmocka_unit_test(a_mistyped_check_line_is_an_error),
         cmocka_unit_test(rejects_an_unknown_annotation),
         cmocka_unit_test(rejects_an_annotation_that_would_have_no_effect),
         cmocka_unit_test(rejects_an_annotation_given_twice),
         cmocka_unit_test(rejects_a_min_above_its_max),
-        cmocka_unit_test(rejects_names_outside_of_the_alphabet),
+        cmocka_unit_test(rejects_names_with_other_characters),
         cmocka_unit_test(a_name_may_have_63_bytes_and_no_more),
         cmocka_unit_test(rejects_reserved_names),
         cmocka_unit_test(rejects_a_duplicate_name_and_names_both_lines),
@@ -691,11 +691,11 @@ int main(void)
         cmocka_unit_test(rejects_a_file_without_checks),
         cmocka_unit_test(names_the_line_where_an_open_comment_began),
         cmocka_unit_test(rejects_nul_bytes),
-        cmocka_unit_test(rejects_what_is_no_utf8),
+        cmocka_unit_test(rejects_invalid_utf8),
         cmocka_unit_test(a_long_value_is_cut_between_characters_in_errors),
         cmocka_unit_test(errors_show_no_control_characters),
-        cmocka_unit_test(of_a_long_file_name_the_end_is_shown),
-        cmocka_unit_test(takes_as_many_checks_as_allowed_and_no_more),
+        cmocka_unit_test(an_error_shows_the_end_of_a_long_file_name),
+        cmocka_unit_test(accepts_256_checks_and_no_more),
         cmocka_unit_test(rejects_a_file_over_the_size_limit),
         cmocka_unit_test(free_of_nothing_is_fine),
     };

@@ -1,4 +1,4 @@
-/* Settings: the table, durations, errors, unknown names. */
+/* cgi/config: the table of settings, their values, errors, and unknown names. */
 #include "cgi/config.h"
 
 #include "cgi/probe/prober.h"
@@ -26,9 +26,9 @@
 _Static_assert(STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS +
                        SERVER_FDS ==
                    BASE_FDS,
-               "what cgi/main.c adds up");
+               "the sum in cgi/main.c");
 
-/* Loads with these variables, up to three. */
+/* Loads these variables; each may be NULL. */
 static bool load(struct config *config, struct error *err, const char *a, const char *b, const char *c)
 {
     char *vars[] = {(char *)(uintptr_t)a, (char *)(uintptr_t)b, (char *)(uintptr_t)c, NULL};
@@ -64,7 +64,7 @@ static void an_empty_environment_gives_the_defaults(void **state)
     assert_int_equal(c.log_level, LOG_LEVEL_INFO);
 }
 
-/* The text that config_get has for a setting. */
+/* Returns the value that config_get has for a setting. */
 static const char *effective(const struct config *config, const char *wanted)
 {
     static char value[256];
@@ -75,7 +75,7 @@ static const char *effective(const struct config *config, const char *wanted)
     return "(no such setting)";
 }
 
-static void each_setting_is_read_and_given_back(void **state)
+static void config_get_returns_each_setting_as_read(void **state)
 {
     (void)state;
     static const char *const rows[][3] = {
@@ -166,9 +166,9 @@ static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state
         struct config c;
         struct error err;
         if (load(&c, &err, rows[i][0], NULL, NULL))
-            fail_msg("%s was taken", rows[i][0]);
+            fail_msg("%s is accepted", rows[i][0]);
         if (strstr(err.text, rows[i][1]) == NULL)
-            fail_msg("%s: \"%s\" does not say \"%s\"", rows[i][0], err.text, rows[i][1]);
+            fail_msg("%s: \"%s\" does not contain \"%s\"", rows[i][0], err.text, rows[i][1]);
     }
 }
 
@@ -196,7 +196,7 @@ static void an_empty_value_counts_as_unset(void **state)
     assert_int_equal(c.interval_ms, 2000);
 }
 
-static void of_two_values_the_first_counts_as_with_getenv(void **state)
+static void the_first_of_two_values_counts_as_in_getenv(void **state)
 {
     (void)state;
     struct config c;
@@ -266,7 +266,7 @@ static void connections_are_cut_to_what_the_fd_limit_leaves(void **state)
     assert_int_equal(c.max_connections, 3);
 }
 
-static void every_unknown_name_is_given_back(void **state)
+static void every_unknown_name_is_found(void **state)
 {
     (void)state;
     char *const vars[] = {
@@ -311,7 +311,7 @@ static void a_huge_unknown_name_is_cut(void **state)
     assert_false(config_next_unknown(&at, name, sizeof name));
 }
 
-/* What config_print_help prints; the caller frees. */
+/* Returns what config_print_help prints; the caller frees it. */
 static char *help_text(void)
 {
     char *text = NULL;
@@ -363,7 +363,7 @@ static void help_shows_the_defaults(void **state)
     free(text);
 }
 
-static void unset_strings_are_given_back_empty(void **state)
+static void unset_strings_are_empty(void **state)
 {
     (void)state;
     struct config c;
@@ -380,20 +380,20 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_environment_gives_the_defaults),
-        cmocka_unit_test(each_setting_is_read_and_given_back),
+        cmocka_unit_test(config_get_returns_each_setting_as_read),
         cmocka_unit_test(a_bad_value_is_an_error_with_name_value_and_expectation),
         cmocka_unit_test(an_error_shows_no_control_characters_and_cuts_the_value),
         cmocka_unit_test(an_empty_value_counts_as_unset),
-        cmocka_unit_test(of_two_values_the_first_counts_as_with_getenv),
+        cmocka_unit_test(the_first_of_two_values_counts_as_in_getenv),
         cmocka_unit_test(stale_after_must_exceed_what_a_probe_may_take),
         cmocka_unit_test(the_fd_limit_follows_the_process_limit),
         cmocka_unit_test(too_few_descriptors_are_an_error),
         cmocka_unit_test(connections_are_cut_to_what_the_fd_limit_leaves),
-        cmocka_unit_test(every_unknown_name_is_given_back),
+        cmocka_unit_test(every_unknown_name_is_found),
         cmocka_unit_test(a_huge_unknown_name_is_cut),
         cmocka_unit_test(help_has_one_aligned_line_for_each_setting),
         cmocka_unit_test(help_shows_the_defaults),
-        cmocka_unit_test(unset_strings_are_given_back_empty),
+        cmocka_unit_test(unset_strings_are_empty),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

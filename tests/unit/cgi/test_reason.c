@@ -1,4 +1,4 @@
-/* The vocabulary of reasons and the meaning of SQLSTATEs. */
+/* cgi/reason: the words for the reasons, and the reason for each SQLSTATE. */
 #include "cgi/reason.h"
 
 #include <setjmp.h>
@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-static void names_are_the_vocabulary_of_the_contract(void **state)
+static void the_names_are_the_words_of_the_contract(void **state)
 {
     (void)state;
     static const struct {
@@ -41,7 +41,7 @@ static void names_are_the_vocabulary_of_the_contract(void **state)
         assert_string_equal(reason_name(rows[i].reason), rows[i].name);
 }
 
-static void a_number_outside_of_the_vocabulary_is_internal(void **state)
+static void an_unknown_number_is_internal(void **state)
 {
     (void)state;
     assert_string_equal(reason_name(REASON_COUNT), "internal");
@@ -54,7 +54,7 @@ static void no_sqlstate_is_unreachable(void **state)
     assert_int_equal(reason_from_sqlstate(""), REASON_UNREACHABLE);
 }
 
-static void sqlstates_map_as_the_design_says(void **state)
+static void each_sqlstate_maps_to_its_reason(void **state)
 {
     (void)state;
     static const struct {
@@ -92,10 +92,10 @@ static void neighbours_of_listed_codes_are_query_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_are_the_vocabulary_of_the_contract),
-        cmocka_unit_test(a_number_outside_of_the_vocabulary_is_internal),
+        cmocka_unit_test(the_names_are_the_words_of_the_contract),
+        cmocka_unit_test(an_unknown_number_is_internal),
         cmocka_unit_test(no_sqlstate_is_unreachable),
-        cmocka_unit_test(sqlstates_map_as_the_design_says),
+        cmocka_unit_test(each_sqlstate_maps_to_its_reason),
         cmocka_unit_test(neighbours_of_listed_codes_are_query_error),
     };
     return cmocka_run_group_tests_name("reason", tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* cgi/snapshot: publishing, references, the wake-up. */
+/* cgi/snapshot: publishing, reference counts, and waking the reader. */
 #include "tests/unit/unit.h"
 
 #include "cgi/snapshot.h"
@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 
-static void starts_with_a_snapshot_that_says_starting(void **state)
+static void the_first_snapshot_is_starting(void **state)
 {
     (void)state;
     struct snapshot_slot *slot = snapshot_slot_new();
@@ -19,7 +19,7 @@ static void starts_with_a_snapshot_that_says_starting(void **state)
     snapshot_slot_free(slot);
 }
 
-static void the_newest_snapshot_is_what_a_reader_gets(void **state)
+static void a_reader_gets_the_newest_snapshot(void **state)
 {
     (void)state;
     struct snapshot_slot *slot = snapshot_slot_new();
@@ -102,8 +102,8 @@ static void a_reader_never_sees_half_a_snapshot_or_an_older_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(starts_with_a_snapshot_that_says_starting),
-        cmocka_unit_test(the_newest_snapshot_is_what_a_reader_gets),
+        cmocka_unit_test(the_first_snapshot_is_starting),
+        cmocka_unit_test(a_reader_gets_the_newest_snapshot),
         cmocka_unit_test(an_acquired_snapshot_outlives_its_successor_and_the_slot),
         cmocka_unit_test(a_publish_makes_the_event_readable),
         cmocka_unit_test(a_reader_never_sees_half_a_snapshot_or_an_older_one),

@@ -1,4 +1,4 @@
-/* What the tests of cgi/ledger share: a ledger of three checks, answers to book, and the log. */
+/* The fixture of the tests of cgi/probe/ledger: a ledger with three checks, answers to book, and the log. */
 #ifndef TESTS_UNIT_LEDGER_FIXTURE_H
 #define TESTS_UNIT_LEDGER_FIXTURE_H
 
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Later than now, for a new ledger's time is now. */
+/* Later than now, because a new ledger begins with the present time. */
 #define T0           (INT64_C(1000000000) * NS_PER_S)
 #define AFTER_MS(ms) (T0 + (ms)*NS_PER_MS)
 #define AFTER_S(s)   (T0 + (s)*NS_PER_S)
@@ -33,7 +33,7 @@ static struct ledger *ledger;
 static int saved_stderr;
 static int log_fd;
 
-/* A ledger that knows nothing, of the first checks. */
+/* Makes a new ledger with the first checks of the table. */
 static inline void renew_ledger(size_t check_count)
 {
     ledger_free(ledger);
@@ -71,7 +71,7 @@ static inline int end_test(void **state)
 
 #define with_ledger(f) cmocka_unit_test_setup_teardown(f, begin_test, end_test)
 
-/* The lines since the last call are these, after their times. */
+/* Expects these log lines since the last call; the times at their beginning are ignored. */
 static inline void expect_log(const char *const *lines, size_t count)
 {
     char text[16384];
@@ -99,7 +99,7 @@ static inline void expect_log(const char *const *lines, size_t count)
 #define EXPECT_NO_LOG()          expect_log(NULL, 0)
 #define LINE(level, event, rest) "level=" level " event=\"" event "\" " rest
 
-/* Answers that were sent at a time and came at once, but for what they took. */
+/* Answers to a question that was sent at sent_ns. */
 static inline struct answer good_answer(enum question question, int64_t sent_ns)
 {
     return (struct answer){.question = question, .by_server = true, .sent_ns = sent_ns, .took_ns = TOOK_NS};
@@ -183,8 +183,8 @@ static inline void pass_all(int64_t now_ns)
         pass_check(i, now_ns);
 }
 
-/* All is well, and published. */
-static inline void start(int64_t now_ns)
+/* Books good answers to everything, and publishes them. */
+static inline void start_healthy(int64_t now_ns)
 {
     login(now_ns);
     ping(now_ns);

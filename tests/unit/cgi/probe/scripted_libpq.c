@@ -1,4 +1,4 @@
-/* The scripted libpq: one connection at a time, all state in one struct that script_begin resets. */
+/* The scripted libpq. It has one connection at a time. script_begin resets the struct with all its state. */
 #include "tests/unit/cgi/probe/scripted_libpq.h"
 
 #include "tests/unit/cgi/probe/scripted_result.h"
@@ -26,7 +26,7 @@ struct pg_conn {
     bool no_socket;
     int fd, peer_fd;
     size_t bytes_read;
-    int syncs_open; /* sent and not yet answered */
+    int syncs_open; /* how many were sent and not answered yet */
     PGVerbosity verbosity;
     PQnoticeReceiver receiver;
     void *receiver_context;
@@ -46,7 +46,7 @@ static struct {
     struct option options[OPTIONS_MAX];
     PGnotify *notifies[TRACKED_MAX];
     size_t notify_count;
-    PQconninfoOption *defaults; /* given and not freed */
+    PQconninfoOption *defaults; /* returned by PQconndefaults and not freed yet */
 } script;
 
 static const char *const names[] = {
@@ -63,7 +63,7 @@ static const char *const names[] = {
     [PQ_CONSUME_INPUT] = "PQconsumeInput",
     [PQ_GET_RESULT] = "PQgetResult",
     [PQ_NOTIFIES] = "PQnotifies",
-    [PQ_PARSE] = "what parsing finds",
+    [PQ_PARSE] = "parsing",
 };
 
 static enum pq_call next_call(void)
@@ -177,7 +177,7 @@ void peer_sends(const void *bytes, size_t len)
 
 void peer_sends_bytes(size_t len)
 {
-    static const char bytes[CHUNK] = {'R', 0, 0, 0, 8}; /* may be a first message */
+    static const char bytes[CHUNK] = {'R', 0, 0, 0, 8}; /* a valid first message */
     for (size_t sent = 0; sent < len;) {
         size_t chunk = len - sent < CHUNK ? len - sent : CHUNK;
         peer_sends(bytes, chunk);
@@ -244,7 +244,7 @@ PQconninfoOption *PQconndefaults(void)
 void PQconninfoFree(PQconninfoOption *options)
 {
     if (options != script.defaults)
-        fail_msg("step %zu: PQconninfoFree of what was freed or never given", script.at);
+        fail_msg("step %zu: PQconninfoFree of options that were freed or never returned", script.at);
     script.defaults = NULL;
 }
 
@@ -274,7 +274,7 @@ PostgresPollingStatusType PQconnectPoll(PGconn *conn)
     if (step->next_host) {
         int old_fd = conn->fd;
         int old_peer_fd = conn->peer_fd;
-        open_sockets(); /* before the old ones are closed, so that the numbers differ */
+        open_sockets(); /* before closing the old ones, so that the numbers differ */
         close(old_fd);
         close_fd(&old_peer_fd);
     } else {
@@ -288,8 +288,8 @@ void PQfinish(PGconn *conn)
     if (conn == NULL)
         return;
     assert_open(conn);
-    if (read_all(conn->fd) > 0) /* libpq might, where the peer does not take its goodbye */
-        fail_msg("step %zu: PQfinish was let read", script.at);
+    if (read_all(conn->fd) > 0) /* libpq would read while the peer does not take its Terminate */
+        fail_msg("step %zu: PQfinish was able to read", script.at);
     conn->open = false;
     close_fd(&conn->fd);
     close_fd(&conn->peer_fd);
@@ -462,10 +462,10 @@ void PQfreemem(void *memory)
             return;
         }
     }
-    fail_msg("step %zu: PQfreemem of what was freed or never given", script.at);
+    fail_msg("step %zu: PQfreemem of a notification that was freed or never returned", script.at);
 }
 
-/* Something is busy until its results come next in the script. */
+/* libpq is busy unless a result is the next step of the script. */
 int PQisBusy(PGconn *conn)
 {
     assert_open(conn);

@@ -1,9 +1,9 @@
-/* libpq as a script: the PQ functions that cgi/probe calls, answered from a table of expected calls with
- * their results. A call that is not the next of the table fails the test. What only asks for something
- * (PQstatus, PQsocket, PQgetvalue ...) is no step: it is answered from the last one.
+/* A scripted libpq: the PQ functions that cgi/probe calls, with a table of expected calls and their results.
+ * A call that is not the next one in the table fails the test. A function that only returns state (PQstatus,
+ * PQsocket, PQgetvalue ...) is not a step; its result comes from the last step.
  *
- * The socket is a real pair of which the test holds the peer's end: poll(2) and recv(2) see what the test
- * sends. A scripted PQconnectPoll or PQconsumeInput reads all that is there. */
+ * The socket is one end of a real pair, and the test holds the other end: poll(2) and recv(2) see what the
+ * test sends. A scripted PQconnectPoll or PQconsumeInput reads everything that has arrived. */
 #ifndef TESTS_UNIT_SCRIPTED_LIBPQ_H
 #define TESTS_UNIT_SCRIPTED_LIBPQ_H
 
@@ -25,31 +25,31 @@ enum pq_call {
     PQ_CONSUME_INPUT,
     PQ_GET_RESULT,
     PQ_NOTIFIES,
-    PQ_PARSE, /* libpq looks at what it has read: in PQisBusy and PQnotifies */
+    PQ_PARSE, /* libpq parses what it has read, in PQisBusy and PQnotifies */
 };
 
-/* What a PGresult says. Each value of it is the same one. */
+/* The content of a PGresult. All its values are equal. */
 struct pq_result {
     ExecStatusType status;
     int rows, columns;
     Oid type;
     const char *value; /* NULL: SQL's NULL */
-    size_t len;        /* 0: as long as the string is */
+    size_t len;        /* 0: the length of the string */
     const char *severity, *sqlstate, *message;
 };
 
 struct pq_step {
     enum pq_call call;
-    int returns;                         /* of a pointer: 0 is NULL */
-    ConnStatusType status;               /* of the connection from now on; CONNECTION_OK is 0 */
-    PGTransactionStatusType transaction; /* from now on; PQTRANS_IDLE is 0 */
-    const char *error;                   /* PQerrorMessage from now on */
+    int returns;                         /* for a pointer, 0 is NULL */
+    ConnStatusType status;               /* from this step on; CONNECTION_OK is 0 */
+    PGTransactionStatusType transaction; /* from this step on; PQTRANS_IDLE is 0 */
+    const char *error;                   /* PQerrorMessage from this step on */
     bool needs_password;
-    bool next_host; /* the connection goes on with another socket */
-    bool no_socket; /* PQsocket is -1 from now on */
+    bool next_host; /* libpq tries the next host with another socket */
+    bool no_socket; /* PQsocket is -1 from this step on */
     const PQconninfoOption *defaults;
     const char *sql, *parameter;
-    struct pq_result result; /* of PQgetResult, or the notice that parsing finds */
+    struct pq_result result; /* of PQgetResult, or a notice that libpq finds by parsing */
 };
 
 #define STEP(...)                                                                                            \
@@ -102,7 +102,7 @@ struct pq_step {
 #define ERROR(severity_, sqlstate_, message_)                                                                \
     RESULT(.status = PGRES_FATAL_ERROR, .severity = (severity_), .sqlstate = (sqlstate_),                    \
            .message = (message_))
-/* An error with which libpq gives the connection up. */
+/* An error after which libpq gives up the connection. */
 #define ERROR_AND_BROKEN(text)                                                                               \
     STEP(.call = PQ_GET_RESULT, .returns = 1, .status = CONNECTION_BAD, .error = (text),                     \
          .result = {.status = PGRES_FATAL_ERROR, .message = (text)})
@@ -112,7 +112,7 @@ struct pq_step {
     STEP(.call = PQ_GET_RESULT, .returns = 1, .transaction = (transaction_),                                 \
          .result = {.status = PGRES_PIPELINE_SYNC})
 
-/* Appends to the steps that are expected. */
+/* Appends expected steps to the script. */
 #define EXPECT_CALLS(...)                                                                                    \
     script_expect((const struct pq_step[]){__VA_ARGS__},                                                     \
                   sizeof((const struct pq_step[]){__VA_ARGS__}) / sizeof(struct pq_step))
@@ -125,27 +125,27 @@ void script_expect_done(void);
 /* Starts with an empty table, a server of version 15 and no connection. */
 void script_begin(void);
 
-/* For the teardown, after the last session_close: each step was taken, each connection was finished, each
- * result cleared and each notification freed exactly once. */
+/* For the teardown, after the last session_close. Fails unless each step was taken, and each connection,
+ * result and notification was freed exactly once. */
 void script_end(void);
 
 /* The peer sends. */
 void peer_sends(const void *bytes, size_t len);
-void peer_sends_bytes(size_t len); /* any */
+void peer_sends_bytes(size_t len); /* of any value */
 
 /* The peer closes its end. */
 void peer_closes(void);
 
-/* The peer reads nothing: what can be buffered is full. And: it has read all. */
+/* The peer stops reading, and all buffers are full; the peer has read everything. */
 void peer_stalls(void);
 void peer_reads(void);
 
 int script_socket(void);        /* PQsocket of the connection */
-size_t script_bytes_read(void); /* by libpq, in all */
+size_t script_bytes_read(void); /* how many bytes libpq has read */
 void script_set_server_version(int version);
 PGVerbosity script_verbosity(void);
 
-/* The value of a connection option as it was passed; NULL: it was not. */
+/* The value that was passed for a connection option; NULL: none was. */
 const char *script_option(const char *keyword);
 
 #endif

@@ -1,4 +1,4 @@
-/* The results of the scripted libpq: all state in one list that results_free empties. */
+/* The results of the scripted libpq. All of them are in one list that results_free empties. */
 #include "tests/unit/cgi/probe/scripted_result.h"
 
 #include "tests/unit/unit.h"
@@ -48,16 +48,16 @@ size_t results_free(void)
 static const struct pq_result *read_result(const PGresult *result)
 {
     if (result == NULL || result->cleared)
-        fail_msg("a result is read that is NULL or was cleared");
+        fail_msg("read of a result that is NULL or was cleared");
     return &result->says;
 }
 
-/* libpq answers with a warning on stderr; nobody should ask. */
+/* libpq prints a warning to stderr for a field that does not exist; the program must not read one. */
 static const struct pq_result *read_field(const PGresult *result, int row, int column)
 {
     const struct pq_result *says = read_result(result);
     if (row < 0 || row >= says->rows || column < 0 || column >= says->columns)
-        fail_msg("row %d, column %d of a result with %d x %d", row, column, says->rows, says->columns);
+        fail_msg("row %d, column %d of a result with %d x %d fields", row, column, says->rows, says->columns);
     return says;
 }
 
@@ -66,7 +66,7 @@ void PQclear(PGresult *result)
     if (result == NULL)
         return;
     if (result->cleared || result->owned_by_libpq)
-        fail_msg("PQclear of what was cleared or belongs to libpq");
+        fail_msg("PQclear of a result that was cleared before, or that belongs to libpq");
     result->cleared = true;
 }
 

@@ -1,4 +1,4 @@
-/* What the scripted libpq hands out as PGresult; the PQ functions over it are in the .c. */
+/* The PGresult of the scripted libpq. The .c file also defines the PQ functions that read one. */
 #ifndef TESTS_UNIT_SCRIPTED_RESULT_H
 #define TESTS_UNIT_SCRIPTED_RESULT_H
 
@@ -7,11 +7,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* owned_by_libpq: a notice, which is valid until result_end_notice and never cleared by the receiver. */
+/* owned_by_libpq: a notice. It is valid until result_end_notice, and its receiver never clears it. */
 PGresult *result_new(const struct pq_result *says, bool owned_by_libpq);
 void result_end_notice(PGresult *notice);
 
-/* Frees all; returns how many were not cleared. */
+/* Frees all results, and returns how many were not cleared. */
 size_t results_free(void);
 
 #endif

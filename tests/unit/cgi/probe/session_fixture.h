@@ -1,4 +1,4 @@
-/* What the tests of cgi/session share: one session over the scripted libpq, from its opening to its end. */
+/* The fixture of the tests of cgi/probe/session: one session over the scripted libpq. */
 #ifndef TESTS_UNIT_SESSION_FIXTURE_H
 #define TESTS_UNIT_SESSION_FIXTURE_H
 
@@ -15,7 +15,7 @@
 #define CONNECT_TIMEOUT_MS 1000
 #define QUERY_TIMEOUT_MS   800
 
-/* Any time at all. */
+/* Any time will do. */
 #define T0           (INT64_C(77) * NS_PER_S)
 #define AFTER_MS(ms) (T0 + (ms)*NS_PER_MS)
 
@@ -34,7 +34,7 @@
 
 enum type { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25 };
 
-/* What is sent for a check, and what a server answers when all is well. */
+/* What the session sends for a check, and what a server answers without an error. */
 #define CHECK_SENT(sql, limit) SENT(SETTINGS, limit), FLUSH_REQUESTED, SENT(sql, NULL), SYNC_SENT, FLUSHED
 #define RECOVERY_ANSWER        ROW(BOOL, "f"), NO_MORE, SYNCED
 #define SETTINGS_ANSWER                                                                                      \
@@ -42,7 +42,7 @@ enum type { BOOL = 16, INT8 = 20, INT4 = 23, TEXT = 25 };
 #define COUNT_ANSWER(n) SETTINGS_ANSWER, ROW(INT8, n), NO_MORE, SYNCED
 
 static struct session *session;
-static struct answer answer; /* the last one */
+static struct answer answer; /* the last answer */
 
 static inline int begin_test(void **state)
 {
@@ -75,7 +75,7 @@ static inline void open_session(void)
     session = session_open(&(struct hosts){0}, CONNECT_TIMEOUT_MS, T0);
 }
 
-/* A step that has no answer yet. */
+/* Expects a step without an answer. */
 static inline void expect_nothing(enum session_state state, int64_t now_ns)
 {
     assert_false(session_step(session, now_ns, &answer));
@@ -90,7 +90,7 @@ static inline void expect_wait(int fd, short events, int64_t deadline_ns)
     assert_int_equal(pfd.events, events);
 }
 
-/* A step with an answer, to this question and for this reason; the session goes on. */
+/* Expects a step with an answer to this question and with this reason; the session continues. */
 static inline void expect_answer(enum question question, enum reason reason, int64_t now_ns)
 {
     assert_true(session_step(session, now_ns, &answer));
@@ -101,11 +101,11 @@ static inline void expect_answer(enum question question, enum reason reason, int
     assert_false(answer.ends_session);
     assert_int_equal(session_state(session), SESSION_IDLE);
     expect_wait(script_socket(), POLLIN, CLOCK_NEVER);
-    expect_nothing(SESSION_IDLE, now_ns); /* handed out once */
+    expect_nothing(SESSION_IDLE, now_ns); /* session_step returns it only once */
     script_expect_done();
 }
 
-/* A step with the last answer: nothing is waited for or done any more. */
+/* Expects a step with the last answer; after it the session waits for nothing. */
 static inline void expect_end(enum question question, enum reason reason, const char *sqlstate,
                               int64_t now_ns)
 {
@@ -121,10 +121,10 @@ static inline void expect_end(enum question question, enum reason reason, const 
     script_expect_done();
 }
 
-/* What a socket takes in one portion. */
+/* How much a socket takes at once. */
 #define PORTION 65536
 
-/* The peer sends len bytes, libpq reads them, and the state stays. */
+/* The peer sends len bytes, libpq reads them, and the state does not change. */
 static inline void flood(size_t len, enum session_state state)
 {
     for (size_t sent = 0; sent < len; sent += PORTION) {
@@ -134,7 +134,7 @@ static inline void flood(size_t len, enum session_state state)
     }
 }
 
-/* A session that is let in and idle. */
+/* Opens a session and logs in, so that it is idle. */
 static inline void let_in(void)
 {
     EXPECT_CALLS(STARTED, CONNECTED);
@@ -142,7 +142,7 @@ static inline void let_in(void)
     expect_answer(QUESTION_LOGIN, REASON_NONE, T0);
 }
 
-/* Bytes arrive and are looked at. */
+/* Bytes arrive, libpq parses them, and there is no answer yet. */
 static inline void expect_nothing_yet(enum session_state state, int64_t now_ns)
 {
     peer_sends_bytes(1);

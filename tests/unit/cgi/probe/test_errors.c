@@ -1,4 +1,4 @@
-/* cgi/errors: what bytes and texts of a PostgreSQL peer mean. */
+/* cgi/probe/errors: what the bytes and texts of a PostgreSQL peer mean. */
 #include "tests/unit/unit.h"
 
 #include "cgi/probe/errors.h"
@@ -7,7 +7,7 @@
 
 #define COUNT_OF(rows) (sizeof(rows) / sizeof((rows)[0]))
 
-static void first_bytes_tell_a_postgresql_from_anything_else(void **state)
+static void the_first_bytes_distinguish_postgresql_from_other_peers(void **state)
 {
     (void)state;
     static const struct {
@@ -28,7 +28,7 @@ static void first_bytes_tell_a_postgresql_from_anything_else(void **state)
         {"v\0\0\0\x0c", 5, true, ERRORS_SETTLED},
         {"R\0\0\0\0", 5, false, ERRORS_SETTLED}, /* version 2: no length, AuthenticationOk */
         {"EFATA", 5, false, ERRORS_SETTLED},     /* version 2: no length, a text */
-        {"Ecoul", 5, true, ERRORS_SETTLED},      /* the same, from a postmaster that cannot fork */
+        {"Ecoul", 5, true, ERRORS_SETTLED},      /* version 2: a postmaster that cannot fork */
         {"Rcoul", 5, false, ERRORS_SETTLED},
         {"HTTP/", 5, false, ERRORS_UNKNOWN},
         {"\x15\x03\x01\0\x02", 5, false, ERRORS_UNKNOWN}, /* a TLS alert */
@@ -43,7 +43,7 @@ static void first_bytes_tell_a_postgresql_from_anything_else(void **state)
     }
 }
 
-/* What libpq says of a login that failed, and what it means. */
+/* libpq's message after a failed login, and what it means. */
 struct login_case {
     const char *message;
     const char *reason;
@@ -94,7 +94,7 @@ static void a_servers_sqlstate_is_the_reason(void **state)
 static void the_servers_language_does_not_matter(void **state)
 {
     (void)state;
-    /* Severities and messages as the catalogues of PostgreSQL 15 have them. */
+    /* Severities and messages from the message catalogues of PostgreSQL 15. */
     static const struct login_case cases[] = {
         {TCP "\u0412\u0410\u0416\u041d\u041e:  28P01: \u043f\u043e\u043b\u044c\u0437\u043e\u0432\u0430\n",
          "access", "28P01", false},
@@ -106,7 +106,7 @@ static void the_servers_language_does_not_matter(void **state)
     expect_logins(cases, COUNT_OF(cases));
 }
 
-static void what_only_looks_like_a_sqlstate_is_none(void **state)
+static void text_that_only_looks_like_a_sqlstate_is_ignored(void **state)
 {
     (void)state;
     static const struct login_case cases[] = {
@@ -120,7 +120,7 @@ static void what_only_looks_like_a_sqlstate_is_none(void **state)
     expect_logins(cases, COUNT_OF(cases));
 }
 
-static void of_several_hosts_the_last_that_said_something_decides(void **state)
+static void the_last_sqlstate_of_several_hosts_decides(void **state)
 {
     (void)state;
     static const struct login_case cases[] = {
@@ -132,7 +132,7 @@ static void of_several_hosts_the_last_that_said_something_decides(void **state)
     expect_logins(cases, COUNT_OF(cases));
 }
 
-static void only_nobody_listening_is_a_refusal(void **state)
+static void only_a_missing_listener_is_a_refusal(void **state)
 {
     (void)state;
     static const struct login_case cases[] = {
@@ -153,7 +153,7 @@ static void only_nobody_listening_is_a_refusal(void **state)
     expect_logins(cases, COUNT_OF(cases));
 }
 
-static void a_password_that_is_missing_is_told_from_one_that_is_wrong(void **state)
+static void a_missing_password_differs_from_a_wrong_one(void **state)
 {
     (void)state;
     expect_login(&(struct login_case){TCP "fe_sendauth: no password supplied\n", "access", "", false}, true);
@@ -173,7 +173,7 @@ static void a_postmaster_that_cannot_fork_lacks_resources(void **state)
                  false);
 }
 
-static void what_tls_and_kerberos_refuse_is_access(void **state)
+static void refusals_of_tls_and_kerberos_are_access(void **state)
 {
     (void)state;
     static const struct login_case cases[] = {
@@ -193,8 +193,8 @@ static void what_tls_and_kerberos_refuse_is_access(void **state)
     expect_logins(cases, COUNT_OF(cases));
 }
 
-/* OpenSSL 3 calls it an error of the protocol; it is one of the connection. */
-static void a_peer_that_goes_away_within_the_tls_handshake_is_unreachable(void **state)
+/* OpenSSL 3 reports a protocol error, but it is an error of the connection. */
+static void a_peer_that_goes_away_during_the_tls_handshake_is_unreachable(void **state)
 {
     (void)state;
     expect_login(
@@ -202,7 +202,7 @@ static void a_peer_that_goes_away_within_the_tls_handshake_is_unreachable(void *
         false);
 }
 
-static void what_our_settings_forbid_the_server_is_access(void **state)
+static void a_server_that_our_settings_do_not_allow_is_access(void **state)
 {
     (void)state;
     static const struct login_case cases[] = {
@@ -215,7 +215,7 @@ static void what_our_settings_forbid_the_server_is_access(void **state)
     expect_logins(cases, COUNT_OF(cases));
 }
 
-static void pgbouncer_has_one_sqlstate_for_all_it_refuses(void **state)
+static void the_text_decides_for_the_one_sqlstate_of_pgbouncer(void **state)
 {
     (void)state;
     static const struct login_case cases[] = {
@@ -233,7 +233,7 @@ static void pgbouncer_has_one_sqlstate_for_all_it_refuses(void **state)
     expect_logins(cases, COUNT_OF(cases));
 }
 
-static void a_broken_protocol_is_told_from_a_broken_connection(void **state)
+static void a_broken_protocol_differs_from_a_broken_connection(void **state)
 {
     (void)state;
     static const char *const violations[] = {
@@ -260,7 +260,7 @@ static void a_broken_protocol_is_told_from_a_broken_connection(void **state)
         assert_false(errors_is_violation(others[i]));
 }
 
-static void a_query_fails_for_its_sqlstate_and_what_the_message_adds(void **state)
+static void sqlstate_and_message_give_the_reason_of_a_failed_query(void **state)
 {
     (void)state;
     static const struct {
@@ -274,7 +274,7 @@ static void a_query_fails_for_its_sqlstate_and_what_the_message_adds(void **stat
         {"55000", "materialized view has not been populated", "query_error"},
         {"08P01", "bind message supplies 0 parameters, but prepared statement requires 1", "query_error"},
         {"08006", "could not connect to the remote server", "unreachable"},
-        /* A missing file: of an extension, or of the server's data. */
+        /* The missing file belongs to an extension or to the data directory. */
         {"58P01", "could not access file \"$libdir/postgis-3\": No such file or directory", "schema"},
         {"58P01", "could not access file \"postgis-3\": No such file or directory", "schema"},
         {"58P01", "konnte nicht auf Datei \u201e$libdir/x\u201c zugreifen", "schema"},
@@ -331,20 +331,20 @@ static void a_count_is_a_non_negative_64_bit_integer_of_an_integer_type(void **s
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_bytes_tell_a_postgresql_from_anything_else),
+        cmocka_unit_test(the_first_bytes_distinguish_postgresql_from_other_peers),
         cmocka_unit_test(a_servers_sqlstate_is_the_reason),
         cmocka_unit_test(the_servers_language_does_not_matter),
-        cmocka_unit_test(what_only_looks_like_a_sqlstate_is_none),
-        cmocka_unit_test(of_several_hosts_the_last_that_said_something_decides),
-        cmocka_unit_test(only_nobody_listening_is_a_refusal),
-        cmocka_unit_test(a_password_that_is_missing_is_told_from_one_that_is_wrong),
+        cmocka_unit_test(text_that_only_looks_like_a_sqlstate_is_ignored),
+        cmocka_unit_test(the_last_sqlstate_of_several_hosts_decides),
+        cmocka_unit_test(only_a_missing_listener_is_a_refusal),
+        cmocka_unit_test(a_missing_password_differs_from_a_wrong_one),
         cmocka_unit_test(a_postmaster_that_cannot_fork_lacks_resources),
-        cmocka_unit_test(what_tls_and_kerberos_refuse_is_access),
-        cmocka_unit_test(a_peer_that_goes_away_within_the_tls_handshake_is_unreachable),
-        cmocka_unit_test(what_our_settings_forbid_the_server_is_access),
-        cmocka_unit_test(pgbouncer_has_one_sqlstate_for_all_it_refuses),
-        cmocka_unit_test(a_broken_protocol_is_told_from_a_broken_connection),
-        cmocka_unit_test(a_query_fails_for_its_sqlstate_and_what_the_message_adds),
+        cmocka_unit_test(refusals_of_tls_and_kerberos_are_access),
+        cmocka_unit_test(a_peer_that_goes_away_during_the_tls_handshake_is_unreachable),
+        cmocka_unit_test(a_server_that_our_settings_do_not_allow_is_access),
+        cmocka_unit_test(the_text_decides_for_the_one_sqlstate_of_pgbouncer),
+        cmocka_unit_test(a_broken_protocol_differs_from_a_broken_connection),
+        cmocka_unit_test(sqlstate_and_message_give_the_reason_of_a_failed_query),
         cmocka_unit_test(a_count_is_a_non_negative_64_bit_integer_of_an_integer_type),
     };
     return cmocka_run_group_tests_name("errors", tests, NULL, NULL);

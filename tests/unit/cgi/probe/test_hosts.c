@@ -1,4 +1,4 @@
-/* Lists of hosts: read from libpq's, kept, turned, and written for libpq. */
+/* cgi/probe/hosts: reading libpq's lists of hosts, updating and ordering them, and writing them for libpq. */
 #include "tests/unit/unit.h"
 
 #include "cgi/probe/hosts.h"
@@ -16,7 +16,7 @@ static void parse(const char *names, const char *addresses, const char *ports)
     hosts_parse(names, addresses, ports, &hosts);
 }
 
-/* Each as name/address/port, in order. */
+/* Expects these hosts in this order, each as name/address/port. */
 static void assert_hosts(const char *expected)
 {
     char text[1024] = "";
@@ -29,7 +29,7 @@ static void assert_hosts(const char *expected)
     assert_string_equal(text, expected);
 }
 
-static void without_a_host_libpqs_own_stands(void **state)
+static void without_a_host_libpq_uses_its_default(void **state)
 {
     (void)state;
     parse(NULL, NULL, NULL);
@@ -38,7 +38,7 @@ static void without_a_host_libpqs_own_stands(void **state)
     assert_hosts("");
 }
 
-static void entries_belong_together_by_their_place(void **state)
+static void entries_belong_together_by_their_position(void **state)
 {
     (void)state;
     parse("a,b,c", NULL, "1,2,3");
@@ -53,14 +53,14 @@ static void entries_belong_together_by_their_place(void **state)
     assert_hosts("a// //");
 }
 
-static void one_port_is_the_port_of_all(void **state)
+static void a_single_port_applies_to_all_hosts(void **state)
 {
     (void)state;
     parse("a,b,c", NULL, "5433");
     assert_hosts("a//5433 b//5433 c//5433");
 }
 
-static void what_libpq_does_not_take_is_left_to_libpq(void **state)
+static void lists_that_libpq_rejects_are_left_to_libpq(void **state)
 {
     (void)state;
     parse("a,b", "10.0.0.1", NULL);
@@ -113,7 +113,7 @@ static void update(const char *names, const char *addresses)
     hosts_update(&hosts, &fresh, NOW);
 }
 
-static void what_was_found_takes_the_place_of_what_was_known(void **state)
+static void a_lookup_replaces_the_old_addresses(void **state)
 {
     (void)state;
     parse(NULL, NULL, NULL);
@@ -153,7 +153,7 @@ static void a_directory_and_an_address_need_no_lookup(void **state)
     assert_hosts("/run/postgresql// db/1/");
 }
 
-static void no_more_are_kept_than_there_is_room_for(void **state)
+static void hosts_beyond_the_maximum_are_left_out(void **state)
 {
     (void)state;
     parse("a,a,a,a,a,a,a,a,a,a,a,a,a,a,a", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15", NULL);
@@ -163,7 +163,7 @@ static void no_more_are_kept_than_there_is_room_for(void **state)
     assert_int_equal(hosts.count, HOSTS_MAX);
 }
 
-static void what_is_late_is_tried_last_until_it_is_not_late_any_more(void **state)
+static void a_late_host_is_tried_last_until_it_is_no_longer_late(void **state)
 {
     (void)state;
     parse("a,b,c", "1,2,3", NULL);
@@ -171,20 +171,20 @@ static void what_is_late_is_tried_last_until_it_is_not_late_any_more(void **stat
     assert_hosts("b/2/ c/3/ a/1/");
     hosts_demote(&hosts, NOW + 20);
     assert_hosts("c/3/ a/1/ b/2/");
-    update("a,b,c", "1,2,3"); /* does not put them first again */
+    update("a,b,c", "1,2,3"); /* a lookup does not move the late one forward */
     assert_hosts("c/3/ a/1/ b/2/");
     hosts_demote(&hosts, NOW + 30);
-    update("a,b,c", "1,2,3"); /* all are late: the one that was so first */
+    update("a,b,c", "1,2,3"); /* all are late, so the one that was late first comes first */
     assert_hosts("a/1/ b/2/ c/3/");
     hosts_demote(&hosts, NOW);
     update("a,b,c", "1,2,3");
     assert_hosts("a/1/ b/2/ c/3/");
     hosts.items[1].late_until = NOW + 1;
-    update("b,b", "9,2"); /* known by its address */
+    update("b,b", "9,2"); /* the address identifies a host */
     assert_hosts("b/9/ b/2/");
 }
 
-static void of_one_host_or_none_the_order_stays(void **state)
+static void demoting_the_only_host_changes_nothing(void **state)
 {
     (void)state;
     parse("a", NULL, NULL);
@@ -195,7 +195,7 @@ static void of_one_host_or_none_the_order_stays(void **state)
     assert_hosts("");
 }
 
-static void libpq_gets_three_lists_of_one_length(void **state)
+static void libpq_gets_three_lists_of_the_same_length(void **state)
 {
     (void)state;
     struct buf names = {0}, addresses = {0}, ports = {0};
@@ -214,18 +214,18 @@ static void libpq_gets_three_lists_of_one_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_a_host_libpqs_own_stands),
-        cmocka_unit_test(entries_belong_together_by_their_place),
-        cmocka_unit_test(one_port_is_the_port_of_all),
-        cmocka_unit_test(what_libpq_does_not_take_is_left_to_libpq),
+        cmocka_unit_test(without_a_host_libpq_uses_its_default),
+        cmocka_unit_test(entries_belong_together_by_their_position),
+        cmocka_unit_test(a_single_port_applies_to_all_hosts),
+        cmocka_unit_test(lists_that_libpq_rejects_are_left_to_libpq),
         cmocka_unit_test(only_a_name_is_looked_up),
-        cmocka_unit_test(what_was_found_takes_the_place_of_what_was_known),
+        cmocka_unit_test(a_lookup_replaces_the_old_addresses),
         cmocka_unit_test(a_name_that_cannot_be_looked_up_keeps_its_addresses),
         cmocka_unit_test(a_directory_and_an_address_need_no_lookup),
-        cmocka_unit_test(no_more_are_kept_than_there_is_room_for),
-        cmocka_unit_test(what_is_late_is_tried_last_until_it_is_not_late_any_more),
-        cmocka_unit_test(of_one_host_or_none_the_order_stays),
-        cmocka_unit_test(libpq_gets_three_lists_of_one_length),
+        cmocka_unit_test(hosts_beyond_the_maximum_are_left_out),
+        cmocka_unit_test(a_late_host_is_tried_last_until_it_is_no_longer_late),
+        cmocka_unit_test(demoting_the_only_host_changes_nothing),
+        cmocka_unit_test(libpq_gets_three_lists_of_the_same_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* cgi/intake: what recv takes between intake_begin and intake_end, and outside. */
+/* cgi/probe/intake: what recv takes between intake_begin and intake_end, and otherwise. */
 #include "tests/unit/unit.h"
 
 #include "cgi/probe/intake.h"
@@ -38,7 +38,7 @@ static ssize_t receive(void)
     return recv(fds[0], bytes, sizeof bytes, 0);
 }
 
-static void a_limit_holds_over_several_calls_and_says_eagain_then(void **state)
+static void a_limit_holds_over_several_calls_and_then_gives_eagain(void **state)
 {
     (void)state;
     peer_sends(100);
@@ -53,17 +53,17 @@ static void a_limit_holds_over_several_calls_and_says_eagain_then(void **state)
     assert_int_equal(receive(), 50);
 }
 
-static void what_is_not_used_is_left(void **state)
+static void the_unused_rest_of_the_limit_is_returned(void **state)
 {
     (void)state;
     intake_begin(150);
-    assert_int_equal(receive(), -1); /* nothing there */
+    assert_int_equal(receive(), -1); /* nothing has arrived */
     peer_sends(30);
     assert_int_equal(receive(), 30);
     assert_int_equal(intake_end(), 120);
 }
 
-static void without_a_limit_it_is_recv(void **state)
+static void without_a_limit_it_behaves_like_recv(void **state)
 {
     (void)state;
     char bytes[4] = "";
@@ -99,10 +99,10 @@ static void another_thread_is_not_limited(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_limit_holds_over_several_calls_and_says_eagain_then, open_pair,
+        cmocka_unit_test_setup_teardown(a_limit_holds_over_several_calls_and_then_gives_eagain, open_pair,
                                         close_pair),
-        cmocka_unit_test_setup_teardown(what_is_not_used_is_left, open_pair, close_pair),
-        cmocka_unit_test_setup_teardown(without_a_limit_it_is_recv, open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(the_unused_rest_of_the_limit_is_returned, open_pair, close_pair),
+        cmocka_unit_test_setup_teardown(without_a_limit_it_behaves_like_recv, open_pair, close_pair),
         cmocka_unit_test_setup_teardown(another_thread_is_not_limited, open_pair, close_pair),
     };
     return cmocka_run_group_tests_name("intake", tests, NULL, NULL);

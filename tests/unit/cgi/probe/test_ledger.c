@@ -1,7 +1,7 @@
-/* cgi/ledger: what is known after each answer, when the status flips, and what is published. */
+/* cgi/probe/ledger: what is known after each answer, when the status changes, and what is published. */
 #include "tests/unit/cgi/probe/ledger_fixture.h"
 
-static void before_the_first_answer_it_is_starting_and_knows_nothing(void **state)
+static void before_the_first_answer_the_ledger_is_starting_and_knows_nothing(void **state)
 {
     (void)state;
     struct snapshot *s = ledger_snapshot(ledger, T0);
@@ -20,7 +20,7 @@ static void before_the_first_answer_it_is_starting_and_knows_nothing(void **stat
     EXPECT_NO_LOG();
 }
 
-static void it_has_started_when_each_check_was_asked_once_and_a_ping_answered(void **state)
+static void the_start_ends_when_each_check_was_asked_and_a_ping_was_answered(void **state)
 {
     (void)state;
     login(T0);
@@ -39,7 +39,7 @@ static void it_has_started_when_each_check_was_asked_once_and_a_ping_answered(vo
     expect_healthy();
 }
 
-static void it_has_started_at_once_when_the_database_is_down(void **state)
+static void the_start_ends_at_once_when_the_database_is_down(void **state)
 {
     (void)state;
     assert_false(ledger_fails(ledger));
@@ -49,7 +49,7 @@ static void it_has_started_at_once_when_the_database_is_down(void **state)
     expect_degraded("database", REASON_ACCESS);
 }
 
-static void answers_leave_values_facts_and_no_line(void **state)
+static void good_answers_set_values_and_log_nothing(void **state)
 {
     (void)state;
     struct answer recovery = good_answer(QUESTION_RECOVERY, T0);
@@ -83,7 +83,7 @@ static void expect_taken(int64_t taken_ns)
     snapshot_release(s);
 }
 
-static void the_time_is_when_the_last_answered_question_was_sent(void **state)
+static void taken_ns_is_when_the_last_answered_question_was_sent(void **state)
 {
     (void)state;
     struct answer late = good_answer(QUESTION_CHECK, T0);
@@ -91,12 +91,12 @@ static void the_time_is_when_the_last_answered_question_was_sent(void **state)
     expect_taken(T0);
     ping(AFTER_S(1));
     expect_taken(AFTER_S(1));
-    ledger_book_check(ledger, NODES, &late, AFTER_S(5)); /* was sent before that ping */
+    ledger_book_check(ledger, NODES, &late, AFTER_S(5)); /* sent before that ping */
     struct snapshot *s = ledger_snapshot(ledger, T0);
     assert_true(s->checks[NODES].checked_ns == T0);
     assert_true(s->taken_ns == AFTER_S(1));
     snapshot_release(s);
-    fail_ping(REASON_HUNG, AFTER_S(6)); /* nobody answered these two */
+    fail_ping(REASON_HUNG, AFTER_S(6)); /* the server did not answer these two */
     fail_login(REASON_CONNECT_TIMEOUT, "", AFTER_S(7));
     expect_taken(AFTER_S(1));
     assert_true(ledger_fails(ledger));
@@ -107,7 +107,7 @@ static void the_time_is_when_the_last_answered_question_was_sent(void **state)
     snapshot_release(s);
 }
 
-static void the_wall_clocks_time_is_of_the_question_too(void **state)
+static void taken_wall_ms_is_also_the_time_of_the_question(void **state)
 {
     (void)state;
     struct answer slow = good_answer(QUESTION_PING, T0);
@@ -118,12 +118,12 @@ static void the_wall_clocks_time_is_of_the_question_too(void **state)
     assert_true(age_ms >= 99990 && age_ms < 130000);
 }
 
-static void a_failing_database_makes_every_value_unknown_but_the_last_good_one(void **state)
+static void a_failing_database_makes_every_value_unknown_and_keeps_last_ok(void **state)
 {
     (void)state;
     struct answer recovery = good_answer(QUESTION_RECOVERY, T0);
     recovery.has_count = true;
-    start(T0);
+    start_healthy(T0);
     ledger_book_ping(ledger, &recovery, T0);
     fail_check(NODES, AFTER_S(1));
     fail_login(REASON_ACCESS, "28P01", AFTER_S(2));
@@ -142,10 +142,10 @@ static void a_failing_database_makes_every_value_unknown_but_the_last_good_one(v
     expect_degraded("database", REASON_ACCESS);
 }
 
-static void a_session_that_answers_again_is_connected_since_its_login(void **state)
+static void connected_at_is_the_login_of_the_session_that_answers_again(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_ping(REASON_HUNG, AFTER_S(1));
     ping(AFTER_S(3));
     struct snapshot *s = ledger_snapshot(ledger, T0);
@@ -153,10 +153,10 @@ static void a_session_that_answers_again_is_connected_since_its_login(void **sta
     snapshot_release(s);
 }
 
-static void a_check_that_only_warns_flips_nothing(void **state)
+static void a_check_that_only_warns_does_not_change_the_status(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_check(EDGES, AFTER_S(2));
     struct snapshot *s = ledger_snapshot(ledger, T0);
     assert_true(s->checks[EDGES].down);
@@ -168,7 +168,7 @@ static void a_check_that_only_warns_flips_nothing(void **state)
 static void the_first_failing_check_of_the_file_is_the_cause(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_check(RARE, AFTER_S(2));
     expect_degraded("rare", REASON_SCHEMA);
     fail_check(EDGES, AFTER_S(2));
@@ -176,35 +176,35 @@ static void the_first_failing_check_of_the_file_is_the_cause(void **state)
     expect_degraded("nodes", REASON_ACCESS);
 }
 
-static void failures_count_an_interval_apart_however_often_there_are_some(void **state)
+static void failures_count_once_per_interval_however_frequent(void **state)
 {
     (void)state;
     config.fall = 3;
-    start(T0);
-    for (int ms = 2000; ms < 5600; ms += 250) /* the first at once, the second at 3800 */
+    start_healthy(T0);
+    for (int ms = 2000; ms < 5600; ms += 250) /* the first one counts at once, the second at 3800 */
         fail_check(NODES, AFTER_MS(ms));
     expect_healthy();
     fail_check(NODES, AFTER_MS(5800));
     expect_degraded("nodes", REASON_SCHEMA);
 }
 
-static void failures_a_whole_interval_apart_count_each(void **state)
+static void each_failure_a_whole_interval_apart_counts(void **state)
 {
     (void)state;
     config.fall = 3;
-    start(T0);
+    start_healthy(T0);
     fail_check(NODES, AFTER_MS(2000));
-    fail_check(NODES, AFTER_MS(3900)); /* of jitter */
+    fail_check(NODES, AFTER_MS(3900)); /* early, because of jitter */
     expect_healthy();
     fail_check(NODES, AFTER_MS(5900));
     expect_degraded("nodes", REASON_SCHEMA);
 }
 
-static void a_success_ends_a_streak_of_failures(void **state)
+static void a_success_ends_a_row_of_failures(void **state)
 {
     (void)state;
     config.fall = 3;
-    start(T0);
+    start_healthy(T0);
     fail_check(NODES, AFTER_S(2));
     fail_check(NODES, AFTER_S(4));
     pass_check(NODES, AFTER_S(6));
@@ -219,7 +219,7 @@ static void a_check_rises_with_its_second_success_and_keeps_its_cause_until_then
 {
     (void)state;
     config.rise = 2;
-    start(T0);
+    start_healthy(T0);
     fail_check(NODES, AFTER_S(2));
     pass_check(NODES, AFTER_S(4));
     pass_check(NODES, AFTER_MS(4250)); /* too soon to count */
@@ -233,11 +233,11 @@ static void a_check_rises_with_its_second_success_and_keeps_its_cause_until_then
     expect_healthy();
 }
 
-static void each_check_falls_for_itself(void **state)
+static void each_check_has_its_own_row_of_failures(void **state)
 {
     (void)state;
     config.fall = 2;
-    start(T0);
+    start_healthy(T0);
     fail_check(NODES, AFTER_S(2));
     fail_check(RARE, AFTER_S(4));
     expect_healthy();
@@ -253,10 +253,10 @@ static void renew_with_own(int64_t fall, int64_t rise)
     own[RARE].rise = rise;
     ledger_free(ledger);
     ledger = ledger_new(&config, &(const struct checks){.items = own, .count = CHECK_COUNT});
-    start(T0);
+    start_healthy(T0);
 }
 
-static void a_checks_own_fall_damps_it_alone(void **state)
+static void a_checks_own_fall_applies_only_to_it(void **state)
 {
     (void)state;
     renew_with_own(3, 0);
@@ -273,7 +273,7 @@ static void a_checks_own_fall_damps_it_alone(void **state)
     expect_healthy();
 }
 
-static void a_checks_own_fall_may_be_below_that_of_all(void **state)
+static void a_checks_own_fall_may_be_below_health_fall(void **state)
 {
     (void)state;
     config.fall = 3;
@@ -284,7 +284,7 @@ static void a_checks_own_fall_may_be_below_that_of_all(void **state)
     expect_degraded("rare", REASON_SCHEMA);
 }
 
-static void a_checks_own_rise_keeps_it_alone_down(void **state)
+static void a_checks_own_rise_applies_only_to_it(void **state)
 {
     (void)state;
     renew_with_own(0, 2);
@@ -297,7 +297,7 @@ static void a_checks_own_rise_keeps_it_alone_down(void **state)
     expect_healthy();
 }
 
-static void the_database_has_no_fall_of_a_check(void **state)
+static void the_fall_of_a_check_does_not_apply_to_the_database(void **state)
 {
     (void)state;
     renew_with_own(3, 3);
@@ -308,7 +308,7 @@ static void the_database_has_no_fall_of_a_check(void **state)
     expect_healthy();
 }
 
-static void the_first_answer_ever_decides_alone(void **state)
+static void the_very_first_answer_decides_without_fall(void **state)
 {
     (void)state;
     config.fall = 3;
@@ -316,7 +316,7 @@ static void the_first_answer_ever_decides_alone(void **state)
     fail_login(REASON_ACCESS, "28P01", T0);
     expect_degraded("database", REASON_ACCESS);
     renew_ledger(CHECK_COUNT);
-    start(T0);
+    start_healthy(T0);
     expect_healthy();
     renew_ledger(1);
     ping(T0);
@@ -324,23 +324,23 @@ static void the_first_answer_ever_decides_alone(void **state)
     expect_degraded("nodes", REASON_SCHEMA);
 }
 
-static void logins_and_pings_fall_each_for_itself(void **state)
+static void logins_and_pings_have_separate_rows_of_failures(void **state)
 {
     (void)state;
     config.fall = 2;
-    start(T0);
+    start_healthy(T0);
     fail_login(REASON_ACCESS, "28P01", AFTER_S(2));
     fail_ping(REASON_RESOURCES, AFTER_S(4));
     expect_healthy();
     ping(AFTER_S(6));
-    fail_login(REASON_ACCESS, "28P01", AFTER_S(8)); /* the second, whatever the pings do */
+    fail_login(REASON_ACCESS, "28P01", AFTER_S(8)); /* the second failed login, whatever the pings do */
     expect_degraded("database", REASON_ACCESS);
 }
 
 static void login_and_ping_must_both_succeed(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_login(REASON_SATURATED, "53300", AFTER_S(2));
     ping(AFTER_S(3));
     assert_true(ledger_fails(ledger));
@@ -351,10 +351,10 @@ static void login_and_ping_must_both_succeed(void **state)
     assert_false(ledger_fails(ledger));
 }
 
-static void of_two_failures_the_one_that_lasts_is_the_reason(void **state)
+static void the_reason_is_the_failure_that_lasts(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_login(REASON_SATURATED, "53300", AFTER_S(2));
     fail_ping(REASON_HUNG, AFTER_S(3));
     expect_degraded("database", REASON_HUNG);
@@ -365,11 +365,11 @@ static void of_two_failures_the_one_that_lasts_is_the_reason(void **state)
 static void a_hung_server_stays_hung_while_logins_time_out(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_ping(REASON_HUNG, AFTER_S(2));
     fail_login(REASON_CONNECT_TIMEOUT, "", AFTER_S(4));
     expect_degraded("database", REASON_HUNG);
-    fail_login(REASON_UNREACHABLE, "", AFTER_S(6)); /* that is news */
+    fail_login(REASON_UNREACHABLE, "", AFTER_S(6)); /* another reason */
     expect_degraded("database", REASON_UNREACHABLE);
     login(AFTER_S(7));
     ping(AFTER_S(7));
@@ -377,10 +377,10 @@ static void a_hung_server_stays_hung_while_logins_time_out(void **state)
     expect_degraded("database", REASON_CONNECT_TIMEOUT);
 }
 
-static void it_is_held_down_until_each_check_was_asked_again(void **state)
+static void the_database_stays_down_until_each_check_was_asked_again(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_ping(REASON_HUNG, AFTER_S(2));
     ping(AFTER_S(4));
     assert_false(ledger_fails(ledger));
@@ -393,10 +393,10 @@ static void it_is_held_down_until_each_check_was_asked_again(void **state)
     expect_healthy();
 }
 
-static void what_a_check_finds_after_the_outage_is_the_next_cause(void **state)
+static void a_check_that_fails_after_the_outage_is_the_next_cause(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_ping(REASON_HUNG, AFTER_S(2));
     ping(AFTER_S(4));
     fail_check(NODES, AFTER_S(4));
@@ -406,28 +406,28 @@ static void what_a_check_finds_after_the_outage_is_the_next_cause(void **state)
     expect_degraded("nodes", REASON_SCHEMA);
 }
 
-static void a_database_whose_fall_is_not_reached_is_not_down(void **state)
+static void a_database_below_its_fall_is_not_down(void **state)
 {
     (void)state;
     config.fall = 2;
     config.rise = 2;
-    start(T0);
+    start_healthy(T0);
     fail_ping(REASON_HUNG, AFTER_S(2));
     expect_healthy();
     fail_ping(REASON_HUNG, AFTER_S(4));
     expect_degraded("database", REASON_HUNG);
     ping(AFTER_S(6));
     pass_all(AFTER_S(6));
-    expect_degraded("database", REASON_HUNG); /* its rise is awaited */
+    expect_degraded("database", REASON_HUNG); /* until its rise */
     ping(AFTER_S(8));
     expect_healthy();
 }
 
-static void only_what_changes_the_answer_is_a_change(void **state)
+static void only_news_that_may_change_the_response_is_a_change(void **state)
 {
     (void)state;
-    start(T0);
-    expect_healthy(); /* takes a snapshot */
+    start_healthy(T0);
+    expect_healthy(); /* makes a snapshot */
     assert_false(ledger_has_news(ledger) || ledger_has_change(ledger));
     ping(AFTER_S(2));
     pass_check(NODES, AFTER_S(2));
@@ -448,12 +448,12 @@ static void only_what_changes_the_answer_is_a_change(void **state)
     assert_true(ledger_has_change(ledger));
 }
 
-static void a_fall_and_a_rise_are_a_change_without_another_value(void **state)
+static void a_fall_or_a_rise_is_a_change_even_with_the_same_value(void **state)
 {
     (void)state;
     config.fall = 2;
     config.rise = 2;
-    start(T0);
+    start_healthy(T0);
     for (int s = 2; s <= 8; s += 4) {
         void (*book)(size_t, int64_t) = s == 2 ? fail_check : pass_check;
         book(NODES, AFTER_S(s));
@@ -477,35 +477,35 @@ static void reconnects_are_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        with_ledger(before_the_first_answer_it_is_starting_and_knows_nothing),
-        with_ledger(it_has_started_when_each_check_was_asked_once_and_a_ping_answered),
-        with_ledger(it_has_started_at_once_when_the_database_is_down),
-        with_ledger(answers_leave_values_facts_and_no_line),
-        with_ledger(the_time_is_when_the_last_answered_question_was_sent),
-        with_ledger(the_wall_clocks_time_is_of_the_question_too),
-        with_ledger(a_failing_database_makes_every_value_unknown_but_the_last_good_one),
-        with_ledger(a_session_that_answers_again_is_connected_since_its_login),
-        with_ledger(a_check_that_only_warns_flips_nothing),
+        with_ledger(before_the_first_answer_the_ledger_is_starting_and_knows_nothing),
+        with_ledger(the_start_ends_when_each_check_was_asked_and_a_ping_was_answered),
+        with_ledger(the_start_ends_at_once_when_the_database_is_down),
+        with_ledger(good_answers_set_values_and_log_nothing),
+        with_ledger(taken_ns_is_when_the_last_answered_question_was_sent),
+        with_ledger(taken_wall_ms_is_also_the_time_of_the_question),
+        with_ledger(a_failing_database_makes_every_value_unknown_and_keeps_last_ok),
+        with_ledger(connected_at_is_the_login_of_the_session_that_answers_again),
+        with_ledger(a_check_that_only_warns_does_not_change_the_status),
         with_ledger(the_first_failing_check_of_the_file_is_the_cause),
-        with_ledger(failures_count_an_interval_apart_however_often_there_are_some),
-        with_ledger(failures_a_whole_interval_apart_count_each),
-        with_ledger(a_success_ends_a_streak_of_failures),
+        with_ledger(failures_count_once_per_interval_however_frequent),
+        with_ledger(each_failure_a_whole_interval_apart_counts),
+        with_ledger(a_success_ends_a_row_of_failures),
         with_ledger(a_check_rises_with_its_second_success_and_keeps_its_cause_until_then),
-        with_ledger(each_check_falls_for_itself),
-        with_ledger(a_checks_own_fall_damps_it_alone),
-        with_ledger(a_checks_own_fall_may_be_below_that_of_all),
-        with_ledger(a_checks_own_rise_keeps_it_alone_down),
-        with_ledger(the_database_has_no_fall_of_a_check),
-        with_ledger(the_first_answer_ever_decides_alone),
-        with_ledger(logins_and_pings_fall_each_for_itself),
+        with_ledger(each_check_has_its_own_row_of_failures),
+        with_ledger(a_checks_own_fall_applies_only_to_it),
+        with_ledger(a_checks_own_fall_may_be_below_health_fall),
+        with_ledger(a_checks_own_rise_applies_only_to_it),
+        with_ledger(the_fall_of_a_check_does_not_apply_to_the_database),
+        with_ledger(the_very_first_answer_decides_without_fall),
+        with_ledger(logins_and_pings_have_separate_rows_of_failures),
         with_ledger(login_and_ping_must_both_succeed),
-        with_ledger(of_two_failures_the_one_that_lasts_is_the_reason),
+        with_ledger(the_reason_is_the_failure_that_lasts),
         with_ledger(a_hung_server_stays_hung_while_logins_time_out),
-        with_ledger(it_is_held_down_until_each_check_was_asked_again),
-        with_ledger(what_a_check_finds_after_the_outage_is_the_next_cause),
-        with_ledger(a_database_whose_fall_is_not_reached_is_not_down),
-        with_ledger(only_what_changes_the_answer_is_a_change),
-        with_ledger(a_fall_and_a_rise_are_a_change_without_another_value),
+        with_ledger(the_database_stays_down_until_each_check_was_asked_again),
+        with_ledger(a_check_that_fails_after_the_outage_is_the_next_cause),
+        with_ledger(a_database_below_its_fall_is_not_down),
+        with_ledger(only_news_that_may_change_the_response_is_a_change),
+        with_ledger(a_fall_or_a_rise_is_a_change_even_with_the_same_value),
         with_ledger(reconnects_are_counted),
     };
     return cmocka_run_group_tests_name("ledger: what is known", tests, NULL, NULL);

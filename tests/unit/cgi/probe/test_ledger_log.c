@@ -1,4 +1,4 @@
-/* cgi/ledger: what is logged, each change once. */
+/* cgi/probe/ledger: it logs each change once. */
 #include "tests/unit/cgi/probe/ledger_fixture.h"
 
 #define SAID            " detail=\"what the server said\""
@@ -12,7 +12,7 @@
     LINE("notice", "server connected",                                                                       \
          "host=" host " address=10.0.0.1 port=5432 database=knowledge user=health_api")
 
-static void the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts(void **state)
+static void a_lasting_failure_logs_one_line_then_one_per_minute_with_the_attempts(void **state)
 {
     (void)state;
     fail_login(REASON_ACCESS, "28P01", T0);
@@ -29,7 +29,7 @@ static void the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts
     EXPECT_LOG(STILL_FAILS("access", "28P01", "2"));
 }
 
-static void another_reason_or_code_is_a_line_of_its_own_and_begins_a_new_minute(void **state)
+static void another_reason_or_code_logs_a_line_and_begins_a_new_minute(void **state)
 {
     (void)state;
     fail_login(REASON_ACCESS, "28P01", T0);
@@ -42,7 +42,7 @@ static void another_reason_or_code_is_a_line_of_its_own_and_begins_a_new_minute(
     EXPECT_LOG(STILL_FAILS("hung", "\"\"", "2"));
 }
 
-static void a_hung_server_is_one_line_whatever_the_logins_do(void **state)
+static void a_hung_server_logs_one_line_whatever_the_logins_do(void **state)
 {
     (void)state;
     fail_ping(REASON_HUNG, T0);
@@ -57,7 +57,7 @@ static void an_answer_ends_the_outage_and_the_next_one_counts_from_one(void **st
     fail_login(REASON_ACCESS, "28P01", T0);
     fail_login(REASON_ACCESS, "28P01", AFTER_S(1));
     fail_login(REASON_ACCESS, "28P01", AFTER_S(2));
-    start(AFTER_S(3));
+    start_healthy(AFTER_S(3));
     login(AFTER_S(5));
     ping(AFTER_S(5));
     EXPECT_LOG(FAILS("access", "28P01", "1"), ANSWERS("db"), ANSWERS_AGAIN("3"));
@@ -68,7 +68,7 @@ static void an_answer_ends_the_outage_and_the_next_one_counts_from_one(void **st
     snapshot_release(s);
 }
 
-static void it_answers_again_when_both_login_and_ping_do(void **state)
+static void the_database_recovers_when_both_login_and_ping_succeed(void **state)
 {
     (void)state;
     fail_login(REASON_ACCESS, "28P01", T0);
@@ -96,10 +96,10 @@ static void the_server_that_answers_is_one_line_until_another_one_does(void **st
     EXPECT_LOG(ANSWERS("a"));
 }
 
-static void a_check_that_fails_and_one_that_passes_again_are_a_line_each(void **state)
+static void a_check_logs_one_line_when_it_fails_and_one_when_it_recovers(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     for (int s = 2; s < 180; s += 2)
         fail_check(NODES, AFTER_S(s));
     EXPECT_LOG(ANSWERS("db"), CHECK_FAILS("nodes", "schema", "42P01"));
@@ -110,10 +110,10 @@ static void a_check_that_fails_and_one_that_passes_again_are_a_line_each(void **
     EXPECT_LOG(PASSES_AGAIN("nodes"));
 }
 
-static void an_outage_between_changes_nothing_of_that(void **state)
+static void an_outage_in_between_logs_no_line_for_the_check(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     fail_check(NODES, AFTER_S(2));
     fail_check(EDGES, AFTER_S(2));
     EXPECT_LOG(ANSWERS("db"), CHECK_FAILS("nodes", "schema", "42P01"),
@@ -151,27 +151,27 @@ static void a_query_that_a_conflict_cancelled_is_asked_once_more_before_it_count
     }
 }
 
-static void a_check_is_slowed_down_with_one_line(void **state)
+static void slowing_a_check_down_logs_one_line(void **state)
 {
     (void)state;
     for (int s = 0; s < 100; s += 25)
         book_took(NODES, REASON_NONE, 500 * NS_PER_MS, AFTER_S(s));
     EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=500 period_ms=25000"));
-    book_took(NODES, REASON_SCHEMA, 10 * NS_PER_MS, AFTER_S(99)); /* a failure says nothing of its pace */
+    book_took(NODES, REASON_SCHEMA, 10 * NS_PER_MS, AFTER_S(99)); /* a failure does not change the pace */
     EXPECT_LOG(LINE("warn", "check failed", "check=nodes reason=schema sqlstate=\"\"" SAID));
     book_took(NODES, REASON_NONE, 10 * NS_PER_MS, AFTER_S(100));
     EXPECT_LOG(PASSES_AGAIN("nodes"),
                LINE("notice", "check pace restored", "check=nodes took_ms=10 period_ms=2000"));
     book_took(NODES, REASON_NONE, 600 * NS_PER_MS, AFTER_S(102));
     EXPECT_LOG(LINE("notice", "check slowed down", "check=nodes took_ms=600 period_ms=18210"));
-    book_took(RARE, REASON_NONE, 500 * NS_PER_MS, T0); /* each minute is seldom enough */
+    book_took(RARE, REASON_NONE, 500 * NS_PER_MS, T0); /* once per minute is rare enough */
     EXPECT_NO_LOG();
 }
 
-static void a_check_backs_off_with_one_line_until_the_server_ends_it(void **state)
+static void backing_off_logs_one_line_until_the_server_ends_the_check(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     ledger_suspect(ledger, NODES, 4711, AFTER_S(2));
     ledger_suspect(ledger, NODES, 4712, AFTER_S(10));
     EXPECT_LOG(ANSWERS("db"), LINE("notice", "check backed off", "check=nodes server_pid=4711"));
@@ -183,17 +183,17 @@ static void a_check_backs_off_with_one_line_until_the_server_ends_it(void **stat
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        with_ledger(the_same_failure_is_one_line_and_then_one_a_minute_with_its_attempts),
-        with_ledger(another_reason_or_code_is_a_line_of_its_own_and_begins_a_new_minute),
-        with_ledger(a_hung_server_is_one_line_whatever_the_logins_do),
+        with_ledger(a_lasting_failure_logs_one_line_then_one_per_minute_with_the_attempts),
+        with_ledger(another_reason_or_code_logs_a_line_and_begins_a_new_minute),
+        with_ledger(a_hung_server_logs_one_line_whatever_the_logins_do),
         with_ledger(an_answer_ends_the_outage_and_the_next_one_counts_from_one),
-        with_ledger(it_answers_again_when_both_login_and_ping_do),
+        with_ledger(the_database_recovers_when_both_login_and_ping_succeed),
         with_ledger(the_server_that_answers_is_one_line_until_another_one_does),
-        with_ledger(a_check_that_fails_and_one_that_passes_again_are_a_line_each),
-        with_ledger(an_outage_between_changes_nothing_of_that),
+        with_ledger(a_check_logs_one_line_when_it_fails_and_one_when_it_recovers),
+        with_ledger(an_outage_in_between_logs_no_line_for_the_check),
         with_ledger(a_query_that_a_conflict_cancelled_is_asked_once_more_before_it_counts),
-        with_ledger(a_check_is_slowed_down_with_one_line),
-        with_ledger(a_check_backs_off_with_one_line_until_the_server_ends_it),
+        with_ledger(slowing_a_check_down_logs_one_line),
+        with_ledger(backing_off_logs_one_line_until_the_server_ends_the_check),
     };
     return cmocka_run_group_tests_name("ledger: the log", tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* cgi/ledger: when each check is due, by its period, its load and what it did to the server. */
+/* cgi/probe/ledger: when each check is due, after its period, its load and its effects on the server. */
 #include "tests/unit/cgi/probe/ledger_fixture.h"
 
 #define MINUTE_S   60
@@ -6,9 +6,9 @@
 #define BACKEND    4711
 #define MANY       200
 #define SLOW_NS    (500 * NS_PER_MS)
-#define PER_CENT_5 20 /* one of so many */
+#define PER_CENT_5 20 /* 5 % is one part in 20 */
 
-/* Of a ledger with this one check: it is due so long after T0, within 5 %. */
+/* Expects that the only check is due this long after since_ns, within 5 %. */
 static void expect_due_in(int64_t ns, int64_t since_ns)
 {
     int64_t distance_ns = ledger_due_ns(ledger, false) - since_ns;
@@ -17,7 +17,7 @@ static void expect_due_in(int64_t ns, int64_t since_ns)
                  (long long)(ns / NS_PER_MS));
 }
 
-/* A ledger with one check that was never asked, of a period. */
+/* Makes a ledger with one check of this period that was never asked. */
 static void renew_with_one(int64_t every_ms)
 {
     static struct check one;
@@ -62,7 +62,7 @@ static void a_check_is_due_exactly_at_its_time(void **state)
     assert_int_equal(ledger_pick(ledger, false, due_ns), NODES);
 }
 
-static void a_checks_period_is_from_one_question_to_the_next(void **state)
+static void a_period_runs_from_one_question_to_the_next(void **state)
 {
     (void)state;
     pass_check(NODES, T0);
@@ -84,10 +84,10 @@ static void without_checks_nothing_is_ever_due(void **state)
     expect_healthy();
 }
 
-static void only_what_usually_answers_within_a_heartbeat_is_quick(void **state)
+static void only_a_check_that_usually_answers_within_a_heartbeat_is_quick(void **state)
 {
     (void)state;
-    assert_int_equal(ledger_pick(ledger, true, AFTER_S(10)), LEDGER_NONE); /* nobody knows yet */
+    assert_int_equal(ledger_pick(ledger, true, AFTER_S(10)), LEDGER_NONE); /* it is not known yet */
     assert_true(ledger_due_ns(ledger, true) == CLOCK_NEVER);
     book_took(NODES, REASON_NONE, 200 * NS_PER_MS, T0);
     book_took(EDGES, REASON_NONE, 10 * NS_PER_MS, AFTER_S(1));
@@ -97,7 +97,7 @@ static void only_what_usually_answers_within_a_heartbeat_is_quick(void **state)
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(200)), RARE);
 }
 
-static void without_heartbeats_the_interval_says_what_is_quick(void **state)
+static void without_heartbeats_the_interval_decides_what_is_quick(void **state)
 {
     (void)state;
     config.heartbeat_ms = 0;
@@ -107,7 +107,7 @@ static void without_heartbeats_the_interval_says_what_is_quick(void **state)
     assert_int_equal(ledger_pick(ledger, true, AFTER_S(1000)), LEDGER_NONE);
 }
 
-/* Of many checks that take no time: never more than 5 % off, and on either side of it. */
+/* Expects that the due times of many checks differ from the period in both directions, and by at most 5 %. */
 static void expect_jitter(int64_t every_ms, int64_t period_ns)
 {
     int sooner = 0;
@@ -124,7 +124,7 @@ static void expect_jitter(int64_t every_ms, int64_t period_ns)
     assert_true(later > MANY / 10);
 }
 
-static void a_period_has_jitter_of_5_per_cent_either_way(void **state)
+static void a_period_has_a_jitter_of_5_per_cent_in_both_directions(void **state)
 {
     (void)state;
     expect_jitter(0, 2 * NS_PER_S); /* the interval */
@@ -132,7 +132,7 @@ static void a_period_has_jitter_of_5_per_cent_either_way(void **state)
     expect_jitter(HOUR_S * MS_PER_S, HOUR_S * NS_PER_S);
 }
 
-static void what_fails_is_asked_each_interval_whatever_its_own_period(void **state)
+static void a_failing_check_is_asked_each_interval_whatever_its_period(void **state)
 {
     (void)state;
     renew_with_one(HOUR_S * MS_PER_S);
@@ -142,7 +142,7 @@ static void what_fails_is_asked_each_interval_whatever_its_own_period(void **sta
     expect_due_in(HOUR_S * NS_PER_S, AFTER_S(2));
 }
 
-static void what_is_down_is_asked_each_interval_until_it_has_risen(void **state)
+static void a_check_that_is_down_is_asked_each_interval_until_it_has_risen(void **state)
 {
     (void)state;
     config.rise = 2;
@@ -154,22 +154,22 @@ static void what_is_down_is_asked_each_interval_until_it_has_risen(void **state)
     expect_due_in(HOUR_S * NS_PER_S, AFTER_S(4));
 }
 
-static void what_fails_slowly_takes_a_quarter_of_the_time(void **state)
+static void a_slow_failing_check_rests_four_times_its_duration(void **state)
 {
     (void)state;
     renew_with_one(0);
     book_took(NODES, REASON_QUERY_TIMEOUT, SLOW_NS, T0);
-    expect_due_in(2 * NS_PER_S, T0 + SLOW_NS); /* after its end */
+    expect_due_in(2 * NS_PER_S, T0 + SLOW_NS); /* after the end of its query */
     book_took(NODES, REASON_QUERY_TIMEOUT, 2 * NS_PER_S, T0);
     expect_due_in(8 * NS_PER_S, AFTER_S(2));
 }
 
-static void one_slow_run_weighs_a_quarter_and_a_quick_one_counts_at_once(void **state)
+static void a_slow_run_weighs_a_quarter_and_a_quick_one_counts_fully(void **state)
 {
     (void)state;
     renew_with_one(0);
     book_took(NODES, REASON_NONE, 40 * NS_PER_MS, T0);
-    book_took(NODES, REASON_NONE, 400 * NS_PER_MS, AFTER_S(2)); /* 130 ms are usual */
+    book_took(NODES, REASON_NONE, 400 * NS_PER_MS, AFTER_S(2)); /* the average is 130 ms */
     expect_due_in(6500 * NS_PER_MS, AFTER_MS(2400));
     book_took(NODES, REASON_NONE, 40 * NS_PER_MS, AFTER_S(10));
     expect_due_in(2 * NS_PER_S, AFTER_S(10));
@@ -192,7 +192,7 @@ static void a_check_takes_no_more_than_its_share_of_the_server(void **state)
     expect_due_in(2 * NS_PER_S, T0);
 }
 
-static void the_round_trip_is_no_work(void **state)
+static void the_round_trip_does_not_count_as_work(void **state)
 {
     (void)state;
     struct answer far = good_answer(QUESTION_PING, T0);
@@ -201,11 +201,11 @@ static void the_round_trip_is_no_work(void **state)
     ledger_book_ping(ledger, &far, T0);
     book_took(NODES, REASON_NONE, SLOW_NS, T0);
     expect_due_in(5 * NS_PER_S, T0 + SLOW_NS);
-    book_took(NODES, REASON_NONE, 300 * NS_PER_MS, T0); /* it varies */
+    book_took(NODES, REASON_NONE, 300 * NS_PER_MS, T0); /* a round trip varies */
     expect_due_in(2 * NS_PER_S, T0);
 }
 
-static void an_answered_check_tells_nothing_of_the_round_trip(void **state)
+static void an_answered_check_does_not_change_the_round_trip(void **state)
 {
     (void)state;
     struct answer alive = good_answer(QUESTION_CHECK, T0);
@@ -217,7 +217,7 @@ static void an_answered_check_tells_nothing_of_the_round_trip(void **state)
     snapshot_release(s);
 }
 
-static void a_suspect_is_asked_after_a_distance_that_doubles_up_to_ten_minutes(void **state)
+static void a_suspect_backs_off_for_a_time_that_doubles_up_to_ten_minutes(void **state)
 {
     (void)state;
     renew_with_one(0);
@@ -227,7 +227,7 @@ static void a_suspect_is_asked_after_a_distance_that_doubles_up_to_ten_minutes(v
     }
 }
 
-static void an_answer_of_the_servers_ends_the_suspicion(void **state)
+static void an_answer_of_the_server_ends_the_backing_off(void **state)
 {
     (void)state;
     struct answer ours = bad_answer(QUESTION_CHECK, REASON_QUERY_TIMEOUT, "", T0);
@@ -235,17 +235,17 @@ static void an_answer_of_the_servers_ends_the_suspicion(void **state)
     renew_with_one(0);
     ledger_suspect(ledger, NODES, BACKEND, T0);
     ledger_suspect(ledger, NODES, BACKEND, T0);
-    ledger_book_check(ledger, NODES, &ours, T0); /* it is to blame, and waits */
+    ledger_book_check(ledger, NODES, &ours, T0); /* the check is to blame, and backs off */
     expect_due_in(4 * NS_PER_S, T0);
     assert_true(ledger_orphan(ledger, NODES) == BACKEND);
     fail_check(NODES, AFTER_S(4));
     expect_due_in(2 * NS_PER_S, AFTER_S(4));
     assert_true(ledger_orphan(ledger, NODES) == 0);
     ledger_suspect(ledger, NODES, BACKEND, AFTER_S(6));
-    expect_due_in(2 * NS_PER_S, AFTER_S(6)); /* from the start */
+    expect_due_in(2 * NS_PER_S, AFTER_S(6)); /* the wait begins again */
 }
 
-static void a_conflict_ends_the_suspicion_too(void **state)
+static void a_conflict_also_ends_the_backing_off(void **state)
 {
     (void)state;
     renew_with_one(0);
@@ -255,7 +255,7 @@ static void a_conflict_ends_the_suspicion_too(void **state)
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(2)), NODES);
 }
 
-static void a_check_is_not_asked_while_its_orphan_is_there(void **state)
+static void a_check_is_not_asked_while_its_orphan_works(void **state)
 {
     (void)state;
     renew_with_one(0);
@@ -265,14 +265,14 @@ static void a_check_is_not_asked_while_its_orphan_is_there(void **state)
     ledger_suspect(ledger, NODES, BACKEND, T0);
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(5)), NODES);
     for (int s = 5; s <= 13; s += 2) {
-        assert_int_equal(ledger_book_orphan(ledger, NODES, true, AFTER_S(s)), s >= 11); /* to blame */
+        assert_int_equal(ledger_book_orphan(ledger, NODES, true, AFTER_S(s)), s >= 11); /* stuck */
         expect_due_in(s >= 11 ? 4 * NS_PER_S : 2 * NS_PER_S, AFTER_S(s));
         assert_true(ledger_orphan(ledger, NODES) == BACKEND);
     }
     assert_false(ledger_book_orphan(ledger, NODES, false, AFTER_S(20)));
     assert_true(ledger_orphan(ledger, NODES) == 0);
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(20)), NODES);
-    assert_false(ledger_book_orphan(ledger, NODES, true, AFTER_S(21))); /* another one */
+    assert_false(ledger_book_orphan(ledger, NODES, true, AFTER_S(21))); /* another orphan */
 }
 
 static bool lose(enum reason reason, const char *sqlstate)
@@ -282,7 +282,7 @@ static bool lose(enum reason reason, const char *sqlstate)
     return ledger_note_lost(ledger, NODES, &lost, BACKEND);
 }
 
-static void of_two_lost_sessions_in_a_row_the_check_is_to_blame(void **state)
+static void the_check_is_to_blame_for_two_lost_sessions_in_a_row(void **state)
 {
     (void)state;
     renew_with_one(0);
@@ -296,7 +296,7 @@ static void of_two_lost_sessions_in_a_row_the_check_is_to_blame(void **state)
     assert_true(lose(REASON_UNREACHABLE, ""));
 }
 
-static void what_an_operator_or_a_crash_ends_is_forgiven_three_times(void **state)
+static void sessions_ended_by_an_operator_or_a_crash_are_forgiven_three_times(void **state)
 {
     (void)state;
     renew_with_one(0);
@@ -305,30 +305,30 @@ static void what_an_operator_or_a_crash_ends_is_forgiven_three_times(void **stat
     assert_true(lose(REASON_RESTARTING, "57P02"));
 }
 
-static void of_two_limits_overrun_in_a_row_the_check_is_to_blame(void **state)
+static void the_check_is_to_blame_for_two_overruns_in_a_row(void **state)
 {
     (void)state;
     renew_with_one(0);
     pass_check(NODES, T0);
     assert_false(lose(REASON_QUERY_TIMEOUT, ""));
-    assert_false(lose(REASON_UNREACHABLE, "")); /* something else */
+    assert_false(lose(REASON_UNREACHABLE, "")); /* a loss is not an overrun */
     assert_true(lose(REASON_QUERY_TIMEOUT, ""));
     pass_check(NODES, AFTER_S(1));
     assert_false(lose(REASON_QUERY_TIMEOUT, ""));
 }
 
-static void a_limit_overrun_where_nothing_is_known_is_not_forgiven(void **state)
+static void an_overrun_without_an_earlier_result_is_not_forgiven(void **state)
 {
     (void)state;
     renew_with_one(0);
     assert_true(lose(REASON_QUERY_TIMEOUT, ""));
     pass_check(NODES, T0);
     fail_check(NODES, AFTER_S(2));
-    assert_false(lose(REASON_QUERY_TIMEOUT, "")); /* its failure stands */
+    assert_false(lose(REASON_QUERY_TIMEOUT, "")); /* an earlier failure is a result to keep */
 }
 
-/* It may crash the server each time. */
-static void a_check_that_loses_its_sessions_is_not_asked_sooner_than_its_period(void **state)
+/* The check may crash the server each time. */
+static void a_check_that_loses_its_sessions_keeps_at_least_its_period(void **state)
 {
     (void)state;
     renew_with_one(HOUR_S * MS_PER_S);
@@ -338,8 +338,8 @@ static void a_check_that_loses_its_sessions_is_not_asked_sooner_than_its_period(
     expect_due_in(HOUR_S * NS_PER_S, T0);
 }
 
-/* Each outage would make the server do its work again, and the answer wait for it. */
-static void a_slow_check_rests_over_an_outage_and_nobody_waits_for_it(void **state)
+/* Otherwise the server would do the work again after each outage, and the status would wait for it. */
+static void a_slow_check_rests_after_an_outage_and_does_not_delay_the_status(void **state)
 {
     (void)state;
     renew_with_one(HOUR_S * MS_PER_S);
@@ -347,13 +347,13 @@ static void a_slow_check_rests_over_an_outage_and_nobody_waits_for_it(void **sta
     ping(T0);
     book_took(NODES, REASON_NONE, 10 * NS_PER_S, T0);
     fail_ping(REASON_HUNG, AFTER_S(20));
-    expect_due_in(500 * NS_PER_S, AFTER_S(10)); /* by its load, and not by its period */
+    expect_due_in(500 * NS_PER_S, AFTER_S(10)); /* its load decides, and not its period */
     assert_int_equal(ledger_unasked(ledger), LEDGER_NONE);
     ping(AFTER_S(21));
     expect_healthy();
 }
 
-static void a_new_period_counts_at_once(void **state)
+static void a_new_period_applies_at_once(void **state)
 {
     (void)state;
     renew_with_one(HOUR_S * MS_PER_S);
@@ -367,7 +367,7 @@ static void a_new_period_counts_at_once(void **state)
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), NODES);
 }
 
-static void what_is_asked_is_not_due_until_it_is_booked_or_lost(void **state)
+static void a_check_that_is_being_asked_is_not_due(void **state)
 {
     (void)state;
     renew_with_one(0);
@@ -389,7 +389,7 @@ static void what_is_asked_is_not_due_until_it_is_booked_or_lost(void **state)
 static void a_failing_database_makes_all_due_but_suspects(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     ledger_suspect(ledger, EDGES, BACKEND, T0);
     fail_ping(REASON_HUNG, AFTER_MS(1));
     assert_int_equal(ledger_pick(ledger, false, AFTER_MS(2)), NODES);
@@ -397,10 +397,10 @@ static void a_failing_database_makes_all_due_but_suspects(void **state)
     assert_int_equal(ledger_pick(ledger, false, AFTER_MS(2)), RARE);
     pass_check(RARE, AFTER_MS(2));
     assert_int_equal(ledger_pick(ledger, false, AFTER_MS(2)), LEDGER_NONE);
-    assert_int_equal(ledger_unasked(ledger), LEDGER_NONE); /* nobody waits for the suspect */
+    assert_int_equal(ledger_unasked(ledger), LEDGER_NONE); /* the status does not wait for the suspect */
 }
 
-static void a_check_that_fails_was_asked_as_well(void **state)
+static void a_failing_check_counts_as_asked(void **state)
 {
     (void)state;
     renew_ledger(1);
@@ -410,7 +410,7 @@ static void a_check_that_fails_was_asked_as_well(void **state)
     expect_degraded("nodes", REASON_SCHEMA);
 }
 
-static void a_suspect_is_not_known_before_it_is_clear_who_is_to_blame(void **state)
+static void a_suspect_has_no_result_until_a_ping_decides_who_is_to_blame(void **state)
 {
     (void)state;
     struct answer lost = bad_answer(QUESTION_CHECK, REASON_UNREACHABLE, "", T0);
@@ -426,7 +426,7 @@ static void a_suspect_is_not_known_before_it_is_clear_who_is_to_blame(void **sta
     login(AFTER_S(1));
     assert_false(ledger_is_complete(ledger));
     ping(AFTER_S(1));
-    assert_true(ledger_is_complete(ledger)); /* booked or not, nobody waits longer */
+    assert_true(ledger_is_complete(ledger)); /* the status waits no longer, booked or not */
     ledger_book_check(ledger, NODES, &lost, AFTER_S(1));
     expect_degraded("nodes", REASON_UNREACHABLE);
 }
@@ -437,7 +437,7 @@ static const struct snapshot *set_checks(struct check *others, size_t count)
     return ledger_snapshot(ledger, T0);
 }
 
-static void new_checks_keep_what_is_known_of_a_name_and_query_and_are_due(void **state)
+static void after_a_reload_known_checks_keep_their_results_and_others_are_due(void **state)
 {
     (void)state;
     static struct check others[] = {
@@ -445,7 +445,7 @@ static void new_checks_keep_what_is_known_of_a_name_and_query_and_are_due(void *
         {.name = "nodes", .sql = "SELECT 1", .max = INT64_MAX, .severity = CHECK_WARN},
         {.name = "rare", .sql = "SELECT 33", .max = INT64_MAX},
         {.name = "edges", .sql = "SELECT 2", .max = 5}};
-    start(T0);
+    start_healthy(T0);
     const struct snapshot *s = set_checks(others, 4);
     assert_int_equal(s->check_count, 4);
     assert_false(s->starting);
@@ -457,7 +457,7 @@ static void new_checks_keep_what_is_known_of_a_name_and_query_and_are_due(void *
     assert_false(s->checks[2].has_value || s->checks[2].has_last_ok); /* another query */
     assert_false(s->checks[3].has_value);                             /* another range */
     snapshot_release(s);
-    static const size_t due[] = {0, 2, 3}; /* the one that is known keeps its time */
+    static const size_t due[] = {0, 2, 3}; /* the known check keeps its due time */
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(ledger_pick(ledger, false, AFTER_MS(1)), due[i]);
         pass_check(due[i], AFTER_MS(1));
@@ -465,38 +465,38 @@ static void new_checks_keep_what_is_known_of_a_name_and_query_and_are_due(void *
     assert_int_equal(ledger_pick(ledger, false, AFTER_MS(1)), LEDGER_NONE);
 }
 
-static void new_checks_keep_streak_and_suspicion_and_get_their_new_period(void **state)
+static void after_a_reload_checks_keep_streak_and_suspicion_and_get_the_new_period(void **state)
 {
     (void)state;
     static struct check others[] = {
         {.name = "edges", .sql = "SELECT 2", .max = INT64_MAX, .every_ms = HOUR_S * MS_PER_S},
         {.name = "nodes", .sql = "SELECT 1", .max = INT64_MAX}};
-    start(T0);
+    start_healthy(T0);
     fail_check(NODES, T0);
     ledger_suspect(ledger, NODES, BACKEND, T0);
     snapshot_release(set_checks(others, 2));
     expect_degraded("nodes", REASON_SCHEMA);
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), 0); /* another period */
     pass_check(0, AFTER_S(1));
-    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), LEDGER_NONE); /* a reload is no pardon */
+    assert_int_equal(ledger_pick(ledger, false, AFTER_S(1)), LEDGER_NONE); /* it still backs off */
     assert_int_equal(ledger_pick(ledger, false, AFTER_S(1800)), 1);
     assert_true(ledger_orphan(ledger, 1) == BACKEND);
     ledger_suspect(ledger, 1, BACKEND, AFTER_S(1800));
     expect_due_in(4 * NS_PER_S, AFTER_S(1800));
 }
 
-static void new_checks_keep_the_streak_and_get_their_new_fall_and_rise(void **state)
+static void after_a_reload_checks_keep_the_streak_and_get_the_new_fall_and_rise(void **state)
 {
     (void)state;
     static struct check others[] = {
         {.name = "nodes", .sql = "SELECT 1", .max = INT64_MAX, .fall = 3, .rise = 2}};
-    start(T0);
+    start_healthy(T0);
     config.fall = 5;
     fail_check(NODES, AFTER_S(2));
     fail_check(NODES, AFTER_S(4));
     snapshot_release(set_checks(others, 1));
     expect_healthy();
-    fail_check(NODES, AFTER_S(6)); /* the third */
+    fail_check(NODES, AFTER_S(6)); /* the third failure */
     expect_degraded("nodes", REASON_SCHEMA);
     pass_check(NODES, AFTER_S(8));
     expect_degraded("nodes", REASON_SCHEMA);
@@ -505,10 +505,10 @@ static void new_checks_keep_the_streak_and_get_their_new_fall_and_rise(void **st
     expect_healthy();
 }
 
-static void new_checks_are_a_change(void **state)
+static void a_reload_is_a_change(void **state)
 {
     (void)state;
-    start(T0);
+    start_healthy(T0);
     assert_false(ledger_has_change(ledger));
     ledger_set_checks(ledger, &checks, &checks);
     assert_true(ledger_has_change(ledger));
@@ -520,37 +520,37 @@ int main(void)
         with_ledger(all_are_due_at_the_start_in_the_order_of_the_file),
         with_ledger(the_check_that_is_due_for_the_longest_time_is_picked),
         with_ledger(a_check_is_due_exactly_at_its_time),
-        with_ledger(a_checks_period_is_from_one_question_to_the_next),
+        with_ledger(a_period_runs_from_one_question_to_the_next),
         with_ledger(without_checks_nothing_is_ever_due),
-        with_ledger(only_what_usually_answers_within_a_heartbeat_is_quick),
-        with_ledger(without_heartbeats_the_interval_says_what_is_quick),
-        with_ledger(a_period_has_jitter_of_5_per_cent_either_way),
-        with_ledger(what_fails_is_asked_each_interval_whatever_its_own_period),
-        with_ledger(what_is_down_is_asked_each_interval_until_it_has_risen),
-        with_ledger(what_fails_slowly_takes_a_quarter_of_the_time),
-        with_ledger(one_slow_run_weighs_a_quarter_and_a_quick_one_counts_at_once),
+        with_ledger(only_a_check_that_usually_answers_within_a_heartbeat_is_quick),
+        with_ledger(without_heartbeats_the_interval_decides_what_is_quick),
+        with_ledger(a_period_has_a_jitter_of_5_per_cent_in_both_directions),
+        with_ledger(a_failing_check_is_asked_each_interval_whatever_its_period),
+        with_ledger(a_check_that_is_down_is_asked_each_interval_until_it_has_risen),
+        with_ledger(a_slow_failing_check_rests_four_times_its_duration),
+        with_ledger(a_slow_run_weighs_a_quarter_and_a_quick_one_counts_fully),
         with_ledger(a_check_takes_no_more_than_its_share_of_the_server),
-        with_ledger(the_round_trip_is_no_work),
-        with_ledger(an_answered_check_tells_nothing_of_the_round_trip),
-        with_ledger(a_suspect_is_asked_after_a_distance_that_doubles_up_to_ten_minutes),
-        with_ledger(an_answer_of_the_servers_ends_the_suspicion),
-        with_ledger(a_conflict_ends_the_suspicion_too),
-        with_ledger(a_check_is_not_asked_while_its_orphan_is_there),
-        with_ledger(of_two_lost_sessions_in_a_row_the_check_is_to_blame),
-        with_ledger(what_an_operator_or_a_crash_ends_is_forgiven_three_times),
-        with_ledger(of_two_limits_overrun_in_a_row_the_check_is_to_blame),
-        with_ledger(a_check_that_loses_its_sessions_is_not_asked_sooner_than_its_period),
-        with_ledger(a_slow_check_rests_over_an_outage_and_nobody_waits_for_it),
-        with_ledger(a_new_period_counts_at_once),
-        with_ledger(a_limit_overrun_where_nothing_is_known_is_not_forgiven),
-        with_ledger(what_is_asked_is_not_due_until_it_is_booked_or_lost),
+        with_ledger(the_round_trip_does_not_count_as_work),
+        with_ledger(an_answered_check_does_not_change_the_round_trip),
+        with_ledger(a_suspect_backs_off_for_a_time_that_doubles_up_to_ten_minutes),
+        with_ledger(an_answer_of_the_server_ends_the_backing_off),
+        with_ledger(a_conflict_also_ends_the_backing_off),
+        with_ledger(a_check_is_not_asked_while_its_orphan_works),
+        with_ledger(the_check_is_to_blame_for_two_lost_sessions_in_a_row),
+        with_ledger(sessions_ended_by_an_operator_or_a_crash_are_forgiven_three_times),
+        with_ledger(the_check_is_to_blame_for_two_overruns_in_a_row),
+        with_ledger(a_check_that_loses_its_sessions_keeps_at_least_its_period),
+        with_ledger(a_slow_check_rests_after_an_outage_and_does_not_delay_the_status),
+        with_ledger(a_new_period_applies_at_once),
+        with_ledger(an_overrun_without_an_earlier_result_is_not_forgiven),
+        with_ledger(a_check_that_is_being_asked_is_not_due),
         with_ledger(a_failing_database_makes_all_due_but_suspects),
-        with_ledger(a_check_that_fails_was_asked_as_well),
-        with_ledger(a_suspect_is_not_known_before_it_is_clear_who_is_to_blame),
-        with_ledger(new_checks_keep_what_is_known_of_a_name_and_query_and_are_due),
-        with_ledger(new_checks_keep_streak_and_suspicion_and_get_their_new_period),
-        with_ledger(new_checks_keep_the_streak_and_get_their_new_fall_and_rise),
-        with_ledger(new_checks_are_a_change),
+        with_ledger(a_failing_check_counts_as_asked),
+        with_ledger(a_suspect_has_no_result_until_a_ping_decides_who_is_to_blame),
+        with_ledger(after_a_reload_known_checks_keep_their_results_and_others_are_due),
+        with_ledger(after_a_reload_checks_keep_streak_and_suspicion_and_get_the_new_period),
+        with_ledger(after_a_reload_checks_keep_the_streak_and_get_the_new_fall_and_rise),
+        with_ledger(a_reload_is_a_change),
     };
     return cmocka_run_group_tests_name("ledger: the schedule", tests, NULL, NULL);
 }

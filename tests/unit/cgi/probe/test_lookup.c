@@ -1,4 +1,5 @@
-/* Lookups of names on a thread of their own; the resolver is this file's getaddrinfo, which may hang. */
+/* cgi/probe/lookup: lookups of names in an errand. The resolver is the getaddrinfo of this file, which may
+ * hang. */
 #include "tests/unit/unit.h"
 
 #include "cgi/probe/lookup.h"
@@ -11,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER; /* while the test holds it the resolver hangs */
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER; /* the resolver hangs while the test holds it */
 static atomic_int calls;
 
-/* "one", "two" and "many" have addresses, others none. Stands before the C library's. */
+/* "one", "two" and "many" have addresses, others have none. This replaces the function of the C library. */
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
     int count = strcmp(name, "one") == 0    ? 1
@@ -69,7 +70,7 @@ static void wait_for_end(const struct errand *lookup)
     assert_int_equal(poll(&pfd, 1, 10000), 1);
 }
 
-/* All addresses that were found, and the error. */
+/* Expects these addresses and this error. */
 static void expect_found(const char *names, const char *addresses, const char *found, const char *error)
 {
     struct errand *lookup = start(names, addresses);
@@ -94,14 +95,14 @@ static void each_address_of_each_name_is_found_in_order(void **state)
     expect_found("one,two", NULL, "10.0.0.1,10.0.0.1,10.0.0.2", "");
 }
 
-static void a_name_with_many_addresses_leaves_the_others_theirs(void **state)
+static void a_name_with_many_addresses_leaves_room_for_the_others(void **state)
 {
     (void)state;
     expect_found("many,one", NULL,
                  "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.1", "");
 }
 
-static void what_is_no_name_is_not_looked_up(void **state)
+static void only_names_are_looked_up(void **state)
 {
     (void)state;
     int before = atomic_load(&calls);
@@ -109,14 +110,14 @@ static void what_is_no_name_is_not_looked_up(void **state)
     assert_int_equal(atomic_load(&calls), before);
 }
 
-static void the_first_name_that_fails_is_told_and_has_no_address(void **state)
+static void the_first_name_that_fails_is_reported_and_has_no_address(void **state)
 {
     (void)state;
     expect_found("one,none,two,other", NULL, "10.0.0.1,,10.0.0.1,10.0.0.2,",
                  "could not translate host name \"none\" to address: Name or service not known");
 }
 
-static void nobody_waits_for_a_resolver_that_hangs(void **state)
+static void a_resolver_that_hangs_blocks_no_caller(void **state)
 {
     (void)state;
     struct hosts hosts;
@@ -130,7 +131,7 @@ static void nobody_waits_for_a_resolver_that_hangs(void **state)
         (void)poll(NULL, 0, 1);
     assert_false(lookup_take(lookup, &hosts, &err));
     assert_string_equal(lookup_name(lookup), "one");
-    errand_release(abandoned); /* its thread frees it; a sanitizer would complain else */
+    errand_release(abandoned); /* its thread frees it; the sanitizer would report a leak */
     pthread_mutex_unlock(&held);
     wait_for_end(lookup);
     assert_true(lookup_take(lookup, &hosts, &err));
@@ -142,10 +143,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_address_of_each_name_is_found_in_order),
-        cmocka_unit_test(a_name_with_many_addresses_leaves_the_others_theirs),
-        cmocka_unit_test(what_is_no_name_is_not_looked_up),
-        cmocka_unit_test(the_first_name_that_fails_is_told_and_has_no_address),
-        cmocka_unit_test(nobody_waits_for_a_resolver_that_hangs),
+        cmocka_unit_test(a_name_with_many_addresses_leaves_room_for_the_others),
+        cmocka_unit_test(only_names_are_looked_up),
+        cmocka_unit_test(the_first_name_that_fails_is_reported_and_has_no_address),
+        cmocka_unit_test(a_resolver_that_hangs_blocks_no_caller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

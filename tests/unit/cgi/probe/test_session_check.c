@@ -1,4 +1,4 @@
-/* cgi/session: a check, from what is sent to its answer, over a scripted libpq. */
+/* cgi/probe/session: a check, from what is sent to its answer, over a scripted libpq. */
 #include "tests/unit/cgi/probe/session_fixture.h"
 
 #define COUNT_OF(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -6,7 +6,7 @@
 static const struct check edges = {
     .name = "edges", .sql = "SELECT count(*) FROM edges", .min = 10, .max = 20};
 
-/* By when the server must have answered. */
+/* When the session gives up waiting for the server. */
 #define DEADLINE AFTER_MS(QUERY_TIMEOUT_MS + SESSION_GRACE_MS)
 
 static void ask(void)
@@ -16,7 +16,7 @@ static void ask(void)
     script_expect_done();
 }
 
-/* A new session on which the check is asked. */
+/* Opens a session and asks the check. */
 static void ask_check(void)
 {
     let_in();
@@ -44,7 +44,7 @@ static void expect_end_of_check(enum reason reason, const char *sqlstate, bool b
     assert_int_equal(answer.by_server, by_server);
 }
 
-static void a_check_is_sent_after_its_settings_in_one_flight(void **state)
+static void a_check_and_its_settings_are_sent_in_one_flight(void **state)
 {
     (void)state;
     ask_check();
@@ -74,7 +74,7 @@ static void each_check_has_its_own_limit_and_range(void **state)
     assert_true(answer.count == 714201);
 }
 
-static void the_server_is_told_to_look_for_us_from_version_14_on(void **state)
+static void from_version_14_on_the_server_checks_our_connection(void **state)
 {
     (void)state;
     script_set_server_version(139999);
@@ -85,7 +85,7 @@ static void the_server_is_told_to_look_for_us_from_version_14_on(void **state)
     ask_check();
 }
 
-/* 42 is the one that let us in. */
+/* 42 is the server process of the login. */
 static void the_server_process_is_known_before_its_query_ends(void **state)
 {
     (void)state;
@@ -105,11 +105,11 @@ static void each_check_may_have_another_server_process(void **state)
     EXPECT_CALLS(CONSUMED, COUNT_ANSWER("17"));
     expect_passed(17);
     assert_true(session_backend_pid(session) == 4711);
-    ask(); /* behind PgBouncer */
+    ask(); /* as PgBouncer does */
     assert_true(session_backend_pid(session) == 42);
 }
 
-static void a_check_whose_sending_fails_anywhere_is_lost(void **state)
+static void a_check_that_cannot_be_sent_completely_is_lost(void **state)
 {
     (void)state;
     static const struct pq_step sends[] = {CHECK_SENT("SELECT count(*) FROM edges", "800ms")};
@@ -137,7 +137,7 @@ static void the_answer_comes_with_the_sync(void **state)
     expect_passed(17);
 }
 
-/* What the check between 10 and 20 answers, and what that means. The session goes on. */
+/* Answers to a check with the limits 10 and 20, and their reasons. The session continues. */
 static const struct {
     struct pq_step answer;
     enum reason reason;
@@ -180,7 +180,7 @@ static void anything_but_one_count_in_range_fails(void **state)
     }
 }
 
-static void an_error_is_the_checks_answer_and_the_session_goes_on(void **state)
+static void an_error_is_the_answer_of_the_check_and_the_session_continues(void **state)
 {
     (void)state;
     static const struct {
@@ -208,10 +208,10 @@ static void an_error_is_the_checks_answer_and_the_session_goes_on(void **state)
     }
     ask();
     EXPECT_CALLS(CONSUMED, COUNT_ANSWER("17"));
-    expect_passed(17); /* and nothing is left of the errors */
+    expect_passed(17); /* nothing is left of the errors */
 }
 
-static void an_error_after_the_count_costs_the_check_its_count(void **state)
+static void an_error_after_the_count_discards_the_count(void **state)
 {
     (void)state;
     ask_check();
@@ -245,7 +245,7 @@ static void a_transaction_that_is_left_open_is_malformed_and_ends_the_session(vo
     }
 }
 
-/* What leaves something behind in the session, or after which nothing can be told. */
+/* Results that leave something in the session, or after which the protocol state is unknown. */
 static const struct pq_step disorders[] = {
     RESULT(.status = PGRES_COMMAND_OK), /* BEGIN, SET, LISTEN */
     RESULT(.status = PGRES_EMPTY_QUERY),
@@ -256,7 +256,7 @@ static const struct pq_step disorders[] = {
     RESULT(.status = PGRES_PIPELINE_ABORTED),
     RESULT(.status = PGRES_BAD_RESPONSE),
     SYNCED,
-    NO_MORE, /* after the settings' own */
+    NO_MORE, /* a second one after that of the settings */
     ERROR(NULL, NULL, "unexpected field count in \"D\" message\n"),
 };
 
@@ -311,7 +311,7 @@ static void an_answer_over_the_budget_is_malformed_and_ends_the_session(void **s
 
 static const struct pq_step before_the_sync[] = {SETTINGS_ANSWER, ROW(INT8, "17"), NO_MORE};
 
-/* This step ends the session, wherever in the answer it comes. */
+/* Expects that this step ends the session at any point of the answer. */
 static void expect_end_anywhere(const struct pq_step *step, enum reason reason, const char *sqlstate,
                                 bool by_server)
 {
@@ -325,7 +325,7 @@ static void expect_end_anywhere(const struct pq_step *step, enum reason reason, 
     }
 }
 
-static void a_session_that_is_lost_is_no_answer_of_the_server_to_the_check(void **state)
+static void a_lost_session_is_not_an_answer_of_the_server(void **state)
 {
     (void)state;
     static const struct pq_step fatal = ERROR("FATAL", "57P01", "terminating connection"),
@@ -338,7 +338,7 @@ static void a_session_that_is_lost_is_no_answer_of_the_server_to_the_check(void 
     expect_end_anywhere(&unsynchronized, REASON_MALFORMED, "", true);
 }
 
-static void a_check_that_the_server_does_not_end_is_over_at_our_own_limit(void **state)
+static void our_own_limit_ends_a_check_that_the_server_does_not_end(void **state)
 {
     (void)state;
     ask_check();
@@ -360,7 +360,7 @@ static void a_count_without_its_sync_does_not_count_at_the_limit(void **state)
     }
 }
 
-static void what_is_there_at_the_deadline_still_counts(void **state)
+static void an_answer_that_arrives_by_the_deadline_still_counts(void **state)
 {
     (void)state;
     ask_check();
@@ -403,26 +403,26 @@ static void a_check_without_a_socket_times_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        scripted(a_check_is_sent_after_its_settings_in_one_flight),
+        scripted(a_check_and_its_settings_are_sent_in_one_flight),
         scripted(each_check_has_its_own_limit_and_range),
-        scripted(the_server_is_told_to_look_for_us_from_version_14_on),
+        scripted(from_version_14_on_the_server_checks_our_connection),
         scripted(the_server_process_is_known_before_its_query_ends),
         scripted(each_check_may_have_another_server_process),
-        scripted(a_check_whose_sending_fails_anywhere_is_lost),
+        scripted(a_check_that_cannot_be_sent_completely_is_lost),
         scripted(the_answer_comes_with_the_sync),
         scripted(anything_but_one_count_in_range_fails),
-        scripted(an_error_is_the_checks_answer_and_the_session_goes_on),
-        scripted(an_error_after_the_count_costs_the_check_its_count),
+        scripted(an_error_is_the_answer_of_the_check_and_the_session_continues),
+        scripted(an_error_after_the_count_discards_the_count),
         scripted(settings_that_fail_are_the_answer),
         scripted(a_transaction_that_is_left_open_is_malformed_and_ends_the_session),
         scripted(an_answer_out_of_order_is_malformed_and_ends_the_session),
         scripted(settings_that_return_no_row_set_end_the_session),
         scripted(a_second_answer_ends_the_session),
         scripted(an_answer_over_the_budget_is_malformed_and_ends_the_session),
-        scripted(a_session_that_is_lost_is_no_answer_of_the_server_to_the_check),
-        scripted(a_check_that_the_server_does_not_end_is_over_at_our_own_limit),
+        scripted(a_lost_session_is_not_an_answer_of_the_server),
+        scripted(our_own_limit_ends_a_check_that_the_server_does_not_end),
         scripted(a_count_without_its_sync_does_not_count_at_the_limit),
-        scripted(what_is_there_at_the_deadline_still_counts),
+        scripted(an_answer_that_arrives_by_the_deadline_still_counts),
         scripted(our_own_stall_gives_the_whole_limit_again_once_per_check),
         scripted(a_check_without_a_socket_times_out),
     };

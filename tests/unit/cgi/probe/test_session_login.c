@@ -1,4 +1,4 @@
-/* cgi/session: from session_open to the answer to the login, over a scripted libpq. */
+/* cgi/probe/session: from session_open to the answer of the login, over a scripted libpq. */
 #include "tests/unit/cgi/probe/session_fixture.h"
 
 #define DEADLINE AFTER_MS(CONNECT_TIMEOUT_MS)
@@ -19,7 +19,7 @@ static void expect_let_in(int64_t now_ns)
     assert_true(answer.by_server);
 }
 
-/* A limit of ours, or what is no answer of a server's. */
+/* Expects an end that no server has sent: our limit, or a peer that is not PostgreSQL. */
 static void expect_failure(enum reason reason, int64_t now_ns)
 {
     expect_end(QUESTION_LOGIN, reason, "", now_ns);
@@ -39,7 +39,7 @@ static void a_session_that_libpq_calls_ok_is_idle(void **state)
     assert_false(answer.has_count);
 }
 
-static void libpq_is_told_our_name_and_sqlstates_in_its_messages(void **state)
+static void libpq_gets_our_name_and_puts_sqlstates_into_its_messages(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED);
@@ -73,13 +73,13 @@ static void libpq_is_not_polled_before_the_socket_is_writable(void **state)
     expect_let_in(AFTER_MS(2));
 }
 
-static void the_wait_is_for_what_libpq_wants_read_then_write(void **state)
+static void the_wait_is_for_the_events_that_libpq_wants(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING);
     open_session();
     expect_connecting(POLLIN, T0);
-    expect_connecting(POLLIN, T0); /* nothing to read: not polled */
+    expect_connecting(POLLIN, T0); /* nothing to read, so no PQconnectPoll */
     peer_stalls();
     peer_sends(auth_request, sizeof auth_request);
     EXPECT_CALLS(POLL_WRITING);
@@ -106,7 +106,7 @@ static void the_peer_was_heard_when_its_bytes_came(void **state)
     EXPECT_CALLS(STARTED, POLL_READING);
     open_session();
     assert_true(session_heard_ns(session) == T0);
-    expect_connecting(POLLIN, AFTER_MS(1)); /* connected, and not a byte yet */
+    expect_connecting(POLLIN, AFTER_MS(1)); /* connected, but there is no byte yet */
     assert_true(session_heard_ns(session) == T0);
     peer_sends(auth_request, sizeof auth_request);
     EXPECT_CALLS(POLL_READING);
@@ -133,7 +133,7 @@ static void the_hosts_are_passed_with_their_addresses(void **state)
     assert_null(script_option("user"));
 }
 
-static void without_hosts_libpqs_own_stand(void **state)
+static void without_hosts_libpq_uses_its_defaults(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED);
@@ -143,7 +143,7 @@ static void without_hosts_libpqs_own_stand(void **state)
     assert_null(script_option("port"));
 }
 
-/* What the environment and the service file say. */
+/* The options from the environment and the service file. */
 static const PQconninfoOption defaults[] = {
     {.keyword = "user", .val = "health_api"},
     {.keyword = "host", .val = "a,b"},
@@ -169,7 +169,7 @@ static void the_hosts_are_those_that_libpq_would_use(void **state)
     assert_int_equal(hosts.count, 0);
 }
 
-static void who_let_us_in_is_said(void **state)
+static void session_server_names_the_server_that_let_us_in(void **state)
 {
     (void)state;
     struct database_server server;
@@ -198,7 +198,7 @@ static void a_session_without_a_socket_times_out(void **state)
     expect_failure(REASON_CONNECT_TIMEOUT, DEADLINE);
 }
 
-static void no_memory_for_a_connection_is_internal(void **state)
+static void a_connection_without_memory_is_internal(void **state)
 {
     (void)state;
     EXPECT_CALLS(START_HAS_NO_MEMORY);
@@ -207,7 +207,7 @@ static void no_memory_for_a_connection_is_internal(void **state)
     expect_failure(REASON_INTERNAL, T0);
 }
 
-/* What libpq says when it gives up; test_errors has all that it may mean. */
+/* Some messages of libpq when it gives up; test_errors has all of them. */
 static const struct {
     const char *message;
     bool needs_password;
@@ -222,7 +222,7 @@ static const struct {
     {LOST, false, REASON_UNREACHABLE, "", false},
     {"connection to server failed: FATAL:  53300: sorry, too many clients already\nLOCATION:  a, b.c:1\n",
      false, REASON_SATURATED, "53300", false},
-    {"FATAL:  28P01: wrong\n", true, REASON_ACCESS, "28P01", false}, /* a wrong password is no missing one */
+    {"FATAL:  28P01: wrong\n", true, REASON_ACCESS, "28P01", false}, /* wrong, and not missing */
     {"fe_sendauth: no password supplied\n", true, REASON_ACCESS, "", false},
     {"expected authentication request from server, but received H\n", false, REASON_MALFORMED, "", false},
 };
@@ -237,7 +237,7 @@ static void expect_give_up(size_t i)
     assert_memory_equal(answer.detail, give_ups[i].message, first_line_len);
 }
 
-static void a_start_that_fails_at_once_tells_why(void **state)
+static void a_login_that_fails_at_once_has_its_reason(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof give_ups / sizeof give_ups[0]; i++) {
@@ -250,7 +250,7 @@ static void a_start_that_fails_at_once_tells_why(void **state)
     }
 }
 
-static void a_poll_that_fails_tells_why(void **state)
+static void a_poll_that_fails_has_its_reason(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof give_ups / sizeof give_ups[0]; i++) {
@@ -298,7 +298,7 @@ static void the_timeout_is_exactly_at_the_deadline(void **state)
     assert_false(answer.by_server);
 }
 
-static void progress_gives_half_the_limit_more(void **state)
+static void a_login_that_makes_progress_gets_more_time(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING, POLL_READING);
@@ -326,7 +326,7 @@ static void our_own_stall_gives_the_whole_limit_again_once(void **state)
     expect_failure(REASON_CONNECT_TIMEOUT, DEADLINE + 900 * NS_PER_MS);
 }
 
-static void what_is_there_at_the_deadline_still_counts(void **state)
+static void an_answer_that_arrives_by_the_deadline_still_counts(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING);
@@ -337,7 +337,7 @@ static void what_is_there_at_the_deadline_still_counts(void **state)
     expect_let_in(DEADLINE);
 }
 
-/* The session is over before libpq reads any of it. */
+/* Expects that the session is over before libpq reads any of these bytes. */
 static void expect_no_postgresql(const char *bytes, size_t len)
 {
     EXPECT_CALLS(STARTED, POLL_READING);
@@ -352,7 +352,7 @@ static void first_bytes_of_another_protocol_never_reach_libpq(void **state)
 {
     (void)state;
     expect_no_postgresql("HTTP/1.1 400 Bad Request", 24);
-    expect_no_postgresql("R\x30\0\0\0", 5); /* of absurd length */
+    expect_no_postgresql("R\x30\0\0\0", 5); /* with an absurd length */
 }
 
 static void only_the_first_bytes_are_judged(void **state)
@@ -361,7 +361,7 @@ static void only_the_first_bytes_are_judged(void **state)
     EXPECT_CALLS(STARTED, POLL_READING, POLL_READING, POLL_READING, CONNECTED);
     open_session();
     expect_nothing(SESSION_ASKED, T0);
-    peer_sends("R", 1); /* a server whose bytes drip */
+    peer_sends("R", 1); /* a server that sends byte by byte */
     expect_nothing(SESSION_ASKED, T0);
     peer_sends("\0\0\0\x08", 4);
     expect_nothing(SESSION_ASKED, T0);
@@ -370,7 +370,7 @@ static void only_the_first_bytes_are_judged(void **state)
     assert_int_equal(script_bytes_read(), 6); /* judged and left to libpq */
 }
 
-static void after_a_no_to_tls_the_first_message_is_still_judged(void **state)
+static void the_first_message_after_a_declined_tls_is_still_judged(void **state)
 {
     (void)state;
     EXPECT_CALLS(STARTED, POLL_READING, POLL_READING);
@@ -439,29 +439,29 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scripted(a_session_that_libpq_calls_ok_is_idle),
-        scripted(libpq_is_told_our_name_and_sqlstates_in_its_messages),
+        scripted(libpq_gets_our_name_and_puts_sqlstates_into_its_messages),
         cmocka_unit_test(gss_encryption_is_off_unless_the_user_chose_it),
         scripted(libpq_is_not_polled_before_the_socket_is_writable),
-        scripted(the_wait_is_for_what_libpq_wants_read_then_write),
+        scripted(the_wait_is_for_the_events_that_libpq_wants),
         scripted(one_step_polls_for_as_long_as_the_socket_is_ready),
         scripted(the_peer_was_heard_when_its_bytes_came),
         scripted(the_hosts_are_passed_with_their_addresses),
-        scripted(without_hosts_libpqs_own_stand),
+        scripted(without_hosts_libpq_uses_its_defaults),
         scripted(the_hosts_are_those_that_libpq_would_use),
-        scripted(who_let_us_in_is_said),
+        scripted(session_server_names_the_server_that_let_us_in),
         scripted(a_session_without_a_socket_times_out),
-        scripted(no_memory_for_a_connection_is_internal),
-        scripted(a_start_that_fails_at_once_tells_why),
-        scripted(a_poll_that_fails_tells_why),
+        scripted(a_connection_without_memory_is_internal),
+        scripted(a_login_that_fails_at_once_has_its_reason),
+        scripted(a_poll_that_fails_has_its_reason),
         scripted(a_detail_that_is_too_long_is_cut),
         scripted(a_peer_that_closes_without_a_byte_is_left_to_libpq),
         scripted(the_timeout_is_exactly_at_the_deadline),
-        scripted(progress_gives_half_the_limit_more),
+        scripted(a_login_that_makes_progress_gets_more_time),
         scripted(our_own_stall_gives_the_whole_limit_again_once),
-        scripted(what_is_there_at_the_deadline_still_counts),
+        scripted(an_answer_that_arrives_by_the_deadline_still_counts),
         scripted(first_bytes_of_another_protocol_never_reach_libpq),
         scripted(only_the_first_bytes_are_judged),
-        scripted(after_a_no_to_tls_the_first_message_is_still_judged),
+        scripted(the_first_message_after_a_declined_tls_is_still_judged),
         scripted(the_next_host_has_its_own_socket_and_its_own_first_bytes),
         scripted(a_login_may_use_the_byte_budget_and_no_byte_more),
         scripted(a_session_that_cannot_be_nonblocking_or_pipelined_is_internal),

@@ -1,5 +1,5 @@
-/* cgi/session: the questions about the server itself (a bare Sync, recovery, an orphan) and all that may
- * happen to any question, over a scripted libpq. */
+/* cgi/probe/session: the questions about the server itself (ping, recovery, orphan), and what may happen to
+ * any question, over a scripted libpq. */
 #include "tests/unit/cgi/probe/session_fixture.h"
 
 #define COUNT_OF(rows) (sizeof(rows) / sizeof((rows)[0]))
@@ -7,11 +7,11 @@
 static void expect_asked(short events)
 {
     assert_int_equal(session_state(session), SESSION_ASKED);
-    expect_wait(script_socket(), events, CLOCK_NEVER); /* none of them has a limit of its own */
+    expect_wait(script_socket(), events, CLOCK_NEVER); /* these questions have no limit */
     script_expect_done();
 }
 
-/* A new session, and a question on it that is on its way. */
+/* Opens a session and sends a question. */
 static void ask_ping(void)
 {
     let_in();
@@ -36,7 +36,7 @@ static void ask_orphan(void)
     expect_asked(POLLIN);
 }
 
-/* The server ended the session, or it was lost. */
+/* Expects that the server ended the session, or that it was lost. */
 static void expect_lost(enum question question, enum reason reason, const char *sqlstate)
 {
     expect_end(question, reason, sqlstate, T0);
@@ -62,7 +62,7 @@ static void a_ping_is_a_bare_sync(void **state)
     assert_true(answer.took_ns == 7 * NS_PER_MS);
 }
 
-static void the_times_of_question_and_sign_of_life_are_told(void **state)
+static void the_session_reports_when_it_asked_and_when_it_heard(void **state)
 {
     (void)state;
     let_in();
@@ -110,7 +110,7 @@ static void an_orphan_is_looked_for_by_its_pid_and_is_0_or_1(void **state)
     }
 }
 
-static void none_of_them_has_a_limit_not_even_after_our_own_stall(void **state)
+static void pings_have_no_limit_not_even_after_our_own_stall(void **state)
 {
     (void)state;
     static void (*const asks[])(void) = {ask_ping, ask_recovery, ask_orphan};
@@ -134,7 +134,7 @@ static void one_session_answers_one_question_after_the_other(void **state)
     EXPECT_CALLS(CONSUMED, SYNCED);
     peer_sends_bytes(1);
     expect_answer(QUESTION_PING, REASON_NONE, AFTER_MS(6));
-    assert_false(answer.has_count); /* of the last one nothing is left */
+    assert_false(answer.has_count); /* nothing is left of the last answer */
 }
 
 static void fail_to_send(const struct pq_step *sends, size_t count, size_t failing, enum question question)
@@ -157,7 +157,7 @@ static void fail_to_send(const struct pq_step *sends, size_t count, size_t faili
     assert_string_equal(answer.detail, "server closed the connection unexpectedly");
 }
 
-static void a_question_whose_sending_fails_anywhere_is_lost(void **state)
+static void a_question_that_cannot_be_sent_completely_is_lost(void **state)
 {
     (void)state;
     static const struct pq_step recovery[] = {SENT(RECOVERY, NULL), SYNC_SENT};
@@ -169,20 +169,20 @@ static void a_question_whose_sending_fails_anywhere_is_lost(void **state)
     }
 }
 
-static void what_does_not_fit_into_the_socket_is_flushed_later(void **state)
+static void bytes_that_do_not_fit_into_the_socket_are_flushed_later(void **state)
 {
     (void)state;
     let_in();
     EXPECT_CALLS(SENT(RECOVERY, NULL), SYNC_SENT, FLUSH_WANTS_WRITE);
     session_ask_recovery(session, T0);
     expect_asked(POLLIN | POLLOUT);
-    EXPECT_CALLS(FLUSH_WANTS_WRITE, CONSUMED); /* the server's own buffer must not fill up meanwhile */
+    EXPECT_CALLS(FLUSH_WANTS_WRITE, CONSUMED); /* or the server's buffer would fill up */
     expect_nothing_yet(SESSION_ASKED, T0);
     expect_asked(POLLIN | POLLOUT);
     EXPECT_CALLS(FLUSHED);
     expect_nothing(SESSION_ASKED, T0);
     expect_asked(POLLIN);
-    EXPECT_CALLS(CONSUMED, RECOVERY_ANSWER); /* flushed once, not again */
+    EXPECT_CALLS(CONSUMED, RECOVERY_ANSWER); /* no second flush */
     peer_sends_bytes(1);
     expect_answer(QUESTION_RECOVERY, REASON_NONE, T0);
 }
@@ -231,7 +231,7 @@ static void bytes_that_libpq_cannot_parse_are_malformed(void **state)
     expect_malformed(QUESTION_PING);
 }
 
-static void part_of_an_answer_is_waited_for(void **state)
+static void a_partial_answer_waits_for_its_rest(void **state)
 {
     (void)state;
     static const struct pq_step parts[] = {ROW(BOOL, "f"), NO_MORE};
@@ -249,7 +249,7 @@ static void part_of_an_answer_is_waited_for(void **state)
     expect_answer(QUESTION_RECOVERY, REASON_NONE, T0);
 }
 
-static void notices_and_notifications_are_no_answers(void **state)
+static void notices_and_notifications_are_not_answers(void **state)
 {
     (void)state;
     ask_recovery();
@@ -258,7 +258,7 @@ static void notices_and_notifications_are_no_answers(void **state)
     expect_answer(QUESTION_RECOVERY, REASON_NONE, T0);
 }
 
-static void an_error_is_the_servers_answer_and_the_session_goes_on(void **state)
+static void an_error_is_an_answer_and_the_session_continues(void **state)
 {
     (void)state;
     ask_recovery();
@@ -276,7 +276,7 @@ static void an_error_is_the_servers_answer_and_the_session_goes_on(void **state)
     expect_answer(QUESTION_ORPHAN, REASON_ACCESS, T0);
 }
 
-static void anything_but_one_value_is_malformed_and_the_session_goes_on(void **state)
+static void anything_but_one_value_is_malformed_and_the_session_continues(void **state)
 {
     (void)state;
     static const struct pq_step answers[] = {
@@ -300,9 +300,9 @@ static void anything_but_one_value_is_malformed_and_the_session_goes_on(void **s
     }
 }
 
-/* What a server never sends to these: what comes after it cannot be told. */
+/* Results that a server never sends for these questions. After one the protocol state is unknown. */
 static const struct pq_step disorders[] = {
-    ERROR("ERROR", NULL, "row number out of range"), /* libpq complains */
+    ERROR("ERROR", NULL, "row number out of range"), /* an error of libpq itself */
     ERROR(NULL, NULL, NULL),
     RESULT(.status = PGRES_COMMAND_OK),
     RESULT(.status = PGRES_EMPTY_QUERY),
@@ -356,7 +356,7 @@ static void a_pipeline_that_ends_before_the_answer_ends_the_session(void **state
     expect_malformed(QUESTION_RECOVERY);
 }
 
-static void a_fatal_error_is_the_end_and_tells_why(void **state)
+static void a_fatal_error_ends_the_session_with_its_reason(void **state)
 {
     (void)state;
     ask_recovery();
@@ -416,25 +416,25 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scripted(a_ping_is_a_bare_sync),
-        scripted(the_times_of_question_and_sign_of_life_are_told),
+        scripted(the_session_reports_when_it_asked_and_when_it_heard),
         scripted(recovery_is_0_or_1),
         scripted(an_orphan_is_looked_for_by_its_pid_and_is_0_or_1),
-        scripted(none_of_them_has_a_limit_not_even_after_our_own_stall),
+        scripted(pings_have_no_limit_not_even_after_our_own_stall),
         scripted(one_session_answers_one_question_after_the_other),
-        scripted(a_question_whose_sending_fails_anywhere_is_lost),
-        scripted(what_does_not_fit_into_the_socket_is_flushed_later),
+        scripted(a_question_that_cannot_be_sent_completely_is_lost),
+        scripted(bytes_that_do_not_fit_into_the_socket_are_flushed_later),
         scripted(a_flush_that_fails_is_lost_at_once_or_later),
         scripted(an_end_of_the_connection_is_lost),
         scripted(an_end_that_was_announced_while_idle_keeps_its_reason),
         scripted(bytes_that_libpq_cannot_parse_are_malformed),
-        scripted(part_of_an_answer_is_waited_for),
-        scripted(notices_and_notifications_are_no_answers),
-        scripted(an_error_is_the_servers_answer_and_the_session_goes_on),
-        scripted(anything_but_one_value_is_malformed_and_the_session_goes_on),
+        scripted(a_partial_answer_waits_for_its_rest),
+        scripted(notices_and_notifications_are_not_answers),
+        scripted(an_error_is_an_answer_and_the_session_continues),
+        scripted(anything_but_one_value_is_malformed_and_the_session_continues),
         scripted(an_answer_out_of_order_ends_the_session),
         scripted(a_second_answer_ends_the_session),
         scripted(a_pipeline_that_ends_before_the_answer_ends_the_session),
-        scripted(a_fatal_error_is_the_end_and_tells_why),
+        scripted(a_fatal_error_ends_the_session_with_its_reason),
         scripted(a_connection_that_breaks_at_the_answer_is_lost),
         scripted(a_transaction_that_is_open_at_the_sync_ends_the_session),
         scripted(a_flood_is_malformed_and_each_question_has_its_own_budget),

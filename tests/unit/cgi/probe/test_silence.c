@@ -1,4 +1,4 @@
-/* Since when a server has owed an answer: what begins, defers, ends and forgives that. */
+/* cgi/probe/silence: what begins, delays and ends the time in which a server owes an answer. */
 #include "tests/unit/unit.h"
 
 #include "cgi/probe/silence.h"
@@ -26,7 +26,7 @@ static void expect(int64_t suspicion_ns, int64_t conviction_ns)
     assert_true(silence_conviction_ns(&s) == conviction_ns);
 }
 
-static void without_a_question_there_is_none(void **state)
+static void without_a_question_there_is_no_silence(void **state)
 {
     (void)state;
     expect(CLOCK_NEVER, CLOCK_NEVER);
@@ -35,14 +35,14 @@ static void without_a_question_there_is_none(void **state)
     assert_true(s.ended_ns == 0);
 }
 
-static void it_is_suspicious_after_half_the_time_and_a_proof_after_all_of_it(void **state)
+static void suspicion_comes_after_half_the_time_and_conviction_after_all_of_it(void **state)
 {
     (void)state;
     silence_begin(&s, T0, AFTER_MS(7));
     expect(AFTER_MS(400), AFTER_MS(800));
 }
 
-static void it_begins_once_and_not_in_the_future(void **state)
+static void a_silence_begins_once_and_not_in_the_future(void **state)
 {
     (void)state;
     silence_begin(&s, AFTER_MS(1), T0);
@@ -52,13 +52,13 @@ static void it_begins_once_and_not_in_the_future(void **state)
     expect(AFTER_MS(400), AFTER_MS(800));
 }
 
-static void bytes_defer_it_up_to_the_limit_of_a_login(void **state)
+static void bytes_delay_the_conviction_up_to_the_limit_of_a_login(void **state)
 {
     (void)state;
     silence_begin(&s, T0, T0);
     silence_hear(&s, AFTER_MS(300));
     expect(AFTER_MS(700), AFTER_MS(1100));
-    silence_hear(&s, AFTER_MS(200)); /* of the other session */
+    silence_hear(&s, AFTER_MS(200)); /* bytes on the other session */
     expect(AFTER_MS(700), AFTER_MS(1100));
     silence_hear(&s, AFTER_MS(690));
     assert_true(silence_conviction_ns(&s) == AFTER_MS(1490));
@@ -66,10 +66,10 @@ static void bytes_defer_it_up_to_the_limit_of_a_login(void **state)
     assert_true(silence_conviction_ns(&s) == AFTER_MS(1500));
     silence_hear(&s, AFTER_MS(1100));
     assert_true(silence_conviction_ns(&s) == AFTER_MS(1500));
-    assert_true(s.ended_ns == 0); /* no gap was long */
+    assert_true(s.ended_ns == 0); /* no gap was long enough */
 }
 
-static void a_patience_longer_than_a_login_has_its_time(void **state)
+static void a_hung_after_longer_than_a_login_applies_fully(void **state)
 {
     (void)state;
     s = silence_none(5 * NS_PER_S, NS_PER_S, NS_PER_S);
@@ -88,24 +88,24 @@ static void a_long_gap_is_remembered_with_its_length(void **state)
     assert_true(s.lasted_ns == 401 * NS_PER_MS);
     silence_end(&s, AFTER_MS(801));
     assert_true(s.ended_ns == AFTER_MS(801));
-    silence_hear(&s, AFTER_MS(9000)); /* nothing was owed */
+    silence_hear(&s, AFTER_MS(9000)); /* the server owed nothing */
     assert_true(s.ended_ns == AFTER_MS(801));
 }
 
-static void an_answer_ends_it_and_the_conviction(void **state)
+static void an_answer_ends_the_silence_and_the_conviction(void **state)
 {
     (void)state;
     silence_begin(&s, T0, T0);
     silence_convict(&s, AFTER_MS(800));
-    expect(AFTER_MS(400), AFTER_MS(2800)); /* again, for that is another failure */
+    expect(AFTER_MS(400), AFTER_MS(2800)); /* another silence is another failure */
     silence_end(&s, AFTER_MS(900));
     assert_true(s.convicted_ns == 0);
     silence_begin(&s, AFTER_MS(100),
-                  AFTER_MS(950)); /* another session's question is older than that answer */
+                  AFTER_MS(950)); /* a question of another session that is older than that answer */
     expect(AFTER_MS(1300), AFTER_MS(1700));
 }
 
-static void a_server_that_has_spoken_is_silent_from_then_on_at_the_soonest(void **state)
+static void a_silence_begins_no_earlier_than_the_servers_last_message(void **state)
 {
     (void)state;
     silence_begin(&s, T0, T0);
@@ -116,7 +116,7 @@ static void a_server_that_has_spoken_is_silent_from_then_on_at_the_soonest(void 
     expect(AFTER_MS(900), AFTER_MS(1300));
 }
 
-static void our_own_stall_begins_it_again_once(void **state)
+static void our_own_stall_begins_the_silence_again_once(void **state)
 {
     (void)state;
     silence_begin(&s, T0, T0);
@@ -134,15 +134,15 @@ static void our_own_stall_begins_it_again_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        quiet(without_a_question_there_is_none),
-        quiet(it_is_suspicious_after_half_the_time_and_a_proof_after_all_of_it),
-        quiet(it_begins_once_and_not_in_the_future),
-        quiet(bytes_defer_it_up_to_the_limit_of_a_login),
-        quiet(a_patience_longer_than_a_login_has_its_time),
+        quiet(without_a_question_there_is_no_silence),
+        quiet(suspicion_comes_after_half_the_time_and_conviction_after_all_of_it),
+        quiet(a_silence_begins_once_and_not_in_the_future),
+        quiet(bytes_delay_the_conviction_up_to_the_limit_of_a_login),
+        quiet(a_hung_after_longer_than_a_login_applies_fully),
         quiet(a_long_gap_is_remembered_with_its_length),
-        quiet(an_answer_ends_it_and_the_conviction),
-        quiet(a_server_that_has_spoken_is_silent_from_then_on_at_the_soonest),
-        quiet(our_own_stall_begins_it_again_once),
+        quiet(an_answer_ends_the_silence_and_the_conviction),
+        quiet(a_silence_begins_no_earlier_than_the_servers_last_message),
+        quiet(our_own_stall_begins_the_silence_again_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
