@@ -81,7 +81,7 @@ static void drain(int *fd, struct buf *to)
 }
 
 /* Until the child has ended; what its own children still write does not matter. False: the deadline. */
-static bool wait_for_end(struct child *child, int64_t deadline_ns, struct buf *out, struct buf *err)
+static bool wait_for_exit(struct child *child, int64_t deadline_ns, struct buf *out, struct buf *err)
 {
     for (;;) {
         struct pollfd fds[] = {{.fd = child->pidfd, .events = POLLIN},
@@ -129,7 +129,7 @@ static void append_last_line(const struct buf *text, struct error *err)
     text_clean(err->text + used);
 }
 
-static enum command_status judge_end(const char *name, int status, const struct buf *text, struct error *err)
+static enum command_status judge_exit(const char *name, int status, const struct buf *text, struct error *err)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return COMMAND_OK;
@@ -141,7 +141,7 @@ static enum command_status judge_end(const char *name, int status, const struct 
     return COMMAND_FAILED;
 }
 
-static enum command_status start(const char *const argv[], struct child *child, struct error *err)
+static enum command_status start_child(const char *const argv[], struct child *child, struct error *err)
 {
     int out[2] = {-1, -1};
     int errors[2] = {-1, -1};
@@ -179,10 +179,10 @@ enum command_status command_run(const char *const argv[], int64_t timeout_ms, st
     struct child child = {.pid = -1, .pidfd = -1, .out = -1, .err = -1};
     struct buf errors = {0};
     int64_t deadline_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-    enum command_status status = start(argv, &child, err);
+    enum command_status status = start_child(argv, &child, err);
     if (status != COMMAND_OK)
         return status;
-    bool ended = child.pidfd >= 0 && wait_for_end(&child, deadline_ns, out, &errors);
+    bool ended = child.pidfd >= 0 && wait_for_exit(&child, deadline_ns, out, &errors);
     if (!ended)
         kill(-child.pid, SIGKILL); /* not reaped: its group's number is its own */
     int end = reap(&child);
@@ -191,7 +191,7 @@ enum command_status command_run(const char *const argv[], int64_t timeout_ms, st
     if (child.err >= 0)
         drain(&child.err, &errors);
     if (ended && end >= 0) {
-        status = judge_end(argv[0], end, &errors, err);
+        status = judge_exit(argv[0], end, &errors, err);
     } else {
         error_set(err, "%s: no end within %" PRId64 " ms", argv[0], timeout_ms);
         append_last_line(&errors, err);

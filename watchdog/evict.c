@@ -34,7 +34,7 @@ static bool is_in(const struct rogue_list *list, const struct rogue *wanted)
     return false;
 }
 
-static void forget(struct pollfd *pidfd)
+static void close_pidfd(struct pollfd *pidfd)
 {
     if (pidfd->fd >= 0)
         close(pidfd->fd);
@@ -50,7 +50,7 @@ static void signal_rogues(struct eviction *e, int sig)
         /* Not permitted, or just gone: the last look says who is still there. */
         if (!is_in(&now, &e->rogues->items[i]) ||
             (e->fds[i].fd >= 0 && pidfd_send_signal(e->fds[i].fd, sig, NULL, 0) != 0))
-            forget(&e->fds[i]);
+            close_pidfd(&e->fds[i]);
     }
 }
 
@@ -69,12 +69,12 @@ static void wait_gone(struct eviction *e, int64_t wait_ms)
             return;
         for (size_t i = 0; i < e->rogues->count; i++)
             if (e->fds[i].revents != 0)
-                forget(&e->fds[i]);
+                close_pidfd(&e->fds[i]);
     }
 }
 
-static void evict(const struct address *listener, const struct unit_status *unit,
-                  const struct rogue_list *rogues)
+static void evict_listed(const struct address *listener, const struct unit_status *unit,
+                         const struct rogue_list *rogues)
 {
     struct eviction e = {.listener = listener, .unit = unit, .rogues = rogues};
     for (size_t i = 0; i < rogues->count; i++) {
@@ -87,7 +87,7 @@ static void evict(const struct address *listener, const struct unit_status *unit
     signal_rogues(&e, SIGKILL);
     wait_gone(&e, EVICT_KILL_MS);
     for (size_t i = 0; i < rogues->count; i++)
-        forget(&e.fds[i]);
+        close_pidfd(&e.fds[i]);
 }
 
 static bool has_new(const struct rogue_list *list, const struct rogue_list *before)
@@ -105,7 +105,7 @@ bool evict_run(const struct address *listener, const struct unit_status *unit,
     struct rogue_list left;
     char who[200];
     for (int rounds = 0; rounds < ROUNDS_MAX; rounds++) {
-        evict(listener, unit, &before);
+        evict_listed(listener, unit, &before);
         rogue_find(listener, unit, &left);
         if (left.count == 0)
             return true;

@@ -46,7 +46,7 @@ struct run {
     fetch_done_fn *done;
     void *context;
     bool enough;
-    int64_t cpu_ns; /* what this process has used, at the last note_late */
+    int64_t cpu_ns; /* what this process has used, at the last add_late */
 };
 
 static size_t take_body(char *bytes, size_t size, size_t count, void *context)
@@ -150,7 +150,7 @@ static void release(struct run *run, struct request *r)
 }
 
 /* False: out of handles; the request stays without one. */
-static bool start(struct run *run, struct request *r, int64_t now_ns)
+static bool start_transfer(struct run *run, struct request *r, int64_t now_ns)
 {
     const struct watch_route *route = &run->watch->routes[r->route];
     struct buf text = {0};
@@ -162,7 +162,7 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
     r->header_bytes = 0;
     r->late_ns = 0;
     r->headers_cut = r->got_bytes = r->has_resolved = r->has_no_socket = false;
-    r->result = (struct fetch_result){.outcome = FETCH_LOCAL};
+    r->result = (struct fetch_result){.kind = FETCH_LOCAL};
     r->error[0] = '\0';
     if (run->watch->host != NULL) {
         buf_appendf(&text, "Host: %s", run->watch->host);
@@ -179,7 +179,7 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
 
 /* Who did not let us connect: the other side, or our own. A Unix socket whose queue is full says EAGAIN at
  * once, which libcurl takes for a connection in progress and then for a failure without a number. */
-static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
+static enum fetch_kind kind_of_connect_error(long os_errno, bool is_unix)
 {
     switch (os_errno) {
     case 0: return is_unix ? FETCH_FULL : FETCH_LOCAL;
@@ -198,18 +198,18 @@ static bool is_over_tls(const struct request *r)
            scheme != NULL && strcasecmp(scheme, "https") == 0;
 }
 
-static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, long os_errno, bool is_unix)
+static enum fetch_kind kind_of(const struct request *r, CURLcode code, long os_errno, bool is_unix)
 {
     bool is_tls = is_over_tls(r);
     bool has_status = r->result.code != 0;
     switch (code) {
-    case CURLE_OK: return FETCH_ANSWER;
+    case CURLE_OK: return FETCH_RESPONSE;
     case CURLE_OPERATION_TIMEDOUT: return r->has_resolved ? FETCH_TIMEOUT : FETCH_UNRESOLVED;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY: return FETCH_UNRESOLVED;
-    case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno, is_unix && !r->has_no_socket);
+    case CURLE_COULDNT_CONNECT: return kind_of_connect_error(os_errno, is_unix && !r->has_no_socket);
     case CURLE_TOO_MANY_REDIRECTS: return FETCH_REDIRECTS;
-    case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_ANSWER : FETCH_MALFORMED;
+    case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_RESPONSE : FETCH_MALFORMED;
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
         /* With TLS 1.3 (RFC 8446) a server refuses a client after the client's handshake is done. */
@@ -239,9 +239,9 @@ static void describe(struct request *r, CURLcode code, long os_errno)
 {
     if (r->headers_cut)
         snprintf(r->result.detail, sizeof r->result.detail, "headers of more than %d bytes", FETCH_MAX_BYTES);
-    else if (r->result.outcome == FETCH_ANSWER)
+    else if (r->result.kind == FETCH_RESPONSE)
         r->result.detail[0] = '\0';
-    else if (r->result.outcome == FETCH_FULL)
+    else if (r->result.kind == FETCH_FULL)
         snprintf(r->result.detail, sizeof r->result.detail, "the socket's queue is full");
     else if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
         snprintf(r->result.detail, sizeof r->result.detail, "%s", strerror((int)os_errno));
@@ -261,7 +261,7 @@ static bool is_unconnected(const struct request *r)
            connected_us == 0;
 }
 
-static void finish(struct run *run, struct request *r, CURLcode code)
+static void finish_transfer(struct run *run, struct request *r, CURLcode code)
 {
     long status = 0;
     long os_errno = 0;
@@ -276,12 +276,12 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     r->result.redirects = (int)redirects;
     r->result.time_us = (now_ns - r->started_ns) / NS_PER_US;
     r->result.late_ms = r->late_ns / NS_PER_MS;
-    r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
-    r->result.unconnected = r->result.outcome == FETCH_TIMEOUT && is_unconnected(r);
+    r->result.kind = kind_of(r, code, os_errno, run->watch->unix_path != NULL);
+    r->result.unconnected = r->result.kind == FETCH_TIMEOUT && is_unconnected(r);
     describe(r, code, os_errno);
-    if (r->result.outcome == FETCH_REFUSED && run->watch->unix_path != NULL &&
+    if (r->result.kind == FETCH_REFUSED && run->watch->unix_path != NULL &&
         holder_is_hidden(run->watch->unix_path)) {
-        r->result.outcome = FETCH_LOCAL;
+        r->result.kind = FETCH_LOCAL;
         snprintf(r->result.detail, sizeof r->result.detail,
                  "%.64s is there, and our sandbox hides it (PrivateTmp=, ProtectHome=)",
                  run->watch->unix_path);
@@ -320,8 +320,8 @@ static int64_t start_waiting(struct run *run, int64_t now_ns)
             continue;
         if (r->not_before_ns > now_ns)
             next_ns = r->not_before_ns < next_ns ? r->not_before_ns : next_ns;
-        else if (may_start(run, r) && !start(run, r, now_ns))
-            finish(run, r, CURLE_FAILED_INIT);
+        else if (may_start(run, r) && !start_transfer(run, r, now_ns))
+            finish_transfer(run, r, CURLE_FAILED_INIT);
     }
     return next_ns;
 }
@@ -337,7 +337,7 @@ static bool finish_ended(struct run *run)
         CURLcode code = message->data.result;
         if (message->msg == CURLMSG_DONE &&
             curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK)
-            finish(run, (struct request *)(void *)request, code);
+            finish_transfer(run, (struct request *)(void *)request, code);
         any = true;
     }
     return any;
@@ -349,7 +349,7 @@ static void end_overdue(struct run *run, int64_t now_ns)
         struct request *r = &run->requests[i];
         int64_t limit_ns = run->watch->routes[r->route].timeout_ms * NS_PER_MS + OVERRUN_NS;
         if (r->easy != NULL && now_ns - r->started_ns > limit_ns)
-            finish(run, r, CURLE_OPERATION_TIMEDOUT);
+            finish_transfer(run, r, CURLE_OPERATION_TIMEDOUT);
     }
 }
 
@@ -369,7 +369,7 @@ static int64_t cpu_now_ns(void)
 
 /* What has passed since the loop was to go on, and was not spent at work, is time in which this process was
  * kept from running. */
-static int64_t note_late(struct run *run, int64_t due_ns)
+static int64_t add_late(struct run *run, int64_t due_ns)
 {
     int64_t now_ns = clock_now_ns();
     int64_t cpu_ns = cpu_now_ns();
@@ -387,10 +387,10 @@ static bool loop(struct run *run, struct error *err)
     run->cpu_ns = cpu_now_ns();
     while (!run->enough && !all_done(run)) {
         int running;
-        int64_t now_ns = note_late(run, due_ns);
+        int64_t now_ns = add_late(run, due_ns);
         int64_t next_ns = start_waiting(run, now_ns);
         CURLMcode code = curl_multi_perform(run->multi, &running);
-        now_ns = due_ns = note_late(run, now_ns);
+        now_ns = due_ns = add_late(run, now_ns);
         if (finish_ended(run))
             continue;
         end_overdue(run, now_ns);

@@ -18,8 +18,8 @@
 /* With the route option follow. */
 #define FETCH_MAX_REDIRECTS 5
 
-enum fetch_outcome {
-    FETCH_ANSWER,     /* status line, headers and body, or its first FETCH_MAX_BYTES */
+enum fetch_kind {
+    FETCH_RESPONSE,   /* status line, headers and body, or its first FETCH_MAX_BYTES */
     FETCH_TIMEOUT,    /* the deadline passed: no connection, no answer, or not all of it */
     FETCH_REFUSED,    /* nobody listens */
     FETCH_FULL,       /* somebody listens and has no room: the queue of a Unix socket is full */
@@ -33,7 +33,7 @@ enum fetch_outcome {
 };
 
 struct fetch_result {
-    enum fetch_outcome outcome;
+    enum fetch_kind kind;
     int code;         /* the last status line's; 0: there was none */
     int redirects;    /* followed */
     bool from_nginx;  /* header "X-Health-Source: nginx": the proxy says so itself */

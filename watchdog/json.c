@@ -12,7 +12,7 @@
 /* Bodies are cut at 64 KiB; one that nests deeper than this is no health document. */
 #define DEPTH_MAX 32
 
-static struct json_object *parse(const char *body, size_t len)
+static struct json_object *parse_document(const char *body, size_t len)
 {
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (tokener == NULL || len > INT_MAX) {
@@ -61,8 +61,8 @@ static bool descend(struct json_object *in, const char *name, struct json_object
 }
 
 /* The value under "a.b.c"; false when there is none. JSON's null is NULL in json-c. */
-static bool find(struct json_object *document, const char *body, size_t len, const char *key,
-                 struct json_object **out)
+static bool find_value(struct json_object *document, const char *body, size_t len, const char *key,
+                       struct json_object **out)
 {
     char *path = mem_strdup(key);
     char *rest = NULL;
@@ -77,14 +77,14 @@ static bool find(struct json_object *document, const char *body, size_t len, con
 enum json_answer json_check(const char *body, size_t len, const char *key, const char *value)
 {
     struct json_object *found;
-    struct json_object *document = memchr(body, '\0', len) == NULL ? parse(body, len) : NULL;
+    struct json_object *document = memchr(body, '\0', len) == NULL ? parse_document(body, len) : NULL;
     enum json_answer answer = JSON_DIFFERS;
     if (document == NULL)
         return JSON_MALFORMED;
-    if (!find(document, body, len, key, &found))
-        answer = JSON_HAS_NONE;
+    if (!find_value(document, body, len, key, &found))
+        answer = JSON_MISSING;
     else if (is_value(found, value))
-        answer = JSON_SAYS_SO;
+        answer = JSON_MATCHES;
     json_object_put(document);
     return answer;
 }

@@ -5,9 +5,9 @@
 #include <stddef.h>
 
 enum json_answer {
-    JSON_SAYS_SO,   /* the value is there and as expected */
+    JSON_MATCHES,   /* the value is there and as expected */
     JSON_DIFFERS,   /* it has another value */
-    JSON_HAS_NONE,  /* no such key */
+    JSON_MISSING,   /* no such key */
     JSON_MALFORMED, /* no JSON document, or nested too deep */
 };
 

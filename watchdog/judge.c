@@ -18,12 +18,12 @@
 #define CODE_BAD_GATEWAY     502
 #define CODE_GATEWAY_TIMEOUT 504
 
-__attribute__((format(printf, 4, 5))) static void set(struct judgement *out, enum judge_verdict verdict,
+__attribute__((format(printf, 4, 5))) static void set(struct judgement *out, enum judge_outcome outcome,
                                                       enum judge_sign sign, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    out->verdict = verdict;
+    out->outcome = outcome;
     out->sign = sign;
     vsnprintf(out->why, sizeof out->why, format, args);
     va_end(args);
@@ -34,7 +34,7 @@ static void judge_body(const struct watch_route *route, const struct fetch_resul
 {
     static const char *const words[] = {
         [JSON_DIFFERS] = "is something else",
-        [JSON_HAS_NONE] = "is not there",
+        [JSON_MISSING] = "is not there",
         [JSON_MALFORMED] = "expected, the body is no JSON",
     };
     set(out, JUDGE_OK, JUDGE_ALIVE, "%s", "");
@@ -46,7 +46,7 @@ static void judge_body(const struct watch_route *route, const struct fetch_resul
     }
     enum json_answer answer = json_check(result->body.data != NULL ? result->body.data : "", result->body.len,
                                          route->json_key, route->json_value);
-    if (answer != JSON_SAYS_SO)
+    if (answer != JSON_MATCHES)
         set(out, JUDGE_ERROR, JUDGE_ALIVE, "%d, but %.64s=%.64s %s", result->code, route->json_key,
             route->json_value, words[answer]);
 }
@@ -56,9 +56,9 @@ static enum judge_sign sign_of_nginx(const struct fetch_result *result)
 {
     const char *body = result->body.data != NULL ? result->body.data : "";
     static const char key[] = "failing.0.reason";
-    if (json_check(body, result->body.len, key, "hung") == JSON_SAYS_SO)
+    if (json_check(body, result->body.len, key, "hung") == JSON_MATCHES)
         return JUDGE_HUNG;
-    if (json_check(body, result->body.len, key, "unreachable") == JSON_SAYS_SO)
+    if (json_check(body, result->body.len, key, "unreachable") == JSON_MATCHES)
         return JUDGE_UNREACHED;
     return JUDGE_OPEN;
 }
@@ -105,7 +105,7 @@ static void judge_answer(const struct watch_route *route, const struct fetch_res
 static void judge_failure(const struct watch_route *route, const struct fetch_result *result,
                           struct judgement *out)
 {
-    switch (result->outcome) {
+    switch (result->kind) {
     case FETCH_TIMEOUT:
         if (result->unconnected)
             set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "no connection within %lld ms",
@@ -129,7 +129,7 @@ static void judge_failure(const struct watch_route *route, const struct fetch_re
         return;
     case FETCH_TLS: set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "TLS: %s", result->detail); return;
     case FETCH_LOCAL:
-    case FETCH_ANSWER: break;
+    case FETCH_RESPONSE: break;
     }
     set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "our own side: %s", result->detail);
     out->again = true;
@@ -149,7 +149,7 @@ bool judge_is_starved(const struct fetch_result *result)
 void judge_try(const struct watch_route *route, const struct fetch_result *result, struct judgement *out)
 {
     out->again = false;
-    if (result->outcome == FETCH_ANSWER)
+    if (result->kind == FETCH_RESPONSE)
         judge_answer(route, result, out);
     else
         judge_failure(route, result, out);
@@ -205,14 +205,14 @@ struct judge_evidence judge_evidence(const struct watch *watch, const struct jud
 static enum judge_level level_of(const struct watch_route *route, const struct judge_route *judged)
 {
     bool is_core = route->class == WATCH_CORE;
-    switch (judged->last.verdict) {
+    switch (judged->last.outcome) {
     case JUDGE_OK:
     case JUDGE_LIMITED: /* a liveness route that the backend did not answer itself is not being looked at */
         return route->liveness && judged->last.sign != JUDGE_ALIVE ? JUDGE_WARNING : JUDGE_FINE;
     case JUDGE_UNKNOWN: return is_core ? JUDGE_NO_IDEA : JUDGE_WARNING;
     case JUDGE_TIMEOUT:
     case JUDGE_ERROR:
-    case JUDGE_VERDICTS: break;
+    case JUDGE_OUTCOMES: break;
     }
     return is_core ? JUDGE_CRITICAL : JUDGE_WARNING;
 }
@@ -223,7 +223,7 @@ enum judge_level judge_all(const struct watch *watch, const struct judge_route *
     enum judge_level level = JUDGE_FINE;
     *counts = (struct judge_counts){0};
     for (size_t i = 0; i < watch->route_count; i++) {
-        counts->of[routes[i].last.verdict]++;
+        counts->of[routes[i].last.outcome]++;
         level = judge_worse(level, level_of(&watch->routes[i], &routes[i]));
     }
     return level;
@@ -236,7 +236,7 @@ enum judge_level judge_worse(enum judge_level a, enum judge_level b)
     return rank[a] >= rank[b] ? a : b;
 }
 
-const char *judge_verdict_name(enum judge_verdict verdict)
+const char *judge_outcome_name(enum judge_outcome outcome)
 {
     static const char *const names[] = {
         [JUDGE_OK] = "ok",
@@ -245,7 +245,7 @@ const char *judge_verdict_name(enum judge_verdict verdict)
         [JUDGE_ERROR] = "http_error",
         [JUDGE_UNKNOWN] = "unknown",
     };
-    return verdict < JUDGE_VERDICTS ? names[verdict] : "unknown";
+    return outcome < JUDGE_OUTCOMES ? names[outcome] : "unknown";
 }
 
 const char *judge_level_name(enum judge_level level)

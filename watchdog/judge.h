@@ -10,14 +10,14 @@
 #include <stdint.h>
 
 /* The columns of the summary. */
-enum judge_verdict {
+enum judge_outcome {
     JUDGE_UNKNOWN, /* cannot be told: our own name resolution, TLS, permissions, a starved machine; or not
                       asked */
     JUDGE_OK,
     JUDGE_TIMEOUT, /* timed out, refused or reset */
     JUDGE_LIMITED, /* 429: soft, no failure */
     JUDGE_ERROR,   /* an answer, but not the one that was expected */
-    JUDGE_VERDICTS,
+    JUDGE_OUTCOMES,
 };
 
 /* What one request says about the process behind the route. */
@@ -41,7 +41,7 @@ enum judge_level {
 };
 
 struct judgement {
-    enum judge_verdict verdict;
+    enum judge_outcome outcome;
     enum judge_sign sign;
     bool again;    /* worth another try */
     char why[192]; /* printable; "" for JUDGE_OK */
@@ -67,7 +67,7 @@ struct judge_evidence {
 };
 
 struct judge_counts {
-    size_t of[JUDGE_VERDICTS];
+    size_t of[JUDGE_OUTCOMES];
 };
 
 void judge_try(const struct watch_route *route, const struct fetch_result *result, struct judgement *out);
@@ -94,7 +94,7 @@ enum judge_level judge_all(const struct watch *watch, const struct judge_route *
 enum judge_level judge_worse(enum judge_level a, enum judge_level b);
 
 /* "ok", "timeout", "rate_limited", "http_error", "unknown" */
-const char *judge_verdict_name(enum judge_verdict verdict);
+const char *judge_outcome_name(enum judge_outcome outcome);
 const char *judge_level_name(enum judge_level level);
 
 #endif

@@ -90,15 +90,15 @@ static enum listener_answer ask_fastcgi(const struct address *at, const char *pa
     return LISTENER_NOT_ASKED;
 }
 
-static enum fetch_next keep_outcome(void *context, size_t route, const struct fetch_result *result)
+static enum fetch_next keep_kind(void *context, size_t route, const struct fetch_result *result)
 {
-    enum fetch_outcome *outcome = context;
+    enum fetch_kind *kind = context;
     (void)route;
     /* A status line is an answer, however slow its body is, and wherever a redirect leads. */
     if (result->code != 0 || result->redirects > 0)
-        *outcome = FETCH_ANSWER;
+        *kind = FETCH_RESPONSE;
     else
-        *outcome = judge_is_starved(result) ? FETCH_LOCAL : result->outcome;
+        *kind = judge_is_starved(result) ? FETCH_LOCAL : result->kind;
     return FETCH_DONE;
 }
 
@@ -119,7 +119,7 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route, in
 {
     struct watch asked = *watch;
     struct error err = {0};
-    enum fetch_outcome outcome = FETCH_LOCAL;
+    enum fetch_kind kind = FETCH_LOCAL;
     bool *wanted = mem_calloc(watch->route_count, sizeof *wanted);
     const char *authority = strstr(watch->base_url, "://") + 3;
     char *host = mem_strdup(watch->host != NULL ? watch->host : authority);
@@ -129,14 +129,14 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route, in
     asked.unix_path = strncmp(watch->listener, "unix:", 5) == 0 ? watch->listener + 5 : NULL;
     asked.host = host; /* a virtual host is the one that the proxy asks for */
     wanted[route] = true;
-    while (fetch_run(&asked, wanted, keep_outcome, &outcome, &err) && outcome == FETCH_FULL &&
+    while (fetch_run(&asked, wanted, keep_kind, &kind, &err) && kind == FETCH_FULL &&
            clock_now_ns() < deadline_ns)
         (void)poll(NULL, 0, LOOK_MS); /* a full queue is silence only if it stays so */
     free(asked.base_url);
     free(host);
     free(wanted);
-    switch (outcome) {
-    case FETCH_ANSWER:
+    switch (kind) {
+    case FETCH_RESPONSE:
     case FETCH_REDIRECTS:
     case FETCH_MALFORMED: return LISTENER_ANSWERS;
     case FETCH_RESET: return LISTENER_ACCEPTS;

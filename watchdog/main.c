@@ -101,7 +101,7 @@ static bool parse_arguments(int argc, char **argv, struct arguments *out)
     return true;
 }
 
-static bool load(const char *file, struct watch *out, struct error *err)
+static bool load_watch_file(const char *file, struct watch *out, struct error *err)
 {
     struct buf text = {0};
     bool ok = buf_read_file(&text, file, WATCHFILE_MAX_BYTES, err) &&
@@ -138,13 +138,13 @@ static void publish(enum judge_level level, const char *report, FILE *to)
     buf_free(&status);
 }
 
-static enum judge_level run(const struct arguments *arguments)
+static enum judge_level run_or_check(const struct arguments *arguments)
 {
     struct watch watch = {0};
     struct error err = {0};
     struct buf out = {0};
     enum judge_level level = JUDGE_NO_IDEA;
-    if (!load(arguments->file, &watch, &err)) {
+    if (!load_watch_file(arguments->file, &watch, &err)) {
         buf_appendf(&out, "health-watch: %s\n", err.text);
         publish(level, out.data, stderr);
     } else if (arguments->check_config) {
@@ -175,7 +175,7 @@ int main(int argc, char **argv)
     else if (arguments.version)
         puts("health-watch " HEALTH_VERSION);
     else
-        level = run(&arguments);
+        level = run_or_check(&arguments);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fputs("health-watch: the report could not be written\n", stderr);
         level = judge_worse(level, JUDGE_NO_IDEA);

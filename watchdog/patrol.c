@@ -47,7 +47,7 @@ static bool take_lock(struct patrol *p, struct buf *out)
         buf_appendf(out, "health-watch: %s; without it nothing is done (--dry-run needs none)\n", err.text);
         return false;
     case STATE_NO_LOCK:
-        report_note(&p->report, "state", "no lock, so nothing is recovered: %s", err.text);
+        report_add(&p->report, "state", "no lock, so nothing is recovered: %s", err.text);
         raise_level(p, JUDGE_NO_IDEA);
         break;
     }
@@ -59,7 +59,7 @@ static void load_state(struct patrol *p)
     struct error err = {0};
     if (p->watch->unit == NULL || state_load(p->state_path, &p->state, &err))
         return;
-    report_note(&p->report, "state", "%s: ignored, earlier recoveries are forgotten", err.text);
+    report_add(&p->report, "state", "%s: ignored, earlier recoveries are forgotten", err.text);
 }
 
 static void ask_systemd(struct patrol *p)
@@ -73,11 +73,11 @@ static void ask_systemd(struct patrol *p)
     if (!p->unit_known)
         raise_level(p, JUDGE_NO_IDEA);
     if (answer != UNIT_OK) {
-        report_note(&p->report, "unit", "cannot ask systemd for %s: %s", p->watch->unit, err.text);
+        report_add(&p->report, "unit", "cannot ask systemd for %s: %s", p->watch->unit, err.text);
     } else if (!p->unit_known) {
-        report_note(&p->report, "unit", "%s %s", p->watch->unit,
-                    p->unit.load == UNIT_NOT_FOUND ? "does not exist: no such unit"
-                                                   : "cannot be loaded by systemd");
+        report_add(&p->report, "unit", "%s %s", p->watch->unit,
+                   p->unit.load == UNIT_NOT_FOUND ? "does not exist: no such unit"
+                                                  : "cannot be loaded by systemd");
     }
 }
 
@@ -89,21 +89,21 @@ static void find_rogues(struct patrol *p)
     rogue_find(&p->watch->socket, &p->unit, &p->rogues);
     if (p->rogues.count > 0)
         raise_level(p, JUDGE_CRITICAL);
-    for (size_t i = 0; i < p->rogues.count && i < ROGUES_TOLD; i++) {
+    for (size_t i = 0; i < p->rogues.count && i < ROGUES_NAMED; i++) {
         rogue_describe(&p->rogues.items[i], who, sizeof who);
-        report_note(&p->report, "rogue", "%s is held by a process that is not of %s: %s", p->watch->listener,
-                    p->watch->unit, who);
+        report_add(&p->report, "rogue", "%s is held by a process that is not of %s: %s", p->watch->listener,
+                   p->watch->unit, who);
     }
-    if (p->rogues.count > ROGUES_TOLD)
-        report_note(&p->report, "rogue", "and by %zu more%s", p->rogues.count - ROGUES_TOLD,
-                    p->rogues.more ? ", and by others that were not counted" : "");
+    if (p->rogues.count > ROGUES_NAMED)
+        report_add(&p->report, "rogue", "and by %zu more%s", p->rogues.count - ROGUES_NAMED,
+                   p->rogues.more ? ", and by others that were not counted" : "");
     if (p->rogues.count == 0 && p->rogues.unseen)
-        report_note(&p->report, "rogue",
-                    "cannot tell who all holds %s: not every process is shown to this user",
-                    p->watch->listener);
+        report_add(&p->report, "rogue",
+                   "cannot tell who all holds %s: not every process is shown to this user",
+                   p->watch->listener);
     if (p->rogues.hidden)
-        report_note(&p->report, "listener",
-                    "%s is there, and our sandbox hides it (PrivateTmp=, ProtectHome=)", p->watch->listener);
+        report_add(&p->report, "listener",
+                   "%s is there, and our sandbox hides it (PrivateTmp=, ProtectHome=)", p->watch->listener);
 }
 
 /* A dry run guards nothing: something else has to. */
@@ -112,7 +112,7 @@ static void look_for_timer(struct patrol *p)
     char why[200];
     if (!p->unit_known || !p->options->dry_run || check_timer(why, sizeof why) != CHECK_TIMER_IDLE)
         return;
-    report_note(&p->report, "timer", "%s", why);
+    report_add(&p->report, "timer", "%s", why);
     raise_level(p, JUDGE_WARNING);
 }
 
@@ -138,13 +138,13 @@ static bool remember(struct patrol *p, const struct state_time *now)
     state_add(&p->state, now);
     if (state_save(p->state_path, &p->state, &err))
         return true;
-    report_note(&p->report, "recovery", "not begun, for it cannot be remembered: %s", err.text);
+    report_add(&p->report, "recovery", "not begun, for it cannot be remembered: %s", err.text);
     raise_level(p, JUDGE_CRITICAL);
     return false;
 }
 
 /* The file says so far that it was made and did not help. */
-static void remember_end(struct patrol *p)
+static void remember_result(struct patrol *p)
 {
     struct error err = {0};
     if (p->recovery.action == POLICY_NOTHING)
@@ -152,18 +152,18 @@ static void remember_end(struct patrol *p)
     else
         state_set_helped(&p->state, p->recovery.ok);
     if (!state_save(p->state_path, &p->state, &err))
-        report_note(&p->report, "state", "how the recovery ended cannot be written: %s", err.text);
+        report_add(&p->report, "state", "how the recovery ended cannot be written: %s", err.text);
 }
 
-static void tell_recovery(struct patrol *p)
+static void report_recovery(struct patrol *p)
 {
     const struct recovery *r = &p->recovery;
     if (r->action == POLICY_NOTHING) {
-        report_note(&p->report, "recovery", "%s", r->text);
+        report_add(&p->report, "recovery", "%s", r->text);
         return;
     }
-    report_note(&p->report, "recovery", "%s after %" PRId64 ".%" PRId64 " s: %s", r->ok ? "done" : "FAILED",
-                r->took_ms / 1000, r->took_ms % 1000 / 100, r->text);
+    report_add(&p->report, "recovery", "%s after %" PRId64 ".%" PRId64 " s: %s", r->ok ? "done" : "FAILED",
+               r->took_ms / 1000, r->took_ms % 1000 / 100, r->text);
     /* Even a good end is worth a look. */
     raise_level(p, r->ok ? JUDGE_WARNING : JUDGE_CRITICAL);
 }
@@ -192,14 +192,14 @@ static void decide_and_act(struct patrol *p)
     if (decision.why[0] == '\0')
         return;
     if (decision.action == POLICY_NOTHING) {
-        report_note(&p->report, "recovery", "%s", decision.why);
+        report_add(&p->report, "recovery", "%s", decision.why);
     } else if (p->lock < 0) {
-        report_note(&p->report, "recovery", "%s, would now: %s",
-                    p->options->dry_run ? "dry run" : "not begun without the lock", decision.why);
+        report_add(&p->report, "recovery", "%s, would now: %s",
+                   p->options->dry_run ? "dry run" : "not begun without the lock", decision.why);
     } else if (remember(p, &now)) {
         recover_run(&facts, decision.action, &p->first, &p->recovery);
-        remember_end(p);
-        tell_recovery(p);
+        remember_result(p);
+        report_recovery(p);
     }
 }
 
@@ -213,9 +213,9 @@ static void compare_unit_with_routes(struct patrol *p)
         answering += p->watch->routes[i].liveness && judge_answers(&p->first.routes[i]);
     if (!p->unit_known || !is_down || answering == 0 || p->rogues.count > 0)
         return;
-    report_note(&p->report, "unit",
-                "%s is %s (%s, %" PRId64 " restarts), yet its routes answer: who serves them?", p->unit.id,
-                p->unit.active, p->unit.sub, p->unit.restarts);
+    report_add(&p->report, "unit",
+               "%s is %s (%s, %" PRId64 " restarts), yet its routes answer: who serves them?", p->unit.id,
+               p->unit.active, p->unit.sub, p->unit.restarts);
     raise_level(p, JUDGE_WARNING);
 }
 

@@ -71,7 +71,7 @@ static bool leave_alone(const struct policy_facts *f, struct policy_decision *ou
 }
 
 /* Why silence behind a proxy that did not come from the backend for sure is no reason. */
-static void blame_nobody(const struct policy_facts *f, bool own_silence, struct policy_decision *out)
+static void explain_doubt(const struct policy_facts *f, bool own_silence, struct policy_decision *out)
 {
     const char *unit = f->unit->id;
     if (f->evidence.reached == 0)
@@ -120,7 +120,7 @@ static bool is_proven(const struct policy_facts *f, struct policy_decision *out)
             "10 s; not touched",
             unit, f->cpu_pressure);
     else if (!f->direct && (f->evidence.reached == 0 || (f->evidence.hung == 0 && !own_silence)))
-        blame_nobody(f, own_silence, out);
+        explain_doubt(f, own_silence, out);
     else
         return true;
     return false;

@@ -23,7 +23,7 @@ struct procedure {
 };
 
 /* Adds to what was done. */
-__attribute__((format(printf, 2, 3))) static void tell(struct procedure *p, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void note(struct procedure *p, const char *format, ...)
 {
     char *text = p->out->text;
     size_t used = strlen(text);
@@ -51,7 +51,7 @@ static bool order(struct procedure *p, enum unit_order what)
     struct error err = {0};
     enum unit_answer answer = unit_order(what, p->facts->watch->unit, &err);
     if (answer != UNIT_OK)
-        tell(p, "%s", err.text);
+        note(p, "%s", err.text);
     return answer != UNIT_SILENT;
 }
 
@@ -59,42 +59,42 @@ static bool kill_main(struct procedure *p, pid_t pid)
 {
     const char *unit = p->facts->watch->unit;
     if (pid > 0)
-        tell(p, "kill main process %d of %s with SIGKILL", (int)pid, unit);
+        note(p, "kill main process %d of %s with SIGKILL", (int)pid, unit);
     else
-        tell(p, "systemd knows no main process of %s: kill all its processes with SIGKILL", unit);
+        note(p, "systemd knows no main process of %s: kill all its processes with SIGKILL", unit);
     return order(p, pid > 0 ? UNIT_KILL_MAIN : UNIT_KILL_ALL);
 }
 
-static bool start(struct procedure *p)
+static bool start_unit(struct procedure *p)
 {
     struct error err = {0};
-    tell(p, "start it");
+    note(p, "start it");
     /* It may not have failed; the start decides. */
     (void)!unit_order(UNIT_RESET, p->facts->watch->unit, &err);
     return order(p, UNIT_START);
 }
 
-static void tell_rogues(struct procedure *p)
+static void note_rogues(struct procedure *p)
 {
-    size_t told = 0;
+    size_t named = 0;
     size_t more = 0;
     for (size_t i = 0; i < p->facts->rogues->count; i++) {
         const struct rogue *rogue = &p->facts->rogues->items[i];
         if (!evict_may(rogue))
             continue;
-        if (told == ROGUES_TOLD) {
+        if (named == ROGUES_NAMED) {
             more++;
             continue;
         }
-        tell(p, "evict pid %d", (int)rogue->holder.pid);
-        told++;
+        note(p, "evict pid %d", (int)rogue->holder.pid);
+        named++;
     }
     if (more > 0)
-        tell(p, "and %zu more", more);
+        note(p, "and %zu more", more);
 }
 
 /* False: it makes no sense to go on. */
-static bool begin(struct procedure *p, enum policy_action action)
+static bool give_first_order(struct procedure *p, enum policy_action action)
 {
     struct error err = {0};
     const struct unit_status *unit = p->facts->unit;
@@ -105,11 +105,11 @@ static bool begin(struct procedure *p, enum policy_action action)
         return kill_main(p, unit->main_pid);
     case POLICY_START:
         p->progress = (struct policy_progress){.phase = PHASE_STARTED, .starts = 1};
-        return start(p);
+        return start_unit(p);
     case POLICY_EVICT:
-        tell_rogues(p);
+        note_rogues(p);
         if (!evict_run(&p->facts->watch->socket, unit, p->facts->rogues, &err)) {
-            tell(p, "%s", err.text);
+            note(p, "%s", err.text);
             return false;
         }
         p->progress = (struct policy_progress){.phase = PHASE_EVICTED};
@@ -119,13 +119,13 @@ static bool begin(struct procedure *p, enum policy_action action)
     return false;
 }
 
-static bool answers(struct procedure *p)
+static bool routes_answer(struct procedure *p)
 {
     struct error err = {0};
     bool yes;
     if (survey_ask_dead(p->before, p->facts->watch, &yes, &err))
         return yes;
-    tell(p, "%s", err.text);
+    note(p, "%s", err.text);
     return false;
 }
 
@@ -138,30 +138,30 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
     switch (step) {
     case POLICY_WAIT: break;
     case POLICY_ASK:
-        if (!answers(p))
+        if (!routes_answer(p))
             break;
-        tell(p, "%s runs as pid %d and answers", name, (int)unit->main_pid);
+        note(p, "%s runs as pid %d and answers", name, (int)unit->main_pid);
         return RECOVERED;
     case POLICY_KILL_ALL:
-        tell(p, "it does not stop: kill all its processes");
+        note(p, "it does not stop: kill all its processes");
         ok = order(p, UNIT_KILL_ALL);
         break;
-    case POLICY_START_IT: ok = start(p); break;
+    case POLICY_START_IT: ok = start_unit(p); break;
     case POLICY_RESTART_IT:
-        tell(p, "systemd waits with its restart: restart it now");
+        note(p, "systemd waits with its restart: restart it now");
         ok = order(p, UNIT_RESTART);
         break;
-    case POLICY_GIVE_UP: tell(p, "%s ends each time (%s)", name, unit->result); return FAILED;
+    case POLICY_GIVE_UP: note(p, "%s ends each time (%s)", name, unit->result); return FAILED;
     case POLICY_LEAVE:
         /* Our kill makes it a failed one, which the next run would start. */
-        tell(p, "%s was stopped by somebody else meanwhile, or has ended well: left alone", name);
+        note(p, "%s was stopped by somebody else meanwhile, or has ended well: left alone", name);
         (void)(unit->state == UNIT_FAILED && strcmp(unit->result, "signal") == 0 && order(p, UNIT_RESET));
         return FAILED;
     }
     return ok ? GO_ON : FAILED;
 }
 
-static enum end follow(struct procedure *p)
+static enum end follow_up(struct procedure *p)
 {
     const struct timespec pause = {.tv_nsec = LOOK_NS};
     int64_t began_ns = clock_now_ns(); /* an eviction has taken its own time before */
@@ -181,7 +181,7 @@ static enum end follow(struct procedure *p)
             nanosleep(&pause, NULL);
     }
     if (end == GO_ON)
-        tell(p, "no answer within %" PRId64 " s, %s is %s (%s)", p->facts->watch->restart_wait_ms / 1000,
+        note(p, "no answer within %" PRId64 " s, %s is %s (%s)", p->facts->watch->restart_wait_ms / 1000,
              p->facts->watch->unit, unit.active, unit.sub);
     return end;
 }
@@ -196,9 +196,9 @@ static bool still_holds(struct procedure *p, enum policy_action action)
     if (answer == UNIT_OK && policy_still_holds(action, judged, &now))
         return true;
     if (answer != UNIT_OK)
-        tell(p, "not begun, for systemd does not say what %s is now: %s", judged->id, err.text);
+        note(p, "not begun, for systemd does not say what %s is now: %s", judged->id, err.text);
     else
-        tell(p, "not begun: %s is not what was judged any more, it was %s as pid %d and is %s (%s) as pid %d",
+        note(p, "not begun: %s is not what was judged any more, it was %s as pid %d and is %s (%s) as pid %d",
              judged->id, judged->active, (int)judged->main_pid, now.active, now.sub, (int)now.main_pid);
     p->out->action = POLICY_NOTHING;
     return false;
@@ -211,7 +211,7 @@ void recover_run(const struct policy_facts *facts, enum policy_action action, co
     *out = (struct recovery){.action = action};
     if (!still_holds(&p, action))
         return;
-    out->ok = begin(&p, action) && follow(&p) == RECOVERED;
+    out->ok = give_first_order(&p, action) && follow_up(&p) == RECOVERED;
     out->took_ms = elapsed_ms(&p);
     log_event(out->ok ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, out->ok ? "recovered" : "recovery failed",
               LOG_STR("unit", facts->watch->unit), LOG_INT("took_ms", out->took_ms));

@@ -9,9 +9,9 @@
 
 #include <stdbool.h>
 
-#define REPORT_MAX_NOTES 16
+#define REPORT_MAX_FINDINGS 16
 
-struct report_note {
+struct report_finding {
     const char *about; /* "unit", "rogue", "listener", "timer", "recovery", "state": a literal */
     char text[640];
 };
@@ -24,13 +24,13 @@ struct report {
     const struct recovery *recovery;
     enum judge_level level;
     struct judge_counts counts;
-    size_t note_count;
-    struct report_note notes[REPORT_MAX_NOTES];
+    size_t finding_count;
+    struct report_finding findings[REPORT_MAX_FINDINGS];
 };
 
-/* Adds a line; past REPORT_MAX_NOTES it is dropped. */
-__attribute__((format(printf, 3, 4))) void report_note(struct report *report, const char *about,
-                                                       const char *format, ...);
+/* Adds a line; past REPORT_MAX_FINDINGS it is dropped. */
+__attribute__((format(printf, 3, 4))) void report_add(struct report *report, const char *about,
+                                                      const char *format, ...);
 
 /* "21 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error"; what is unknown is added when there is any.
  */

@@ -13,7 +13,7 @@
 #define ROGUE_MAX HOLDER_MAX
 
 /* So many are named one by one in a report, the rest by their number. */
-#define ROGUES_TOLD 5
+#define ROGUES_NAMED 5
 
 struct rogue {
     struct holder holder;

@@ -158,7 +158,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
     return true;
 }
 
-static enum unit_answer run(const char *const argv[], struct buf *out, struct error *err)
+static enum unit_answer run_systemctl(const char *const argv[], struct buf *out, struct error *err)
 {
     switch (command_run(argv, UNIT_TIMEOUT_MS, out, err)) {
     case COMMAND_OK: return UNIT_OK;
@@ -172,7 +172,7 @@ static enum unit_answer run(const char *const argv[], struct buf *out, struct er
 enum unit_answer unit_show_properties(const char *unit, const char *names, struct buf *out, struct error *err)
 {
     const char *const argv[] = {"systemctl", "show", "--no-pager", "--property", names, "--", unit, NULL};
-    enum unit_answer answer = run(argv, out, err);
+    enum unit_answer answer = run_systemctl(argv, out, err);
     buf_append(out, "", 0);
     if (answer != UNIT_OK || strlen(out->data) == out->len)
         return answer;
@@ -237,7 +237,7 @@ enum unit_answer unit_order(enum unit_order order, const char *unit, struct erro
             argv[n++] = words[order][i];
     argv[n++] = "--";
     argv[n] = unit;
-    enum unit_answer answer = run(argv, &out, err);
+    enum unit_answer answer = run_systemctl(argv, &out, err);
     buf_free(&out);
     return answer;
 }

@@ -114,7 +114,7 @@ struct parser {
     struct error *err;
 };
 
-__attribute__((format(printf, 2, 3))) static bool fail(struct parser *p, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool bad_line(struct parser *p, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -123,10 +123,10 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct parser *p, const c
     return false;
 }
 
-static bool fail_value(struct parser *p, const char *what, const char *value, const char *expected)
+static bool bad_value(struct parser *p, const char *what, const char *value, const char *expected)
 {
-    return fail(p, "%s '%.*s%s': expected %s", what, QUOTE_MAX, value, strlen(value) > QUOTE_MAX ? "..." : "",
-                expected);
+    return bad_line(p, "%s '%.*s%s': expected %s", what, QUOTE_MAX, value,
+                    strlen(value) > QUOTE_MAX ? "..." : "", expected);
 }
 
 /* The next word of the line, ended with a NUL; NULL at its end. */
@@ -146,7 +146,7 @@ static bool set_json(struct parser *p, struct watch_route *route, char *value)
 {
     char *equals = strchr(value, '=');
     if (equals == NULL || equals == value || route->json_key != NULL)
-        return fail_value(p, "json", value, "KEY=VALUE such as status=healthy, once");
+        return bad_value(p, "json", value, "KEY=VALUE such as status=healthy, once");
     *equals = '\0';
     route->json_key = value;
     route->json_value = equals + 1;
@@ -162,12 +162,12 @@ static bool set_option(struct parser *p, struct watch_route *route, const char *
     if (strcmp(name, "json") == 0)
         return set_json(p, route, value);
     if (option == NULL)
-        return fail_value(p, "option", name, "codes, timeout, json, liveness or follow");
+        return bad_value(p, "option", name, "codes, timeout, json, liveness or follow");
     unsigned bit = 1U << (option - options);
     if ((*seen & bit) != 0)
-        return fail_value(p, name, value, "once");
+        return bad_value(p, name, value, "once");
     *seen |= bit;
-    return setting_set(option, value, route, &expected) || fail_value(p, name, value, expected.text);
+    return setting_set(option, value, route, &expected) || bad_value(p, name, value, expected.text);
 }
 
 static bool take_route_options(struct parser *p, struct watch_route *route)
@@ -186,7 +186,7 @@ static bool take_route_options(struct parser *p, struct watch_route *route)
         }
     }
     if (route->liveness && route->class == WATCH_AUX)
-        return fail(p, "'%.*s' is aux: expected liveness at core routes only", QUOTE_MAX, route->path);
+        return bad_line(p, "'%.*s' is aux: expected liveness at core routes only", QUOTE_MAX, route->path);
     return true;
 }
 
@@ -195,12 +195,13 @@ static bool take_route(struct parser *p, enum watch_class class)
     struct watch *watch = p->watch;
     const char *path = next_word(p);
     if (path == NULL || path[0] != '/' || strchr(path, '#') != NULL)
-        return fail_value(p, "path", path != NULL ? path : "", "one that begins with / and has no #");
+        return bad_value(p, "path", path != NULL ? path : "", "one that begins with / and has no #");
     for (size_t i = 0; i < watch->route_count; i++)
         if (strcmp(watch->routes[i].path, path) == 0)
-            return fail(p, "path '%.*s' stands already in line %d", QUOTE_MAX, path, watch->routes[i].line);
+            return bad_line(p, "path '%.*s' stands already in line %d", QUOTE_MAX, path,
+                            watch->routes[i].line);
     if (watch->route_count == WATCHFILE_MAX_ROUTES)
-        return fail(p, "path '%.*s': expected at most %d routes", QUOTE_MAX, path, WATCHFILE_MAX_ROUTES);
+        return bad_line(p, "path '%.*s': expected at most %d routes", QUOTE_MAX, path, WATCHFILE_MAX_ROUTES);
     struct watch_route *route = &watch->routes[watch->route_count++];
     *route = (struct watch_route){.class = class, .path = path, .line = p->line};
     return take_route_options(p, route);
@@ -211,18 +212,18 @@ static bool take_key(struct parser *p, const char *name)
     const struct setting *key = setting_find(keys, KEY_COUNT, name, strlen(name));
     struct error expected = {0};
     if (key == NULL)
-        return fail_value(p, "key", name, "core, aux or one of the keys that --help lists");
+        return bad_value(p, "key", name, "core, aux or one of the keys that --help lists");
     int *line = &p->lines[key - keys];
     if (*line != 0)
-        return fail(p, "%s stands already in line %d", name, *line);
+        return bad_line(p, "%s stands already in line %d", name, *line);
     *line = p->line;
     bool is_free = key->kind == SETTING_TEXT && key->check == NULL;
     const char *value = is_free ? p->at + strspn(p->at, " \t") : next_word(p);
     if (value == NULL || *value == '\0')
-        return fail(p, "%s: expected a value", name);
+        return bad_line(p, "%s: expected a value", name);
     if (!is_free && next_word(p) != NULL)
-        return fail(p, "%s: expected one value", name);
-    return setting_set(key, value, p->watch, &expected) || fail_value(p, name, value, expected.text);
+        return bad_line(p, "%s: expected one value", name);
+    return setting_set(key, value, p->watch, &expected) || bad_value(p, name, value, expected.text);
 }
 
 /* Cuts off a remark, which begins with a # at the start of a word, and white space at the end. */
@@ -245,8 +246,8 @@ static bool take_line(struct parser *p, char *line)
     strip_line(line);
     for (const char *c = line; *c != '\0'; c++) {
         if (*c != '\t' && !isprint((unsigned char)*c))
-            return fail(p, "byte 0x%02x, expected printable ASCII outside remarks",
-                        (unsigned)(unsigned char)*c);
+            return bad_line(p, "byte 0x%02x, expected printable ASCII outside remarks",
+                            (unsigned)(unsigned char)*c);
     }
     p->at = line;
     const char *word = next_word(p);
@@ -262,7 +263,7 @@ static bool take_line(struct parser *p, char *line)
 static bool take_lines(struct parser *p, char *text, size_t len)
 {
     if (memchr(text, '\0', len) != NULL)
-        return fail(p, "NUL byte, expected text");
+        return bad_line(p, "NUL byte, expected text");
     while (text != NULL) {
         char *newline = strchr(text, '\n');
         if (newline != NULL)
@@ -276,7 +277,7 @@ static bool take_lines(struct parser *p, char *text, size_t len)
 }
 
 /* What needs the whole file. */
-static bool finish(struct parser *p)
+static bool complete_watch(struct parser *p)
 {
     struct watch *watch = p->watch;
     char unit[VALUE_UNIT_SIZE];
@@ -293,13 +294,13 @@ static bool finish(struct parser *p)
     for (size_t i = 0; i < watch->route_count && marked == 0; i++)
         watch->routes[i].liveness = watch->routes[i].class == WATCH_CORE;
     if (watch->url == NULL)
-        return fail(p, "no base_url, expected one");
+        return bad_line(p, "no base_url, expected one");
     if (core == 0)
-        return fail(p, "no core route, expected at least one");
+        return bad_line(p, "no core route, expected at least one");
     if (watch->listener != NULL && watch->service == NULL)
-        return fail(p, "a listener without a unit, expected the unit that it must belong to");
+        return bad_line(p, "a listener without a unit, expected the unit that it must belong to");
     if (watch->protocol != WATCH_NOT_ASKED && watch->listener == NULL)
-        return fail(p, "a listener_protocol without a listener, expected the listener that speaks it");
+        return bad_line(p, "a listener_protocol without a listener, expected the listener that speaks it");
     /* What follows was checked when it was read. */
     watch->base_url = value_parse_url(watch->url, &watch->unix_path);
     watch->base = value_address_of(watch->base_url, watch->unix_path);
@@ -318,7 +319,7 @@ bool watchfile_parse(const char *text, size_t len, const char *file, struct watc
     if (len > 0)
         memcpy(out->text, text, len);
     setting_set_fallbacks(keys, KEY_COUNT, out);
-    bool ok = take_lines(&p, out->text, len) && finish(&p);
+    bool ok = take_lines(&p, out->text, len) && complete_watch(&p);
     if (!ok)
         watchfile_free(out);
     return ok;

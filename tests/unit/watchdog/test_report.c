@@ -18,17 +18,17 @@ static const struct rogue_list no_rogues;
 static const struct recovery no_recovery;
 
 static struct judge_route judged[] = {
-    {.tries = 1, .code = 200, .time_us = 1499, .is_final = true, .last = {.verdict = JUDGE_OK}},
+    {.tries = 1, .code = 200, .time_us = 1499, .is_final = true, .last = {.outcome = JUDGE_OK}},
     {.tries = 3,
      .signs = {[JUDGE_SILENT] = 3},
      .time_us = 2000400,
      .is_final = true,
-     .last = {.verdict = JUDGE_TIMEOUT, .why = "no whole answer within 2000 ms"}},
+     .last = {.outcome = JUDGE_TIMEOUT, .why = "no whole answer within 2000 ms"}},
     {.tries = 1,
      .code = 503,
      .time_us = 5000,
      .is_final = true,
-     .last = {.verdict = JUDGE_ERROR, .why = "503 | \"no\""}},
+     .last = {.outcome = JUDGE_ERROR, .why = "503 | \"no\""}},
     {.tries = 0},
 };
 
@@ -47,7 +47,7 @@ static void a_line_for_each_route_that_is_not_fine(void **state)
     (void)state;
     struct report report = make_report();
     struct buf out = {0};
-    report_note(&report, "recovery", "%s", "done");
+    report_add(&report, "recovery", "%s", "done");
     report_text(&report, false, &out);
     assert_string_equal(out.data, "core /api/health: no whole answer within 2000 ms (3 tries, 2000 ms)\n"
                                   "aux /a'b|c?x=1: 503 | \"no\" (1 try, 5 ms)\n"
@@ -95,10 +95,10 @@ static void the_document_is_json_and_complete(void **state)
     rogues.items[0].holder.pid = 7;
     report.recovery = &recovery;
     report.rogues = &rogues;
-    report_note(&report, "recovery", "%s", "line\n\"two\" \xff");
+    report_add(&report, "recovery", "%s", "line\n\"two\" \xff");
     report_json(&report, &out);
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
-        if (json_check(out.data, out.len, expected[i][0], expected[i][1]) != JSON_SAYS_SO)
+        if (json_check(out.data, out.len, expected[i][0], expected[i][1]) != JSON_MATCHES)
             fail_msg("%s is not %s in %s", expected[i][0], expected[i][1], out.data);
     assert_string_equal(out.data + out.len - 2, "}\n");
     buf_free(&out);
@@ -108,9 +108,9 @@ static void too_many_notes_are_dropped(void **state)
 {
     (void)state;
     struct report report = make_report();
-    for (int i = 0; i < REPORT_MAX_NOTES + 5; i++)
-        report_note(&report, "unit", "%d", i);
-    assert_int_equal(report.note_count, REPORT_MAX_NOTES);
+    for (int i = 0; i < REPORT_MAX_FINDINGS + 5; i++)
+        report_add(&report, "unit", "%d", i);
+    assert_int_equal(report.finding_count, REPORT_MAX_FINDINGS);
 }
 
 int main(void)
