@@ -1,4 +1,4 @@
-/* Evicts by pidfd_send_signal(2). Main thread; owns the pidfds while it works. */
+/* Ends rogues with pidfd_send_signal(2). Main thread; owns the pidfds during an eviction. */
 #include "watchdog/evict.h"
 
 #include "common/clock.h"
@@ -9,14 +9,15 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-/* A server may have more processes than are listed at once, and fork while it is looked at. */
+/* One round is not always enough: a server may have more than ROGUE_MAX processes, and may fork during the
+ * round. */
 #define ROUNDS_MAX 4
 
 struct eviction {
     const struct address *listener;
     const struct unit_status *unit;
     const struct rogue_list *rogues;
-    struct pollfd fds[ROGUE_MAX]; /* pidfds, -1 for one that is not touched, or is gone */
+    struct pollfd fds[ROGUE_MAX]; /* pidfds; -1: the rogue is left alone, or has exited */
 };
 
 bool evict_may(const struct rogue *rogue)
@@ -41,20 +42,20 @@ static void close_pidfd(struct pollfd *pidfd)
     pidfd->fd = -1;
 }
 
-/* To each whose pidfd is open and who is a rogue now; one that has let go of the listener is left alone. */
+/* Signals each process that is still a rogue; leaves alone one that has closed the listener. */
 static void signal_rogues(struct eviction *e, int sig)
 {
     struct rogue_list now;
     rogue_find(e->listener, e->unit, &now);
     for (size_t i = 0; i < e->rogues->count; i++) {
-        /* Not permitted, or just gone: the last look says who is still there. */
+        /* A failure to signal is no error here: evict_run looks again for the rogues that are left. */
         if (!is_in(&now, &e->rogues->items[i]) ||
             (e->fds[i].fd >= 0 && pidfd_send_signal(e->fds[i].fd, sig, NULL, 0) != 0))
             close_pidfd(&e->fds[i]);
     }
 }
 
-/* Until all are gone, or the time is up. */
+/* Waits until all have exited or wait_ms have passed. */
 static void wait_gone(struct eviction *e, int64_t wait_ms)
 {
     int64_t deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS;

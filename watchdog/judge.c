@@ -1,4 +1,5 @@
-/* Judges answers, as watchdog/judge.h promises. Any thread; no state. */
+/* Turns the result of a try into an outcome and a sign, and those of all routes into an exit code. Any
+ * thread; owns nothing. */
 #include "watchdog/judge.h"
 
 #include "watchdog/json.h"
@@ -6,12 +7,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Of the time that a try waited, so much too late is too late, and less than this is nothing: 1 in
- * LATE_SHARE. */
+/* A try does not count if this process was late for 1 in LATE_SHARE of its time, and for LATE_MS at least. */
 #define LATE_SHARE 4
 #define LATE_MS    50
 
-/* A 504 that comes sooner is no timeout. */
+/* No proxy times out sooner than this. */
 #define SOON_US 100000
 
 #define CODE_LIMITED         429
@@ -33,25 +33,25 @@ static void judge_body(const struct watch_route *route, const struct fetch_resul
                        struct judgement *out)
 {
     static const char *const words[] = {
-        [JSON_DIFFERS] = "is something else",
-        [JSON_MISSING] = "is not there",
-        [JSON_MALFORMED] = "expected, the body is no JSON",
+        [JSON_DIFFERS] = "the value is different",
+        [JSON_MISSING] = "there is no such key",
+        [JSON_MALFORMED] = "the body is not JSON",
     };
     set(out, JUDGE_OK, JUDGE_ALIVE, "%s", "");
     if (route->json_key == NULL)
         return;
     if (result->body_cut) {
-        set(out, JUDGE_ERROR, JUDGE_ALIVE, "%d, body of more than %d bytes", result->code, FETCH_MAX_BYTES);
+        set(out, JUDGE_ERROR, JUDGE_ALIVE, "%d, the body exceeds %d bytes", result->code, FETCH_MAX_BYTES);
         return;
     }
     enum json_answer answer = json_check(result->body.data != NULL ? result->body.data : "", result->body.len,
                                          route->json_key, route->json_value);
     if (answer != JSON_MATCHES)
-        set(out, JUDGE_ERROR, JUDGE_ALIVE, "%d, but %.64s=%.64s %s", result->code, route->json_key,
+        set(out, JUDGE_ERROR, JUDGE_ALIVE, "%d, expected %.64s=%.64s: %s", result->code, route->json_key,
             route->json_value, words[answer]);
 }
 
-/* What a word of nginx by itself is about: its document says why (nginx/health-api.conf). */
+/* nginx's own document gives its reason (nginx/health-api.conf). */
 static enum judge_sign sign_of_nginx(const struct fetch_result *result)
 {
     const char *body = result->body.data != NULL ? result->body.data : "";
@@ -63,14 +63,15 @@ static enum judge_sign sign_of_nginx(const struct fetch_result *result)
     return JUDGE_OPEN;
 }
 
-/* No proxy times out so soon: a gateway behind it reports a server of its own. */
+/* A 504 that comes too soon is not the proxy's own: the backend is a gateway, and reports a server of its
+ * own. */
 static enum judge_sign sign_of_504(const struct fetch_result *result)
 {
     return result->time_us < SOON_US ? JUDGE_UNREACHED : JUDGE_HUNG;
 }
 
-/* The proxy's word comes first: accepted codes do not make a dead backend a living one, and what nginx may
- * have said by itself is no sign of life. */
+/* What the proxy reports comes first: the accepted codes of a route do not make a dead backend alive. A
+ * response that may be nginx's own is no sign of life. */
 static void judge_answer(const struct watch_route *route, const struct fetch_result *result,
                          struct judgement *out)
 {
@@ -80,22 +81,22 @@ static void judge_answer(const struct watch_route *route, const struct fetch_res
                                                                   : JUDGE_ALIVE;
     const char *source = result->from_nginx ? " from nginx" : "";
     if (sign == JUDGE_UNREACHED && result->code == CODE_GATEWAY_TIMEOUT) {
-        set(out, JUDGE_ERROR, sign, "%d after %lld ms, too soon for a proxy's own timeout", result->code,
+        set(out, JUDGE_ERROR, sign, "%d after %lld ms, too soon for a timeout of the proxy", result->code,
             (long long)result->time_us / 1000);
     } else if (sign == JUDGE_UNREACHED) {
-        set(out, JUDGE_ERROR, sign, "%d%s, the proxy reaches no backend", result->code, source);
+        set(out, JUDGE_ERROR, sign, "%d%s, the proxy cannot reach the backend", result->code, source);
     } else if (sign == JUDGE_HUNG) {
-        set(out, JUDGE_ERROR, sign, "%d%s, the backend gave the proxy no answer in time", result->code,
+        set(out, JUDGE_ERROR, sign, "%d%s, the backend did not answer the proxy in time", result->code,
             source);
     } else if (result->from_nginx && result->code >= 500) {
-        set(out, JUDGE_ERROR, JUDGE_OPEN, "%d, a fault of nginx itself", result->code);
+        set(out, JUDGE_ERROR, JUDGE_OPEN, "%d, nginx itself failed", result->code);
         out->again = true;
     } else if (value_codes_contain(&route->codes, result->code)) {
         judge_body(route, result, out);
         if (result->from_nginx || result->code == CODE_LIMITED)
             out->sign = JUDGE_OPEN;
     } else if (result->code == CODE_LIMITED) {
-        set(out, JUDGE_LIMITED, JUDGE_OPEN, "%d, asked too often", result->code);
+        set(out, JUDGE_LIMITED, JUDGE_OPEN, "%d, rate-limited", result->code);
     } else {
         set(out, JUDGE_ERROR, sign, "%d, not an accepted code%s%s", result->code,
             result->from_nginx ? "," : "", source);
@@ -111,27 +112,27 @@ static void judge_failure(const struct watch_route *route, const struct fetch_re
             set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "no connection within %lld ms",
                 (long long)result->time_us / 1000);
         else
-            set(out, JUDGE_TIMEOUT, JUDGE_SILENT, "no whole answer within %lld ms",
+            set(out, JUDGE_TIMEOUT, JUDGE_SILENT, "no complete response within %lld ms",
                 (long long)route->timeout_ms);
         return;
     case FETCH_REFUSED:
     case FETCH_FULL: set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "refused: %s", result->detail); return;
     case FETCH_RESET:
-        set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "closed without an answer: %s", result->detail);
+        set(out, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, "closed without a response: %s", result->detail);
         return;
-    case FETCH_MALFORMED: set(out, JUDGE_ERROR, JUDGE_OPEN, "malformed answer: %s", result->detail); return;
+    case FETCH_MALFORMED: set(out, JUDGE_ERROR, JUDGE_OPEN, "malformed response: %s", result->detail); return;
     case FETCH_REDIRECTS:
         set(out, JUDGE_ERROR, JUDGE_ALIVE, "more than %d redirects", FETCH_MAX_REDIRECTS);
         return;
     case FETCH_UNRESOLVED:
-        set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "name resolution: %s", result->detail);
+        set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "name resolution failed: %s", result->detail);
         out->again = true;
         return;
-    case FETCH_TLS: set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "TLS: %s", result->detail); return;
+    case FETCH_TLS: set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "TLS failed: %s", result->detail); return;
     case FETCH_LOCAL:
     case FETCH_RESPONSE: break;
     }
-    set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "our own side: %s", result->detail);
+    set(out, JUDGE_UNKNOWN, JUDGE_OPEN, "failed on this machine: %s", result->detail);
     out->again = true;
 }
 
@@ -140,7 +141,7 @@ static bool is_dead_sign(enum judge_sign sign)
     return sign == JUDGE_SILENT || sign == JUDGE_HUNG || sign == JUDGE_UNREACHED || sign == JUDGE_NO_CONTACT;
 }
 
-/* A machine that keeps us from running keeps the service from answering as well. */
+/* A machine that keeps this process from running may keep the service from answering, too. */
 bool judge_is_starved(const struct fetch_result *result)
 {
     return result->late_ms >= LATE_MS && result->late_ms >= result->time_us / 1000 / LATE_SHARE;
@@ -155,11 +156,11 @@ void judge_try(const struct watch_route *route, const struct fetch_result *resul
         judge_failure(route, result, out);
     if (is_dead_sign(out->sign) && judge_is_starved(result))
         set(out, JUDGE_UNKNOWN, JUDGE_STARVED,
-            "this machine is starved: a try of %lld ms does not count, for it ran %lld ms late",
+            "this machine is starved of CPU: a try of %lld ms ran %lld ms late and does not count",
             (long long)result->time_us / 1000, (long long)result->late_ms);
     out->again = out->again || is_dead_sign(out->sign) || out->sign == JUDGE_STARVED;
     if (is_dead_sign(out->sign) && result->redirects > 0)
-        out->sign = JUDGE_OPEN; /* behind a redirect it may be another server */
+        out->sign = JUDGE_OPEN; /* a redirect may lead to another server */
 }
 
 void judge_add(struct judge_route *to, const struct watch_route *route, const struct fetch_result *result,
@@ -207,7 +208,7 @@ static enum judge_level level_of(const struct watch_route *route, const struct j
     bool is_core = route->class == WATCH_CORE;
     switch (judged->last.outcome) {
     case JUDGE_OK:
-    case JUDGE_LIMITED: /* a liveness route that the backend did not answer itself is not being looked at */
+    case JUDGE_LIMITED: /* a liveness route says nothing if the response is not the backend's own */
         return route->liveness && judged->last.sign != JUDGE_ALIVE ? JUDGE_WARNING : JUDGE_FINE;
     case JUDGE_UNKNOWN: return is_core ? JUDGE_NO_IDEA : JUDGE_WARNING;
     case JUDGE_TIMEOUT:

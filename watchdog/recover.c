@@ -1,5 +1,5 @@
-/* The procedure of a recovery: the first order, then step by step what policy_next says. Main thread; no
- * state. */
+/* Gives the first order of a recovery, then repeats: look at the unit, and carry out the step that
+ * policy_next returns. Main thread; owns nothing. */
 #include "watchdog/recover.h"
 
 #include "common/clock.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Between two looks at the unit. */
+/* The pause between two looks at the unit. */
 #define LOOK_NS (100 * NS_PER_MS)
 
 struct procedure {
@@ -22,7 +22,7 @@ struct procedure {
     int64_t began_ns;
 };
 
-/* Adds to what was done. */
+/* Logs a step and adds it to the text of the recovery. */
 __attribute__((format(printf, 2, 3))) static void note(struct procedure *p, const char *format, ...)
 {
     char *text = p->out->text;
@@ -44,8 +44,8 @@ static int64_t elapsed_ms(const struct procedure *p)
     return (clock_now_ns() - p->began_ns) / NS_PER_MS;
 }
 
-/* Gives an order. A refusal is reported and is not fatal: the next look at the unit decides. False: systemd
- * does not answer. */
+/* Gives systemd an order. A refusal is noted but is not fatal: the next look at the unit decides. False:
+ * systemd does not answer. */
 static bool order(struct procedure *p, enum unit_order what)
 {
     struct error err = {0};
@@ -69,7 +69,7 @@ static bool start_unit(struct procedure *p)
 {
     struct error err = {0};
     note(p, "start it");
-    /* It may not have failed; the start decides. */
+    /* The unit may not be in the state failed, so an error of the reset does not matter. */
     (void)!unit_order(UNIT_RESET, p->facts->watch->unit, &err);
     return order(p, UNIT_START);
 }
@@ -93,7 +93,7 @@ static void note_rogues(struct procedure *p)
         note(p, "and %zu more", more);
 }
 
-/* False: it makes no sense to go on. */
+/* False: the recovery has failed already. */
 static bool give_first_order(struct procedure *p, enum policy_action action)
 {
     struct error err = {0};
@@ -148,13 +148,13 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
         break;
     case POLICY_START_IT: ok = start_unit(p); break;
     case POLICY_RESTART_IT:
-        note(p, "systemd waits with its restart: restart it now");
+        note(p, "systemd delays the restart: restart it now");
         ok = order(p, UNIT_RESTART);
         break;
-    case POLICY_GIVE_UP: note(p, "%s ends each time (%s)", name, unit->result); return FAILED;
+    case POLICY_GIVE_UP: note(p, "%s exits after every start (%s)", name, unit->result); return FAILED;
     case POLICY_LEAVE:
-        /* Our kill makes it a failed one, which the next run would start. */
-        note(p, "%s was stopped by somebody else meanwhile, or has ended well: left alone", name);
+        note(p, "somebody else stopped %s, or it exited cleanly: left alone", name);
+        /* After our kill the unit is failed, so without the reset the next run would start it. */
         (void)(unit->state == UNIT_FAILED && strcmp(unit->result, "signal") == 0 && order(p, UNIT_RESET));
         return FAILED;
     }
@@ -164,7 +164,7 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
 static enum end follow_up(struct procedure *p)
 {
     const struct timespec pause = {.tv_nsec = LOOK_NS};
-    int64_t began_ns = clock_now_ns(); /* an eviction has taken its own time before */
+    int64_t began_ns = clock_now_ns(); /* without the time that an eviction took */
     struct unit_status unit = {.active = "unknown"};
     struct error err = {0};
     enum end end = GO_ON;
@@ -175,18 +175,18 @@ static enum end follow_up(struct procedure *p)
         if (answer == UNIT_OK)
             step = policy_next(&p->progress, &unit, now_ms);
         else
-            snprintf(unit.active, sizeof unit.active, "not to be asked");
+            snprintf(unit.active, sizeof unit.active, "in an unknown state");
         end = take_step(p, step, &unit);
         if (end == GO_ON)
             nanosleep(&pause, NULL);
     }
     if (end == GO_ON)
-        note(p, "no answer within %" PRId64 " s, %s is %s (%s)", p->facts->watch->restart_wait_ms / 1000,
+        note(p, "no answer within %" PRId64 " s; %s is %s (%s)", p->facts->watch->restart_wait_ms / 1000,
              p->facts->watch->unit, unit.active, unit.sub);
     return end;
 }
 
-/* Between the look and the order an operator may have restarted it, or it has ended by itself. */
+/* Whether the decision still applies: an operator may have restarted the unit, or it may have exited. */
 static bool still_holds(struct procedure *p, enum policy_action action)
 {
     const struct unit_status *judged = p->facts->unit;
@@ -196,9 +196,11 @@ static bool still_holds(struct procedure *p, enum policy_action action)
     if (answer == UNIT_OK && policy_still_holds(action, judged, &now))
         return true;
     if (answer != UNIT_OK)
-        note(p, "not begun, for systemd does not say what %s is now: %s", judged->id, err.text);
+        note(p, "not attempted, because systemd does not report the state of %s: %s", judged->id, err.text);
     else
-        note(p, "not begun: %s is not what was judged any more, it was %s as pid %d and is %s (%s) as pid %d",
+        note(p,
+             "not attempted: %s has changed since it was judged, it was %s as pid %d and is now %s (%s) "
+             "as pid %d",
              judged->id, judged->active, (int)judged->main_pid, now.active, now.sub, (int)now.main_pid);
     p->out->action = POLICY_NOTHING;
     return false;

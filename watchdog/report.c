@@ -1,4 +1,4 @@
-/* Prints into a buffer, as watchdog/report.h promises. Main thread; no state. */
+/* Renders a report as text, or as JSON with json-c. Main thread; owns nothing. */
 #include "watchdog/report.h"
 
 #include "common/clock.h"
@@ -21,7 +21,7 @@ void report_add(struct report *report, const char *about, const char *format, ..
     va_start(args, format);
     vsnprintf(finding->text, sizeof finding->text, format, args);
     va_end(args);
-    text_clean(finding->text); /* what was cut within a character */
+    text_clean(finding->text); /* the cut may split a UTF-8 character */
 }
 
 void report_summary(const struct judge_counts *counts, struct buf *out)
@@ -43,7 +43,7 @@ static void append_route(const struct watch_route *route, const struct judge_rou
     int asked = judged->tries + judged->signs[JUDGE_STARVED];
     buf_appendf(out, "%s %s: ", watchfile_class_name(route->class), route->path);
     if (asked == 0)
-        buf_append_str(out, "not asked\n");
+        buf_append_str(out, "not requested\n");
     else if (judged->last.outcome == JUDGE_OK)
         buf_appendf(out, "ok, %d in %" PRId64 " ms, %d %s\n", judged->code, ms_of(judged), asked,
                     asked == 1 ? "try" : "tries");
@@ -102,7 +102,8 @@ static struct json_object *route_object(const struct watch_route *route, const s
     add_text(out, "class", watchfile_class_name(route->class));
     add_bool(out, "liveness", route->liveness);
     add_text(out, "verdict", judge_outcome_name(judged->last.outcome));
-    add_text(out, "why", judged->tries + judged->signs[JUDGE_STARVED] > 0 ? judged->last.why : "not asked");
+    add_text(out, "why",
+             judged->tries + judged->signs[JUDGE_STARVED] > 0 ? judged->last.why : "not requested");
     add_number(out, "code", judged->code);
     add_number(out, "tries", judged->tries);
     add_number(out, "dead_tries", judge_dead_tries(judged));
@@ -111,7 +112,7 @@ static struct json_object *route_object(const struct watch_route *route, const s
     return out;
 }
 
-/* null without a survey: to json-c that is NULL. */
+/* Returns NULL, which json-c prints as null, without a survey. */
 static struct json_object *routes_array(const struct watch *watch, const struct survey *survey)
 {
     struct json_object *out = survey != NULL ? json_object_new_array() : NULL;
