@@ -219,8 +219,8 @@ static void compare_unit_with_routes(struct patrol *p)
     if (!p->unit_known || !is_down || answering == 0 || p->rogues.count > 0)
         return;
     report_add(&p->report, "unit",
-               "%s is %s (%s, %" PRId64 " restarts), yet another process serves its routes", p->unit.id,
-               p->unit.active, p->unit.sub, p->unit.restarts);
+               "%s is %s (%s, %" PRId64 " restarts), yet its routes answer: find out what serves them",
+               p->unit.id, p->unit.active, p->unit.sub, p->unit.restarts);
     raise_level(p, JUDGE_WARNING);
 }
 

@@ -72,7 +72,7 @@ static const struct setting keys[] = {
     {"listener_protocol", SETTING_WORD, FIELD(protocol), NULL, WATCH_FASTCGI, WATCH_HTTP,
      "ask the listener before a kill, with fastcgi or http; unset: do not ask", .words = protocol_words},
     {"state_file", SETTING_TEXT, FIELD(state_file),
-     .meaning = "file of the recoveries; unset: /var/lib/health-watch/UNIT.state", .check = check_path},
+     .meaning = "record of recoveries; unset: /var/lib/health-watch/UNIT.state", .check = check_path},
     {"codes", SETTING_TEXT, FIELD(codes), "200-299",
      .meaning = "accepted status codes for routes without codes", .check = check_codes},
     {"tries", SETTING_COUNT, FIELD(tries), "3", 1, 10, .meaning = "tries of a route that does not answer"},

@@ -540,7 +540,7 @@ def test_a_unit_that_is_down_while_its_routes_answer_is_a_warning(dog, site, sys
     dog.write(site.url, "core /live", unit="site")
     done = dog.run()
     assert done.code == 1
-    assert "unit: site.service is activating (auto-restart, 312 restarts), yet another process serves its routes" in done.out
+    assert "unit: site.service is activating (auto-restart, 312 restarts), yet its routes answer: find out what serves them" in done.out
     assert systemctl.orders() == []
 
 

@@ -1,6 +1,6 @@
 /* A matrix of decisions: what fails, what health-watch knows of the unit's own listener, the state of the
  * unit, and whether there is a rogue. The pure functions judge each cell, from single tries to the decision.
- * The table says which backend is well, and no such backend may be killed if it is asked.
+ * The table says which backend is well. health-watch must not kill such a backend if it asks the listener.
  * tests/watch/test_matrix.py repeats many cells with real servers. */
 #include "tests/unit/unit.h"
 
