@@ -171,7 +171,7 @@ def test_a_child_of_another_service_at_the_port_is_named_and_not_evicted(at_the_
     site, pid = at_the_port
     assert site.main_pid("other.service") not in (0, pid)
     code, text = watch(site, conf=OWN_SITE + LIVE + "evict_rogue yes\n")
-    assert code == 2 and re.search(rf"not of site.service: pid {pid} \(user root\) .* in \S*/other.service", text), text
+    assert code == 2 and re.search(rf"not belong to site.service holds \S+: pid {pid} \(user root\) .* in \S*/other.service", text), text
     assert "the rogue belongs to other.service: left alone; stop that, or correct 'listener'" in text
     assert holder_of_port(site) == pid and site.main_pid("other.service") != 0
 
