@@ -1,4 +1,5 @@
-/* Looks at the watch file as the installed units will use it. Main thread; no state. */
+/* Checks a watch file against the installed units: whether the unit exists, whether the timer runs, and
+ * whether the sandbox of health-watch.service can reach each path. Main thread; owns nothing. */
 #include "watchdog/check.h"
 
 #include "watchdog/state.h"
@@ -13,10 +14,10 @@
 #define SERVICE "health-watch.service"
 #define TIMER   "health-watch.timer"
 
-/* What decides what the service sees and writes. */
+/* The properties that decide which paths the service can see and write. */
 #define SANDBOX "PrivateTmp,ProtectHome,ProtectSystem,StateDirectory,ReadWritePaths"
 
-/* Counts itself. */
+/* Prints a warning and counts it. */
 __attribute__((format(printf, 2, 3))) static void warn(int *warnings, const char *format, ...)
 {
     va_list args;
@@ -34,10 +35,10 @@ static void check_unit(int *warnings, const char *unit, bool must_exist)
     struct error err = {0};
     enum unit_answer answer = unit_show(unit, &status, &err);
     if (answer != UNIT_OK)
-        printf("note: cannot ask systemd for %s: %s\n", unit, err.text);
+        printf("note: cannot ask systemd about %s: %s\n", unit, err.text);
     else if (must_exist && status.load != UNIT_LOADED)
         warn(warnings, "%s %s", unit,
-             status.load == UNIT_MASKED      ? "is masked: it will never be recovered"
+             status.load == UNIT_MASKED      ? "is masked: health-watch will never recover it"
              : status.load == UNIT_NOT_FOUND ? "does not exist"
                                              : "cannot be loaded");
     else if (status.needs_reload)
@@ -50,17 +51,18 @@ enum check_timer check_timer(char *out, size_t out_size)
     struct error err = {0};
     if (unit_show(TIMER, &timer, &err) != UNIT_OK)
         return CHECK_TIMER_RUNS;
-    const char *why =
-        timer.load == UNIT_NOT_FOUND  ? "is not installed: nothing looks unless something else does"
-        : timer.load == UNIT_MASKED   ? "is masked: nothing looks unless something else does"
-        : timer.load != UNIT_LOADED   ? "cannot be loaded: nothing looks unless something else does"
-        : timer.state != UNIT_RUNNING ? "is not active: nothing looks unless something else does"
-        : timer.file[0] != '\0' && strcmp(timer.file, "enabled") != 0
-            ? "is not enabled: it ends with this boot"
-            : NULL;
+    const char *why = timer.load == UNIT_NOT_FOUND                                  ? "is not installed"
+                      : timer.load == UNIT_MASKED                                   ? "is masked"
+                      : timer.load != UNIT_LOADED                                   ? "cannot be loaded"
+                      : timer.state != UNIT_RUNNING                                 ? "is not active"
+                      : timer.file[0] != '\0' && strcmp(timer.file, "enabled") != 0 ? "is not enabled"
+                                                                                    : NULL;
     if (why == NULL)
         return CHECK_TIMER_RUNS;
-    snprintf(out, out_size, TIMER " %s", why);
+    snprintf(out, out_size, TIMER " %s: %s", why,
+             timer.load == UNIT_LOADED && timer.state == UNIT_RUNNING
+                 ? "it will not start at the next boot"
+                 : "health-watch runs only if something else starts it");
     return timer.load == UNIT_NOT_FOUND ? CHECK_TIMER_NONE : CHECK_TIMER_IDLE;
 }
 
@@ -73,7 +75,7 @@ static bool is_below(const char *path, const char *directory, size_t len)
            (path[len] == '/' || path[len] == '\0' || len == 1);
 }
 
-/* Whether the property hides something, as shipped: also where systemd cannot be asked. */
+/* Whether the property is on. If systemd does not answer, it counts as on, as in the shipped unit file. */
 static bool is_on(const char *shown, const char *property)
 {
     char value[256];
@@ -104,8 +106,8 @@ static void check_path(int *warnings, const char *shown, const char *key, const 
              key, path, property, property);
 }
 
-/* Whether path is below one of the property's words, which are directories below prefix; a dash before one is
- * no part of it (systemd.exec(5)). */
+/* Whether path is below one of the directories that the property lists; each of them is below prefix. A "-"
+ * or "+" before a directory is not part of its name (systemd.exec(5)). */
 static bool has_directory(const char *shown, const char *property, const char *prefix, const char *path)
 {
     char words[4096];
@@ -125,7 +127,7 @@ static void check_state(int *warnings, const char *shown, const struct watch *wa
 {
     char path[4096];
     char strict[32] = "strict";
-    char directory[4096]; /* its lock and its next version are made beside it */
+    char directory[4096]; /* the program creates the lock and the next version of the file there */
     (void)!unit_get(shown, "ProtectSystem", strict, sizeof strict);
     state_path(watch->state_file, watch->unit, path, sizeof path);
     snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path), path);
@@ -135,11 +137,11 @@ static void check_state(int *warnings, const char *shown, const struct watch *wa
         !has_directory(shown, "ReadWritePaths", "", directory))
         warn(warnings,
              "state_file %s cannot be written by " SERVICE
-             " (ProtectSystem=strict), so nothing is recovered: "
+             " (ProtectSystem=strict), so health-watch recovers nothing: "
              "add its directory to ReadWritePaths= in a drop-in",
              path);
     else if (geteuid() == 0 && !state_can_write(path))
-        warn(warnings, "state_file %s: %s, so nothing is recovered", path, strerror(errno));
+        warn(warnings, "state_file %s: %s, so health-watch recovers nothing", path, strerror(errno));
 }
 
 enum judge_level check_config(const char *file, const struct watch *watch)
@@ -156,7 +158,7 @@ enum judge_level check_config(const char *file, const struct watch *watch)
            watch->unit != NULL ? watch->unit : "nothing");
     buf_append(&shown, "", 0);
     if (unit_show_properties(SERVICE, SANDBOX, &shown, &err) != UNIT_OK)
-        buf_reset(&shown); /* then as shipped */
+        buf_reset(&shown); /* then the values of the shipped unit file count */
     check_path(&warnings, shown.data, "base_url", watch->unix_path);
     check_path(&warnings, shown.data, "listener",
                listener != NULL && strncmp(listener, "unix:", 5) == 0 ? listener + 5 : NULL);
@@ -167,9 +169,8 @@ enum judge_level check_config(const char *file, const struct watch *watch)
         if (check_timer(why, sizeof why) != CHECK_TIMER_RUNS)
             warn(&warnings, "%s", why);
         if (!watchfile_is_direct(watch) && watch->socket.len != 0 && watch->protocol == WATCH_NOT_ASKED)
-            printf("note: without listener_protocol %s is only killed behind a proxy when the proxy says "
-                   "that it "
-                   "hangs, or nobody accepts at its listener\n",
+            printf("note: without listener_protocol health-watch kills %s behind a proxy only if the proxy "
+                   "reports that it hangs, or if nothing accepts connections at its listener\n",
                    watch->unit);
     }
     check_unit(&warnings, TIMER, false);

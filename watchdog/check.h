@@ -1,4 +1,4 @@
-/* --check-config: what can be said of a watch file before it is needed, and what systemd does with this
+/* --check-config: finds mistakes in a watch file before a run needs it, and checks the timer that starts this
  * program. Main thread; asks systemd. */
 #ifndef WATCHDOG_CHECK_H
 #define WATCHDOG_CHECK_H
@@ -9,17 +9,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Prints what it finds, a line each, to stdout; file is the name of what was read. JUDGE_FINE or
- * JUDGE_WARNING. */
+/* Prints one line for each thing that it finds to stdout; file is the name of the watch file. Returns
+ * JUDGE_FINE or JUDGE_WARNING. */
 enum judge_level check_config(const char *file, const struct watch *watch);
 
 enum check_timer {
-    CHECK_TIMER_RUNS, /* also where systemd cannot be asked */
-    CHECK_TIMER_IDLE, /* health-watch.timer is there, and does not run for good */
+    CHECK_TIMER_RUNS, /* it is active and enabled, or systemd does not answer */
+    CHECK_TIMER_IDLE, /* it is installed, but it is not active or will not survive a reboot */
     CHECK_TIMER_NONE, /* it is not installed: something else may run the program */
 };
 
-/* Unless it runs, out says why not. */
+/* The state of health-watch.timer. Unless the result is CHECK_TIMER_RUNS, out says what is wrong. */
 enum check_timer check_timer(char *out, size_t out_size);
 
 #endif

@@ -1,4 +1,5 @@
-/* posix_spawn, two pipes and a pidfd. Main thread; owns the child until it is reaped. */
+/* Runs one child with posix_spawn(3), reads its output through two pipes, and waits for its exit on a pidfd.
+ * Main thread; owns the child until it is reaped. */
 #include "watchdog/command.h"
 
 #include "common/clock.h"
@@ -17,10 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How long a killed child may take to go: only one that hangs in the kernel does not go at once. */
+/* A killed child exits at once unless it hangs in the kernel. */
 #define REAP_MS 2000
 
-/* So much of the last line is told. */
+/* The longest quote of the child's last line in an error. */
 #define LINE_MAX_LEN 159
 
 struct child {
@@ -30,7 +31,7 @@ struct child {
     int err;
 };
 
-/* 0 or an error number. */
+/* Returns 0 or an error number. */
 static int spawn(const char *const argv[], int out, int err, pid_t *pid)
 {
     posix_spawn_file_actions_t actions;
@@ -52,18 +53,18 @@ static int spawn(const char *const argv[], int out, int err, pid_t *pid)
     posix_spawnattr_setsigdefault(&attributes, &all);
     char *const *arguments;
     memcpy(&arguments, &argv,
-           sizeof arguments); /* POSIX: not modified, const is missing for history's sake */
+           sizeof arguments); /* POSIX leaves out const for historical reasons, but modifies nothing */
     int error = posix_spawnp(pid, argv[0], &actions, &attributes, arguments, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return error;
 }
 
-/* Reads what is there; closes at the end. At most COMMAND_MAX_OUTPUT bytes are kept. */
+/* Reads what the pipe has, and closes it at its end. */
 static void drain(int *fd, struct buf *to)
 {
     char chunk[4096];
-    /* Not for ever: there is a deadline to keep, and the next call goes on. */
+    /* The number of turns is limited, so that a child that writes without end cannot outlive its deadline. */
     for (int turn = 0; turn < COMMAND_MAX_OUTPUT / (int)sizeof chunk; turn++) {
         ssize_t n = read(*fd, chunk, sizeof chunk);
         if (n < 0 && errno == EINTR)
@@ -80,8 +81,8 @@ static void drain(int *fd, struct buf *to)
     }
 }
 
-/* Until the child has ended; what its own children still write does not matter. False: the deadline. */
-static bool wait_for_end(struct child *child, int64_t deadline_ns, struct buf *out, struct buf *err)
+/* Returns true when the child has exited, even if its own children still write; false at the deadline. */
+static bool wait_for_exit(struct child *child, int64_t deadline_ns, struct buf *out, struct buf *err)
 {
     for (;;) {
         struct pollfd fds[] = {{.fd = child->pidfd, .events = POLLIN},
@@ -101,18 +102,18 @@ static bool wait_for_end(struct child *child, int64_t deadline_ns, struct buf *o
     }
 }
 
-/* Its wait status; -1 when it does not even go after SIGKILL. */
+/* Returns the wait status, or -1 if the child survives SIGKILL. */
 static int reap(const struct child *child)
 {
     struct pollfd end = {.fd = child->pidfd, .events = POLLIN};
     int status = -1;
-    bool is_over = child->pidfd < 0 || poll(&end, 1, REAP_MS) == 1; /* without one it was killed */
+    bool is_over = child->pidfd < 0 || poll(&end, 1, REAP_MS) == 1; /* no pidfd: already killed */
     if (is_over && waitpid(child->pid, &status, 0) == child->pid)
         return status;
     return -1;
 }
 
-/* The last line that is not empty, printable; what systemctl has to say stands there. */
+/* Appends the last line that is not empty: there systemctl reports its error. */
 static void append_last_line(const struct buf *text, struct error *err)
 {
     size_t used = strlen(err->text);
@@ -129,19 +130,19 @@ static void append_last_line(const struct buf *text, struct error *err)
     text_clean(err->text + used);
 }
 
-static enum command_status judge_end(const char *name, int status, const struct buf *text, struct error *err)
+static enum command_status judge_exit(const char *name, int status, const struct buf *text, struct error *err)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return COMMAND_OK;
     if (WIFEXITED(status))
-        error_set(err, "%s ended with code %d", name, WEXITSTATUS(status));
+        error_set(err, "%s exited with code %d", name, WEXITSTATUS(status));
     else
-        error_set(err, "%s was ended by signal %d", name, WTERMSIG(status));
+        error_set(err, "%s was killed by signal %d", name, WTERMSIG(status));
     append_last_line(text, err);
     return COMMAND_FAILED;
 }
 
-static enum command_status start(const char *const argv[], struct child *child, struct error *err)
+static enum command_status start_child(const char *const argv[], struct child *child, struct error *err)
 {
     int out[2] = {-1, -1};
     int errors[2] = {-1, -1};
@@ -156,7 +157,7 @@ static enum command_status start(const char *const argv[], struct child *child, 
         status = error == ENOENT || error == EACCES ? COMMAND_MISSING : COMMAND_FAILED;
         goto out;
     }
-    /* Not reaped yet, so the number is still its own. glibc has the function from 2.36 on only. */
+    /* The child is not reaped yet, so its pid is not reused. glibc has pidfd_open only from 2.36 on. */
     child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
     child->out = out[0];
     child->err = errors[0];
@@ -180,21 +181,21 @@ enum command_status command_run(const char *const argv[], int64_t timeout_ms, st
     struct child child = {.pid = -1, .pidfd = -1, .out = -1, .err = -1};
     struct buf errors = {0};
     int64_t deadline_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
-    enum command_status status = start(argv, &child, err);
+    enum command_status status = start_child(argv, &child, err);
     if (status != COMMAND_OK)
         return status;
-    bool ended = child.pidfd >= 0 && wait_for_end(&child, deadline_ns, out, &errors);
+    bool ended = child.pidfd >= 0 && wait_for_exit(&child, deadline_ns, out, &errors);
     if (!ended)
-        kill(-child.pid, SIGKILL); /* not reaped: its group's number is its own */
+        kill(-child.pid, SIGKILL); /* the child is not reaped yet, so its group id is not reused */
     int end = reap(&child);
     if (child.out >= 0)
         drain(&child.out, out);
     if (child.err >= 0)
         drain(&child.err, &errors);
     if (ended && end >= 0) {
-        status = judge_end(argv[0], end, &errors, err);
+        status = judge_exit(argv[0], end, &errors, err);
     } else {
-        error_set(err, "%s: no end within %" PRId64 " ms", argv[0], timeout_ms);
+        error_set(err, "%s did not exit within %" PRId64 " ms", argv[0], timeout_ms);
         append_last_line(&errors, err);
         status = COMMAND_TIMEOUT;
     }

@@ -1,4 +1,4 @@
-/* Evicts by pidfd_send_signal(2). Main thread; owns the pidfds while it works. */
+/* Ends rogues with pidfd_send_signal(2). Main thread; owns the pidfds during an eviction. */
 #include "watchdog/evict.h"
 
 #include "common/clock.h"
@@ -9,17 +9,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A server may have more processes than are listed at once, and fork while it is looked at. */
+/* One round is not always enough: a server may have more than ROGUE_MAX processes, and may fork during the
+ * round. */
 #define ROUNDS_MAX 4
 
 struct eviction {
     const struct address *listener;
     const struct unit_status *unit;
     const struct rogue_list *rogues;
-    struct pollfd fds[ROGUE_MAX]; /* pidfds, -1 for one that is not touched, or is gone */
+    struct pollfd fds[ROGUE_MAX]; /* pidfds; -1: the rogue is left alone, or has exited */
 };
 
-/* glibc has these two from 2.36 on only. */
+/* glibc has a function for each of these two only from 2.36 on. */
 static int open_pidfd(pid_t pid)
 {
     return (int)syscall(SYS_pidfd_open, pid, 0);
@@ -45,26 +46,26 @@ static bool is_in(const struct rogue_list *list, const struct rogue *wanted)
     return false;
 }
 
-static void forget(struct pollfd *pidfd)
+static void close_pidfd(struct pollfd *pidfd)
 {
     if (pidfd->fd >= 0)
         close(pidfd->fd);
     pidfd->fd = -1;
 }
 
-/* To each whose pidfd is open and who is a rogue now; one that has let go of the listener is left alone. */
+/* Signals each process that is still a rogue; leaves alone one that has closed the listener. */
 static void signal_rogues(struct eviction *e, int sig)
 {
     struct rogue_list now;
     rogue_find(e->listener, e->unit, &now);
     for (size_t i = 0; i < e->rogues->count; i++) {
-        /* Not permitted, or just gone: the last look says who is still there. */
+        /* A failure to signal is no error here: evict_run looks again for the rogues that are left. */
         if (!is_in(&now, &e->rogues->items[i]) || (e->fds[i].fd >= 0 && !send_signal(e->fds[i].fd, sig)))
-            forget(&e->fds[i]);
+            close_pidfd(&e->fds[i]);
     }
 }
 
-/* Until all are gone, or the time is up. */
+/* Waits until all have exited or wait_ms have passed. */
 static void wait_gone(struct eviction *e, int64_t wait_ms)
 {
     int64_t deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS;
@@ -79,12 +80,12 @@ static void wait_gone(struct eviction *e, int64_t wait_ms)
             return;
         for (size_t i = 0; i < e->rogues->count; i++)
             if (e->fds[i].revents != 0)
-                forget(&e->fds[i]);
+                close_pidfd(&e->fds[i]);
     }
 }
 
-static void evict(const struct address *listener, const struct unit_status *unit,
-                  const struct rogue_list *rogues)
+static void evict_listed(const struct address *listener, const struct unit_status *unit,
+                         const struct rogue_list *rogues)
 {
     struct eviction e = {.listener = listener, .unit = unit, .rogues = rogues};
     for (size_t i = 0; i < rogues->count; i++) {
@@ -97,7 +98,7 @@ static void evict(const struct address *listener, const struct unit_status *unit
     signal_rogues(&e, SIGKILL);
     wait_gone(&e, EVICT_KILL_MS);
     for (size_t i = 0; i < rogues->count; i++)
-        forget(&e.fds[i]);
+        close_pidfd(&e.fds[i]);
 }
 
 static bool has_new(const struct rogue_list *list, const struct rogue_list *before)
@@ -115,7 +116,7 @@ bool evict_run(const struct address *listener, const struct unit_status *unit,
     struct rogue_list left;
     char who[200];
     for (int rounds = 0; rounds < ROUNDS_MAX; rounds++) {
-        evict(listener, unit, &before);
+        evict_listed(listener, unit, &before);
         rogue_find(listener, unit, &left);
         if (left.count == 0)
             return true;

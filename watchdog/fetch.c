@@ -1,5 +1,5 @@
-/* HTTP by libcurl's multi interface: a table of routes, a few of them under way. Main thread; owns its
- * handles. */
+/* Runs the requests with libcurl's multi interface, keeps their order and their deadlines, and notices when
+ * the machine keeps this process from running. Main thread; owns the libcurl handles during fetch_run. */
 #include "watchdog/fetch.h"
 
 #include "common/clock.h"
@@ -14,24 +14,24 @@
 #include <strings.h>
 #include <time.h>
 
-/* libcurl keeps the deadlines; one that it overran by this much is ended from here. */
+/* libcurl keeps the deadlines. A request that overruns its deadline by this much is ended here. */
 #define OVERRUN_NS (NS_PER_S / 2)
 
-/* The longest wait at a time: how late it ends tells whether we are kept from running. */
+/* The longest single wait. One that ends late shows that the machine keeps this process from running. */
 #define IDLE_MS 100
 
 struct request {
     size_t route;
-    CURL *easy; /* NULL: waits for its turn */
+    CURL *easy; /* NULL: the request waits for its turn */
     bool is_done;
-    int64_t not_before_ns; /* while it waits */
+    int64_t not_before_ns; /* the earliest time of its next try */
     int64_t started_ns;
     int64_t late_ns; /* fetch_result.late_ms */
     size_t header_bytes;
     bool headers_cut;
-    bool got_bytes;     /* of an answer, whatever they are */
-    bool has_resolved;  /* a socket was asked for: the name has an address */
-    bool has_no_socket; /* and there was none for us */
+    bool got_bytes;     /* at least one byte of a response came */
+    bool has_resolved;  /* libcurl wanted a socket, so the name has an address */
+    bool has_no_socket; /* socket(2) failed */
     struct fetch_result result;
     struct curl_slist *headers;
     char error[CURL_ERROR_SIZE];
@@ -40,13 +40,13 @@ struct request {
 struct run {
     const struct watch *watch;
     CURLM *multi;
-    struct request *requests; /* by turn: liveness first, then as in the file */
+    struct request *requests; /* liveness routes first, then the order of the watch file */
     size_t count;
     size_t active;
     fetch_done_fn *done;
     void *context;
     bool enough;
-    int64_t cpu_ns; /* what this process has used, at the last note_late */
+    int64_t cpu_ns; /* the CPU time of this process at the last add_late */
 };
 
 static size_t take_body(char *bytes, size_t size, size_t count, void *context)
@@ -81,7 +81,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *context)
     size_t len = size * count;
     r->got_bytes = true;
     if (len >= 5 && memcmp(line, "HTTP/", 5) == 0)
-        r->result.from_nginx = false; /* of the answer before a redirect */
+        r->result.from_nginx = false; /* the header was that of a redirect */
     if (says_nginx(line, len))
         r->result.from_nginx = true;
     r->header_bytes += len;
@@ -99,7 +99,7 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
     return fd;
 }
 
-/* libcurl's call is variadic: each value has its exact type here. */
+/* curl_easy_setopt is variadic, so each value must have the exact type. */
 static bool set_options(const struct watch *watch, const struct watch_route *route, struct request *r,
                         const char *url)
 {
@@ -107,7 +107,7 @@ static bool set_options(const struct watch *watch, const struct watch_route *rou
     bool ok = curl_easy_setopt(e, CURLOPT_URL, url) == CURLE_OK;
     ok = ok && curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
     ok = ok && curl_easy_setopt(e, CURLOPT_REDIR_PROTOCOLS_STR, "http,https") == CURLE_OK;
-    ok = ok && curl_easy_setopt(e, CURLOPT_PROXY, "") == CURLE_OK; /* nor one of the environment */
+    ok = ok && curl_easy_setopt(e, CURLOPT_PROXY, "") == CURLE_OK; /* ignores http_proxy */
     ok = ok && curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
     ok = ok && curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK; /* do not wait for a hung resolver */
@@ -149,8 +149,8 @@ static void release(struct run *run, struct request *r)
     buf_free(&r->result.body);
 }
 
-/* False: out of handles; the request stays without one. */
-static bool start(struct run *run, struct request *r, int64_t now_ns)
+/* Returns false when libcurl has no handle or refuses an option. */
+static bool start_transfer(struct run *run, struct request *r, int64_t now_ns)
 {
     const struct watch_route *route = &run->watch->routes[r->route];
     struct buf text = {0};
@@ -162,7 +162,7 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
     r->header_bytes = 0;
     r->late_ns = 0;
     r->headers_cut = r->got_bytes = r->has_resolved = r->has_no_socket = false;
-    r->result = (struct fetch_result){.outcome = FETCH_LOCAL};
+    r->result = (struct fetch_result){.kind = FETCH_LOCAL};
     r->error[0] = '\0';
     if (run->watch->host != NULL) {
         buf_appendf(&text, "Host: %s", run->watch->host);
@@ -177,9 +177,10 @@ static bool start(struct run *run, struct request *r, int64_t now_ns)
     return ok;
 }
 
-/* Who did not let us connect: the other side, or our own. A Unix socket whose queue is full says EAGAIN at
- * once, which libcurl takes for a connection in progress and then for a failure without a number. */
-static enum fetch_outcome connect_outcome(long os_errno, bool is_unix)
+/* Whether the other side or this machine prevented the connection. connect(2) fails with EAGAIN at once when
+ * the queue of a Unix socket is full; libcurl takes that for a connection in progress, and later reports a
+ * failure without an error number. */
+static enum fetch_kind kind_of_connect_error(long os_errno, bool is_unix)
 {
     switch (os_errno) {
     case 0: return is_unix ? FETCH_FULL : FETCH_LOCAL;
@@ -198,30 +199,30 @@ static bool is_over_tls(const struct request *r)
            scheme != NULL && strcasecmp(scheme, "https") == 0;
 }
 
-static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, long os_errno, bool is_unix)
+static enum fetch_kind kind_of(const struct request *r, CURLcode code, long os_errno, bool is_unix)
 {
     bool is_tls = is_over_tls(r);
     bool has_status = r->result.code != 0;
     switch (code) {
-    case CURLE_OK: return FETCH_ANSWER;
+    case CURLE_OK: return FETCH_RESPONSE;
     case CURLE_OPERATION_TIMEDOUT: return r->has_resolved ? FETCH_TIMEOUT : FETCH_UNRESOLVED;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY: return FETCH_UNRESOLVED;
-    case CURLE_COULDNT_CONNECT: return connect_outcome(os_errno, is_unix && !r->has_no_socket);
+    case CURLE_COULDNT_CONNECT: return kind_of_connect_error(os_errno, is_unix && !r->has_no_socket);
     case CURLE_TOO_MANY_REDIRECTS: return FETCH_REDIRECTS;
-    case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_ANSWER : FETCH_MALFORMED;
+    case CURLE_WRITE_ERROR: return r->result.body_cut && !r->headers_cut ? FETCH_RESPONSE : FETCH_MALFORMED;
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
-        /* With TLS 1.3 (RFC 8446) a server refuses a client after the client's handshake is done. */
+        /* In TLS 1.3 (RFC 8446) a server can refuse a client after the client has finished the handshake. */
         if (is_tls && !has_status && !r->got_bytes)
             return FETCH_TLS;
         return has_status || r->got_bytes ? FETCH_MALFORMED : FETCH_RESET;
     case CURLE_GOT_NOTHING: return has_status || r->got_bytes ? FETCH_MALFORMED : FETCH_RESET;
     case CURLE_PARTIAL_FILE:
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_UNSUPPORTED_PROTOCOL: /* also the answer of a server that is none of HTTP/1 */
+    case CURLE_UNSUPPORTED_PROTOCOL: /* also a server that does not speak HTTP/1 */
     case CURLE_BAD_CONTENT_ENCODING:
-    case CURLE_URL_MALFORMAT: /* of a redirect: base_url and path were looked at */
+    case CURLE_URL_MALFORMAT: /* of a redirect: base_url and path are checked already */
     case CURLE_HTTP2: return FETCH_MALFORMED;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
@@ -238,10 +239,10 @@ static enum fetch_outcome outcome_of(const struct request *r, CURLcode code, lon
 static void describe(struct request *r, CURLcode code, long os_errno)
 {
     if (r->headers_cut)
-        snprintf(r->result.detail, sizeof r->result.detail, "headers of more than %d bytes", FETCH_MAX_BYTES);
-    else if (r->result.outcome == FETCH_ANSWER)
+        snprintf(r->result.detail, sizeof r->result.detail, "the headers exceed %d bytes", FETCH_MAX_BYTES);
+    else if (r->result.kind == FETCH_RESPONSE)
         r->result.detail[0] = '\0';
-    else if (r->result.outcome == FETCH_FULL)
+    else if (r->result.kind == FETCH_FULL)
         snprintf(r->result.detail, sizeof r->result.detail, "the socket's queue is full");
     else if (code == CURLE_COULDNT_CONNECT && os_errno != 0)
         snprintf(r->result.detail, sizeof r->result.detail, "%s", strerror((int)os_errno));
@@ -251,7 +252,7 @@ static void describe(struct request *r, CURLcode code, long os_errno)
     text_clean(r->result.detail);
 }
 
-/* The time of CONNECT counts TLS as well; the port of our end is there once TCP is. */
+/* CONNECT_TIME includes the TLS handshake, so the local port tells whether TCP is connected. */
 static bool is_unconnected(const struct request *r)
 {
     long port = 0;
@@ -261,7 +262,7 @@ static bool is_unconnected(const struct request *r)
            connected_us == 0;
 }
 
-static void finish(struct run *run, struct request *r, CURLcode code)
+static void finish_transfer(struct run *run, struct request *r, CURLcode code)
 {
     long status = 0;
     long os_errno = 0;
@@ -276,15 +277,14 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     r->result.redirects = (int)redirects;
     r->result.time_us = (now_ns - r->started_ns) / NS_PER_US;
     r->result.late_ms = r->late_ns / NS_PER_MS;
-    r->result.outcome = outcome_of(r, code, os_errno, run->watch->unix_path != NULL);
-    r->result.unconnected = r->result.outcome == FETCH_TIMEOUT && is_unconnected(r);
+    r->result.kind = kind_of(r, code, os_errno, run->watch->unix_path != NULL);
+    r->result.unconnected = r->result.kind == FETCH_TIMEOUT && is_unconnected(r);
     describe(r, code, os_errno);
-    if (r->result.outcome == FETCH_REFUSED && run->watch->unix_path != NULL &&
+    if (r->result.kind == FETCH_REFUSED && run->watch->unix_path != NULL &&
         holder_is_hidden(run->watch->unix_path)) {
-        r->result.outcome = FETCH_LOCAL;
+        r->result.kind = FETCH_LOCAL;
         snprintf(r->result.detail, sizeof r->result.detail,
-                 "%.64s is there, and our sandbox hides it (PrivateTmp=, ProtectHome=)",
-                 run->watch->unix_path);
+                 "%.64s exists, but the sandbox hides it (PrivateTmp=, ProtectHome=)", run->watch->unix_path);
     }
     enum fetch_next next = run->done(run->context, r->route, &r->result);
     release(run, r);
@@ -293,7 +293,7 @@ static void finish(struct run *run, struct request *r, CURLcode code)
     run->enough = run->enough || next == FETCH_ENOUGH;
 }
 
-/* While a liveness route may want another try, one turn is kept free of slow pages. */
+/* While a liveness route may need another try, the other routes leave one place free for it. */
 static bool may_start(const struct run *run, const struct request *r)
 {
     bool is_liveness = run->watch->routes[r->route].liveness;
@@ -310,7 +310,7 @@ static bool may_start(const struct run *run, const struct request *r)
     return is_liveness || liveness_left == 0 || others + 1 < (size_t)run->watch->concurrency;
 }
 
-/* Starts what may start. Returns when the next one may, CLOCK_NEVER when none waits for its time. */
+/* Starts the requests that may start. Returns the time of the next retry; CLOCK_NEVER: there is none. */
 static int64_t start_waiting(struct run *run, int64_t now_ns)
 {
     int64_t next_ns = CLOCK_NEVER;
@@ -320,13 +320,13 @@ static int64_t start_waiting(struct run *run, int64_t now_ns)
             continue;
         if (r->not_before_ns > now_ns)
             next_ns = r->not_before_ns < next_ns ? r->not_before_ns : next_ns;
-        else if (may_start(run, r) && !start(run, r, now_ns))
-            finish(run, r, CURLE_FAILED_INIT);
+        else if (may_start(run, r) && !start_transfer(run, r, now_ns))
+            finish_transfer(run, r, CURLE_FAILED_INIT);
     }
     return next_ns;
 }
 
-/* True when a turn has become free. */
+/* Returns true when a place has become free. */
 static bool finish_ended(struct run *run)
 {
     bool any = false;
@@ -337,7 +337,7 @@ static bool finish_ended(struct run *run)
         CURLcode code = message->data.result;
         if (message->msg == CURLMSG_DONE &&
             curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK)
-            finish(run, (struct request *)(void *)request, code);
+            finish_transfer(run, (struct request *)(void *)request, code);
         any = true;
     }
     return any;
@@ -349,7 +349,7 @@ static void end_overdue(struct run *run, int64_t now_ns)
         struct request *r = &run->requests[i];
         int64_t limit_ns = run->watch->routes[r->route].timeout_ms * NS_PER_MS + OVERRUN_NS;
         if (r->easy != NULL && now_ns - r->started_ns > limit_ns)
-            finish(run, r, CURLE_OPERATION_TIMEDOUT);
+            finish_transfer(run, r, CURLE_OPERATION_TIMEDOUT);
     }
 }
 
@@ -367,9 +367,9 @@ static int64_t cpu_now_ns(void)
     return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0 ? used.tv_sec * NS_PER_S + used.tv_nsec : 0;
 }
 
-/* What has passed since the loop was to go on, and was not spent at work, is time in which this process was
- * kept from running. */
-static int64_t note_late(struct run *run, int64_t due_ns)
+/* Adds to each request under way the time in which the machine kept this process from running: the time since
+ * due_ns, when the loop wanted to go on, without the CPU time used. */
+static int64_t add_late(struct run *run, int64_t due_ns)
 {
     int64_t now_ns = clock_now_ns();
     int64_t cpu_ns = cpu_now_ns();
@@ -387,10 +387,10 @@ static bool loop(struct run *run, struct error *err)
     run->cpu_ns = cpu_now_ns();
     while (!run->enough && !all_done(run)) {
         int running;
-        int64_t now_ns = note_late(run, due_ns);
+        int64_t now_ns = add_late(run, due_ns);
         int64_t next_ns = start_waiting(run, now_ns);
         CURLMcode code = curl_multi_perform(run->multi, &running);
-        now_ns = due_ns = note_late(run, now_ns);
+        now_ns = due_ns = add_late(run, now_ns);
         if (finish_ended(run))
             continue;
         end_overdue(run, now_ns);
@@ -409,7 +409,7 @@ static bool loop(struct run *run, struct error *err)
     return true;
 }
 
-/* The routes that are wanted, in the order of their turn. */
+/* Lists the wanted routes, liveness routes first. */
 static void line_up(struct run *run, const bool *wanted)
 {
     for (int liveness = 1; liveness >= 0; liveness--) {

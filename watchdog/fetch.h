@@ -1,5 +1,5 @@
-/* Asks all routes over HTTP at once, up to a limit, each within its own hard deadline; the only file that
- * knows libcurl. What an answer means is not judged here. Main thread. */
+/* Requests routes over HTTP with libcurl, several at a time, each with a hard deadline. Reports what came
+ * back; judge.h says what it means. Main thread. */
 #ifndef WATCHDOG_FETCH_H
 #define WATCHDOG_FETCH_H
 
@@ -11,52 +11,51 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As much is read of a body, and of the headers. More body is cut and still an answer; more headers are none.
- */
+/* The limit for a body, and for the headers of a response. A longer body is cut; longer headers are
+ * FETCH_MALFORMED. */
 #define FETCH_MAX_BYTES 65536
 
-/* With the route option follow. */
+/* The limit for a route with the option follow. */
 #define FETCH_MAX_REDIRECTS 5
 
-enum fetch_outcome {
-    FETCH_ANSWER,     /* status line, headers and body, or its first FETCH_MAX_BYTES */
-    FETCH_TIMEOUT,    /* the deadline passed: no connection, no answer, or not all of it */
-    FETCH_REFUSED,    /* nobody listens */
-    FETCH_FULL,       /* somebody listens and has no room: the queue of a Unix socket is full */
+enum fetch_kind {
+    FETCH_RESPONSE,   /* status line, headers and body, or its first FETCH_MAX_BYTES */
+    FETCH_TIMEOUT,    /* no connection, or no complete response, before the deadline */
+    FETCH_REFUSED,    /* no process listens there */
+    FETCH_FULL,       /* a process listens there, but the queue of its Unix socket is full */
     FETCH_RESET,      /* the connection ended before a status line */
-    FETCH_MALFORMED,  /* what came is no HTTP, or ended in the middle */
+    FETCH_MALFORMED,  /* the response is not HTTP, or ended in the middle */
     FETCH_REDIRECTS,  /* more than FETCH_MAX_REDIRECTS */
-    FETCH_UNRESOLVED, /* the host's name has no address, or the resolver did not answer in time */
-    FETCH_TLS,        /* no trust, or no common protocol */
-    FETCH_LOCAL, /* our own side failed: no route, no permission, no descriptor, a path that is hidden from
-                    us */
+    FETCH_UNRESOLVED, /* the host name has no address, or the resolver did not answer in time */
+    FETCH_TLS,        /* the certificate is not trusted, or the handshake failed */
+    FETCH_LOCAL, /* this machine failed: no route, permission or descriptor, or the sandbox hides the path */
 };
 
 struct fetch_result {
-    enum fetch_outcome outcome;
-    int code;         /* the last status line's; 0: there was none */
-    int redirects;    /* followed */
-    bool from_nginx;  /* header "X-Health-Source: nginx": the proxy says so itself */
-    bool body_cut;    /* the body was longer */
-    bool unconnected; /* FETCH_TIMEOUT: there was no connection yet */
+    enum fetch_kind kind;
+    int code;         /* of the last status line; 0: there was none */
+    int redirects;    /* how many were followed */
+    bool from_nginx;  /* header "X-Health-Source: nginx": nginx itself has made this response */
+    bool body_cut;    /* the body is longer than FETCH_MAX_BYTES */
+    bool unconnected; /* FETCH_TIMEOUT: the connection was not made in time */
     int64_t time_us;  /* of this request */
-    int64_t late_ms;  /* for how long, in all, this process was kept from running meanwhile */
+    int64_t late_ms;  /* how long, in all, the machine kept this process from running during the request */
     struct buf body;  /* valid during fetch_done_fn */
-    char detail[128]; /* printable words for FETCH_REFUSED and after; "" when there are none */
+    char detail[128]; /* printable; says more about FETCH_REFUSED and the kinds after it; may be "" */
 };
 
 enum fetch_next {
-    FETCH_DONE,   /* with this route */
-    FETCH_AGAIN,  /* ask it again after the file's retry_wait */
-    FETCH_ENOUGH, /* stop now: the requests under way are given up */
+    FETCH_DONE,   /* this route needs no other request */
+    FETCH_AGAIN,  /* request this route again after the retry_wait of the watch file */
+    FETCH_ENOUGH, /* stop now and abandon the requests that are under way */
 };
 
 /* Called once for each finished request. */
 typedef enum fetch_next fetch_done_fn(void *context, size_t route, const struct fetch_result *result);
 
-/* Asks the routes with wanted[i], those that are liveness first, and returns when all are done or enough is
- * said. False: err says why libcurl could not be set up. No descriptor or thread is left behind, except a
- * resolver's thread when name resolution hangs. */
+/* Requests the routes with wanted[i], liveness routes first. Returns when every route is done, or after
+ * FETCH_ENOUGH. False: err says why libcurl failed. Leaves no descriptor open, and no thread but that of a
+ * name resolution that hangs. */
 __attribute__((warn_unused_result)) bool fetch_run(const struct watch *watch, const bool *wanted,
                                                    fetch_done_fn *done, void *context, struct error *err);
 

@@ -1,4 +1,4 @@
-/* JSON by json-c. Any thread; no state. */
+/* Parses a body with json-c and finds a value in it. Any thread; owns nothing. */
 #include "watchdog/json.h"
 
 #include "common/buf.h"
@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bodies are cut at 64 KiB; one that nests deeper than this is no health document. */
+/* No health document nests deeper than this. */
 #define DEPTH_MAX 32
 
-static struct json_object *parse(const char *body, size_t len)
+static struct json_object *parse_document(const char *body, size_t len)
 {
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (tokener == NULL || len > INT_MAX) {
@@ -21,14 +21,14 @@ static struct json_object *parse(const char *body, size_t len)
     }
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     struct json_object *document = json_tokener_parse_ex(tokener, body, (int)len);
-    /* A number or word at the very end waits for more; white space ends it. */
+    /* json-c waits for more after a number or word at the very end; white space ends that. */
     if (document == NULL && json_tokener_get_error(tokener) == json_tokener_continue)
         document = json_tokener_parse_ex(tokener, "\n", 1);
     json_tokener_free(tokener);
     return document;
 }
 
-/* json-c ends a key at its first NUL, so that it finds "status\u0000x" as "status". */
+/* json-c cuts a key at its first NUL, so it takes "status\u0000x" for "status". */
 static bool has_nul(const char *body, size_t len, const char *name)
 {
     struct buf escaped = {0};
@@ -38,7 +38,7 @@ static bool has_nul(const char *body, size_t len, const char *name)
     return found;
 }
 
-/* As text; a string with a NUL in it is none that anybody expects. */
+/* A string that contains a NUL never matches. */
 static bool is_value(struct json_object *found, const char *value)
 {
     const char *text = found != NULL ? json_object_get_string(found) : "null";
@@ -60,9 +60,9 @@ static bool descend(struct json_object *in, const char *name, struct json_object
     return true;
 }
 
-/* The value under "a.b.c"; false when there is none. JSON's null is NULL in json-c. */
-static bool find(struct json_object *document, const char *body, size_t len, const char *key,
-                 struct json_object **out)
+/* Finds the value under a key such as "a.b.c". json-c represents null as NULL. */
+static bool find_value(struct json_object *document, const char *body, size_t len, const char *key,
+                       struct json_object **out)
 {
     char *path = mem_strdup(key);
     char *rest = NULL;
@@ -77,14 +77,14 @@ static bool find(struct json_object *document, const char *body, size_t len, con
 enum json_answer json_check(const char *body, size_t len, const char *key, const char *value)
 {
     struct json_object *found;
-    struct json_object *document = memchr(body, '\0', len) == NULL ? parse(body, len) : NULL;
+    struct json_object *document = memchr(body, '\0', len) == NULL ? parse_document(body, len) : NULL;
     enum json_answer answer = JSON_DIFFERS;
     if (document == NULL)
         return JSON_MALFORMED;
-    if (!find(document, body, len, key, &found))
-        answer = JSON_HAS_NONE;
+    if (!find_value(document, body, len, key, &found))
+        answer = JSON_MISSING;
     else if (is_value(found, value))
-        answer = JSON_SAYS_SO;
+        answer = JSON_MATCHES;
     json_object_put(document);
     return answer;
 }

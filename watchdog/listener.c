@@ -1,4 +1,5 @@
-/* Asks the listener in its own protocol. Main thread; owns its socket while it asks. */
+/* Asks the listener over FastCGI or HTTP, or watches whether it accepts a connection. Main thread; owns its
+ * socket during the call. */
 #include "watchdog/listener.h"
 
 #include "common/clock.h"
@@ -11,10 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Between two looks at a queue. */
+/* The pause between two looks at a queue of connections. */
 #define LOOK_MS 10
 
-/* A wait that ends this much after its deadline was none of the listener's. */
+/* When a wait ends this long after its deadline, the machine was late, and not the listener. */
 #define LATE_NS (200 * NS_PER_MS)
 
 static enum listener_answer refusal(int error)
@@ -22,7 +23,7 @@ static enum listener_answer refusal(int error)
     return error == ECONNREFUSED || error == ENOENT ? LISTENER_GONE : LISTENER_NOT_ASKED;
 }
 
-/* Connects, or says why not. EAGAIN: the queue of a Unix socket is full (connect(2)). */
+/* Connects. False: *out says why not. EAGAIN means that the queue of a Unix socket is full (connect(2)). */
 static bool join_queue(int fd, const struct address *to, int64_t deadline_ns, enum listener_answer *out)
 {
     struct pollfd connected = {.fd = fd, .events = POLLOUT};
@@ -81,7 +82,7 @@ static enum listener_answer ask_fastcgi(const struct address *at, const char *pa
     switch (outcome) {
     case FASTCGI_ANSWER:
     case FASTCGI_BEGUN:
-    case FASTCGI_MALFORMED: return LISTENER_ANSWERS; /* not what was expected, but somebody lives there */
+    case FASTCGI_MALFORMED: return LISTENER_ANSWERS; /* even a malformed answer shows that it lives */
     case FASTCGI_CLOSED: return LISTENER_ACCEPTS;
     case FASTCGI_SILENT: return LISTENER_SILENT;
     case FASTCGI_REFUSED: return LISTENER_GONE;
@@ -90,19 +91,19 @@ static enum listener_answer ask_fastcgi(const struct address *at, const char *pa
     return LISTENER_NOT_ASKED;
 }
 
-static enum fetch_next keep_outcome(void *context, size_t route, const struct fetch_result *result)
+static enum fetch_next keep_kind(void *context, size_t route, const struct fetch_result *result)
 {
-    enum fetch_outcome *outcome = context;
+    enum fetch_kind *kind = context;
     (void)route;
-    /* A status line is an answer, however slow its body is, and wherever a redirect leads. */
+    /* A status line is enough, even when the body is slow or the response is a redirect. */
     if (result->code != 0 || result->redirects > 0)
-        *outcome = FETCH_ANSWER;
+        *kind = FETCH_RESPONSE;
     else
-        *outcome = judge_is_starved(result) ? FETCH_LOCAL : result->outcome;
+        *kind = judge_is_starved(result) ? FETCH_LOCAL : result->kind;
     return FETCH_DONE;
 }
 
-/* base_url for a listener as it is written; the caller frees. */
+/* The base_url for a listener as the watch file writes it. The caller frees it. */
 static char *url_of(const char *listener)
 {
     struct buf url = {0};
@@ -119,7 +120,7 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route, in
 {
     struct watch asked = *watch;
     struct error err = {0};
-    enum fetch_outcome outcome = FETCH_LOCAL;
+    enum fetch_kind kind = FETCH_LOCAL;
     bool *wanted = mem_calloc(watch->route_count, sizeof *wanted);
     const char *authority = strstr(watch->base_url, "://") + 3;
     char *host = mem_strdup(watch->host != NULL ? watch->host : authority);
@@ -127,16 +128,16 @@ static enum listener_answer ask_http(const struct watch *watch, size_t route, in
         host[strcspn(host, "/")] = '\0';
     asked.base_url = url_of(watch->listener);
     asked.unix_path = strncmp(watch->listener, "unix:", 5) == 0 ? watch->listener + 5 : NULL;
-    asked.host = host; /* a virtual host is the one that the proxy asks for */
+    asked.host = host; /* the same virtual host as through the proxy */
     wanted[route] = true;
-    while (fetch_run(&asked, wanted, keep_outcome, &outcome, &err) && outcome == FETCH_FULL &&
+    while (fetch_run(&asked, wanted, keep_kind, &kind, &err) && kind == FETCH_FULL &&
            clock_now_ns() < deadline_ns)
-        (void)poll(NULL, 0, LOOK_MS); /* a full queue is silence only if it stays so */
+        (void)poll(NULL, 0, LOOK_MS); /* a full queue is silence only if it stays full */
     free(asked.base_url);
     free(host);
     free(wanted);
-    switch (outcome) {
-    case FETCH_ANSWER:
+    switch (kind) {
+    case FETCH_RESPONSE:
     case FETCH_REDIRECTS:
     case FETCH_MALFORMED: return LISTENER_ANSWERS;
     case FETCH_RESET: return LISTENER_ACCEPTS;
@@ -167,7 +168,7 @@ enum listener_answer listener_ask(const struct watch *watch, const struct survey
     case WATCH_FASTCGI: answer = ask_fastcgi(at, watch->routes[route].path, deadline_ns); break;
     case WATCH_HTTP: answer = ask_http(watch, route, deadline_ns); break;
     }
-    /* Kept from running ourselves: its silence tells nothing. */
+    /* If the machine kept this process from running, the silence proves nothing. */
     bool is_late = clock_now_ns() > deadline_ns + LATE_NS;
     return answer == LISTENER_SILENT && is_late ? LISTENER_NOT_ASKED : answer;
 }

@@ -1,5 +1,5 @@
-/* The unit's own listener, asked past every proxy before anything is killed. Main thread; takes as long as
- * the limits of the watch file. */
+/* Asks the unit's own listener, without a proxy in between, before health-watch kills anything. Main thread;
+ * blocks no longer than the timeouts of the watch file. */
 #ifndef WATCHDOG_LISTENER_H
 #define WATCHDOG_LISTENER_H
 
@@ -7,16 +7,16 @@
 #include "watchdog/survey.h"
 
 enum listener_answer {
-    LISTENER_NOT_ASKED, /* none is named, or it cannot be asked from here */
-    LISTENER_GONE,      /* nobody listens there */
-    LISTENER_SILENT,    /* no answer in time; without listener_protocol: nobody takes a connection */
-    LISTENER_ACCEPTS,   /* connections are taken; no more is known */
-    LISTENER_ANSWERS,   /* in its protocol, whatever the answer is */
+    LISTENER_NOT_ASKED, /* the watch file names none, or this machine failed to ask */
+    LISTENER_GONE,      /* no process listens there */
+    LISTENER_SILENT,    /* no answer in time; without listener_protocol: no connection was accepted */
+    LISTENER_ACCEPTS,   /* it accepts connections; more is not known */
+    LISTENER_ANSWERS,   /* it sent a response, whatever that says */
 };
 
-/* Asks for the first liveness route that is dead in look, by listener_protocol. Without that no byte is sent,
- * and whether somebody accepts the connection is all that is known; so is it where no listener is named and
- * base_url is the unit's own socket (direct). */
+/* Asks the listener, in its listener_protocol, for the first liveness route that is dead in look. Without
+ * a protocol it sends no byte, and only finds out whether the listener accepts a connection. direct: base_url
+ * is the unit's own socket, which stands in for a listener that the watch file does not name. */
 enum listener_answer listener_ask(const struct watch *watch, const struct survey *look, bool direct);
 
 #endif

@@ -1,4 +1,5 @@
-/* health-watch: reads the watch file and makes one run, or checks the file. Owns the exit codes. */
+/* health-watch: reads the watch file, then makes one run or checks the file. Main thread; owns the arguments,
+ * the output and the exit code. */
 #include "common/buf.h"
 #include "common/descriptor.h"
 #include "common/log.h"
@@ -17,7 +18,7 @@
 
 #define DEFAULT_FILE "/etc/health-watch/watch.conf"
 
-/* The status of the unit: two or three lines of a terminal. */
+/* systemctl status shows this much of a report: two or three lines of a terminal. */
 #define STATUS_MAX_BYTES 200
 
 struct arguments {
@@ -32,37 +33,37 @@ static void print_help(void)
 {
     puts("Usage: health-watch [OPTION]... [FILE]\n"
          "\n"
-         "Asks the routes that FILE names (default " DEFAULT_FILE ") from outside, up to\n"
-         "'concurrency' at once, says which are not fine, and recovers a service that hangs: kills its\n"
-         "main process, starts it, waits for the answer. One run; health-watch.timer repeats it.\n"
+         "Requests the routes in FILE (default " DEFAULT_FILE ") as an outside client\n"
+         "would, and reports which of them fail. Recovers a service that hangs: kills its main process,\n"
+         "starts it and waits until it answers. Makes one run; health-watch.timer repeats it.\n"
          "Needs root, except with --dry-run, --check-config or a FILE without 'unit'.\n"
          "\n"
-         "  --dry-run       say what would be done, do nothing; takes no lock\n"
-         "  --verbose       a line for each route\n"
-         "  --json          one JSON document\n"
-         "  --check-config  read FILE; warn of units, the timer and paths that are not as it needs\n"
+         "  --dry-run       report what a run would do, and do nothing; takes no lock\n"
+         "  --verbose       print a line for each route\n"
+         "  --json          print one JSON document\n"
+         "  --check-config  check FILE, and warn about problems with units, the timer and paths\n"
          "  --version       print the version\n"
-         "  --help          print this\n"
+         "  --help          print this text\n"
          "\n"
-         "FILE has lines 'KEY VALUE' and 'core|aux PATH [OPTION]...'; # begins a remark. A core\n"
-         "route that fails is critical, an aux route a warning. Options of a route:\n"
+         "FILE has lines 'KEY VALUE' and 'core|aux PATH [OPTION]...'; # starts a comment. A core route\n"
+         "that fails is critical; an aux route that fails is a warning. Options of a route:\n"
          "\n"
-         "  codes LIST      accepted status codes, such as 200-299,304\n"
-         "  timeout T       limit for a whole request to it\n"
-         "  json KEY=VALUE  the body, at most 64 KiB, is JSON that has this; a.b is b within a,\n"
-         "                  a.0 the first in the array a\n"
-         "  liveness        core only: its silence means that the service hangs; without any such\n"
-         "                  route all core routes count\n"
-         "  follow          follow redirects, at most 5\n"
+         "  codes LIST      accept these status codes, such as 200-299,304\n"
+         "  timeout T       limit for a complete request to this route\n"
+         "  json KEY=VALUE  require a JSON body of at most 64 KiB with this value; a.b is b within a,\n"
+         "                  a.0 is the first item of the array a\n"
+         "  liveness        core routes only: if this route is silent, the service hangs; if no route\n"
+         "                  has this option, all core routes count\n"
+         "  follow          follow at most 5 redirects\n"
          "\n"
          "Keys with their defaults; durations take a unit: ms, s, m, h:\n");
     watchfile_print_keys(stdout);
     puts("\n"
-         "Exit codes, as monitoring plugins have them: 0 fine; 1 warning: an aux route fails, a liveness\n"
-         "route is rate-limited, a recovery went well; 2 critical: a core route fails, a rogue holds\n"
-         "the listener, a recovery failed or the budget is spent; 3 cannot tell, bad configuration or\n"
-         "usage. Without --verbose the first line says what is wrong. --check-config: 0; 1 with warnings; 3 "
-         "FILE is bad.");
+         "Exit codes, the same as those of monitoring plugins: 0 all is well; 1 warning: an aux route\n"
+         "fails, a liveness route is rate-limited, or a recovery succeeded; 2 critical: a core route fails,\n"
+         "a rogue holds the listener, a recovery failed, or the budget is spent; 3 unknown: health-watch\n"
+         "cannot tell, or FILE or the usage is bad. Without --verbose the first line says what is wrong.\n"
+         "--check-config exits with 0, with 1 after warnings, and with 3 if FILE is bad.");
 }
 
 static bool parse_arguments(int argc, char **argv, struct arguments *out)
@@ -82,9 +83,8 @@ static bool parse_arguments(int argc, char **argv, struct arguments *out)
         case VERBOSE: out->options.format = PATROL_VERBOSE; break;
         case JSON: out->options.format = PATROL_JSON; break;
         case NAGIOS:
-            fputs(
-                "health-watch: --nagios is gone: the exit code and the first line are what a plugin needs\n",
-                stderr);
+            fputs("health-watch: --nagios was removed: plugins use the exit code and the first line\n",
+                  stderr);
             break;
         case CHECK: out->check_config = true; break;
         case VERSION: out->version = true; break;
@@ -101,7 +101,7 @@ static bool parse_arguments(int argc, char **argv, struct arguments *out)
     return true;
 }
 
-static bool load(const char *file, struct watch *out, struct error *err)
+static bool load_watch_file(const char *file, struct watch *out, struct error *err)
 {
     struct buf text = {0};
     bool ok = buf_read_file(&text, file, WATCHFILE_MAX_BYTES, err) &&
@@ -110,8 +110,8 @@ static bool load(const char *file, struct watch *out, struct error *err)
     return ok;
 }
 
-/* Prints a report, with its level before each line if the journal reads it, sd-daemon(3), and shows it in
- * systemctl status as far as it fits. */
+/* Prints a report, and passes its first STATUS_MAX_BYTES to systemctl status. If the journal reads the
+ * output, each line begins with the level (sd-daemon(3)). */
 static void publish(enum judge_level level, const char *report, FILE *to)
 {
     static const enum log_level levels[] = {[JUDGE_FINE] = LOG_LEVEL_INFO,
@@ -133,18 +133,18 @@ static void publish(enum judge_level level, const char *report, FILE *to)
     }
     if (status.len > STATUS_MAX_BYTES)
         status.data[STATUS_MAX_BYTES] = '\0';
-    text_clean(status.data); /* what was cut within a UTF-8 character, which systemd would refuse */
+    text_clean(status.data); /* the cut may split a UTF-8 character, which systemd would refuse */
     (void)notify_send(status.data);
     buf_free(&status);
 }
 
-static enum judge_level run(const struct arguments *arguments)
+static enum judge_level run_or_check(const struct arguments *arguments)
 {
     struct watch watch = {0};
     struct error err = {0};
     struct buf out = {0};
     enum judge_level level = JUDGE_NO_IDEA;
-    if (!load(arguments->file, &watch, &err)) {
+    if (!load_watch_file(arguments->file, &watch, &err)) {
         buf_appendf(&out, "health-watch: %s\n", err.text);
         publish(level, out.data, stderr);
     } else if (arguments->check_config) {
@@ -164,7 +164,7 @@ int main(int argc, char **argv)
     enum judge_level level = JUDGE_FINE;
     descriptor_open_standard();
     signal(SIGPIPE, SIG_IGN);
-    /* Inherited as ignored it would keep the ends of our children from us (wait(2)). */
+    /* If the parent ignores SIGCHLD, this program would not see the exit of its children (wait(2)). */
     signal(SIGCHLD, SIG_DFL);
     log_init(LOG_LEVEL_NOTICE);
     (void)notify_init();
@@ -175,9 +175,9 @@ int main(int argc, char **argv)
     else if (arguments.version)
         puts("health-watch " HEALTH_VERSION);
     else
-        level = run(&arguments);
+        level = run_or_check(&arguments);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fputs("health-watch: the report could not be written\n", stderr);
+        fputs("health-watch: cannot write the report\n", stderr);
         level = judge_worse(level, JUDGE_NO_IDEA);
     }
     return (int)level;

@@ -1,4 +1,5 @@
-/* One run of the watchdog, top to bottom. Main thread; owns the lock, both looks and the report. */
+/* Makes one run: decide_and_act acts on the first look, and a second look shows whether that helped. Main
+ * thread; owns the lock, both looks and the report. */
 #include "watchdog/patrol.h"
 
 #include "common/clock.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A run takes some seconds at most unless it recovers; whoever starts a second one by hand waits so long. */
+/* A run that recovers nothing takes a few seconds. A second run, started by hand, waits this long for it. */
 #define LOCK_WAIT_MS 10000
 
 struct patrol {
@@ -24,7 +25,7 @@ struct patrol {
     struct unit_status unit;
     bool unit_known;
     int64_t began_ns;
-    int64_t tried_ms; /* of the look at unit: how long before it the first try was */
+    int64_t tried_ms; /* from the first try to the look at the unit */
     struct rogue_list rogues;
     struct recovery recovery;
     struct report report;
@@ -35,7 +36,8 @@ static void raise_level(struct patrol *p, enum judge_level level)
     p->report.level = judge_worse(p->report.level, level);
 }
 
-/* False: another run is at work, out says so. One that cannot lock looks, and does not act. */
+/* False: another run holds the lock, and out says so. A run that cannot create its lock looks and reports,
+ * but does not act. */
 static bool take_lock(struct patrol *p, struct buf *out)
 {
     struct error err = {0};
@@ -44,10 +46,11 @@ static bool take_lock(struct patrol *p, struct buf *out)
     switch (state_lock(p->state_path, LOCK_WAIT_MS, &p->lock, &err)) {
     case STATE_LOCKED: break;
     case STATE_TAKEN:
-        buf_appendf(out, "health-watch: %s; without it nothing is done (--dry-run needs none)\n", err.text);
+        buf_appendf(out, "health-watch: %s, so this run does nothing (--dry-run needs no lock)\n", err.text);
         return false;
     case STATE_NO_LOCK:
-        report_note(&p->report, "state", "no lock, so nothing is recovered: %s", err.text);
+        report_add(&p->report, "state", "cannot take the lock, so health-watch recovers nothing: %s",
+                   err.text);
         raise_level(p, JUDGE_NO_IDEA);
         break;
     }
@@ -59,7 +62,7 @@ static void load_state(struct patrol *p)
     struct error err = {0};
     if (p->watch->unit == NULL || state_load(p->state_path, &p->state, &err))
         return;
-    report_note(&p->report, "state", "%s: ignored, earlier recoveries are forgotten", err.text);
+    report_add(&p->report, "state", "health-watch forgets earlier recoveries: %s", err.text);
 }
 
 static void ask_systemd(struct patrol *p)
@@ -73,11 +76,10 @@ static void ask_systemd(struct patrol *p)
     if (!p->unit_known)
         raise_level(p, JUDGE_NO_IDEA);
     if (answer != UNIT_OK) {
-        report_note(&p->report, "unit", "cannot ask systemd for %s: %s", p->watch->unit, err.text);
+        report_add(&p->report, "unit", "cannot ask systemd about %s: %s", p->watch->unit, err.text);
     } else if (!p->unit_known) {
-        report_note(&p->report, "unit", "%s %s", p->watch->unit,
-                    p->unit.load == UNIT_NOT_FOUND ? "does not exist: no such unit"
-                                                   : "cannot be loaded by systemd");
+        report_add(&p->report, "unit", "%s %s", p->watch->unit,
+                   p->unit.load == UNIT_NOT_FOUND ? "does not exist" : "cannot be loaded by systemd");
     }
 }
 
@@ -89,35 +91,36 @@ static void find_rogues(struct patrol *p)
     rogue_find(&p->watch->socket, &p->unit, &p->rogues);
     if (p->rogues.count > 0)
         raise_level(p, JUDGE_CRITICAL);
-    for (size_t i = 0; i < p->rogues.count && i < ROGUES_TOLD; i++) {
+    for (size_t i = 0; i < p->rogues.count && i < ROGUES_NAMED; i++) {
         rogue_describe(&p->rogues.items[i], who, sizeof who);
-        report_note(&p->report, "rogue", "%s is held by a process that is not of %s: %s", p->watch->listener,
-                    p->watch->unit, who);
+        report_add(&p->report, "rogue", "a process that does not belong to %s holds %s: %s", p->watch->unit,
+                   p->watch->listener, who);
     }
-    if (p->rogues.count > ROGUES_TOLD)
-        report_note(&p->report, "rogue", "and by %zu more%s", p->rogues.count - ROGUES_TOLD,
-                    p->rogues.more ? ", and by others that were not counted" : "");
+    if (p->rogues.count > ROGUES_NAMED)
+        report_add(&p->report, "rogue", "%zu more processes hold it%s", p->rogues.count - ROGUES_NAMED,
+                   p->rogues.more ? ", and others that were not counted" : "");
     if (p->rogues.count == 0 && p->rogues.unseen)
-        report_note(&p->report, "rogue",
-                    "cannot tell who all holds %s: not every process is shown to this user",
-                    p->watch->listener);
+        report_add(&p->report, "rogue",
+                   "cannot tell which processes hold %s: this user cannot see all of them",
+                   p->watch->listener);
     if (p->rogues.hidden)
-        report_note(&p->report, "listener",
-                    "%s is there, and our sandbox hides it (PrivateTmp=, ProtectHome=)", p->watch->listener);
+        report_add(&p->report, "listener", "%s exists, but the sandbox hides it (PrivateTmp=, ProtectHome=)",
+                   p->watch->listener);
 }
 
-/* A dry run guards nothing: something else has to. */
+/* A dry run guards nothing, so the timer must. */
 static void look_for_timer(struct patrol *p)
 {
     char why[200];
     if (!p->unit_known || !p->options->dry_run || check_timer(why, sizeof why) != CHECK_TIMER_IDLE)
         return;
-    report_note(&p->report, "timer", "%s", why);
+    report_add(&p->report, "timer", "%s", why);
     raise_level(p, JUDGE_WARNING);
 }
 
-/* By the configuration or, where that does not say it, by who holds the address of base_url. Only what cannot
- * be another machine's: a socket that takes any address would be found for that, too. */
+/* Whether base_url is the unit's own socket: either the watch file says so, or only the unit's processes hold
+ * the address of base_url. That address must be local: a wildcard socket here would also match another
+ * machine's address. */
 static bool is_direct(const struct patrol *p)
 {
     struct rogue_list *held = mem_calloc(1, sizeof *held);
@@ -130,21 +133,22 @@ static bool is_direct(const struct patrol *p)
     return direct;
 }
 
-/* Before it is done: a run that is killed on the way, or a disk that is full, must not make the budget
- * endless. */
+/* Writes the recovery to the state file before it begins. Otherwise a run that is killed half-way, or a full
+ * disk, could exceed the budget. */
 static bool remember(struct patrol *p, const struct state_time *now)
 {
     struct error err = {0};
     state_add(&p->state, now);
     if (state_save(p->state_path, &p->state, &err))
         return true;
-    report_note(&p->report, "recovery", "not begun, for it cannot be remembered: %s", err.text);
+    report_add(&p->report, "recovery", "not attempted, because the state file cannot be written: %s",
+               err.text);
     raise_level(p, JUDGE_CRITICAL);
     return false;
 }
 
-/* The file says so far that it was made and did not help. */
-static void remember_end(struct patrol *p)
+/* Corrects the entry of remember, which says that the recovery did not help. */
+static void remember_result(struct patrol *p)
 {
     struct error err = {0};
     if (p->recovery.action == POLICY_NOTHING)
@@ -152,19 +156,19 @@ static void remember_end(struct patrol *p)
     else
         state_set_helped(&p->state, p->recovery.ok);
     if (!state_save(p->state_path, &p->state, &err))
-        report_note(&p->report, "state", "how the recovery ended cannot be written: %s", err.text);
+        report_add(&p->report, "state", "cannot write how the recovery ended: %s", err.text);
 }
 
-static void tell_recovery(struct patrol *p)
+static void report_recovery(struct patrol *p)
 {
     const struct recovery *r = &p->recovery;
     if (r->action == POLICY_NOTHING) {
-        report_note(&p->report, "recovery", "%s", r->text);
+        report_add(&p->report, "recovery", "%s", r->text);
         return;
     }
-    report_note(&p->report, "recovery", "%s after %" PRId64 ".%" PRId64 " s: %s", r->ok ? "done" : "FAILED",
-                r->took_ms / 1000, r->took_ms % 1000 / 100, r->text);
-    /* Even a good end is worth a look. */
+    report_add(&p->report, "recovery", "%s after %" PRId64 ".%" PRId64 " s: %s", r->ok ? "done" : "FAILED",
+               r->took_ms / 1000, r->took_ms % 1000 / 100, r->text);
+    /* Even a recovery that succeeded needs an explanation. */
     raise_level(p, r->ok ? JUDGE_WARNING : JUDGE_CRITICAL);
 }
 
@@ -192,18 +196,19 @@ static void decide_and_act(struct patrol *p)
     if (decision.why[0] == '\0')
         return;
     if (decision.action == POLICY_NOTHING) {
-        report_note(&p->report, "recovery", "%s", decision.why);
+        report_add(&p->report, "recovery", "%s", decision.why);
     } else if (p->lock < 0) {
-        report_note(&p->report, "recovery", "%s, would now: %s",
-                    p->options->dry_run ? "dry run" : "not begun without the lock", decision.why);
+        report_add(&p->report, "recovery", "%s, would now %s",
+                   p->options->dry_run ? "dry run" : "not attempted without the lock", decision.why);
     } else if (remember(p, &now)) {
         recover_run(&facts, decision.action, &p->first, &p->recovery);
-        remember_end(p);
-        tell_recovery(p);
+        remember_result(p);
+        report_recovery(p);
     }
 }
 
-/* The incident where a deploy took no effect: the site answers, but not from this unit. */
+/* Reports a site that answers although its unit is down: in one incident a deploy had no effect because
+ * another process served the site. */
 static void compare_unit_with_routes(struct patrol *p)
 {
     bool is_down =
@@ -213,13 +218,13 @@ static void compare_unit_with_routes(struct patrol *p)
         answering += p->watch->routes[i].liveness && judge_answers(&p->first.routes[i]);
     if (!p->unit_known || !is_down || answering == 0 || p->rogues.count > 0)
         return;
-    report_note(&p->report, "unit",
-                "%s is %s (%s, %" PRId64 " restarts), yet its routes answer: who serves them?", p->unit.id,
-                p->unit.active, p->unit.sub, p->unit.restarts);
+    report_add(&p->report, "unit",
+               "%s is %s (%s, %" PRId64 " restarts), yet its routes answer: find out what serves them",
+               p->unit.id, p->unit.active, p->unit.sub, p->unit.restarts);
     raise_level(p, JUDGE_WARNING);
 }
 
-/* False: err says why no look is possible. */
+/* False: err says why health-watch cannot look. */
 static bool look_and_act(struct patrol *p, struct error *err)
 {
     p->began_ns = clock_now_ns();

@@ -1,4 +1,5 @@
-/* One run: lock, look, decide, act, look again. Main thread. */
+/* One run of health-watch: takes the lock, looks at the routes and the unit, decides, acts, and looks again.
+ * Main thread. */
 #ifndef WATCHDOG_PATROL_H
 #define WATCHDOG_PATROL_H
 
@@ -11,7 +12,7 @@
 enum patrol_format { PATROL_TEXT, PATROL_VERBOSE, PATROL_JSON };
 
 struct patrol_options {
-    bool dry_run; /* takes no lock, writes no state, touches no unit and no process */
+    bool dry_run; /* takes no lock, writes no state, and leaves every unit and process alone */
     enum patrol_format format;
 };
 

@@ -1,4 +1,5 @@
-/* Decides, as watchdog/policy.h promises. Any thread; no state. */
+/* Checks the reasons against a recovery one after another, and walks through the phases of a recovery. Any
+ * thread; owns nothing. */
 #include "watchdog/policy.h"
 
 #include "watchdog/evict.h"
@@ -8,24 +9,25 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How long what is left of a killed service may take to go: its other processes get SIGTERM from systemd, and
- * SIGKILL from it only after TimeoutStopSec=, 90 s by default. */
+/* After the kill of the main process systemd sends SIGTERM to the others, but SIGKILL only after
+ * TimeoutStopSec=, 90 s by default. A recovery waits no longer than this. */
 #define STOPPING_MS 2000
 
-/* RestartSec= is 100 ms by default; a longer one is not waited for. */
+/* RestartSec= is 100 ms by default. A recovery does not wait for one that is longer than this. */
 #define RESTARTING_MS 1000
 
-/* Until an order to start shows, or the end of what was started. */
+/* The effect of an order shows within this time, even if the unit exits at once. */
 #define STARTING_MS 1000
 
-/* Of a unit that ends at once each time. */
+/* If a unit exits at once, a recovery starts it no more often than this. */
 #define STARTS_MAX 2
 
-/* A process that hangs does not want to run: its control group shows about 0 %, one that is starved up to
- * 100. The average of 10 s is at about 50 after the 6.5 s of three tries. */
+/* A process that hangs does not wait for a processor, so its control group shows about 0 %. One that is
+ * starved of CPU shows up to 100 %; the average of 10 s has reached about 50 % after the 6.5 s of three
+ * tries. */
 #define PRESSURE_MAX 40
 
-/* Between two questions: gentle on a rate limit in front of it. */
+/* The pause between two requests of a recovery, since a proxy may limit their rate. */
 #define ASK_EVERY_MS 500
 
 __attribute__((format(printf, 3, 4))) static void decide(struct policy_decision *out,
@@ -38,64 +40,63 @@ __attribute__((format(printf, 3, 4))) static void decide(struct policy_decision 
     va_end(args);
 }
 
-/* Against the will of whom it belongs to, or in the way of systemd: true when out says so. */
+/* True: a recovery would act against an operator's will or get in the way of systemd; out says why. */
 static bool leave_alone(const struct policy_facts *f, struct policy_decision *out)
 {
     const struct unit_status *unit = f->unit;
     bool is_dead_only = f->rogues->count == 0;
     if (unit->load == UNIT_MASKED)
-        decide(out, POLICY_NOTHING, "%s is masked: not touched", unit->id);
+        decide(out, POLICY_NOTHING, "%s is masked: left alone", unit->id);
     else if (unit->load != UNIT_LOADED)
         decide(out, POLICY_NOTHING, "%s is not loaded: nothing to recover", unit->id);
     else if (unit->state == UNIT_INACTIVE)
-        decide(out, POLICY_NOTHING, "%s was stopped, or never started: not started against somebody's will",
-               unit->id);
+        decide(out, POLICY_NOTHING, "%s was stopped or never started: left alone", unit->id);
     else if (unit->state == UNIT_STOPPING)
-        decide(out, POLICY_NOTHING, "%s is being stopped: not touched", unit->id);
+        decide(out, POLICY_NOTHING, "%s is being stopped: left alone", unit->id);
     else if (unit->state == UNIT_ODD)
-        decide(out, POLICY_NOTHING, "%s is in the state %s (%s): not touched", unit->id, unit->active,
+        decide(out, POLICY_NOTHING, "%s is in the state %s (%s): left alone", unit->id, unit->active,
                unit->sub);
     else if (unit->state == UNIT_STARTING && is_dead_only)
-        decide(out, POLICY_NOTHING, "%s is being started (%s): its TimeoutStartSec= guards that, not touched",
-               unit->id, unit->sub);
+        decide(out, POLICY_NOTHING, "%s is being started (%s): left to its TimeoutStartSec=", unit->id,
+               unit->sub);
     else if (unit->state == UNIT_RESTARTING && is_dead_only)
         decide(out, POLICY_NOTHING,
                "%s is in a restart loop: systemd has restarted it %" PRId64
-               " times and does so again, last result %s",
+               " times and will do so again; last result: %s",
                unit->id, unit->restarts, unit->result);
     else if (unit->job != 0 && is_dead_only)
-        decide(out, POLICY_NOTHING, "systemd carries out an order for %s: not touched", unit->id);
+        decide(out, POLICY_NOTHING, "systemd has a job for %s: left alone", unit->id);
     else
         return false;
     return true;
 }
 
-/* Why silence behind a proxy that did not come from the backend for sure is no reason. */
-static void blame_nobody(const struct policy_facts *f, bool own_silence, struct policy_decision *out)
+/* Says why the silence of a route that a proxy serves does not prove that the backend is silent. */
+static void explain_doubt(const struct policy_facts *f, bool own_silence, struct policy_decision *out)
 {
     const char *unit = f->unit->id;
     if (f->evidence.reached == 0)
-        decide(out, POLICY_NOTHING, "nothing at %s answers, the proxy is down or full: %s is not touched%s",
+        decide(out, POLICY_NOTHING, "nothing answers at %s, so the proxy is down or full: %s is left alone%s",
                f->watch->base_url, unit,
-               f->watch->socket.len == 0 ? " (if that is its own port, name it as its listener)"
-               : own_silence             ? ", though its listener is silent, too"
+               f->watch->socket.len == 0 ? "; if there is no proxy, set 'listener' to the unit's port"
+               : own_silence             ? ", although its listener is silent too"
                                          : "");
     else if (f->watch->socket.len == 0)
         decide(out, POLICY_NOTHING,
-               "cannot tell who is silent, %s or a proxy in front of it: name its listener and "
-               "listener_protocol; not touched",
+               "cannot tell whether %s or a proxy in front of it is silent: left alone; set 'listener' and "
+               "'listener_protocol'",
                unit);
     else if (f->listener == LISTENER_ACCEPTS && f->watch->protocol == WATCH_NOT_ASKED)
         decide(out, POLICY_NOTHING,
-               "%s takes connections at its listener; whether it answers them cannot be told without "
-               "listener_protocol; not touched",
+               "%s accepts connections, but without 'listener_protocol' health-watch cannot tell whether it "
+               "answers: left alone",
                unit);
     else
-        decide(out, POLICY_NOTHING, "cannot tell whether %s is silent: its listener %s; not touched", unit,
-               f->listener == LISTENER_ACCEPTS ? "takes connections and closes them" : "could not be asked");
+        decide(out, POLICY_NOTHING, "cannot tell whether %s is silent, its listener %s: left alone", unit,
+               f->listener == LISTENER_ACCEPTS ? "accepts and closes connections" : "could not be asked");
 }
 
-/* Whether the process itself is silent; else out says why it is not killed. */
+/* Whether the backend itself is proven silent. False: out says why it is not killed. */
 static bool is_proven(const struct policy_facts *f, struct policy_decision *out)
 {
     const char *unit = f->unit->id;
@@ -103,39 +104,37 @@ static bool is_proven(const struct policy_facts *f, struct policy_decision *out)
     bool accepts_now = f->direct && f->evidence.reached == 0 && f->listener == LISTENER_ACCEPTS;
     bool own_silence = f->direct || f->listener == LISTENER_SILENT || f->listener == LISTENER_GONE;
     if (answers_itself)
-        decide(out, POLICY_NOTHING, "%s answers by itself at %s: not touched", unit, f->watch->base_url);
+        decide(out, POLICY_NOTHING, "%s itself answers at %s: left alone", unit, f->watch->base_url);
     else if (f->listener == LISTENER_ANSWERS)
-        decide(out, POLICY_NOTHING, "%s answers at %s: the fault is in front of it; not touched", unit,
+        decide(out, POLICY_NOTHING, "%s answers at %s, so the fault is in front of it: left alone", unit,
                f->watch->listener);
     else if (accepts_now)
-        decide(out, POLICY_NOTHING, "%s refused or closed each connection, and takes them now: not touched",
+        decide(out, POLICY_NOTHING, "%s refused or closed each connection, but now accepts them: left alone",
                unit);
     else if (f->rogues->hidden)
-        decide(out, POLICY_NOTHING, "the listener of %s is hidden from us by our own sandbox; not touched",
-               unit);
+        decide(out, POLICY_NOTHING, "the sandbox hides the listener of %s: left alone", unit);
     else if (f->cpu_pressure >= PRESSURE_MAX)
-        decide(
-            out, POLICY_NOTHING,
-            "%s and this machine are starved: all its processes waited for a processor in %d %% of the last "
-            "10 s; not touched",
-            unit, f->cpu_pressure);
+        decide(out, POLICY_NOTHING,
+               "%s and this machine are starved of CPU: all processes of the unit waited for a processor in "
+               "%d %% of the last 10 s; left alone",
+               unit, f->cpu_pressure);
     else if (!f->direct && (f->evidence.reached == 0 || (f->evidence.hung == 0 && !own_silence)))
-        blame_nobody(f, own_silence, out);
+        explain_doubt(f, own_silence, out);
     else
         return true;
     return false;
 }
 
-/* What the kill is founded on. */
+/* The proof for a kill, as the report words it. */
 static const char *proof(const struct policy_facts *f)
 {
-    return f->listener == LISTENER_GONE     ? "nobody listens at its listener"
-           : f->listener == LISTENER_SILENT ? "its listener is silent, too"
+    return f->listener == LISTENER_GONE     ? "its listener is gone"
+           : f->listener == LISTENER_SILENT ? "its listener is silent too"
            : f->direct                      ? "it does not answer"
-                                            : "the proxy says that it hangs";
+                                            : "the proxy reports that it hangs";
 }
 
-/* Too early or too often: true when out says so. */
+/* True: it is too early for a recovery, or there were too many; out says which. */
 static bool hold_back(const struct policy_facts *f, struct policy_decision *out)
 {
     const struct watch *watch = f->watch;
@@ -144,30 +143,33 @@ static bool hold_back(const struct policy_facts *f, struct policy_decision *out)
     int64_t wait_ms = state_wait_ms(f->state, f->now, watch->budget);
     bool has_process = unit->state == UNIT_RUNNING || unit->state == UNIT_STARTING;
     if (watch->budget == 0)
-        decide(out, POLICY_NOTHING, "budget 0: recoveries are switched off");
+        decide(out, POLICY_NOTHING, "budget is 0: recoveries are disabled");
     else if (wait_ms > 0)
-        decide(out, POLICY_NOTHING,
-               "RECOVERY BUDGET SPENT: %zu recoveries in the last hour, of which %zu did not help, stopped; "
-               "the next in %" PRId64 " min: somebody must look at %s",
-               state_count_recent(f->state, f->now, false), state_count_recent(f->state, f->now, true),
-               wait_ms / 60000 + 1, unit->id);
+        decide(
+            out, POLICY_NOTHING,
+            "RECOVERY BUDGET SPENT: %zu recoveries in the last hour, %zu of them did not help; the next is "
+            "possible in %" PRId64 " min: somebody must look at %s",
+            state_count_recent(f->state, f->now, false), state_count_recent(f->state, f->now, true),
+            wait_ms / 60000 + 1, unit->id);
     else if (f->rogues->count == 0 && has_process && unit->started_ms < watch->start_grace_ms)
         decide(out, POLICY_NOTHING,
-               "%s was started %" PRId64 " s ago (restart %" PRId64 "): start grace of %" PRId64
-               " s, not touched",
+               "%s was started %" PRId64 " s ago (restart %" PRId64 "), within its start grace of %" PRId64
+               " s: left alone",
                unit->id, unit->started_ms / 1000, unit->restarts, watch->start_grace_ms / 1000);
     else if (f->rogues->count == 0 && has_process && unit->started_ms < f->tried_ms)
-        decide(out, POLICY_NOTHING, "%s was started %" PRId64 " ms ago, after the first try: not touched",
+        decide(out, POLICY_NOTHING, "%s was started %" PRId64 " ms ago, after the first try: left alone",
                unit->id, unit->started_ms);
     else if (last_ms < watch->cooldown_ms)
-        decide(out, POLICY_NOTHING, "last recovery %" PRId64 " s ago: cooldown of %" PRId64 " s, not touched",
+        decide(out, POLICY_NOTHING,
+               "the last recovery was %" PRId64 " s ago, within the cooldown of %" PRId64 " s: left alone",
                last_ms / 1000, watch->cooldown_ms / 1000);
     else
         return false;
     return true;
 }
 
-/* True when out says that the rogues are in the way and stay: as long as one stays nothing is won. */
+/* True: at least one rogue must stay, and out says why. Then all stay, since one is enough to block the unit.
+ */
 static bool rogues_stay(const struct policy_facts *f, struct policy_decision *out)
 {
     const struct rogue *stays = NULL;
@@ -177,13 +179,12 @@ static bool rogues_stay(const struct policy_facts *f, struct policy_decision *ou
     if (f->rogues->count == 0)
         return false;
     if (!f->watch->evict_rogue)
-        decide(out, POLICY_NOTHING, "evict_rogue is no: not touched");
+        decide(out, POLICY_NOTHING, "evict_rogue is no: the rogue is left alone");
     else if (stays != NULL && stays->owner[0] != '\0')
-        decide(out, POLICY_NOTHING,
-               "the listener belongs to %s: stop that, or correct 'listener'; not touched", stays->owner);
+        decide(out, POLICY_NOTHING, "the rogue belongs to %s: left alone; stop that, or correct 'listener'",
+               stays->owner);
     else if (stays != NULL)
-        decide(out, POLICY_NOTHING,
-               "it cannot be told for sure that the rogue holds the listener: not touched");
+        decide(out, POLICY_NOTHING, "cannot tell for sure that the rogue holds the listener: left alone");
     return out->why[0] != '\0';
 }
 
@@ -198,7 +199,7 @@ void policy_decide(const struct policy_facts *facts, struct policy_decision *out
         (facts->rogues->count == 0 && !has_failed && !is_proven(facts, out)) || hold_back(facts, out))
         return;
     if (facts->rogues->count > 0)
-        decide(out, POLICY_EVICT, "evict the rogue and see that %s runs", unit->id);
+        decide(out, POLICY_EVICT, "evict the rogue and make sure that %s runs", unit->id);
     else if (has_failed)
         decide(out, POLICY_START, "start %s, which has failed (%s)", unit->id, unit->result);
     else if (unit->main_pid > 0)
@@ -216,7 +217,7 @@ bool policy_still_holds(enum policy_action action, const struct unit_status *jud
     case POLICY_START:
         return unit->state == judged->state && unit->job == 0 && unit->main_pid == judged->main_pid &&
                unit->start_us == judged->start_us;
-    case POLICY_EVICT: /* who the rogues are is looked at again by evict_run */
+    case POLICY_EVICT: /* evict_run itself looks at the rogues again */
         return unit->load == UNIT_LOADED && unit->state != UNIT_INACTIVE && unit->state != UNIT_STOPPING;
     case POLICY_NOTHING: break;
     }
@@ -235,9 +236,9 @@ static enum policy_step next_running(struct policy_progress *p, const struct uni
     return POLICY_ASK;
 }
 
-/* After a kill systemd stops what is left without an order, and after a start that fails by the order to
- * start. Any other is somebody else's, but that of our restart, of which a stop is part. What ignores its
- * SIGTERM is killed, an ExecStopPost= at work is not. */
+/* systemd stops the rest of a killed unit without a job, and the rest of a failed start by the job of that
+ * start. Our own restart includes a stop. Any other job was ordered by somebody else. Processes that ignore
+ * SIGTERM are killed; an ExecStopPost= that still works is not. */
 static enum policy_step next_stopping(struct policy_progress *p, const struct unit_status *unit,
                                       int64_t now_ms)
 {
@@ -248,7 +249,7 @@ static enum policy_step next_stopping(struct policy_progress *p, const struct un
         p->since_ms = now_ms;
     if (p->phase == PHASE_FOREIGN || now_ms - p->since_ms < STOPPING_MS)
         return POLICY_WAIT;
-    p->since_ms = INT64_MAX; /* once */
+    p->since_ms = INT64_MAX; /* so that this happens only once */
     return POLICY_KILL_ALL;
 }
 
@@ -263,9 +264,9 @@ static enum policy_step next_restarting(struct policy_progress *p, int64_t now_m
     return POLICY_RESTART_IT;
 }
 
-/* No recovery begins with an inactive unit: one that did run since then was stopped by somebody, or has ended
- * well. One that has failed by our kill although systemd would have restarted it, and has not, was stopped
- * between two looks. */
+/* Whether somebody has stopped the unit, or it has exited cleanly. No recovery begins with an inactive unit,
+ * so one that is inactive now was stopped or exited cleanly since then. If our kill made the unit fail, and
+ * systemd should have restarted it and did not, somebody stopped it between two looks. */
 static bool was_stopped(const struct policy_progress *p, const struct unit_status *unit)
 {
     bool would_restart = unit->restarts_itself && unit->restarts == p->old_restarts;
@@ -285,7 +286,7 @@ static enum policy_step next_ended(struct policy_progress *p, const struct unit_
 {
     bool is_ordered = p->phase == PHASE_STARTED || p->phase == PHASE_RESTARTED;
     if (unit->job != 0)
-        p->start_job = unit->job; /* nothing else is queued for what is down */
+        p->start_job = unit->job; /* a job for a unit that is down can only be a start */
     if (unit->job != 0 || (is_ordered && now_ms - p->ordered_at_ms < STARTING_MS))
         return POLICY_WAIT;
     if (was_stopped(p, unit))

@@ -1,5 +1,5 @@
-/* Whether to act, and how: a pure function of all that is known, and the phases of a recovery as another one.
- */
+/* Decides whether to act and how, and which step of a recovery comes next. Both decisions are pure functions
+ * of what is known. */
 #ifndef WATCHDOG_POLICY_H
 #define WATCHDOG_POLICY_H
 
@@ -17,17 +17,17 @@
 enum policy_action {
     POLICY_NOTHING,
     POLICY_KILL,  /* the unit runs and hangs */
-    POLICY_START, /* it has failed */
-    POLICY_EVICT, /* a rogue holds its listener */
+    POLICY_START, /* the unit has failed */
+    POLICY_EVICT, /* a rogue holds the unit's listener */
 };
 
 struct policy_facts {
     const struct watch *watch;
     struct judge_evidence evidence;
-    int64_t tried_ms;              /* how long before the look at unit the first try was */
+    int64_t tried_ms;              /* from the first try to the look at unit */
     bool direct;                   /* base_url is the unit's own socket: no proxy is in between */
-    enum listener_answer listener; /* asked after the last try */
-    int cpu_pressure;              /* unit_cpu_pressure */
+    enum listener_answer listener; /* its answer after the last try */
+    int cpu_pressure;              /* from unit_cpu_pressure */
     const struct unit_status *unit;
     const struct rogue_list *rogues;
     const struct state *state;
@@ -39,58 +39,61 @@ struct policy_decision {
     char why[400]; /* for the report; "" when nothing is wrong */
 };
 
-/* One decision for everything that is wrong, so that several dead routes mean one recovery.
+/* Makes one decision about everything that is wrong, so that several dead routes lead to one recovery.
  *
- * A kill needs the backend's own silence: where base_url is its own socket, that nobody answered there;
- * behind a proxy, the proxy's word that the backend gave it no answer, or the listener's own silence. Whoever
- * answers at the listener is never killed. What only speaks of the proxy (refused, not connected, closed
- * without a byte), or was seen while this machine or the unit itself was kept from running, is no reason.
+ * A kill needs proof that the backend itself is silent. If base_url is the backend's own socket, the proof is
+ * that no try got an answer there. If a proxy is in between, the proof is that the proxy reports a backend
+ * that does not answer, or that the listener is silent. A backend that answers at its listener is never
+ * killed. A failure that may be the proxy's (refused, not connected, closed without a byte) is no proof, and
+ * neither is silence while this machine or the unit is starved of CPU.
  *
- * A unit that somebody has stopped (inactive), is stopping, or has masked is left as it is; so is one that
- * systemd is restarting or starting itself. */
+ * The decision leaves a unit alone that is stopped (inactive), stopping or masked, and one that systemd
+ * itself is starting or restarting. */
 void policy_decide(const struct policy_facts *facts, struct policy_decision *out);
 
-/* Whether unit, looked at right before the order, is still what the decision was made about. */
+/* Whether the decision about the unit as it was judged still applies to the unit as it is now, right before
+ * the order. */
 bool policy_still_holds(enum policy_action action, const struct unit_status *judged,
                         const struct unit_status *unit);
 
-/* What a recovery does next, once the first order was given. */
+/* What a recovery does next, after its first order. */
 enum policy_step {
     POLICY_WAIT,
-    POLICY_ASK,      /* the unit runs: does it answer? */
-    POLICY_KILL_ALL, /* it does not stop: the rest of its processes */
+    POLICY_ASK,      /* the unit runs: find out whether it answers */
+    POLICY_KILL_ALL, /* the unit does not stop: kill all its processes */
     POLICY_START_IT,
     POLICY_RESTART_IT,
-    POLICY_GIVE_UP, /* it ends each time */
-    POLICY_LEAVE,   /* somebody has stopped it meanwhile, or it has ended well: it is to stay so */
+    POLICY_GIVE_UP, /* the unit exits after every start */
+    POLICY_LEAVE,   /* an operator has stopped the unit, or it exited cleanly: leave it stopped */
 };
 
-/* What has happened last. ARCHITECTURE.md draws it. */
+/* The last event of a recovery. ARCHITECTURE.md draws the transitions. */
 enum policy_phase {
-    PHASE_KILLED,    /* its main process got SIGKILL; what systemd makes of it is to be seen */
-    PHASE_EVICTED,   /* its rogue is gone: its restart need not wait */
-    PHASE_STARTED,   /* a start was ordered, and is to be seen */
-    PHASE_RESTARTED, /* a restart was ordered, and is to be seen: a stop is part of it */
-    PHASE_CAME,      /* it has begun to start, or runs */
-    PHASE_FOREIGN,   /* somebody else has ordered a stop or restart */
+    PHASE_KILLED,    /* the main process got SIGKILL; systemd has not reacted yet */
+    PHASE_EVICTED,   /* the rogue has exited, so a restart need not wait */
+    PHASE_STARTED,   /* a start was ordered and does not show yet */
+    PHASE_RESTARTED, /* a restart was ordered and does not show yet; it includes a stop */
+    PHASE_CAME,      /* the unit starts or runs */
+    PHASE_FOREIGN,   /* somebody else has ordered a stop or a restart */
 };
 
-/* Times are ms since the recovery began. Zeroed at its beginning, but for the phase, the killed process, and
- * a start that was the first order. */
+/* The state of a recovery; times are ms since it began. It begins with zeros, except for phase, for old_pid
+ * and old_restarts after a kill, and for starts after a start. */
 struct policy_progress {
     enum policy_phase phase;
-    pid_t old_pid;        /* the process that was killed; 0: none */
-    int64_t old_restarts; /* unit_status.restarts of then: systemd counts when it restarts a unit itself */
-    int64_t start_job;    /* the order by which it was last seen to start: ours, or systemd's own */
+    pid_t old_pid; /* the process that was killed; 0: none */
+    int64_t
+        old_restarts;  /* unit_status.restarts before the kill: it shows whether systemd restarts the unit */
+    int64_t start_job; /* the job of the last start that was seen, ours or systemd's own */
     enum unit_state last_state;
-    int64_t since_ms;      /* of last_state */
-    int64_t ordered_at_ms; /* the last start or restart */
-    int starts;
-    bool restarted;    /* by our order */
-    int64_t ask_at_ms; /* not before */
+    int64_t since_ms;      /* when last_state began */
+    int64_t ordered_at_ms; /* when the last start or restart was ordered */
+    int starts;            /* how many this recovery has ordered */
+    bool restarted;        /* this recovery has ordered a restart */
+    int64_t ask_at_ms;     /* do not ask the routes before this */
 };
 
-/* unit: as systemd describes it now. Takes note of the step that it returns. */
+/* Returns the next step for the unit as it is now, and updates progress for it. */
 enum policy_step policy_next(struct policy_progress *progress, const struct unit_status *unit,
                              int64_t now_ms);
 

@@ -1,5 +1,5 @@
-/* The procedure of a recovery: the first order, then step by step what policy_next says. Main thread; no
- * state. */
+/* Gives the first order of a recovery, then repeats: look at the unit, and carry out the step that
+ * policy_next returns. Main thread; owns nothing. */
 #include "watchdog/recover.h"
 
 #include "common/clock.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Between two looks at the unit. */
+/* The pause between two looks at the unit. */
 #define LOOK_NS (100 * NS_PER_MS)
 
 struct procedure {
@@ -22,8 +22,8 @@ struct procedure {
     int64_t began_ns;
 };
 
-/* Adds to what was done. */
-__attribute__((format(printf, 2, 3))) static void tell(struct procedure *p, const char *format, ...)
+/* Logs a step and adds it to the text of the recovery. */
+__attribute__((format(printf, 2, 3))) static void note(struct procedure *p, const char *format, ...)
 {
     char *text = p->out->text;
     size_t used = strlen(text);
@@ -44,14 +44,14 @@ static int64_t elapsed_ms(const struct procedure *p)
     return (clock_now_ns() - p->began_ns) / NS_PER_MS;
 }
 
-/* Gives an order. A refusal is reported and is not fatal: the next look at the unit decides. False: systemd
- * does not answer. */
+/* Gives systemd an order. A refusal is noted but is not fatal: the next look at the unit decides. False:
+ * systemd does not answer. */
 static bool order(struct procedure *p, enum unit_order what)
 {
     struct error err = {0};
     enum unit_answer answer = unit_order(what, p->facts->watch->unit, &err);
     if (answer != UNIT_OK)
-        tell(p, "%s", err.text);
+        note(p, "%s", err.text);
     return answer != UNIT_SILENT;
 }
 
@@ -59,42 +59,42 @@ static bool kill_main(struct procedure *p, pid_t pid)
 {
     const char *unit = p->facts->watch->unit;
     if (pid > 0)
-        tell(p, "kill main process %d of %s with SIGKILL", (int)pid, unit);
+        note(p, "kill main process %d of %s with SIGKILL", (int)pid, unit);
     else
-        tell(p, "systemd knows no main process of %s: kill all its processes with SIGKILL", unit);
+        note(p, "systemd knows no main process of %s: kill all its processes with SIGKILL", unit);
     return order(p, pid > 0 ? UNIT_KILL_MAIN : UNIT_KILL_ALL);
 }
 
-static bool start(struct procedure *p)
+static bool start_unit(struct procedure *p)
 {
     struct error err = {0};
-    tell(p, "start it");
-    /* It may not have failed; the start decides. */
+    note(p, "start it");
+    /* The unit may not be in the state failed, so an error of the reset does not matter. */
     (void)!unit_order(UNIT_RESET, p->facts->watch->unit, &err);
     return order(p, UNIT_START);
 }
 
-static void tell_rogues(struct procedure *p)
+static void note_rogues(struct procedure *p)
 {
-    size_t told = 0;
+    size_t named = 0;
     size_t more = 0;
     for (size_t i = 0; i < p->facts->rogues->count; i++) {
         const struct rogue *rogue = &p->facts->rogues->items[i];
         if (!evict_may(rogue))
             continue;
-        if (told == ROGUES_TOLD) {
+        if (named == ROGUES_NAMED) {
             more++;
             continue;
         }
-        tell(p, "evict pid %d", (int)rogue->holder.pid);
-        told++;
+        note(p, "evict pid %d", (int)rogue->holder.pid);
+        named++;
     }
     if (more > 0)
-        tell(p, "and %zu more", more);
+        note(p, "and %zu more", more);
 }
 
-/* False: it makes no sense to go on. */
-static bool begin(struct procedure *p, enum policy_action action)
+/* False: the recovery has failed already. */
+static bool give_first_order(struct procedure *p, enum policy_action action)
 {
     struct error err = {0};
     const struct unit_status *unit = p->facts->unit;
@@ -105,11 +105,11 @@ static bool begin(struct procedure *p, enum policy_action action)
         return kill_main(p, unit->main_pid);
     case POLICY_START:
         p->progress = (struct policy_progress){.phase = PHASE_STARTED, .starts = 1};
-        return start(p);
+        return start_unit(p);
     case POLICY_EVICT:
-        tell_rogues(p);
+        note_rogues(p);
         if (!evict_run(&p->facts->watch->socket, unit, p->facts->rogues, &err)) {
-            tell(p, "%s", err.text);
+            note(p, "%s", err.text);
             return false;
         }
         p->progress = (struct policy_progress){.phase = PHASE_EVICTED};
@@ -119,13 +119,13 @@ static bool begin(struct procedure *p, enum policy_action action)
     return false;
 }
 
-static bool answers(struct procedure *p)
+static bool routes_answer(struct procedure *p)
 {
     struct error err = {0};
     bool yes;
     if (survey_ask_dead(p->before, p->facts->watch, &yes, &err))
         return yes;
-    tell(p, "%s", err.text);
+    note(p, "%s", err.text);
     return false;
 }
 
@@ -138,33 +138,33 @@ static enum end take_step(struct procedure *p, enum policy_step step, const stru
     switch (step) {
     case POLICY_WAIT: break;
     case POLICY_ASK:
-        if (!answers(p))
+        if (!routes_answer(p))
             break;
-        tell(p, "%s runs as pid %d and answers", name, (int)unit->main_pid);
+        note(p, "%s runs as pid %d and answers", name, (int)unit->main_pid);
         return RECOVERED;
     case POLICY_KILL_ALL:
-        tell(p, "it does not stop: kill all its processes");
+        note(p, "it does not stop: kill all its processes");
         ok = order(p, UNIT_KILL_ALL);
         break;
-    case POLICY_START_IT: ok = start(p); break;
+    case POLICY_START_IT: ok = start_unit(p); break;
     case POLICY_RESTART_IT:
-        tell(p, "systemd waits with its restart: restart it now");
+        note(p, "systemd delays the restart: restart it now");
         ok = order(p, UNIT_RESTART);
         break;
-    case POLICY_GIVE_UP: tell(p, "%s ends each time (%s)", name, unit->result); return FAILED;
+    case POLICY_GIVE_UP: note(p, "%s exits after every start (%s)", name, unit->result); return FAILED;
     case POLICY_LEAVE:
-        /* Our kill makes it a failed one, which the next run would start. */
-        tell(p, "%s was stopped by somebody else meanwhile, or has ended well: left alone", name);
+        note(p, "somebody else stopped %s, or it exited cleanly: left alone", name);
+        /* After our kill the unit is failed, so without the reset the next run would start it. */
         (void)(unit->state == UNIT_FAILED && strcmp(unit->result, "signal") == 0 && order(p, UNIT_RESET));
         return FAILED;
     }
     return ok ? GO_ON : FAILED;
 }
 
-static enum end follow(struct procedure *p)
+static enum end follow_up(struct procedure *p)
 {
     const struct timespec pause = {.tv_nsec = LOOK_NS};
-    int64_t began_ns = clock_now_ns(); /* an eviction has taken its own time before */
+    int64_t began_ns = clock_now_ns(); /* without the time that an eviction took */
     struct unit_status unit = {.active = "unknown"};
     struct error err = {0};
     enum end end = GO_ON;
@@ -175,18 +175,18 @@ static enum end follow(struct procedure *p)
         if (answer == UNIT_OK)
             step = policy_next(&p->progress, &unit, now_ms);
         else
-            snprintf(unit.active, sizeof unit.active, "not to be asked");
+            snprintf(unit.active, sizeof unit.active, "in an unknown state");
         end = take_step(p, step, &unit);
         if (end == GO_ON)
             nanosleep(&pause, NULL);
     }
     if (end == GO_ON)
-        tell(p, "no answer within %" PRId64 " s, %s is %s (%s)", p->facts->watch->restart_wait_ms / 1000,
+        note(p, "no answer within %" PRId64 " s; %s is %s (%s)", p->facts->watch->restart_wait_ms / 1000,
              p->facts->watch->unit, unit.active, unit.sub);
     return end;
 }
 
-/* Between the look and the order an operator may have restarted it, or it has ended by itself. */
+/* Whether the decision still applies: an operator may have restarted the unit, or it may have exited. */
 static bool still_holds(struct procedure *p, enum policy_action action)
 {
     const struct unit_status *judged = p->facts->unit;
@@ -196,9 +196,11 @@ static bool still_holds(struct procedure *p, enum policy_action action)
     if (answer == UNIT_OK && policy_still_holds(action, judged, &now))
         return true;
     if (answer != UNIT_OK)
-        tell(p, "not begun, for systemd does not say what %s is now: %s", judged->id, err.text);
+        note(p, "not attempted, because systemd does not report the state of %s: %s", judged->id, err.text);
     else
-        tell(p, "not begun: %s is not what was judged any more, it was %s as pid %d and is %s (%s) as pid %d",
+        note(p,
+             "not attempted: %s has changed since it was judged, it was %s as pid %d and is now %s (%s) "
+             "as pid %d",
              judged->id, judged->active, (int)judged->main_pid, now.active, now.sub, (int)now.main_pid);
     p->out->action = POLICY_NOTHING;
     return false;
@@ -211,7 +213,7 @@ void recover_run(const struct policy_facts *facts, enum policy_action action, co
     *out = (struct recovery){.action = action};
     if (!still_holds(&p, action))
         return;
-    out->ok = begin(&p, action) && follow(&p) == RECOVERED;
+    out->ok = give_first_order(&p, action) && follow_up(&p) == RECOVERED;
     out->took_ms = elapsed_ms(&p);
     log_event(out->ok ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, out->ok ? "recovered" : "recovery failed",
               LOG_STR("unit", facts->watch->unit), LOG_INT("took_ms", out->took_ms));

@@ -1,5 +1,5 @@
-/* Carries out what the policy has decided, waits for the answer, and says what was done. Main thread; may
- * take as long as restart_wait and some seconds. */
+/* Carries out a decision of the policy, waits until the unit answers, and reports what it did. Main thread;
+ * blocks for restart_wait and a few seconds at most. */
 #ifndef WATCHDOG_RECOVER_H
 #define WATCHDOG_RECOVER_H
 
@@ -10,14 +10,15 @@
 #include <stdint.h>
 
 struct recovery {
-    enum policy_action action; /* POLICY_NOTHING: nothing was done, text says why */
+    enum policy_action action; /* POLICY_NOTHING: no recovery was attempted, and text says why */
     bool ok;                   /* the unit runs and its liveness routes answer */
     int64_t took_ms;
-    char text[512]; /* what was done, and how it ended */
+    char text[512]; /* the steps, and how they ended */
 };
 
-/* action: not POLICY_NOTHING. Looks at the unit once more first: what has changed since it was judged is left
- * alone. The caller has written the recovery into the state file before. */
+/* Carries out action, which is not POLICY_NOTHING. Asks systemd about the unit again first, and does nothing
+ * if the unit has changed since it was judged. The caller has already written the recovery to the state file.
+ */
 void recover_run(const struct policy_facts *facts, enum policy_action action, const struct survey *before,
                  struct recovery *out);
 

@@ -1,4 +1,4 @@
-/* Prints into a buffer, as watchdog/report.h promises. Main thread; no state. */
+/* Renders a report as text, or as JSON with json-c. Main thread; owns nothing. */
 #include "watchdog/report.h"
 
 #include "common/clock.h"
@@ -11,17 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void report_note(struct report *report, const char *about, const char *format, ...)
+void report_add(struct report *report, const char *about, const char *format, ...)
 {
     va_list args;
-    if (report->note_count == REPORT_MAX_NOTES)
+    if (report->finding_count == REPORT_MAX_FINDINGS)
         return;
-    struct report_note *note = &report->notes[report->note_count++];
-    note->about = about;
+    struct report_finding *finding = &report->findings[report->finding_count++];
+    finding->about = about;
     va_start(args, format);
-    vsnprintf(note->text, sizeof note->text, format, args);
+    vsnprintf(finding->text, sizeof finding->text, format, args);
     va_end(args);
-    text_clean(note->text); /* what was cut within a character */
+    text_clean(finding->text); /* the cut may split a UTF-8 character */
 }
 
 void report_summary(const struct judge_counts *counts, struct buf *out)
@@ -43,8 +43,8 @@ static void append_route(const struct watch_route *route, const struct judge_rou
     int asked = judged->tries + judged->signs[JUDGE_STARVED];
     buf_appendf(out, "%s %s: ", watchfile_class_name(route->class), route->path);
     if (asked == 0)
-        buf_append_str(out, "not asked\n");
-    else if (judged->last.verdict == JUDGE_OK)
+        buf_append_str(out, "not requested\n");
+    else if (judged->last.outcome == JUDGE_OK)
         buf_appendf(out, "ok, %d in %" PRId64 " ms, %d %s\n", judged->code, ms_of(judged), asked,
                     asked == 1 ? "try" : "tries");
     else
@@ -57,7 +57,7 @@ static void append_routes(const struct watch *watch, const struct survey *survey
 {
     for (size_t i = 0; i < watch->route_count; i++) {
         const struct judge_route *judged = &survey->routes[i];
-        bool is_fine = judged->last.verdict == JUDGE_OK;
+        bool is_fine = judged->last.outcome == JUDGE_OK;
         if (only_final ? judged->is_final && !is_fine : verbose || !is_fine)
             append_route(&watch->routes[i], judged, out);
     }
@@ -69,8 +69,8 @@ void report_text(const struct report *report, bool verbose, struct buf *out)
         append_routes(report->watch, report->before, false, true, out);
     else
         append_routes(report->watch, report->survey, verbose, false, out);
-    for (size_t i = 0; i < report->note_count; i++)
-        buf_appendf(out, "%s: %s\n", report->notes[i].about, report->notes[i].text);
+    for (size_t i = 0; i < report->finding_count; i++)
+        buf_appendf(out, "%s: %s\n", report->findings[i].about, report->findings[i].text);
     if (report->before != NULL)
         append_routes(report->watch, report->survey, verbose, false, out);
     report_summary(&report->counts, out);
@@ -101,8 +101,9 @@ static struct json_object *route_object(const struct watch_route *route, const s
     add_text(out, "path", route->path);
     add_text(out, "class", watchfile_class_name(route->class));
     add_bool(out, "liveness", route->liveness);
-    add_text(out, "verdict", judge_verdict_name(judged->last.verdict));
-    add_text(out, "why", judged->tries + judged->signs[JUDGE_STARVED] > 0 ? judged->last.why : "not asked");
+    add_text(out, "verdict", judge_outcome_name(judged->last.outcome));
+    add_text(out, "why",
+             judged->tries + judged->signs[JUDGE_STARVED] > 0 ? judged->last.why : "not requested");
     add_number(out, "code", judged->code);
     add_number(out, "tries", judged->tries);
     add_number(out, "dead_tries", judge_dead_tries(judged));
@@ -111,7 +112,7 @@ static struct json_object *route_object(const struct watch_route *route, const s
     return out;
 }
 
-/* null without a survey: to json-c that is NULL. */
+/* Returns NULL, which json-c prints as null, without a survey. */
 static struct json_object *routes_array(const struct watch *watch, const struct survey *survey)
 {
     struct json_object *out = survey != NULL ? json_object_new_array() : NULL;
@@ -153,18 +154,18 @@ static struct json_object *recovery_object(const struct recovery *recovery)
 static struct json_object *summary_object(const struct judge_counts *counts)
 {
     struct json_object *out = json_object_new_object();
-    for (int verdict = 0; verdict < JUDGE_VERDICTS; verdict++)
-        add_number(out, judge_verdict_name((enum judge_verdict)verdict), (int64_t)counts->of[verdict]);
+    for (int outcome = 0; outcome < JUDGE_OUTCOMES; outcome++)
+        add_number(out, judge_outcome_name((enum judge_outcome)outcome), (int64_t)counts->of[outcome]);
     return out;
 }
 
 static struct json_object *notes_array(const struct report *report)
 {
     struct json_object *out = json_object_new_array();
-    for (size_t i = 0; i < report->note_count; i++) {
+    for (size_t i = 0; i < report->finding_count; i++) {
         struct json_object *note = json_object_new_object();
-        add_text(note, "about", report->notes[i].about);
-        add_text(note, "text", report->notes[i].text);
+        add_text(note, "about", report->findings[i].about);
+        add_text(note, "text", report->findings[i].text);
         json_object_array_add(out, note);
     }
     return out;

@@ -1,4 +1,5 @@
-/* Finds rogues, as watchdog/rogue.h promises. Main thread; no state. */
+/* Tells the holders of the listener apart by their control groups: those of the unit, and rogues with or
+ * without an owner. Main thread; owns nothing. */
 #include "watchdog/rogue.h"
 
 #include "common/clock.h"
@@ -17,7 +18,7 @@ static bool ends_with(const char *text, size_t len, const char *suffix)
     return len > suffix_len && memcmp(text + len - suffix_len, suffix, suffix_len) == 0;
 }
 
-/* The length of the prefix that control groups have in a container where systemd is not at the root. */
+/* Control groups have a prefix in a container where systemd is not at the root. Returns its length. */
 static size_t prefix_of(const char *init)
 {
     size_t len = strlen(init);
@@ -42,12 +43,12 @@ bool rogue_owner_of(const char *cgroup, char *out, size_t out_size)
     size_t len;
     for (const char *part = cgroup; *part != '\0'; part += len) {
         part += *part == '/';
-        part += *part == '_'; /* systemd puts it before names that the kernel uses itself */
+        part += *part == '_'; /* systemd escapes names that the kernel uses itself */
         len = strcspn(part, "/");
         if (len == 0 || ends_with(part, len, ".slice"))
             continue;
         if (strncmp(part, "session-", 8) == 0 && ends_with(part, len, ".scope"))
-            return false; /* of systemd-logind(8) */
+            return false; /* a session of systemd-logind(8) */
         bool is_unit = ends_with(part, len, ".service") || ends_with(part, len, ".scope");
         snprintf(out, out_size, "%.*s", is_unit ? (int)len : (int)strlen(cgroup), is_unit ? part : cgroup);
         return true;
@@ -55,8 +56,8 @@ bool rogue_owner_of(const char *cgroup, char *out, size_t out_size)
     return false;
 }
 
-/* Whether systemd says that nobody looks after the processes of that unit any more: what is left of one that
- * is down, which it keeps loaded for as long. No answer means no. */
+/* Whether systemd reports that the unit is down, so that nothing looks after its remaining processes. systemd
+ * keeps a unit loaded as long as it has processes. False if systemd does not answer. */
 static bool is_down(const char *unit, struct error *err)
 {
     struct unit_status status;
@@ -64,8 +65,9 @@ static bool is_down(const char *unit, struct error *err)
            (status.state == UNIT_INACTIVE || status.state == UNIT_FAILED);
 }
 
-/* systemd is asked once for the workers of a server, and no more once it does not answer (*silent). below:
- * the part of the control group below that of a container that we are in. */
+/* Sets the owner of a rogue. Asks systemd only once about each control group, and never again after systemd
+ * has failed to answer (*silent). below: the control group of the rogue without the prefix of our container.
+ */
 static void find_owner(const struct rogue_list *before, const char *below, bool *silent, struct rogue *rogue)
 {
     struct error err = {0};
@@ -100,8 +102,8 @@ static void keep_socket(struct holders *list, uint64_t inode)
     list->count = kept;
 }
 
-/* Sockets that were displaced at the path, or are at the same path of another mount namespace, have its name
- * as well: only the one that answers counts. */
+/* Other sockets may have the same name: they were replaced at the path, or have it in another mount
+ * namespace. Only the one that connect(2) reaches counts. */
 static void keep_who_answers(const struct address *listener, const char *home, struct holders *list)
 {
     struct holder peer;
@@ -117,12 +119,13 @@ static void keep_who_answers(const struct address *listener, const char *home, s
             *list = (struct holders){.own = true};
         } else if (list->count == 0 && !list->own) {
             list->items[list->count++] = peer;
-        } /* else who called listen(2) is gone, its number is somebody else's; the heirs have the socket */
+        } /* else the process that called listen(2) has exited, its pid is reused, and its children hold the
+             socket */
     }
 }
 
-/* A fork of systemd has its sockets until it becomes the program of its unit, and is in that unit's control
- * group only a moment after it is there. */
+/* A child of systemd holds systemd's sockets until it executes the program of its unit, and joins the control
+ * group of that unit only a moment after the fork. */
 static bool is_fork_of_systemd(const struct holders *list, const struct holder *holder)
 {
     char path[64];
@@ -169,7 +172,7 @@ void rogue_find(const struct address *listener, const struct unit_status *unit, 
             continue;
         *rogue = (struct rogue){.holder = *holder, .is_holder = holder->socket_inode != 0};
         if (!holder_read_cgroup(holder->pid, rogue->cgroup, sizeof rogue->cgroup))
-            continue; /* gone meanwhile */
+            continue; /* it has just exited */
         text_clean(rogue->cgroup);
         find_owner(out, rogue->cgroup + (strncmp(rogue->cgroup, init, prefix) == 0 ? prefix : 0), &silent,
                    rogue);

@@ -1,4 +1,5 @@
-/* Who holds the listener without belonging to the unit. Main thread; reads /proc, takes some ms. */
+/* Finds the processes that hold the listener but do not belong to the unit. Main thread; reads /proc, which
+ * takes some ms, and may ask systemd. */
 #ifndef WATCHDOG_ROGUE_H
 #define WATCHDOG_ROGUE_H
 
@@ -12,48 +13,46 @@
 
 #define ROGUE_MAX HOLDER_MAX
 
-/* So many are named one by one in a report, the rest by their number. */
-#define ROGUES_TOLD 5
+/* A report names this many rogues and counts the rest. */
+#define ROGUES_NAMED 5
 
 struct rogue {
     struct holder holder;
     char cgroup[512];
-    bool
-        is_holder; /* it has the very socket open; false: SO_PEERCRED names it, the socket has another name */
-    char owner[320]; /* to whom it belongs, who may start it again, so that it is named and never evicted:
-                        "nginx.service", a container; "": to nobody, as far as systemd says */
+    bool is_holder;  /* it has this very socket open; false: only SO_PEERCRED names it */
+    char owner[320]; /* the unit or container that it belongs to, such as "nginx.service"; that may start it
+                        again, so the rogue is only reported and never evicted; "": it has no owner */
 };
 
 struct rogue_list {
     struct rogue items[ROGUE_MAX]; /* the oldest first */
     size_t count;
-    bool more; /* there are more than ROGUE_MAX */
-    bool own;  /* the unit's own processes hold it, too */
-    bool
-        unseen; /* not all who hold it can be seen: /proc hides them from us, or the kernel cannot be asked */
-    bool hidden; /* a socket is at the path, and our own sandbox hides it */
+    bool more;   /* there are more than ROGUE_MAX */
+    bool own;    /* processes of the unit hold the listener, too */
+    bool unseen; /* there may be other holders: /proc hides processes from this user, or the kernel failed */
+    bool hidden; /* the socket exists, but the sandbox of this program hides its path */
 };
 
-/* Appends where systemd keeps the processes of a unit that runs: its control group or, while it has none, the
- * one that it gets in its slice (systemd.slice(5): each dash in a slice's name is a level). init: the control
- * group of pid 1, "/init.scope", in some containers below another one. Pure. */
+/* Appends the control group of a unit. A unit that does not run has none; then it is the one that the unit
+ * will get in its slice (systemd.slice(5): each dash in the name of a slice is a level). init: the control
+ * group of pid 1, which is "/init.scope", and in some containers has a prefix. Pure. */
 void rogue_home_of(const struct unit_status *unit, const char *init, struct buf *out);
 
-/* To whom the processes of a control group belong: the first service or scope in it, such as "docker.service"
- * of "/system.slice/docker.service/x", "user@0.service" of all below a user's manager; the group itself when
- * it is nothing of systemd's, such as "/docker/0123". Pure. False: to nobody: a slice, or the session of
- * somebody who is logged in, whose commands nobody starts again. */
+/* Finds the owner of the processes of a control group: the first service or scope in its path, such as
+ * "docker.service" in "/system.slice/docker.service/x", or "user@0.service" for all processes of that user's
+ * manager. A group that is not systemd's, such as "/docker/0123", is its own owner. False: there is no owner,
+ * because the group is a slice or the login session of a user, and nothing starts its processes again. Pure.
+ */
 __attribute__((warn_unused_result)) bool rogue_owner_of(const char *cgroup, char *out, size_t out_size);
 
-/* All processes that have the listener open, without those of the unit, without pid 1 (systemd holds the
- * sockets of socket units), its children that are not yet what they are going to be, and without this
- * process. Of a Unix path only who answers there counts: connect(2) tells, and when nobody accepts the names
- * that sockets were bound to. A process that belongs to another unit has an owner unless systemd says that
- * this unit is down. */
+/* Finds all processes that have the listener open, except for those of the unit, this process, pid 1 (systemd
+ * holds the sockets of socket units), and a child of pid 1 that has not yet become the program of its unit.
+ * Several sockets can be bound to one Unix path; only the one that connect(2) reaches counts, or, if it
+ * accepts no connection, all with that name. A process of another unit has an owner unless systemd reports
+ * that this unit is down. */
 void rogue_find(const struct address *listener, const struct unit_status *unit, struct rogue_list *out);
 
-/* "pid 123 (user root) since 2026-01-31T12:00:00.123Z: python3 rogue.py" and what is known of its control
- * group. */
+/* Writes "pid 123 (user root) since 2026-01-31T12:00:00.123Z: python3 rogue.py, in CONTROL-GROUP". */
 void rogue_describe(const struct rogue *rogue, char *out, size_t out_size);
 
 #endif

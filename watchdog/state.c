@@ -1,5 +1,5 @@
-/* The memory of recoveries, as watchdog/state.h promises. Main thread; owns no descriptor but the one that it
- * returns. */
+/* Computes the ages of recoveries across reboots, reads and replaces the state file, and takes the lock. Main
+ * thread; owns nothing but the descriptor that state_lock returns. */
 #include "watchdog/state.h"
 
 #include "common/clock.h"
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define HEADER            "health-watch state %d recoveries %zu\n"
-#define VERSION           2 /* 1 had no last word in a line */
+#define VERSION           2 /* in version 1 a line did not say whether the recovery helped */
 #define DEFAULT_DIRECTORY "/var/lib/health-watch"
 #define FILE_MAX          16384
 #define LOCK_POLL_NS      (50 * NS_PER_MS)
@@ -123,7 +123,7 @@ void state_format(const struct state *state, struct buf *out)
     }
 }
 
-/* One line from *at; moves it behind. */
+/* Parses the line at *at and moves *at past it. */
 static bool parse_recovery(const char **at, int version, struct state_recovery *out)
 {
     struct state_time *t = &out->when;
@@ -183,7 +183,7 @@ bool state_load(const char *path, struct state *out, struct error *err)
     if (!buf_read_file(&text, path, FILE_MAX, err)) {
         ok = false;
     } else if (!state_parse(text.data, text.len, out)) {
-        error_set(err, "%s: damaged", path);
+        error_set(err, "%s is damaged", path);
         ok = false;
     }
     buf_free(&text);
@@ -204,7 +204,7 @@ static bool write_all(int fd, const char *bytes, size_t len)
     return true;
 }
 
-/* The directory of path, "." without one. */
+/* The directory of path; "." if path has none. */
 static void parent_of(const char *path, char *out, size_t out_size)
 {
     const char *slash = strrchr(path, '/');
@@ -214,7 +214,7 @@ static void parent_of(const char *path, char *out, size_t out_size)
     out[len > 0 ? len : 1] = '\0';
 }
 
-/* So that the rename survives a power failure; some file systems refuse it, which is no error. */
+/* Makes the rename survive a power failure. Some file systems refuse this, which is not an error. */
 static void sync_parent(const char *path)
 {
     char parent[4096];
@@ -234,7 +234,7 @@ bool state_save(const char *path, const struct state *state, struct error *err)
     bool ok = false;
     state_format(state, &text);
     buf_appendf(&temporary, "%s.new", path);
-    /* Only the holder of the lock writes: what is there was left by a run that was killed. */
+    /* Only the holder of the lock writes, so a file that exists is from a run that was killed. */
     unlink(temporary.data);
     int fd = open(temporary.data, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd >= 0 && write_all(fd, text.data, text.len) && fsync(fd) == 0)
@@ -257,7 +257,7 @@ void state_path(const char *state_file, const char *unit, char *out, size_t out_
     const char *directory = getenv("STATE_DIRECTORY");
     if (directory == NULL || directory[0] != '/')
         directory = DEFAULT_DIRECTORY;
-    /* Several directories are separated by colons; ours is the first. */
+    /* STATE_DIRECTORY may list several directories, separated by colons; ours is the first. */
     if (state_file != NULL)
         snprintf(out, out_size, "%s", state_file);
     else
@@ -271,7 +271,7 @@ bool state_can_write(const char *path)
     if (access(parent, W_OK) == 0)
         return true;
     int error = errno;
-    parent_of(parent, parent, sizeof parent); /* state_lock makes the last directory */
+    parent_of(parent, parent, sizeof parent); /* state_lock creates the last directory */
     bool can_make = error == ENOENT && access(parent, W_OK) == 0;
     errno = error;
     return can_make;
@@ -296,11 +296,11 @@ enum state_lock state_lock(const char *path, int64_t wait_ms, int *out, struct e
     enum state_lock result = STATE_LOCKED;
     buf_appendf(&name, "%s.lock", path);
     parent_of(path, parent, sizeof parent);
-    (void)mkdir(parent, 0755); /* it is there, or the next call says what is wrong */
+    (void)mkdir(parent, 0755); /* if it fails and the directory is missing, open reports that */
     *out = open(name.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (*out < 0 || !lock_within(*out, wait_ms)) {
         bool is_taken = *out >= 0 && errno == EWOULDBLOCK;
-        error_set(err, "%s: %s", name.data, is_taken ? "another run is at work" : strerror(errno));
+        error_set(err, "%s: %s", name.data, is_taken ? "another run holds the lock" : strerror(errno));
         result = is_taken ? STATE_TAKEN : STATE_NO_LOCK;
         if (*out >= 0)
             close(*out);

@@ -1,5 +1,5 @@
-/* The memory of recoveries: how many of late, how long ago the last. A small text file that survives restarts
- * and reboots, and the lock that keeps two runs apart. Main thread. */
+/* Remembers recoveries for the budget and the cooldown, in a small text file that survives reboots; and holds
+ * the lock that keeps two runs apart. Main thread. */
 #ifndef WATCHDOG_STATE_H
 #define WATCHDOG_STATE_H
 
@@ -11,84 +11,85 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As many recoveries are remembered; above any budget. */
+/* The state file keeps this many recoveries; no budget is larger. */
 #define STATE_MAX 64
 
-/* The window of the budget. */
+/* The budget counts the recoveries within this window. */
 #define STATE_WINDOW_MS HOUR_MS
 
 #define STATE_BOOT_ID_SIZE 37
 
-/* A moment on both clocks: that of this boot, which nobody sets, and the wall clock. */
+/* A moment on two clocks: the boot clock, which nobody can set, and the wall clock. */
 struct state_time {
     char boot_id[STATE_BOOT_ID_SIZE]; /* /proc/sys/kernel/random/boot_id */
     int64_t boot_ms;                  /* since boot, CLOCK_BOOTTIME */
     int64_t wall_ms;                  /* since 1970 */
-    int64_t up_ms; /* how long pid 1 runs: in a container, whose boot_id and clock of boot are
-                      its host's, since that was started */
+    int64_t up_ms; /* since pid 1 started; in a container, boot_id and the boot clock are the host's */
 };
 
 struct state {
     size_t count;
     struct state_recovery {
         struct state_time when;
-        bool helped;         /* the unit did answer after it */
+        bool helped;         /* the unit answered after it */
     } recoveries[STATE_MAX]; /* the oldest first */
 };
 
 void state_now(struct state_time *out);
 
-/* How long ago then was, never negative. Within one boot the wall clock does not matter. Across a reboot its
- * difference counts, but at least the time since pid 1 was started: so a clock that was set back cannot hold
- * up recoveries for longer than the machine runs, and one that was set forward at most forgets those before
- * the reboot. A clock of boot that runs backwards within one boot is another container's: that is a reboot,
- * too. */
+/* Returns how long ago then was; never negative. Within one boot it uses the boot clock alone. Across a
+ * reboot it uses the wall clock, but never less than the time since pid 1 started: so a wall clock that was
+ * set back cannot prevent recoveries for longer than the machine is up, and one that was set forward only
+ * makes the program forget recoveries before the reboot. If the boot clock runs backwards within one boot,
+ * this is another container, which counts as a reboot. */
 int64_t state_age_ms(const struct state_time *then, const struct state_time *now);
 
-/* Recoveries in the last STATE_WINDOW_MS; in_vain: only those after which the unit did not answer. */
+/* Counts the recoveries in the last STATE_WINDOW_MS; in_vain: only those after which the unit did not answer.
+ */
 size_t state_count_recent(const struct state *state, const struct state_time *now, bool in_vain);
 
-/* Age of the last recovery, INT64_MAX when there is none. */
+/* Returns the age of the last recovery; INT64_MAX: there is none. */
 int64_t state_last_age_ms(const struct state *state, const struct state_time *now);
 
-/* How long until a recovery leaves the window, so that the budget has room again; 0 when it has. */
+/* Returns how long the budget stays spent; 0: it has room now. */
 int64_t state_wait_ms(const struct state *state, const struct state_time *now, int64_t budget);
 
-/* Appends now, after dropping what is older than the window (and the oldest when full). */
+/* Appends a recovery at now. Drops those older than the window, and the oldest one if there are STATE_MAX. */
 void state_add(struct state *state, const struct state_time *now);
 
-/* Tells how the last one ended, or takes it back: it was not made. */
+/* state_set_helped notes whether the last recovery helped; state_drop_last removes one that was not
+ * attempted. */
 void state_set_helped(struct state *state, bool helped);
 void state_drop_last(struct state *state);
 
-/* The file's text and back, pure. False: damaged; *out is then empty. */
+/* Convert between the state and the text of its file. False: the text is damaged, and *out is empty. Pure. */
 void state_format(const struct state *state, struct buf *out);
 __attribute__((warn_unused_result)) bool state_parse(const char *text, size_t len, struct state *out);
 
-/* A missing file is an empty state. False: unreadable or damaged, *out is empty and err says why; the caller
- * warns and goes on. */
+/* Reads the file; a missing file is an empty state. False: it is unreadable or damaged, *out is empty and err
+ * says why; the caller warns and continues. */
 __attribute__((warn_unused_result)) bool state_load(const char *path, struct state *out, struct error *err);
 
-/* Writes the file anew, all of it or nothing (temporary file, fsync, rename, fsync of the directory). */
+/* Replaces the file in one step: temporary file, fsync, rename, fsync of the directory. */
 __attribute__((warn_unused_result)) bool state_save(const char *path, const struct state *state,
                                                     struct error *err);
 
-/* Where the file is: as the watch file says, else in the directory that systemd has made for us
- * (STATE_DIRECTORY, systemd.exec(5)), else in /var/lib/health-watch. */
+/* The path of the state file: state_file if the watch file sets it, else a file in the directory that systemd
+ * has created (STATE_DIRECTORY, systemd.exec(5)), else one in /var/lib/health-watch. */
 void state_path(const char *state_file, const char *unit, char *out, size_t out_size);
 
-/* Whether PATH and its lock can be made; errno says why not. Makes nothing. */
+/* Whether this process can create PATH and its lock; errno says why not. Creates nothing. */
 bool state_can_write(const char *path);
 
 enum state_lock {
     STATE_LOCKED,
-    STATE_TAKEN,   /* by another run, for longer than wait_ms */
-    STATE_NO_LOCK, /* it cannot be made here: nothing that must be remembered may be done */
+    STATE_TAKEN,   /* another run held the lock for longer than wait_ms */
+    STATE_NO_LOCK, /* the lock cannot be created, so neither can the state file: recover nothing */
 };
 
-/* Takes the lock PATH.lock, waiting at most wait_ms for another run; makes PATH's directory if only that is
- * missing. STATE_LOCKED: *out holds it until it is closed, and PATH can be written beside it; else it is -1
- * and err says why. */
+/* Takes the lock PATH.lock, and waits at most wait_ms for another run. Creates the directory of PATH if its
+ * parent exists. STATE_LOCKED: the descriptor *out holds the lock until the caller closes it. Otherwise *out
+ * is -1 and err says why. */
 __attribute__((warn_unused_result)) enum state_lock state_lock(const char *path, int64_t wait_ms, int *out,
                                                                struct error *err);
 

@@ -1,4 +1,5 @@
-/* Puts fetch and judge together. Main thread; owns the judgements. */
+/* Passes each result of fetch to judge, which decides about another try. Main thread; owns what is known of
+ * the routes. */
 #include "watchdog/survey.h"
 
 #include "common/buf.h"

@@ -1,4 +1,5 @@
-/* systemctl and what it prints. Main thread; no state. */
+/* Runs systemctl and parses what it prints, and reads the CPU pressure of a unit. Main thread; owns nothing.
+ */
 #include "watchdog/unit.h"
 
 #include "common/clock.h"
@@ -32,8 +33,8 @@ bool unit_get(const char *text, const char *name, char *out, size_t out_size)
     return false;
 }
 
-/* A property that other kinds of units do not have counts as 0, and so does an empty one: Job= without a job.
- */
+/* A missing property counts as 0, since not all kinds of units have it; so does an empty one, such as Job=
+ * when there is no job. */
 static bool get_number(const char *text, const char *name, int64_t *out)
 {
     char value[32];
@@ -62,7 +63,7 @@ static enum unit_state parse_state(const char *active, const char *sub)
         {"reloading", UNIT_RUNNING},     {"refreshing", UNIT_RUNNING}, {"activating", UNIT_STARTING},
         {"deactivating", UNIT_STOPPING},
     };
-    /* Later versions add "auto-restart-queued" and "failed-before-auto-restart". */
+    /* Later versions of systemd add "auto-restart-queued" and "failed-before-auto-restart". */
     if (strstr(sub, "auto-restart") != NULL)
         return UNIT_RESTARTING;
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
@@ -71,8 +72,9 @@ static enum unit_state parse_state(const char *active, const char *sub)
     return UNIT_ODD;
 }
 
-/* The table of Restart= in systemd.service(5), column "unclean signal" or, where SuccessExitStatus= has it,
- * "clean exit"; prevent: RestartPreventExitStatus=. Signals have their names without SIG in both. */
+/* Whether systemd restarts the unit after a SIGKILL. Follows the table of Restart= in systemd.service(5): its
+ * row "unclean signal", or "clean exit" if SuccessExitStatus= lists the signal. prevent:
+ * RestartPreventExitStatus=. Both properties name a signal without SIG. */
 static bool restarts_after_kill(const char *restart, const char *prevent, const char *success)
 {
     static const char *const words[] = {"always", "on-failure", "on-abnormal", "on-abort"};
@@ -86,8 +88,7 @@ static bool restarts_after_kill(const char *restart, const char *prevent, const 
     return false;
 }
 
-/* When the latest of its starts was: of the process; of the unit, for one that is starting and has no process
- * yet. */
+/* Takes the latest of three times: a unit that is starting may have no main process yet. */
 static bool get_started(const char *text, int64_t now_us, struct unit_status *out)
 {
     static const char *const names[] = {"ActiveEnterTimestampMonotonic", "ExecMainStartTimestampMonotonic",
@@ -146,7 +147,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
     if (bad == NULL && !get_started(text, now_us, out))
         bad = "a timestamp";
     if (bad != NULL) {
-        error_set(err, "systemctl show: %s is missing or strange", bad);
+        error_set(err, "systemctl show: %s is missing or malformed", bad);
         return false;
     }
     out->restarts_itself = restarts_after_kill(restart, prevent, success);
@@ -158,7 +159,7 @@ bool unit_parse(const char *text, int64_t now_us, struct unit_status *out, struc
     return true;
 }
 
-static enum unit_answer run(const char *const argv[], struct buf *out, struct error *err)
+static enum unit_answer run_systemctl(const char *const argv[], struct buf *out, struct error *err)
 {
     switch (command_run(argv, UNIT_TIMEOUT_MS, out, err)) {
     case COMMAND_OK: return UNIT_OK;
@@ -172,11 +173,11 @@ static enum unit_answer run(const char *const argv[], struct buf *out, struct er
 enum unit_answer unit_show_properties(const char *unit, const char *names, struct buf *out, struct error *err)
 {
     const char *const argv[] = {"systemctl", "show", "--no-pager", "--property", names, "--", unit, NULL};
-    enum unit_answer answer = run(argv, out, err);
+    enum unit_answer answer = run_systemctl(argv, out, err);
     buf_append(out, "", 0);
     if (answer != UNIT_OK || strlen(out->data) == out->len)
         return answer;
-    error_set(err, "systemctl show: NUL byte in its answer");
+    error_set(err, "systemctl show: NUL byte in the output");
     return UNIT_REFUSED;
 }
 
@@ -208,7 +209,7 @@ static int read_pressure(const char *path, const char *line)
 
 int unit_cpu_pressure(const struct unit_status *unit)
 {
-    /* Where cgroup v2 is, in its hybrid form as well: file-hierarchy(7) of systemd. */
+    /* The mount points of cgroup v2, alone and in the hybrid setup: file-hierarchy(7). */
     static const char *const mounts[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
     char path[600];
     int full = 0;
@@ -237,7 +238,7 @@ enum unit_answer unit_order(enum unit_order order, const char *unit, struct erro
             argv[n++] = words[order][i];
     argv[n++] = "--";
     argv[n] = unit;
-    enum unit_answer answer = run(argv, &out, err);
+    enum unit_answer answer = run_systemctl(argv, &out, err);
     buf_free(&out);
     return answer;
 }

@@ -1,5 +1,5 @@
-/* Everything that the watchdog asks of systemd and tells it, by systemctl(1) of version 252 or later. Main
- * thread. Each call ends within UNIT_TIMEOUT_MS. */
+/* Asks systemd about units and gives it orders, with systemctl(1) of version 252 or later. Main thread; each
+ * call returns within UNIT_TIMEOUT_MS and the time to reap a killed systemctl. */
 #ifndef WATCHDOG_UNIT_H
 #define WATCHDOG_UNIT_H
 
@@ -11,91 +11,90 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A question to systemd is answered in some ms; none of the orders waits for its job. */
+/* systemd answers within a few ms, since no order waits for its job. */
 #define UNIT_TIMEOUT_MS 5000
 
 enum unit_load {
     UNIT_LOADED,
     UNIT_NOT_FOUND,
     UNIT_MASKED,
-    UNIT_BAD, /* a file that systemd cannot use */
+    UNIT_BAD, /* systemd cannot load its file */
 };
 
-/* ActiveState, with the restart loop as a state of its own. */
+/* The ActiveState of systemd; the restart loop has a state of its own. */
 enum unit_state {
-    UNIT_INACTIVE, /* stopped, ended cleanly, or never started */
-    UNIT_FAILED,   /* ended badly, and nobody starts it again */
+    UNIT_INACTIVE, /* stopped, exited cleanly, or never started */
+    UNIT_FAILED,   /* exited with a failure, and systemd does not start it again */
     UNIT_STARTING,
     UNIT_RUNNING, /* active or reloading */
     UNIT_STOPPING,
-    UNIT_RESTARTING, /* auto-restart: ended, systemd is going to start it after RestartSec= */
-    UNIT_ODD,        /* a state of another version */
+    UNIT_RESTARTING, /* auto-restart: it has exited, and systemd will start it after RestartSec= */
+    UNIT_ODD,        /* a state that this program does not know */
 };
 
 struct unit_status {
-    char id[256]; /* its name, where another one is an alias */
+    char id[256]; /* its main name, which an alias may stand for */
     enum unit_load load;
     enum unit_state state;
-    char active[32]; /* "active" and "running" as systemd says it */
-    char sub[32];
-    char result[32];         /* why it ended last: "success", "exit-code", "signal", ... */
-    pid_t main_pid;          /* 0: none, or not known to systemd */
+    char active[32];         /* ActiveState, such as "active" */
+    char sub[32];            /* SubState, such as "running" */
+    char result[32];         /* how it exited last: "success", "exit-code", "signal", ... */
+    pid_t main_pid;          /* 0: it has none, or systemd does not know it */
     int64_t started_ms;      /* how long ago its main process was started; INT64_MAX: never */
-    int64_t start_us;        /* when, on CLOCK_MONOTONIC: with main_pid it names one process; 0: never */
+    int64_t start_us;        /* when, on CLOCK_MONOTONIC; identifies a process with main_pid; 0: never */
     int64_t restarts;        /* by systemd itself, since the last start by hand */
-    int64_t job;             /* number of the order that is queued or carried out; 0: none */
-    bool restarts_itself;    /* Restart= of its file: after a SIGKILL systemd starts it again */
-    bool needs_reload;       /* its file on disk is newer than what systemd has loaded */
-    char file[32];           /* UnitFileState: "enabled", "disabled", ...; "": none */
-    char control_group[512]; /* as in /proc/PID/cgroup; "" when it has none now */
-    char slice[256];         /* in which it has one when it runs; "" for a unit that never has */
+    int64_t job;             /* the number of its job, queued or running; 0: none */
+    bool restarts_itself;    /* by its Restart=, systemd starts it again after a SIGKILL */
+    bool needs_reload;       /* its file has changed since systemd loaded it */
+    char file[32];           /* UnitFileState: "enabled", "disabled", ...; "": it has no file */
+    char control_group[512]; /* as in /proc/PID/cgroup; "": it has none now */
+    char slice[256];         /* where its control group is when it runs; "": it never has one */
 };
 
 enum unit_answer {
     UNIT_OK,
-    UNIT_REFUSED, /* systemd or systemctl said no, or said something strange */
-    UNIT_SILENT,  /* no answer in time, or there is no systemctl */
+    UNIT_REFUSED, /* systemctl failed, or its output makes no sense */
+    UNIT_SILENT,  /* systemctl did not exit in time, or does not exist */
 };
 
-/* Text that "systemctl show" has printed, at a time of CLOCK_MONOTONIC in us -> status. Pure. False: a
- * property is missing or strange; err names it. */
+/* Parses the output of "systemctl show"; now_us is its time on CLOCK_MONOTONIC. False: err names a property
+ * that is missing or malformed. Pure. */
 __attribute__((warn_unused_result)) bool unit_parse(const char *text, int64_t now_us, struct unit_status *out,
                                                     struct error *err);
 
-/* A unit that does not exist is UNIT_OK with UNIT_NOT_FOUND. Unless UNIT_OK is returned err says why, also
- * below. */
+/* Asks systemd about a unit. For one that does not exist it returns UNIT_OK, and out->load is UNIT_NOT_FOUND.
+ * Here and below, err says why the result is not UNIT_OK. */
 __attribute__((warn_unused_result)) enum unit_answer unit_show(const char *unit, struct unit_status *out,
                                                                struct error *err);
 
-/* Appends lines NAME=VALUE for the properties, which are separated by commas. */
+/* Appends a line NAME=VALUE for each of the properties, a list with commas. */
 __attribute__((warn_unused_result)) enum unit_answer
 unit_show_properties(const char *unit, const char *properties, struct buf *out, struct error *err);
 
-/* The value of a property in such lines. False: it is missing, or does not fit; out is then as it was. Pure.
+/* Finds the value of a property in such lines. False: it is missing or too long, and out is unchanged. Pure.
  */
 __attribute__((warn_unused_result)) bool unit_get(const char *text, const char *name, char *out,
                                                   size_t out_size);
 
-/* How much of the last 10 s all its processes that wanted to run waited for a processor, in per cent, on a
- * machine where others waited as well: a limit of its own (CPUQuota=) is no such wait. "full" of its control
- * group, at most "some" of the machine (https://docs.kernel.org/accounting/psi.html); 0 where the kernel does
- * not tell. */
+/* The share of the last 10 s, in per cent, in which all runnable processes of the unit waited for a
+ * processor. This is "full" of its control group, but no more than "some" of the whole machine
+ * (https://docs.kernel.org/accounting/psi.html), so that a limit of the unit's own (CPUQuota=) does not
+ * count. 0 if the kernel does not report it. */
 int unit_cpu_pressure(const struct unit_status *unit);
 
-/* The average of 10 s in the text of cpu.pressure, of the line "full" or "some"; 0 without it. Pure. */
+/* The 10 s average of the line "full" or "some" in the text of cpu.pressure; 0 if there is none. Pure. */
 int unit_parse_pressure(const char *text, const char *line);
 
-/* What systemd can be told. A restart is in a restart loop the only order that does not wait for RestartSec=
- * (service.c of systemd: a start job stays queued until the restart timer ends). */
+/* Orders to systemd. In a restart loop only UNIT_RESTART takes effect before RestartSec= has passed: systemd
+ * keeps a start job queued until then (service.c of systemd). */
 enum unit_order {
-    UNIT_KILL_MAIN, /* SIGKILL to the main process, chosen by systemd itself so that no pid is read first */
+    UNIT_KILL_MAIN, /* SIGKILL to the main process; systemd finds it, so no pid can be out of date */
     UNIT_KILL_ALL,  /* SIGKILL to every process of its control group */
-    UNIT_RESET,     /* forgets that it failed, and the count of its start limit: it counts as stopped */
-    UNIT_START,     /* queued */
-    UNIT_RESTART,   /* queued */
+    UNIT_RESET,     /* a failed unit becomes inactive, and its start limit counts from 0 */
+    UNIT_START,     /* queues a job and does not wait for it */
+    UNIT_RESTART,   /* queues a job and does not wait for it */
 };
 
-/* Unless it returns UNIT_OK err says why. */
 __attribute__((warn_unused_result)) enum unit_answer unit_order(enum unit_order order, const char *unit,
                                                                 struct error *err);
 

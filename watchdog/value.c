@@ -1,4 +1,4 @@
-/* Words of the watch file, as watchdog/value.h promises. Any thread; no state. */
+/* Parses status codes, URLs and unit names. Any thread; owns nothing. */
 #include "watchdog/value.h"
 
 #include "common/buf.h"
@@ -50,7 +50,8 @@ bool value_codes_contain(const struct value_codes *codes, int code)
     return false;
 }
 
-/* HOST or HOST:PORT, where HOST is a name, an IPv4 address or an IPv6 one in brackets. */
+/* Whether text is HOST or HOST:PORT, where HOST is a name, an IPv4 address, or an IPv6 address in brackets.
+ */
 static bool is_authority(const char *text, size_t len)
 {
     int64_t port;

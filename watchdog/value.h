@@ -1,4 +1,4 @@
-/* The values of a watch file that are no plain text: one pure function each, from a word to data. */
+/* Parses the values of a watch file that are not plain text. Each function is pure. */
 #ifndef WATCHDOG_VALUE_H
 #define WATCHDOG_VALUE_H
 
@@ -9,7 +9,7 @@
 
 #define VALUE_MAX_RANGES 8
 
-/* A unit's name and its NUL (systemd, src/basic/unit-name.h: UNIT_NAME_MAX). */
+/* The longest name of a unit, with its NUL (systemd, src/basic/unit-name.h: UNIT_NAME_MAX). */
 #define VALUE_UNIT_SIZE 256
 
 /* HTTP status codes as inclusive ranges. */
@@ -21,21 +21,22 @@ struct value_codes {
     } ranges[VALUE_MAX_RANGES];
 };
 
-/* "200", "200-399" or "200,302,503"; codes from 100 to 599. */
+/* Parses "200", "200-399" or "200,302,503"; codes are from 100 to 599. */
 __attribute__((warn_unused_result)) bool value_parse_codes(const char *text, struct value_codes *out);
 bool value_codes_contain(const struct value_codes *codes, int code);
 
-/* "http://HOST[:PORT][/PREFIX]", "https://..." or "unix:/PATH". Returns the URL without a slash at its end,
- * for a Unix path "http://localhost"; the caller frees it. *unix_path is that path in text, else NULL. NULL
- * for anything else: a user in the URL is refused too, for this file is no place for passwords. */
+/* Parses "http://HOST[:PORT][/PREFIX]", "https://..." or "unix:/PATH". Returns the URL without a slash at its
+ * end, or "http://localhost" for a Unix path; the caller frees it. *unix_path points to the path in text, or
+ * is NULL. Returns NULL for anything else, and for a URL with a user, because passwords do not belong in this
+ * file. */
 char *value_parse_url(const char *text, const char **unix_path);
 
-/* A name that systemd takes for a service; without a suffix it gets ".service" as with systemctl(1). False:
- * none, the name of another kind of unit, or a template without its instance. */
+/* Checks the name of a service and appends ".service" if it has no suffix, as systemctl(1) does. False: it is
+ * not a valid name, names another kind of unit, or is a template without an instance. */
 __attribute__((warn_unused_result)) bool value_parse_unit(const char *text, char out[static VALUE_UNIT_SIZE]);
 
-/* The address of what value_parse_url has returned. None where the host is a name other than "localhost":
- * whose it is cannot be told without asking a resolver. */
+/* The address of a URL that value_parse_url has returned. Its len is 0 if the host is a name other than
+ * "localhost", since only a resolver knows the address of a name. */
 struct address value_address_of(const char *url, const char *unix_path);
 
 #endif

@@ -1,5 +1,5 @@
-/* Reads the watch file: a line is "KEY VALUE" or "core|aux PATH [OPTION VALUE]...". Two tables say what there
- * is. Any thread; owns nothing but what it returns. */
+/* Parses the lines of a watch file, "KEY VALUE" or "core|aux PATH [OPTION VALUE]...". Two tables list the
+ * keys and the options. Any thread; owns nothing but what it returns. */
 #include "watchdog/watchfile.h"
 
 #include "common/buf.h"
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How much of a word an error shows. */
+/* The longest quote of a word in an error. */
 #define QUOTE_MAX 60
 
 static const char *check_url(const char *text)
@@ -56,48 +56,49 @@ static const char *const switch_words[] = {"no", "yes"};
 
 #define FIELD(member) offsetof(struct watch, member)
 
-/* A text without a check goes to the end of its line; all else is one word. */
+/* A text without a check function extends to the end of its line; any other value is one word. */
 static const struct setting keys[] = {
     {"base_url", SETTING_TEXT, FIELD(url),
      .meaning = "http://HOST[:PORT][/PREFIX], https://..., or unix:/PATH", .check = check_url},
-    {"host", SETTING_TEXT, FIELD(host), .meaning = "Host header, for a virtual host; unset: as in base_url"},
-    {"ca_file", SETTING_TEXT, FIELD(ca_file), .meaning = "certificates to trust (PEM); unset: the system's",
+    {"host", SETTING_TEXT, FIELD(host), .meaning = "Host header, for a virtual host; unset: from base_url"},
+    {"ca_file", SETTING_TEXT, FIELD(ca_file), .meaning = "trusted certificates (PEM); unset: the system's",
      .check = check_path},
     {"user_agent", SETTING_TEXT, FIELD(user_agent), "health-watch/" HEALTH_VERSION,
      .meaning = "User-Agent header"},
-    {"unit", SETTING_TEXT, FIELD(service), .meaning = "service to recover; unset: only look and report",
+    {"unit", SETTING_TEXT, FIELD(service), .meaning = "service to recover; unset: only report",
      .check = check_unit},
     {"listener", SETTING_TEXT, FIELD(listener),
-     .meaning = "socket that must be the unit's: unix:/PATH or tcp:ADDRESS:PORT", .check = check_listener},
+     .meaning = "socket of the unit: unix:/PATH or tcp:ADDRESS:PORT", .check = check_listener},
     {"listener_protocol", SETTING_WORD, FIELD(protocol), NULL, WATCH_FASTCGI, WATCH_HTTP,
-     "how it is asked before a kill, fastcgi or http; unset: not asked", .words = protocol_words},
+     "ask the listener before a kill, with fastcgi or http; unset: do not ask", .words = protocol_words},
     {"state_file", SETTING_TEXT, FIELD(state_file),
-     .meaning = "memory of recoveries; unset: /var/lib/health-watch/UNIT.state", .check = check_path},
+     .meaning = "record of recoveries; unset: /var/lib/health-watch/UNIT.state", .check = check_path},
     {"codes", SETTING_TEXT, FIELD(codes), "200-299",
-     .meaning = "accepted status codes of routes that name none", .check = check_codes},
-    {"tries", SETTING_COUNT, FIELD(tries), "3", 1, 10, .meaning = "requests to a route that does not answer"},
+     .meaning = "accepted status codes for routes without codes", .check = check_codes},
+    {"tries", SETTING_COUNT, FIELD(tries), "3", 1, 10, .meaning = "tries of a route that does not answer"},
     {"retry_wait", SETTING_DURATION, FIELD(retry_wait_ms), "1s", 0, MINUTE_MS,
-     .meaning = "time between them"},
+     .meaning = "pause between two tries"},
     {"connect_timeout", SETTING_DURATION, FIELD(connect_timeout_ms), "1s", 10, MINUTE_MS,
      .meaning = "limit for name resolution, connecting and TLS"},
     {"timeout", SETTING_DURATION, FIELD(timeout_ms), "2s", 10, 5 * MINUTE_MS,
-     .meaning = "limit for a whole request of routes that name none"},
-    {"concurrency", SETTING_COUNT, FIELD(concurrency), "8", 1, 64, .meaning = "requests at a time"},
+     .meaning = "limit for a complete request, for routes without timeout"},
+    {"concurrency", SETTING_COUNT, FIELD(concurrency), "8", 1, 64, .meaning = "requests at the same time"},
     {"budget", SETTING_COUNT, FIELD(budget), "3", 0, 60,
-     .meaning = "recoveries in any hour; past it only report"},
+     .meaning = "recoveries per hour; after that only report"},
     {"start_grace", SETTING_DURATION, FIELD(start_grace_ms), "20s", 0, HOUR_MS,
-     .meaning = "a unit that has started less long ago is left alone"},
+     .meaning = "leave a unit alone for this long after its start"},
     {"cooldown", SETTING_DURATION, FIELD(cooldown_ms), "1m", 0, HOUR_MS,
-     .meaning = "least time from one recovery to the next"},
+     .meaning = "shortest time from one recovery to the next"},
     {"restart_wait", SETTING_DURATION, FIELD(restart_wait_ms), "30s", 1000, 10 * MINUTE_MS,
      .meaning = "how long a recovery waits for an answer"},
     {"evict_rogue", SETTING_WORD, FIELD(evict_rogue), "no", 0, 1,
-     "yes: end a foreign process that holds the listener", .words = switch_words},
+     "yes: end a process outside the unit that holds the listener", .words = switch_words},
 };
 
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
 
-/* Of a route; json fills two fields, liveness and follow have no value. */
+/* The options of a route. json, liveness and follow are not here: json sets two fields, the others have no
+ * value. */
 static const struct setting options[] = {
     {"codes", SETTING_TEXT, offsetof(struct watch_route, codes_text), .check = check_codes},
     {"timeout", SETTING_DURATION, offsetof(struct watch_route, timeout_ms), .min = 10, .max = 5 * MINUTE_MS},
@@ -109,12 +110,12 @@ struct parser {
     const char *file;
     int line;
     char *at;             /* rest of the line */
-    int lines[KEY_COUNT]; /* where each key stands, 0: nowhere */
+    int lines[KEY_COUNT]; /* the line of each key; 0: not seen yet */
     struct watch *watch;
     struct error *err;
 };
 
-__attribute__((format(printf, 2, 3))) static bool fail(struct parser *p, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool bad_line(struct parser *p, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -123,13 +124,13 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct parser *p, const c
     return false;
 }
 
-static bool fail_value(struct parser *p, const char *what, const char *value, const char *expected)
+static bool bad_value(struct parser *p, const char *what, const char *value, const char *expected)
 {
-    return fail(p, "%s '%.*s%s': expected %s", what, QUOTE_MAX, value, strlen(value) > QUOTE_MAX ? "..." : "",
-                expected);
+    return bad_line(p, "%s '%.*s%s': expected %s", what, QUOTE_MAX, value,
+                    strlen(value) > QUOTE_MAX ? "..." : "", expected);
 }
 
-/* The next word of the line, ended with a NUL; NULL at its end. */
+/* Returns the next word of the line, terminated with a NUL; NULL at the end of the line. */
 static char *next_word(struct parser *p)
 {
     char *word = p->at + strspn(p->at, " \t");
@@ -141,19 +142,19 @@ static char *next_word(struct parser *p)
     return word;
 }
 
-/* "status=healthy" */
+/* value is such as "status=healthy". */
 static bool set_json(struct parser *p, struct watch_route *route, char *value)
 {
     char *equals = strchr(value, '=');
     if (equals == NULL || equals == value || route->json_key != NULL)
-        return fail_value(p, "json", value, "KEY=VALUE such as status=healthy, once");
+        return bad_value(p, "json", value, "KEY=VALUE such as status=healthy, once");
     *equals = '\0';
     route->json_key = value;
     route->json_value = equals + 1;
     return true;
 }
 
-/* seen: a bit for each of the options that stand before. */
+/* seen: one bit for each option that the route has already. */
 static bool set_option(struct parser *p, struct watch_route *route, const char *name, char *value,
                        unsigned *seen)
 {
@@ -162,12 +163,12 @@ static bool set_option(struct parser *p, struct watch_route *route, const char *
     if (strcmp(name, "json") == 0)
         return set_json(p, route, value);
     if (option == NULL)
-        return fail_value(p, "option", name, "codes, timeout, json, liveness or follow");
+        return bad_value(p, "option", name, "codes, timeout, json, liveness or follow");
     unsigned bit = 1U << (option - options);
     if ((*seen & bit) != 0)
-        return fail_value(p, name, value, "once");
+        return bad_value(p, name, value, "once");
     *seen |= bit;
-    return setting_set(option, value, route, &expected) || fail_value(p, name, value, expected.text);
+    return setting_set(option, value, route, &expected) || bad_value(p, name, value, expected.text);
 }
 
 static bool take_route_options(struct parser *p, struct watch_route *route)
@@ -180,13 +181,13 @@ static bool take_route_options(struct parser *p, struct watch_route *route)
             route->follow = true;
         } else {
             char *value = next_word(p);
-            /* Where there is none, the rest of the line is "". */
+            /* Without a value, p->at points to the empty end of the line. */
             if (!set_option(p, route, option, value != NULL ? value : p->at, &seen))
                 return false;
         }
     }
     if (route->liveness && route->class == WATCH_AUX)
-        return fail(p, "'%.*s' is aux: expected liveness at core routes only", QUOTE_MAX, route->path);
+        return bad_line(p, "'%.*s' is aux: expected liveness at core routes only", QUOTE_MAX, route->path);
     return true;
 }
 
@@ -195,12 +196,12 @@ static bool take_route(struct parser *p, enum watch_class class)
     struct watch *watch = p->watch;
     const char *path = next_word(p);
     if (path == NULL || path[0] != '/' || strchr(path, '#') != NULL)
-        return fail_value(p, "path", path != NULL ? path : "", "one that begins with / and has no #");
+        return bad_value(p, "path", path != NULL ? path : "", "one that begins with / and has no #");
     for (size_t i = 0; i < watch->route_count; i++)
         if (strcmp(watch->routes[i].path, path) == 0)
-            return fail(p, "path '%.*s' stands already in line %d", QUOTE_MAX, path, watch->routes[i].line);
+            return bad_line(p, "path '%.*s' is already in line %d", QUOTE_MAX, path, watch->routes[i].line);
     if (watch->route_count == WATCHFILE_MAX_ROUTES)
-        return fail(p, "path '%.*s': expected at most %d routes", QUOTE_MAX, path, WATCHFILE_MAX_ROUTES);
+        return bad_line(p, "path '%.*s': expected at most %d routes", QUOTE_MAX, path, WATCHFILE_MAX_ROUTES);
     struct watch_route *route = &watch->routes[watch->route_count++];
     *route = (struct watch_route){.class = class, .path = path, .line = p->line};
     return take_route_options(p, route);
@@ -211,21 +212,21 @@ static bool take_key(struct parser *p, const char *name)
     const struct setting *key = setting_find(keys, KEY_COUNT, name, strlen(name));
     struct error expected = {0};
     if (key == NULL)
-        return fail_value(p, "key", name, "core, aux or one of the keys that --help lists");
+        return bad_value(p, "key", name, "core, aux or one of the keys that --help lists");
     int *line = &p->lines[key - keys];
     if (*line != 0)
-        return fail(p, "%s stands already in line %d", name, *line);
+        return bad_line(p, "%s is already set in line %d", name, *line);
     *line = p->line;
     bool is_free = key->kind == SETTING_TEXT && key->check == NULL;
     const char *value = is_free ? p->at + strspn(p->at, " \t") : next_word(p);
     if (value == NULL || *value == '\0')
-        return fail(p, "%s: expected a value", name);
+        return bad_line(p, "%s: expected a value", name);
     if (!is_free && next_word(p) != NULL)
-        return fail(p, "%s: expected one value", name);
-    return setting_set(key, value, p->watch, &expected) || fail_value(p, name, value, expected.text);
+        return bad_line(p, "%s: expected one value", name);
+    return setting_set(key, value, p->watch, &expected) || bad_value(p, name, value, expected.text);
 }
 
-/* Cuts off a remark, which begins with a # at the start of a word, and white space at the end. */
+/* Cuts off a comment, which starts with a # at the beginning of a word, and white space at the end. */
 static void strip_line(char *line)
 {
     char *end = line + strlen(line);
@@ -245,8 +246,8 @@ static bool take_line(struct parser *p, char *line)
     strip_line(line);
     for (const char *c = line; *c != '\0'; c++) {
         if (*c != '\t' && !isprint((unsigned char)*c))
-            return fail(p, "byte 0x%02x, expected printable ASCII outside remarks",
-                        (unsigned)(unsigned char)*c);
+            return bad_line(p, "byte 0x%02x, expected printable ASCII outside comments",
+                            (unsigned)(unsigned char)*c);
     }
     p->at = line;
     const char *word = next_word(p);
@@ -262,7 +263,7 @@ static bool take_line(struct parser *p, char *line)
 static bool take_lines(struct parser *p, char *text, size_t len)
 {
     if (memchr(text, '\0', len) != NULL)
-        return fail(p, "NUL byte, expected text");
+        return bad_line(p, "NUL byte, expected text");
     while (text != NULL) {
         char *newline = strchr(text, '\n');
         if (newline != NULL)
@@ -275,8 +276,8 @@ static bool take_lines(struct parser *p, char *text, size_t len)
     return true;
 }
 
-/* What needs the whole file. */
-static bool finish(struct parser *p)
+/* Fills and checks what depends on more than one line. */
+static bool complete_watch(struct parser *p)
 {
     struct watch *watch = p->watch;
     char unit[VALUE_UNIT_SIZE];
@@ -293,14 +294,14 @@ static bool finish(struct parser *p)
     for (size_t i = 0; i < watch->route_count && marked == 0; i++)
         watch->routes[i].liveness = watch->routes[i].class == WATCH_CORE;
     if (watch->url == NULL)
-        return fail(p, "no base_url, expected one");
+        return bad_line(p, "no base_url, expected one");
     if (core == 0)
-        return fail(p, "no core route, expected at least one");
+        return bad_line(p, "no core route, expected at least one");
     if (watch->listener != NULL && watch->service == NULL)
-        return fail(p, "a listener without a unit, expected the unit that it must belong to");
+        return bad_line(p, "a listener without a unit, expected the unit that it must belong to");
     if (watch->protocol != WATCH_NOT_ASKED && watch->listener == NULL)
-        return fail(p, "a listener_protocol without a listener, expected the listener that speaks it");
-    /* What follows was checked when it was read. */
+        return bad_line(p, "a listener_protocol without a listener, expected the listener that speaks it");
+    /* The following values were checked when their lines were parsed. */
     watch->base_url = value_parse_url(watch->url, &watch->unix_path);
     watch->base = value_address_of(watch->base_url, watch->unix_path);
     if (watch->service != NULL && value_parse_unit(watch->service, unit))
@@ -318,7 +319,7 @@ bool watchfile_parse(const char *text, size_t len, const char *file, struct watc
     if (len > 0)
         memcpy(out->text, text, len);
     setting_set_fallbacks(keys, KEY_COUNT, out);
-    bool ok = take_lines(&p, out->text, len) && finish(&p);
+    bool ok = take_lines(&p, out->text, len) && complete_watch(&p);
     if (!ok)
         watchfile_free(out);
     return ok;
@@ -333,11 +334,11 @@ void watchfile_free(struct watch *watch)
     *watch = (struct watch){0};
 }
 
-/* Whether the listener is the wildcard address of the same family and port. */
+/* Whether the listener is the wildcard address of the family and port of base_url. */
 static bool is_any_of_base(const struct watch *watch)
 {
     struct address any = {.socket.ss_family = watch->base.socket.ss_family};
-    /* IPv6 has its port at the same place. */
+    /* sockaddr_in6 has the port at the same offset. */
     ((struct sockaddr_in *)&any.socket)->sin_port =
         ((const struct sockaddr_in *)&watch->base.socket)->sin_port;
     return any.socket.ss_family != AF_UNIX &&

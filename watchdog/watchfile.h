@@ -1,4 +1,4 @@
-/* The file that says what to watch: text -> struct watch, a pure function whose errors name the line. */
+/* Parses the watch file, which says what to watch, into struct watch. Pure; errors name the line. */
 #ifndef WATCHDOG_WATCHFILE_H
 #define WATCHDOG_WATCHFILE_H
 
@@ -14,49 +14,48 @@
 #define WATCHFILE_MAX_ROUTES 256
 
 enum watch_class {
-    WATCH_CORE, /* decides: failing is critical */
-    WATCH_AUX,  /* only reported: failing is a warning */
+    WATCH_CORE, /* a failure is critical */
+    WATCH_AUX,  /* a failure is a warning */
 };
 
 struct watch_route {
     enum watch_class class;
-    const char *path;       /* as sent, query included */
-    const char *codes_text; /* NULL: the file's codes */
+    const char *path;       /* as sent, with the query */
+    const char *codes_text; /* NULL: the codes of struct watch apply */
     struct value_codes codes;
     int64_t timeout_ms;
-    const char *json_key; /* the body must be JSON with json_value there ("a.b" is b in a); NULL: any body */
+    const char *json_key; /* the JSON body must have json_value there ("a.b" is b in a); NULL: any body */
     const char *json_value;
-    bool follow;   /* redirects */
-    bool liveness; /* decides whether the backend hangs; never for aux */
+    bool follow;   /* follow redirects */
+    bool liveness; /* its silence means that the backend hangs; core routes only */
     int line;
 };
 
-/* How a listener is asked whether it answers. */
+/* The protocol in which health-watch asks the listener. */
 enum watch_protocol { WATCH_NOT_ASKED, WATCH_FASTCGI, WATCH_HTTP };
 
 struct watch {
-    char *text;      /* of the file: what is const here and in the routes points into it, or is a default */
+    char *text;      /* of the file; the const strings here and in the routes point into it or are defaults */
     const char *url; /* base_url as written */
-    char *base_url;  /* scheme, host, port, prefix, without a slash at the end; "http://localhost" for a Unix
-                        path */
-    const char *unix_path; /* connect to this socket instead; NULL: by base_url */
+    char *base_url;  /* without a slash at the end; "http://localhost" for a Unix path */
+    const char *unix_path; /* connect to this socket; NULL: connect to the host of base_url */
     const char *host;      /* Host header; NULL: from base_url */
     const char *ca_file;   /* NULL: the system's certificates */
     const char *user_agent;
     const char *service;          /* unit as written */
-    char *unit;                   /* with its suffix .service; NULL: nothing to recover */
+    char *unit;                   /* with the suffix .service; NULL: recover nothing */
     const char *listener;         /* as written; NULL: none */
     const char *state_file;       /* NULL: the default */
-    const char *codes;            /* as written, of routes that name none */
-    struct address socket;        /* the listener: must be the unit's own */
-    struct address base;          /* of base_url, where that names an address of this machine by its number */
+    const char *codes;            /* as written, for routes without the option codes */
+    struct address socket;        /* the listener, which only the unit may hold; len 0: none */
+    struct address base;          /* of base_url; len 0: its host is a name */
     enum watch_protocol protocol; /* of the listener */
     int64_t tries;
     int64_t retry_wait_ms;
     int64_t connect_timeout_ms;
-    int64_t timeout_ms; /* of a whole request */
+    int64_t timeout_ms; /* for a complete request */
     int64_t concurrency;
-    int64_t budget; /* recoveries in any hour */
+    int64_t budget; /* recoveries per hour */
     int64_t start_grace_ms;
     int64_t cooldown_ms;
     int64_t restart_wait_ms;
@@ -65,18 +64,18 @@ struct watch {
     size_t route_count;
 };
 
-/* Parses text[0..len). False: err is "FILE:LINE: what, expected what" and *out is empty. On success routes
- * have their effective codes, timeout and liveness: when no route is marked liveness, all core routes are.
- * The caller frees with watchfile_free. */
+/* Parses text[0..len). On success each route has its effective codes, timeout and liveness: if no route has
+ * the option liveness, all core routes get it; the caller frees *out with watchfile_free. False: err is
+ * "FILE:LINE: what, expected what" and *out is empty. */
 __attribute__((warn_unused_result)) bool watchfile_parse(const char *text, size_t len, const char *file,
                                                          struct watch *out, struct error *err);
 
 void watchfile_free(struct watch *watch);
 
-/* The keys for --help, one per line: name, default, meaning. */
+/* Prints the keys for --help, one per line: name, default, meaning. */
 void watchfile_print_keys(FILE *out);
 
-/* Whether base_url is the listener itself: no proxy is in between. */
+/* Whether base_url is the listener itself, without a proxy in between. */
 bool watchfile_is_direct(const struct watch *watch);
 
 const char *watchfile_class_name(enum watch_class class);

@@ -17,7 +17,7 @@ static void judge(const uint8_t *head, const uint8_t *body, size_t len)
                                 .json_key = (head[0] & 1) != 0 ? (char[]){"a.b"} : NULL,
                                 .json_value = (char[]){"1"}};
     struct fetch_result result = {
-        .outcome = (enum fetch_outcome)(head[1] % (FETCH_LOCAL + 1)),
+        .kind = (enum fetch_kind)(head[1] % (FETCH_LOCAL + 1)),
         .code = (int)head[2] * 3,
         .redirects = head[3] & 1,
         .time_us = 1000,
@@ -33,8 +33,8 @@ static void judge(const uint8_t *head, const uint8_t *body, size_t len)
     judge_add(&judged, &route, &result, 3);
     /* A route must never be both fine and dead, and never dead by our own fault. */
     if (judge_dead_tries(&judged) > 0 &&
-        (judged.last.verdict == JUDGE_OK || judged.last.verdict == JUDGE_UNKNOWN ||
-         judged.last.verdict == JUDGE_LIMITED || result.redirects > 0 || result.late_ms > 0))
+        (judged.last.outcome == JUDGE_OK || judged.last.outcome == JUDGE_UNKNOWN ||
+         judged.last.outcome == JUDGE_LIMITED || result.redirects > 0 || result.late_ms > 0))
         abort();
     buf_free(&result.body);
 }

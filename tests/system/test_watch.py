@@ -1,4 +1,5 @@
-"""health-watch with a real systemd: it finds a hung backend, names a rogue, recovers, and leaves alone what only looks ill."""
+"""health-watch with a real systemd: it recovers a hung backend, reports and evicts a rogue, and leaves alone a unit that only
+seems to be ill."""
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from .watching import (
 )
 
 
-def test_all_is_fine(guarded):
+def test_a_healthy_site_is_exit_0(guarded):
     code, text = watch(guarded)
     assert (code, text) == (0, "2 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error\n")
 
@@ -38,7 +39,7 @@ def test_the_units_are_clean_and_the_timer_runs_every_30_seconds(guarded):
 
 
 def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarded):
-    """Without WatchdogSec=, within one period of the timer and ten seconds."""
+    """It takes one period of the timer and ten seconds at most, without the help of WatchdogSec=."""
     conf = shipped_with(guarded, start_grace="0s")
     with guarded.changed("WatchdogSec=0"), installed_file(guarded, conf):
         guarded.wait_status("healthy")
@@ -53,18 +54,18 @@ def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarde
         journal = guarded.journal(UNIT, end)
         assert f"kill main process {before} of health-api.service" in journal
         wait_until(lambda: guarded.show(UNIT, "ActiveState")["ActiveState"] == "inactive", 20,
-                   "the run ends and is no failure")
+                   "the run ends without a failure")
 
 
-def test_a_backend_that_accepts_and_hangs_on_every_route(site):
+def test_a_backend_that_accepts_and_hangs_on_every_route_is_recovered(site):
     before = site.main_pid("site.service")
     site.shell("touch /run/hang")
-    # It would hang again: the file goes once the process is gone.
+    # Removes the file when the process has exited, since the next process would hang as well.
     remover = subprocess.Popen(site.command("sh", "-c", f"while [ -d /proc/{before} ]; do sleep 0.05; done; rm /run/hang"))
     began = time.monotonic()
     code, text = watch(site, conf=OWN_SITE + "core / liveness\ncore /graph\n")
     assert remover.wait(20) == 0
-    assert time.monotonic() - began < 10  # and a period of the timer before it
+    assert time.monotonic() - began < 10  # in service, a period of the timer comes before this
     assert code == 1, text
     assert f"kill main process {before} of site.service" in text and "recovery" in text
     assert answers(site) and site.main_pid("site.service") not in (0, before)
@@ -74,8 +75,8 @@ def systemctl_status(machine):
     return machine.run("systemctl", "status", UNIT, check=False).stdout
 
 
-def test_a_fine_run_leaves_at_most_one_line_in_the_journal(guarded):
-    guarded.run("systemctl", "start", "health-watch.timer")  # a unit that nothing refers to is forgotten, its status as well
+def test_a_run_without_a_problem_leaves_at_most_one_line_in_the_journal(guarded):
+    guarded.run("systemctl", "start", "health-watch.timer")  # systemd forgets a unit, and its status, if nothing refers to it
     code, journal = run_the_unit(guarded, shipped_file(guarded))
     assert code == 0 and len(journal.splitlines()) <= 1, journal
     assert 'Status: "ok: 2 OK, 0 timeout/unreachable' in systemctl_status(guarded)
@@ -83,7 +84,7 @@ def test_a_fine_run_leaves_at_most_one_line_in_the_journal(guarded):
 
 @pytest.fixture
 def paged(guarded):
-    """The machine; each failed run adds a line to /run/pages, and the timer runs health-watch each second."""
+    """A machine on which the timer runs health-watch each second, and each failed run adds a line to /run/pages."""
     guarded.write(f"/run/systemd/system/{UNIT}.d/page.conf", "[Unit]\nOnFailure=page.service\n")
     guarded.write("/run/systemd/system/page.service", "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo paged >>/run/pages'\n")
     guarded.write("/run/systemd/system/health-watch.timer.d/often.conf", "[Timer]\nOnCalendar=*:*:*\n")
@@ -94,7 +95,7 @@ def paged(guarded):
                   "systemctl daemon-reload")
 
 
-def test_a_critical_run_is_no_invalid_argument_and_no_failed_start(paged):
+def test_a_critical_run_pages_and_is_not_logged_as_a_failed_start(paged):
     failure = "core /nowhere: 404, not an accepted code"
     before = paged.journal_end(UNIT)
     with installed_file(paged, "base_url http://127.0.0.1:80\ncore /nowhere\n"):
@@ -118,14 +119,14 @@ def test_a_bad_file_is_named_in_the_journal_and_by_systemctl_status(guarded):
 
 @pytest.fixture
 def in_restart_loop(site):
-    """The port is a rogue's; the site, its process and the rogue's pid as the machine sees it."""
+    """A site whose port a rogue holds: the machine, the rogue's process, and the rogue's pid in the machine."""
     site.run("systemctl", "stop", "site.service")
     with rogue(site) as (process, pid):
         start_in_vain(site)
         yield site, process, pid
 
 
-def test_a_rogue_on_the_port_with_the_unit_in_a_restart_loop(in_restart_loop):
+def test_a_rogue_on_the_port_of_a_unit_in_a_restart_loop_is_reported(in_restart_loop):
     site, process, pid = in_restart_loop
     code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
     assert code == 2, text
@@ -148,7 +149,7 @@ def test_a_rogue_on_the_port_is_evicted(in_restart_loop, run, expected):
 
 
 def test_after_130_rapid_requests_429_is_no_failure(guarded):
-    """It is a warning all the same while the liveness route is among them: nobody can tell whether the backend lives."""
+    """It is a warning if the liveness route is limited, because a 429 does not show whether the backend lives."""
     guarded.write("/etc/nginx/conf.d/limited.conf", """
         limit_req_zone $server_name zone=limited:1m rate=1r/m;
         server { listen 8429; server_name limited; limit_req zone=limited burst=3 nodelay; limit_req_status 429;
@@ -188,20 +189,20 @@ def test_a_database_that_is_down_is_critical_and_nothing_is_killed(guarded):
     guarded.wait_status("healthy")
 
 
-def test_nginx_down_is_critical_and_the_backend_is_not_touched(guarded):
+def test_nginx_down_is_critical_and_the_backend_is_left_alone(guarded):
     before = guarded.main_pid()
     guarded.run("systemctl", "stop", "nginx.service")
     try:
         code, text = watch(guarded, conf=shipped_with(guarded, start_grace="0s"))
-        assert code == 2 and "health-api.service answers at unix:/run/health-api/health-api.sock: the fault is in front of it; not touched" in text, text
+        assert code == 2 and "health-api.service answers at unix:/run/health-api/health-api.sock, so the fault is in front of it: left alone" in text, text
         assert guarded.main_pid() == before
     finally:
         guarded.run("systemctl", "start", "nginx.service")
     guarded.wait_status("healthy")
 
 
-def test_a_stop_by_an_operator_in_the_middle_of_a_recovery_stays(site):
-    """What is left of the killed service takes its time to go; meanwhile somebody stops it."""
+def test_a_unit_that_an_operator_stops_during_a_recovery_stays_stopped(site):
+    """Somebody stops the unit while its ExecStopPost= still runs after the kill."""
     site.shell("rm -f /run/go /run/stopping")
     slow = "[Service]\nExecStopPost=/bin/sh -c 'touch /run/stopping; until [ -e /run/go ]; do sleep 0.05; done'\n"
     with drop_in(site, "site.service", slow):
@@ -211,9 +212,9 @@ def test_a_stop_by_an_operator_in_the_middle_of_a_recovery_stays(site):
         try:
             code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
             assert operator.wait(20) == 0
-            assert code == 2 and "site.service was stopped by somebody else meanwhile, or has ended well: left alone" in text, text
+            assert code == 2 and "somebody else stopped site.service, or it exited cleanly: left alone" in text, text
             code, text = watch(site, conf=OWN_SITE + "core / liveness\n")
-            assert code == 2 and "not started against somebody's will" in text, text
+            assert code == 2 and "was stopped or never started: left alone" in text, text
             assert site.main_pid("site.service") == 0
         finally:
             operator.kill()
@@ -221,7 +222,7 @@ def test_a_stop_by_an_operator_in_the_middle_of_a_recovery_stays(site):
 
 
 def test_in_a_crash_loop_recoveries_stop_at_the_budget(site):
-    """It hangs anew each time."""
+    """The site hangs again after each recovery."""
     site.shell("touch /run/hang")
     conf = OWN_SITE + "restart_wait 3s\nbudget 2\ncore / liveness\n"
     for _ in range(2):
@@ -233,11 +234,11 @@ def test_in_a_crash_loop_recoveries_stop_at_the_budget(site):
     assert site.main_pid("site.service") == before
 
 
-def test_a_dry_run_says_what_it_would_do(site):
+def test_a_dry_run_reports_what_a_run_would_do(site):
     before = site.main_pid("site.service")
     site.shell("touch /run/hang")
     code, text = watch(site, "--dry-run", conf=OWN_SITE + "core / liveness\n")
-    assert code == 2 and f"dry run, would now: kill main process {before} of site.service" in text
+    assert code == 2 and f"dry run, would now kill main process {before} of site.service" in text
     assert site.main_pid("site.service") == before
 
 
@@ -248,7 +249,7 @@ def test_a_unit_that_somebody_has_stopped_stays_stopped(site):
     assert site.main_pid("site.service") == 0
 
 
-def test_check_config_warns_of_units_that_were_not_reloaded(guarded):
+def test_check_config_warns_of_units_that_need_a_reload(guarded):
     guarded.run("systemctl", "enable", "--now", TIMER)
     code, text = watch(guarded, "--check-config")
     assert code == 0, text
@@ -262,9 +263,9 @@ def warning_of_the_timer(state):
     return f"health-watch.timer {state}"
 
 
-def test_a_timer_that_does_not_run_or_ends_with_this_boot_is_a_warning(guarded):
+def test_a_timer_that_does_not_run_or_is_not_enabled_is_a_warning(guarded):
     for command, state in (("disable --now", "is not active"), ("enable", "is not active"),
-                           ("disable", "is not active"), ("start", "is not enabled: it ends with this boot")):
+                           ("disable", "is not active"), ("start", "is not enabled: it will not start at the next boot")):
         guarded.run("systemctl", *command.split(), TIMER)
         for option in ("--check-config", "--dry-run"):
             code, text = watch(guarded, option)
@@ -280,7 +281,7 @@ def test_json(guarded):
     assert code == 0 and json.loads(text)["status"]
 
 
-def test_a_monitor_that_still_asks_with_nagios_gets_the_report_and_a_hint(guarded):
+def test_the_old_option_nagios_prints_the_report_and_a_hint(guarded):
     report = watch(guarded)[1]
     code, text = watch(guarded, "--nagios")
-    assert code == 0 and text.startswith(report) and text[len(report):].startswith("health-watch: --nagios is gone"), text
+    assert code == 0 and text.startswith(report) and text[len(report):].startswith("health-watch: --nagios was removed"), text

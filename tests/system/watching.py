@@ -1,4 +1,4 @@
-"""health-watch on the tests' machine: its files, a run of it, and services for it to look at."""
+"""Helpers to run health-watch on the machine of the tests, to change its files, and to start services for it to guard."""
 import contextlib
 
 from harness.machine import SOURCE
@@ -26,7 +26,7 @@ def site_command(where, hang="/run/hang"):
 
 
 def site_unit(where, settings=""):
-    """A service that listens there, hangs while /run/hang exists, and is started again 2 s after its end."""
+    """A service that listens there, hangs while /run/hang exists, and is restarted 2 s after its exit."""
     return ("[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=2s\n"
             f"ExecStart={site_command(where)}\n{settings}\n")
 
@@ -35,7 +35,7 @@ SITE_UNIT = site_unit("8000")
 
 
 def watch(machine, *options, conf=None):
-    """One run; its exit code and what it printed."""
+    """Makes one run. Returns its exit code and its output."""
     if conf is not None:
         machine.write("/run/watch.conf", conf)
         options = (*options, "/run/watch.conf")
@@ -44,14 +44,14 @@ def watch(machine, *options, conf=None):
 
 
 def run_the_unit(machine, conf):
-    """One run of health-watch.service as installed, with another file: its exit code, 0 for a warning as well, and the
-    journal of the run, systemd's own lines included."""
+    """Makes one run of the installed health-watch.service with another watch file. Returns its exit code, or 0 for a warning,
+    and the journal of the run with systemd's own lines."""
     before = machine.journal_end(UNIT)
     with installed_file(machine, conf):
         done = machine.run("systemctl", "start", "--wait", UNIT, check=False, timeout_s=120)
     machine.run("journalctl", "--sync")
     shown = machine.show(UNIT, "ActiveState", "Result", "ExecMainStatus")
-    # One that ended well is forgotten, and its exit code with it.
+    # systemd forgets a unit that exited cleanly, and its exit code too.
     assert (done.returncode == 0) == (shown["ActiveState"] == "inactive") and shown["Result"] in ("success", "exit-code"), shown
     return done.returncode and int(shown["ExecMainStatus"]), machine.journal(UNIT, before)
 
@@ -71,14 +71,14 @@ def shipped_file(machine):
 
 
 def shipped_with(machine, **keys):
-    """The shipped file with other values; None takes a key out."""
+    """The shipped watch file with other values; None removes a key."""
     lines = [line for line in shipped_file(machine).splitlines() if not line or line.split()[0] not in keys]
     return "\n".join([*lines, *(f"{key} {value}" for key, value in keys.items() if value is not None)]) + "\n"
 
 
 @contextlib.contextmanager
 def installed_file(machine, text):
-    """Another file for health-watch.service as installed."""
+    """Gives the installed health-watch.service another watch file."""
     shipped = shipped_file(machine)
     machine.write(CONF, text)
     try:
@@ -89,7 +89,7 @@ def installed_file(machine, text):
 
 @contextlib.contextmanager
 def service(machine, text, name="site.service", start=("start",)):
-    """A service of this text, which starts."""
+    """Starts a service with this unit file."""
     machine.write(f"{RUNTIME_UNITS}/{name}", text)
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", *start, name)
@@ -113,8 +113,8 @@ def drop_in(machine, unit, text):
 
 @contextlib.contextmanager
 def rogue(machine, *launcher):
-    """Another user's server on the port, started by hand; its process here, and its pid in the machine. launcher: what
-    starts it."""
+    """Starts a server of the user nobody on the port, without a unit. Yields its process here, and its pid in the machine.
+    launcher: a command that starts it."""
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     with machine.by_hand(*launcher, *as_nobody, *site_command("8000", "/run/none").split()) as (process, _, pid):
         wait_until(lambda: answers(machine), 20, "the rogue answers")
@@ -122,6 +122,6 @@ def rogue(machine, *launcher):
 
 
 def start_in_vain(site):
-    """Until it is in its restart loop, for somebody else has its port."""
+    """Starts the site while another process holds its port, and waits until the unit is in its restart loop."""
     site.run("systemctl", "start", "site.service")
     wait_until(lambda: int(site.show("site.service", "NRestarts")["NRestarts"]) >= 1, 20, "the restart loop")

@@ -1,4 +1,4 @@
-"""A watchdog with a recording systemctl, and sites that end with the test."""
+"""Fixtures: health-watch with a systemctl that records its calls, and sites that stop when the test ends."""
 import os
 import shutil
 

@@ -1,5 +1,6 @@
-"""Who fails, and what is known of the unit's own listener: what is done. Cells of tests/unit/watchdog/test_matrix.c with a real
-nginx and a real backend that has a control group of its own; not one kill of a backend that is well."""
+"""What health-watch does, by what fails and by what it knows of the unit's own listener. These are cells of
+tests/unit/watchdog/test_matrix.c with a real nginx and a real backend in a control group of its own. health-watch never
+kills a backend that is well."""
 import contextlib
 import os
 import shutil
@@ -19,7 +20,7 @@ from harness.webserver import Nginx, WebServer, free_port
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a control group for the backend needs root")
 
-# A backend by the word in a file: hang, slow, a status code, or nothing for 200.
+# A backend that does what a file says: hang, slow, or a status code; it answers 200 when the file is empty.
 BACKEND = """
 import http.server, sys, time
 def mode():
@@ -56,7 +57,7 @@ http {{
 
 
 def waiting_at(port):
-    """How many connections nobody has accepted yet (proc(5): a listener's rx_queue); None: nobody listens."""
+    """How many connections wait to be accepted (proc(5): the rx_queue of a listener); None: nothing listens."""
     with open("/proc/net/tcp", encoding="ascii") as table:
         for line in list(table)[1:]:
             fields = line.split()
@@ -88,7 +89,7 @@ class Proxy(WebServer):
 
 
 class House:
-    """A backend in its own control group behind an nginx, and what its watch file says of them."""
+    """A backend in its own control group, an nginx in front of it, and the values of the watch file for both."""
 
     def __init__(self, directory, systemctl):
         self.directory = directory
@@ -105,7 +106,7 @@ class House:
         self.during = None
 
     def adopt(self, backend):
-        """Its main process, as systemctl shows it."""
+        """Makes systemctl show backend as the main process of the unit."""
         self.backend = backend
         self.systemctl.says(cgroup=self.cgroup.enter(backend.pid), pid=backend.pid)
 
@@ -130,7 +131,7 @@ class House:
         self.url = f"http://127.0.0.1:{self.proxy.port}"
 
     def start_health_api(self, **changes):
-        """The real backend behind the shipped snippets; its database is not there, which is no matter."""
+        """health-api and nginx with the shipped snippets. There is no database, which does not matter here."""
         backend = Backend(self.directory, PGHOST="127.0.0.1", PGPORT="1", HEALTH_CHECKS=CHECKS)
         self.open.callback(backend.stop)
         self.adopt(backend.start().process)
@@ -144,7 +145,7 @@ class House:
         return backend
 
     def slow_visitors(self, count):
-        """They connect and say half a request; one who has said nothing nginx sends away to make room."""
+        """They connect and send half a request. nginx would close a connection that has sent nothing, to make room."""
         for _ in range(count):
             visitor = self.open.enter_context(socket.socket())
             visitor.settimeout(0.2)
@@ -158,7 +159,7 @@ class House:
         return 0
 
 
-# Each makes a house and what is wrong with it.
+# Each function sets up a house and one fault in it.
 
 def all_is_well(house):
     house.start_http()
@@ -184,7 +185,7 @@ def proxy_dies_in_the_first_try(house):
 
 
 def proxy_hangs_and_is_then_killed(house):
-    """Memory pressure, then the OOM killer."""
+    """What the OOM killer does after a time of memory pressure."""
     proxy_hung(house)
 
     def die():
@@ -201,7 +202,7 @@ def proxy_queue_full(house):
 
 
 def proxy_out_of_connections(house):
-    """It closes what it accepts, without a byte."""
+    """It accepts connections and closes them without a byte."""
     house.start_http(connections=8)
     house.slow_visitors(16)
     wait_until(lambda: not waiting_at(house.proxy.port), 20, "they are accepted, or closed")
@@ -224,7 +225,7 @@ def nginx_not_permitted(house):
 
 
 def nginx_has_no_connection_for_the_backend(house):
-    """Its own 500, in the shipped document."""
+    """nginx answers 500 itself, with the shipped document."""
     house.start_health_api(nginx=("worker_connections 1024;", "worker_connections 3;"))
 
 
@@ -273,7 +274,7 @@ def backend_says_503(house):
 
 
 def backend_says_504(house):
-    """A gateway itself, for somebody who is no business of ours."""
+    """The backend is a gateway itself, and reports a server that health-watch does not guard."""
     house.start_http("504")
 
 
@@ -292,7 +293,8 @@ def tls_wrong(house):
 
 
 NO, KILL = False, True
-# Who fails; the exit code; killed where the listener is not named, named, named with its protocol (None: not tried).
+# What fails; the exit code; whether the backend is killed if the watch file names no listener, a listener, or a listener with
+# its protocol (None: not tested).
 CELLS = [
     (all_is_well, 0, (NO, NO, NO)),
     (proxy_dead, 2, (NO, NO, NO)),
@@ -331,7 +333,7 @@ def house(directory, systemctl):
 @pytest.mark.parametrize("who,code,known,killed", [
     pytest.param(who, code, known, killed, id=f"{who.__name__}-{known}")
     for who, code, cells in CELLS for known, killed in zip(("unnamed", "named", "asked"), cells) if killed is not None])
-def test_who_fails_and_what_is_known_of_the_listener(dog, house, systemctl, who, code, known, killed):
+def test_what_fails_and_what_is_known_of_the_listener(dog, house, systemctl, who, code, known, killed):
     who(house)
     keys = {} if known == "unnamed" else {"listener": house.listener}
     if known == "asked":
@@ -344,31 +346,31 @@ def test_who_fails_and_what_is_known_of_the_listener(dog, house, systemctl, who,
     during.join(30)
     assert systemctl.orders() == (["kill"] if killed else []), (out, err)
     assert run.returncode == code, (out, err)
-    if code == 2 and not killed and "not touched" not in out:
-        assert "recovery" not in out, "an answer is no reason even to think of it"
+    if code == 2 and not killed and "left alone" not in out:
+        assert "recovery" not in out, "after an answer health-watch does not even consider a recovery"
 
 
-def test_this_machine_is_starved(dog, house, systemctl):
-    """Kept from running itself in each try, by SIGSTOP, the watchdog does not take silence for silence."""
+def test_silence_does_not_count_while_this_machine_is_starved_of_cpu(dog, house, systemctl):
+    """SIGSTOP keeps health-watch from running during each try, so it does not count the silence."""
     workers_hang(house)
     dog.write(house.url, "core /live", unit="site", listener=house.listener, listener_protocol="http", tries=2, timeout="300ms")
     run = dog.start()
     for tries in range(2):
         wait_until(lambda tries=tries: house.asked() > tries, 20, "a try is under way")
         run.send_signal(signal.SIGSTOP)
-        hold_for(lambda: run.poll() is None, 1.5)  # a stall that is longer than the try may take
+        hold_for(lambda: run.poll() is None, 1.5)  # longer than the try may take
         run.send_signal(signal.SIGCONT)
     out, err = run.communicate(timeout=60)
     assert run.returncode == 3, (out, err)
-    assert "core /live: this machine is starved: a try of " in out and "does not count" in out
+    assert "core /live: this machine is starved of CPU: a try of " in out and "does not count" in out
     assert systemctl.orders() == []
 
 
-def test_a_rogue_at_the_listener_is_named_while_all_answers(dog, house, systemctl):
+def test_a_rogue_at_the_listener_is_named_while_every_route_answers(dog, house, systemctl):
     all_is_well(house)
     systemctl.says(cgroup="/system.slice/other.service")
     dog.write(house.url, "core /live", unit="site", listener=house.listener, listener_protocol="http")
     done = dog.run()
     assert done.code == 2 and f"pid {house.backend.pid} " in done.out, done
-    assert "evict_rogue is no: not touched" in done.out
+    assert "evict_rogue is no: the rogue is left alone" in done.out
     assert systemctl.orders() == []

@@ -1,4 +1,4 @@
-"""The command line and what is printed."""
+"""The command line and the output."""
 import os
 import re
 import subprocess
@@ -16,7 +16,7 @@ def run(*arguments, **kwargs):
 def test_version_and_help():
     assert re.fullmatch(r"health-watch \d+\.\d+\.\d+\n", run("--version").stdout)
     text = run("--help").stdout
-    for word in ("--dry-run", "--json", "--check-config", "listener_protocol", "base_url", "evict_rogue", "Exit codes, as monitoring plugins have them: 0 fine"):
+    for word in ("--dry-run", "--json", "--check-config", "listener_protocol", "base_url", "evict_rogue", "Exit codes, the same as those of monitoring plugins: 0 all is well"):
         assert word in text
 
 
@@ -36,7 +36,7 @@ def test_a_bad_file_is_exit_3_with_its_line(dog):
 
 @pytest.mark.parametrize("make", [lambda path: None, os.mkdir, os.mkfifo, lambda path: open(path, "w").close()],
                          ids=["missing", "directory", "fifo", "empty"])
-def test_what_is_no_file_is_exit_3(dog, make):
+def test_a_watch_file_that_cannot_be_read_is_exit_3(dog, make):
     make(dog.file)
     done = dog.run()
     assert done.code == 3 and dog.file in done.err
@@ -64,17 +64,17 @@ def test_the_json_document(dog, site):
     assert document["recovery"] is None and document["rogues"] == [] and document["notes"] == []
 
 
-def test_the_first_line_and_the_exit_code_are_what_a_plugin_needs(dog, site):
+def test_the_first_line_and_the_exit_code_serve_a_monitoring_plugin(dog, site):
     site.behaviours["/a"] = w.answers("500 Oops")
     dog.write(site.url, "core /", "aux /a")
     done = dog.run()
     assert done.code == 1 and done.lines[0].startswith("aux /a: 500, not an accepted code")
-    old = dog.run("--nagios")  # of 0.1.0: says so, and goes on
+    old = dog.run("--nagios")  # an option of 0.1.0: the program prints a hint and continues
     assert old.code == 1 and old.lines[0].startswith("aux /a: 500") and old.summary == done.summary
-    assert old.err.startswith("health-watch: --nagios is gone: ")
+    assert old.err.startswith("health-watch: --nagios was removed: ")
 
 
-def test_a_report_that_cannot_be_written_is_no_success(dog, site):
+def test_a_report_that_cannot_be_written_is_exit_3(dog, site):
     dog.write(site.url, "core /")
     with open("/dev/full", "wb") as full:
         done = subprocess.run([w.PROGRAM, dog.file], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)

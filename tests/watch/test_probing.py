@@ -1,4 +1,4 @@
-"""Probing: real servers that answer, hang, drip, flood, redirect, reset; each costs no more than its deadline."""
+"""Requests to real servers that answer, hang, drip, flood, redirect or reset. None takes longer than its deadline."""
 import contextlib
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from harness import watchdog as w
 from harness.webserver import free_port
 
-# Three tries of 0.7 s, two waits of 50 ms, and what a loaded machine takes.
+# Three tries of 0.7 s, two pauses of 50 ms, and 4 s for a loaded machine.
 WHOLE_S = 2.2 + 4
 
 
@@ -31,43 +31,43 @@ def test_the_request_names_the_watchdog_and_the_host(dog, site):
     assert request.count("ost:") == 1
 
 
-def test_an_own_user_agent(dog, site):
+def test_the_user_agent_can_be_set(dog, site):
     dog.write(site.url, "core /", user_agent="our watch (ops@example.org)")
     dog.run()
     assert "User-Agent: our watch (ops@example.org)\r\n" in site.requests[0]
 
 
 @pytest.mark.parametrize("behaviour", [w.hangs, w.drips, w.drips_body, w.slow_headers], ids=lambda f: f.__name__)
-def test_slow_answers_end_at_the_deadline_and_are_tried_again(dog, site, behaviour):
+def test_slow_responses_end_at_the_deadline_and_are_tried_again(dog, site, behaviour):
     site.behaviours["/slow"] = behaviour
     dog.write(site.url, "core /", "aux /slow")
     done = dog.run()
     assert done.code == 1
     assert done.summary == "1 OK, 1 timeout/unreachable, 0 rate-limited, 0 HTTP error"
-    assert done.lines[0].startswith("aux /slow: no whole answer within 700 ms (3 tries")
+    assert done.lines[0].startswith("aux /slow: no complete response within 700 ms (3 tries")
     assert 2.2 <= done.seconds < WHOLE_S
     assert len(site.asked("/slow")) == 3
 
 
 @pytest.mark.parametrize("behaviour,code,words", [
-    (w.endless_headers, 1, "malformed answer: headers of more than 65536 bytes"),
-    (w.endless_header_line, 1, "malformed answer"),
-    (w.no_http, 1, "malformed answer"),
-    (w.cut_short, 1, "malformed answer"),
-    (w.resets, 1, "closed without an answer"),
-    (w.closes, 1, "closed without an answer"),
+    (w.endless_headers, 1, "malformed response: the headers exceed 65536 bytes"),
+    (w.endless_header_line, 1, "malformed response"),
+    (w.no_http, 1, "malformed response"),
+    (w.cut_short, 1, "malformed response"),
+    (w.resets, 1, "closed without a response"),
+    (w.closes, 1, "closed without a response"),
     (w.answers("500 Oops"), 1, "500, not an accepted code"),
     (w.answers("302 Found", headers=["Location: /"]), 1, "302, not an accepted code"),
-    (w.answers("502 Bad Gateway"), 1, "502, the proxy reaches no backend"),
-    (w.times_out, 1, "504, the backend gave the proxy no answer in time"),
-    (w.answers("504 Gateway Timeout"), 1, "too soon for a proxy's own timeout"),
-    (w.answers("503 No", headers=["x-health-source:  NGINX "]), 1, "503, a fault of nginx itself"),
-    (w.answers("503 No", w.DOWN["hung"], ["X-Health-Source: nginx"]), 1, "503 from nginx, the backend gave the proxy no answer"),
-    (w.answers("503 No", w.DOWN["unreachable"], ["X-Health-Source: nginx"]), 1, "503 from nginx, the proxy reaches no backend"),
+    (w.answers("502 Bad Gateway"), 1, "502, the proxy cannot reach the backend"),
+    (w.times_out, 1, "504, the backend did not answer the proxy in time"),
+    (w.answers("504 Gateway Timeout"), 1, "too soon for a timeout of the proxy"),
+    (w.answers("503 No", headers=["x-health-source:  NGINX "]), 1, "503, nginx itself failed"),
+    (w.answers("503 No", w.DOWN["hung"], ["X-Health-Source: nginx"]), 1, "503 from nginx, the backend did not answer the proxy"),
+    (w.answers("503 No", w.DOWN["unreachable"], ["X-Health-Source: nginx"]), 1, "503 from nginx, the proxy cannot reach the backend"),
     (w.answers("503 No", headers=["X-Health-Source: backend"]), 1, "503, not an accepted code"),
-    (w.answers("429 Slow down"), 0, "429, asked too often"),
+    (w.answers("429 Slow down"), 0, "429, rate-limited"),
 ], ids=range(16))
-def test_strange_answers_are_told(dog, site, behaviour, code, words):
+def test_unexpected_responses_are_reported(dog, site, behaviour, code, words):
     site.behaviours["/x"] = behaviour
     dog.write(site.url, "core /", "aux /x")
     done = dog.run()
@@ -76,7 +76,7 @@ def test_strange_answers_are_told(dog, site, behaviour, code, words):
     assert done.seconds < 5
 
 
-def test_an_endless_body_is_an_answer_after_64_kib(dog, site):
+def test_an_endless_body_counts_as_a_response_after_64_kib(dog, site):
     site.behaviours["/flood"] = w.endless_body
     dog.write(site.url, "core /flood")
     done = dog.run()
@@ -88,7 +88,7 @@ def test_an_endless_body_is_never_the_expected_json(dog, site):
     site.behaviours["/flood"] = w.endless_body
     dog.write(site.url, "core /flood json status=healthy")
     done = dog.run()
-    assert (done.code, "body of more than 65536 bytes" in done.out) == (2, True), done
+    assert (done.code, "the body exceeds 65536 bytes" in done.out) == (2, True), done
 
 
 def test_redirects_are_followed_only_when_asked_to(dog, site):
@@ -98,27 +98,27 @@ def test_redirects_are_followed_only_when_asked_to(dog, site):
     done = dog.run("--verbose")
     assert "core /a: ok, 200" in done.out, done
     assert "aux /loop: more than 5 redirects" in done.out
-    assert "aux /file: malformed answer" in done.out
+    assert "aux /file: malformed response" in done.out
     assert "aux /b: 302" in done.out
     assert len(site.asked("/loop")) == 6
 
 
-def test_accepted_codes_are_the_routes_own(dog, site):
+def test_each_route_accepts_its_own_codes(dog, site):
     site.behaviours.update({"/r": w.answers("302 Found", headers=["Location: /"]), "/s": w.answers("503 Busy"),
                             "/l": w.answers("429 Slow down")})
     dog.write(site.url, "core /r codes 200-399 liveness", "core /s codes 200,302,503", "core /l codes 429")
     assert dog.run().code == 0
     dog.write(site.url, "core /r codes 200-399", "core /l codes 429 liveness")
-    assert dog.run().code == 1, "accepted, and nobody knows whether the backend lives"
+    assert dog.run().code == 1, "an accepted 429 does not show whether the backend lives"
 
 
-def test_json_is_expected_where_the_file_says_so(dog, site):
+def test_a_route_can_require_a_json_value(dog, site):
     site.behaviours.update({"/good": w.answers("200 OK", b'{"status":"healthy","db":{"up":true}}'),
                             "/bad": w.answers("200 OK", b'{"status":"degraded"}')})
     dog.write(site.url, "core /good json db.up=true", "aux /bad json status=healthy")
     done = dog.run()
     assert done.code == 1
-    assert done.lines[0].startswith("aux /bad: 200, but status=healthy is something else")
+    assert done.lines[0].startswith("aux /bad: 200, expected status=healthy: the value is different")
 
 
 def test_a_transient_timeout_is_no_failure(dog, site):
@@ -131,14 +131,14 @@ def test_a_transient_timeout_is_no_failure(dog, site):
     assert "core /t: ok, 200 in " in done.out and "2 tries" in done.out
 
 
-def test_routes_are_asked_at_once_and_never_more_than_allowed(dog, site):
+def test_requests_run_at_the_same_time_up_to_the_limit(dog, site):
     active, seen = [], []
 
     def slow(server, connection, request):
         active.append(request)
         seen.append(len(active))
         ended = server.ended.wait(0.3)
-        active.remove(request)  # before the answer: with it the next request may come
+        active.remove(request)  # before the reply, after which the next request may come
         if not ended:
             w.reply(connection)
     site.default = slow
@@ -149,7 +149,7 @@ def test_routes_are_asked_at_once_and_never_more_than_allowed(dog, site):
     assert 0.9 <= done.seconds < 0.3 * 21
 
 
-def test_21_routes_that_all_hang_take_no_longer_than_their_waves(dog, site):
+def test_21_routes_that_hang_take_no_longer_than_three_rounds_of_tries(dog, site):
     site.default = w.hangs
     dog.write(site.url, "core /", *[f"aux /{n}" for n in range(20)], concurrency=8)
     done = dog.run()
@@ -169,13 +169,13 @@ def test_a_name_without_address_is_unknown(dog, systemctl):
     dog.write("http://no-such-host.invalid", "core /", unit="site", timeout="5s", connect_timeout="5s")
     done = dog.run()
     assert done.code == 3, done
-    assert "core /: name resolution: " in done.out
+    assert "core /: name resolution failed: " in done.out
     assert systemctl.orders() == []
     assert done.summary == "0 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error, 1 unknown"
 
 
-def test_a_connection_that_is_not_made_ends_at_its_own_limit(dog):
-    """The queue of the listener is full: the kernel drops what comes. libcurl counts in milliseconds that have begun."""
+def test_a_connection_attempt_ends_at_connect_timeout(dog):
+    """The queue of the listener is full, so the kernel drops new connections. libcurl rounds times up to milliseconds."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -189,8 +189,8 @@ def test_a_connection_that_is_not_made_ends_at_its_own_limit(dog):
     assert done.seconds < 15
 
 
-def test_a_resolver_that_is_silent_is_unknown_and_does_not_hold_up_the_run(dog, directory):
-    """In a mount namespace whose /etc/resolv.conf names a server that never answers."""
+def test_with_a_silent_resolver_a_route_is_unknown_and_the_run_ends(dog, directory):
+    """The program runs in a mount namespace whose /etc/resolv.conf names a server that never answers."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
@@ -206,12 +206,12 @@ def test_a_resolver_that_is_silent_is_unknown_and_does_not_hold_up_the_run(dog, 
                                f'exec "$@"', "sh", w.PROGRAM, dog.file], env=dog.environment(), text=True,
                               capture_output=True, timeout=30, check=False)
     assert done.returncode == 3, done
-    assert "core /: name resolution: " in done.stdout, done
+    assert "core /: name resolution failed: " in done.stdout, done
     assert dog.systemctl.orders() == []
 
 
 def make_certificate(path, name="IP:127.0.0.1", days="2"):
-    """A key and its own certificate; days: may be negative, for one that has expired."""
+    """Makes a key and a self-signed certificate. With negative days the certificate has expired."""
     subprocess.run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", path + ".key", "-out", path + ".csr",
                     "-subj", "/CN=a site"], check=True, capture_output=True)
     with open(path + ".ext", "w", encoding="ascii") as file:
@@ -233,15 +233,15 @@ def tls_site(start_site, certificate):
     return start_site(tls=context)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_unknown(dog, tls_site):
+def test_with_an_untrusted_certificate_a_route_is_unknown(dog, tls_site):
     dog.write(tls_site.url, "core /", unit="site")
     done = dog.run()
     assert done.code == 3
-    assert "core /: TLS: " in done.out
+    assert "core /: TLS failed: " in done.out
     assert tls_site.requests == [] and dog.systemctl.orders() == []
 
 
-def test_a_certificate_of_the_own_authority_is_trusted(dog, tls_site, certificate):
+def test_a_certificate_in_ca_file_is_trusted(dog, tls_site, certificate):
     dog.write(tls_site.url, "core /", ca_file=certificate)
     assert dog.run().code == 0
 
@@ -250,7 +250,7 @@ def test_a_certificate_of_the_own_authority_is_trusted(dog, tls_site, certificat
     ({"name": "DNS:elsewhere.example"}, "no alternative certificate subject name matches"),
     ({"days": "-1"}, "expired"),
 ], ids=["another name", "expired"])
-def test_a_trusted_certificate_that_does_not_hold_is_unknown(dog, start_site, directory, wrong, words):
+def test_with_a_wrong_or_expired_certificate_a_route_is_unknown(dog, start_site, directory, wrong, words):
     path = make_certificate(os.path.join(directory, "wrong.pem"), **wrong)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path, path + ".key")
@@ -258,12 +258,12 @@ def test_a_trusted_certificate_that_does_not_hold_is_unknown(dog, start_site, di
     dog.write(site.url, "core /", ca_file=path, unit="site")
     done = dog.run()
     assert done.code == 3, done
-    assert "core /: TLS: " in done.out and words in done.out
+    assert "core /: TLS failed: " in done.out and words in done.out
     assert site.requests == [] and dog.systemctl.orders() == []
 
 
-def test_a_server_that_wants_a_certificate_of_us_is_unknown(dog, start_site, certificate):
-    """With TLS 1.3 it refuses us when our handshake is done: that looks like a connection that is just closed."""
+def test_if_a_server_requires_a_client_certificate_a_route_is_unknown(dog, start_site, certificate):
+    """In TLS 1.3 the server refuses the client after the client's handshake, which looks like a closed connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(certificate, certificate + ".key")
@@ -275,19 +275,19 @@ def test_a_server_that_wants_a_certificate_of_us_is_unknown(dog, start_site, cer
     assert site.requests == [] and dog.systemctl.orders() == []
 
 
-def test_a_plain_server_on_a_tls_port_is_unknown(dog, start_site):
-    site = start_site(ends_request=b"\x16\x03")  # takes a handshake for a line, and says what plain servers say to it
+def test_if_a_tls_port_serves_plain_http_a_route_is_unknown(dog, start_site):
+    site = start_site(ends_request=b"\x16\x03")  # answers a TLS handshake with plain text, as plain servers do
     site.default = w.answers("400 Bad Request")
     dog.write(site.url.replace("http:", "https:"), "core /", unit="site")
     done = dog.run()
     assert done.code == 3, done
-    assert "core /: TLS: " in done.out
+    assert "core /: TLS failed: " in done.out
     assert len(site.requests) > 0 and dog.systemctl.orders() == []
 
 
-def test_a_server_that_is_silent_in_the_handshake_hangs(dog, site):
+def test_a_server_that_is_silent_during_the_handshake_hangs(dog, site):
     dog.write(site.url.replace("http:", "https:"), "core /", unit="site", restart_wait="1s",
-              tries="1", timeout="4s", connect_timeout="4s")  # a CA bundle takes its time on a loaded machine
+              tries="1", timeout="4s", connect_timeout="4s")  # a loaded machine reads a CA bundle slowly
     assert dog.run().code == 2
     assert dog.systemctl.orders() == ["kill"]
 
@@ -299,7 +299,7 @@ def test_http_over_a_unix_socket(dog, start_site, directory):
     assert "\r\nHost: localhost\r\n" in site.asked("/x")[0]
 
 
-def test_a_unix_socket_without_server_is_refused(dog, start_site, directory):
+def test_a_unix_socket_without_a_server_refuses(dog, start_site, directory):
     path = os.path.join(directory, "http.sock")
     start_site(path).close()
     dog.write(f"unix:{path}", "core /")
@@ -308,7 +308,7 @@ def test_a_unix_socket_without_server_is_refused(dog, start_site, directory):
     assert "core /: refused: No such file or directory" in dog.run().out
 
 
-def test_a_unix_socket_with_a_full_backlog_is_no_answer(dog, directory):
+def test_a_unix_socket_with_a_full_backlog_counts_as_unreachable(dog, directory):
     path = os.path.join(directory, "http.sock")
     clients = []
     with socket.socket(socket.AF_UNIX) as listener:
@@ -333,8 +333,8 @@ def test_proxies_of_the_environment_are_not_used(dog, site):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace needs root")
 @pytest.mark.parametrize("listener", [False, True], ids=["", "listener"])
-def test_a_socket_that_our_own_sandbox_hides_is_unknown_and_nobody_is_killed(dog, start_site, systemctl, directory, listener):
-    """PrivateTmp=, ProtectHome=: the path is not there for us, and for everybody else it is."""
+def test_if_the_sandbox_hides_the_socket_a_route_is_unknown_and_nothing_is_killed(dog, start_site, systemctl, directory, listener):
+    """With PrivateTmp= or ProtectHome= health-watch does not see the path, but all other processes do."""
     hidden = os.path.join(directory, "hidden")
     os.mkdir(hidden)
     site = start_site(os.path.join(hidden, "app.sock"))
@@ -344,15 +344,15 @@ def test_a_socket_that_our_own_sandbox_hides_is_unknown_and_nobody_is_killed(dog
     done = subprocess.run(["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{hidden}" && exec "$0" "$1"', w.PROGRAM, dog.file],
                           env=dog.environment(), text=True, capture_output=True, timeout=60, check=False)
     assert done.returncode == 3, done
-    assert f"our own side: {site.path} is there, and our sandbox hides it" in done.stdout
-    assert (f"listener: unix:{site.path} is there, and our sandbox hides it" in done.stdout) == listener
+    assert f"failed on this machine: {site.path} exists, but the sandbox hides it" in done.stdout
+    assert (f"listener: unix:{site.path} exists, but the sandbox hides it" in done.stdout) == listener
     assert systemctl.orders() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not os.access("/proc/1/root/.", os.X_OK),
                     reason="a mount namespace needs root, and the right to look at pid 1")
-def test_a_hidden_socket_in_another_network_namespace_is_unknown_too(dog, start_site, systemctl, directory):
-    """PrivateNetwork=: the kernel does not list it for us. That pid 1 sees the path is enough."""
+def test_a_hidden_socket_is_noticed_in_another_network_namespace_too(dog, start_site, systemctl, directory):
+    """With PrivateNetwork= the kernel does not list the socket either. It is enough that pid 1 sees the path."""
     hidden = os.path.join(directory, "hidden")
     os.mkdir(hidden)
     site = start_site(os.path.join(hidden, "app.sock"))
@@ -363,17 +363,17 @@ def test_a_hidden_socket_in_another_network_namespace_is_unknown_too(dog, start_
     assert systemctl.orders() == []
 
 
-def test_a_socket_whose_path_was_removed_is_gone_for_everybody(dog, start_site, systemctl, directory):
-    """The service runs and listens, and nobody can reach it: only a restart helps."""
+def test_a_unit_whose_socket_path_was_removed_is_killed(dog, start_site, systemctl, directory):
+    """The service still listens, but no client can reach it: only a restart helps."""
     site = start_site(os.path.join(directory, "app.sock"))
     os.unlink(site.path)
     dog.write(site.url, "core /live", unit="site", listener=site.url, restart_wait="1s")
     done = dog.run()
-    assert "kill main process 4242 of site.service: nobody listens at its listener" in dog.run("--dry-run").out
+    assert "kill main process 4242 of site.service: its listener is gone" in dog.run("--dry-run").out
     assert done.code == 2 and systemctl.orders() == ["kill"], done
 
 
-def test_a_value_with_a_nul_is_not_the_expected_one(dog, site):
+def test_a_json_value_or_key_with_a_nul_does_not_match(dog, site):
     site.behaviours.update({"/value": w.answers("200 OK", b'{"status":"healthy\\u0000x"}'),
                             "/key": w.answers("200 OK", b'{"status\\u0000x":"healthy"}')})
     dog.write(site.url, "core /", "aux /value json status=healthy", "aux /key json status=healthy")

@@ -1,5 +1,5 @@
-"""Recovery against a systemctl that records: when it acts, when it does not, and a systemctl that fails. What a real
-systemd does is tested in tests/system/."""
+"""When health-watch recovers a unit and when it does not, with a systemctl that records its calls, or fails. tests/system/
+has the tests with a real systemd."""
 import ctypes
 import fcntl
 import glob
@@ -18,7 +18,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 RESTARTED = {"pid": 4243, "started_s_ago": 0}
 
-# A control group that no process of the tests is in: what serves base_url is a proxy then.
+# A control group without any process of the tests: then health-watch takes the server at base_url for a proxy.
 PROXIED = "/system.slice/site.service"
 
 
@@ -34,10 +34,10 @@ def hung(site, systemctl):
 def test_a_hung_unit_is_killed_and_answers_again(dog, hung, systemctl):
     dog.write(hung.url, "core /live", "aux /page", unit="site")
     done = dog.run()
-    assert done.code == 1, done  # a recovery is worth a look even when all is fine again
+    assert done.code == 1, done  # even a recovery that succeeded is a warning
     assert systemctl.orders() == ["kill"]
     assert "kill --no-ask-password --kill-whom=main --signal=SIGKILL -- site.service" in systemctl.calls()
-    assert done.lines[0].startswith("core /live: no whole answer within 700 ms (3 tries")
+    assert done.lines[0].startswith("core /live: no complete response within 700 ms (3 tries")
     assert "recovery: done after " in done.out
     assert "kill main process 4242 of site.service with SIGKILL; site.service runs as pid 4243 and answers" in done.out
     assert done.summary == "2 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error"
@@ -56,13 +56,13 @@ def test_the_report_of_a_recovery_as_json(dog, hung):
     assert document["routes_before"][0]["dead_tries"] == 3
 
 
-def test_several_dead_routes_are_one_recovery(dog, hung, systemctl):
+def test_several_dead_routes_lead_to_one_recovery(dog, hung, systemctl):
     dog.write(hung.url, *[f"core /{n}" for n in range(6)], unit="site")
     assert dog.run().code == 1
     assert systemctl.orders() == ["kill"]
 
 
-def test_slow_aux_pages_do_not_hold_up_a_recovery(dog, hung, systemctl):
+def test_slow_aux_pages_do_not_delay_a_recovery(dog, hung, systemctl):
     dog.write(hung.url, *[f"aux /{n} timeout 20s" for n in range(12)], "core /live", unit="site", concurrency="4")
     done = dog.run()
     assert done.code == 1, done
@@ -70,11 +70,11 @@ def test_slow_aux_pages_do_not_hold_up_a_recovery(dog, hung, systemctl):
     assert done.seconds < 15
 
 
-def test_dry_run_says_it_and_does_nothing(dog, hung, systemctl):
+def test_a_dry_run_reports_the_recovery_and_does_nothing(dog, hung, systemctl):
     dog.write(hung.url, "core /live", unit="site")
     done = dog.run("--dry-run")
     assert done.code == 2
-    assert "recovery: dry run, would now: kill main process 4242 of site.service" in done.out
+    assert "recovery: dry run, would now kill main process 4242 of site.service" in done.out
     assert systemctl.orders() == [] and not os.path.exists(dog.state) and not os.path.exists(dog.state + ".lock")
 
 
@@ -83,13 +83,13 @@ def test_dry_run_says_it_and_does_nothing(dog, hung, systemctl):
     (w.answers("429 Slow down"), 1), (w.endless_headers, 2), (w.no_http, 2), (w.cut_short, 2),
     (w.answers("403 No", headers=["X-Health-Source: nginx"]), 2),
     (w.answers("503 No", headers=["X-Health-Source: backend"]), 2),
-    # it accepts, and has no room for more, perhaps
+    # a server that accepts a connection and closes it may only be overloaded
     (w.closes, 2), (w.resets, 2),
-    # asked directly these are its own, whatever they say
+    # without a proxy these responses are the backend's own
     (w.answers("502 Bad Gateway"), 2), (w.answers("504 Gateway Timeout"), 2),
     (w.answers("503 No", w.DOWN["hung"], ["X-Health-Source: nginx"]), 2),
 ], ids=range(14))
-def test_an_answer_of_any_kind_is_no_reason_to_kill(dog, site, systemctl, behaviour, code):
+def test_a_response_of_any_kind_is_no_reason_to_kill(dog, site, systemctl, behaviour, code):
     site.behaviours["/live"] = behaviour
     dog.write(site.url, "core /live", unit="site")
     assert dog.run().code == code
@@ -98,10 +98,10 @@ def test_an_answer_of_any_kind_is_no_reason_to_kill(dog, site, systemctl, behavi
 
 @pytest.mark.parametrize("behaviour,cgroup", [
     (w.hangs, "/"), (w.drips, "/"),
-    # of somebody who is not of the unit: a proxy in front of it
+    # the server is not in the unit's control group, so it counts as a proxy
     (w.times_out, PROXIED), (w.answers("503 No", w.DOWN["hung"], ["X-Health-Source: nginx"]), PROXIED),
 ], ids=range(4))
-def test_silence_and_the_proxy_s_word_are_reasons(dog, site, systemctl, behaviour, cgroup):
+def test_silence_and_a_proxy_that_reports_silence_are_reasons_to_kill(dog, site, systemctl, behaviour, cgroup):
     systemctl.says(cgroup=cgroup)
     site.behaviours["/live"] = behaviour
     dog.write(site.url, "core /live", unit="site", restart_wait="1s")
@@ -111,7 +111,7 @@ def test_silence_and_the_proxy_s_word_are_reasons(dog, site, systemctl, behaviou
     assert "recovery: FAILED after " in done.out and "no answer within 1 s" in done.out
 
 
-def test_one_try_that_is_answered_saves_the_unit(dog, site, systemctl):
+def test_one_answered_try_saves_the_unit(dog, site, systemctl):
     def third_answers(server, connection, request):
         (w.answers("503 Busy") if len(server.asked("/live")) == 3 else w.hangs)(server, connection, request)
     site.behaviours["/live"] = third_answers
@@ -120,7 +120,7 @@ def test_one_try_that_is_answered_saves_the_unit(dog, site, systemctl):
     assert systemctl.orders() == []
 
 
-def test_aux_and_core_without_liveness_are_no_reason(dog, site, systemctl):
+def test_only_a_liveness_route_is_a_reason_to_kill(dog, site, systemctl):
     site.behaviours.update({"/slow": w.hangs, "/page": w.hangs})
     dog.write(site.url, "core /live liveness", "core /slow", "aux /page", unit="site")
     assert dog.run().code == 2
@@ -130,18 +130,18 @@ def test_aux_and_core_without_liveness_are_no_reason(dog, site, systemctl):
 
 
 @pytest.mark.parametrize("says,words", [
-    ({"active": "inactive", "sub": "dead", "pid": 0}, "was stopped, or never started"),
+    ({"active": "inactive", "sub": "dead", "pid": 0}, "was stopped or never started"),
     ({"active": "deactivating", "sub": "stop-sigterm"}, "is being stopped"),
     ({"active": "activating", "sub": "auto-restart", "pid": 0, "restarts": 57, "result": "exit-code"},
      "restart loop: systemd has restarted it 57 times"),
     ({"active": "activating", "sub": "start-pre", "pid": 0}, "is being started (start-pre)"),
-    ({"active": "activating", "sub": "start"}, "is being started (start): its TimeoutStartSec= guards that"),
-    ({"job": "77"}, "systemd carries out an order for site.service"),
+    ({"active": "activating", "sub": "start"}, "is being started (start): left to its TimeoutStartSec="),
+    ({"job": "77"}, "systemd has a job for site.service"),
     ({"load": "masked", "active": "inactive", "sub": "dead", "pid": 0}, "is masked"),
     ({"started_s_ago": 3, "restarts": 5}, "start grace"),
     ({"active": "maintenance", "sub": "cleaning"}, "in the state maintenance"),
 ], ids=["stopped", "stopping", "loop", "start-pre", "start", "job", "masked", "grace", "odd"])
-def test_a_unit_that_is_to_be_left_alone(dog, systemctl, says, words):
+def test_a_unit_that_must_be_left_alone(dog, systemctl, says, words):
     port = free_port()
     systemctl.says(**says)
     dog.write(f"http://127.0.0.1:{port}", "core /live", unit="site", listener=f"tcp:127.0.0.1:{port}")
@@ -151,8 +151,8 @@ def test_a_unit_that_is_to_be_left_alone(dog, systemctl, says, words):
     assert systemctl.orders() == []
 
 
-def test_a_rate_limit_is_no_answer_of_a_unit_that_recovers(dog, hung, systemctl):
-    """nginx says 429 without asking the backend, which hangs still."""
+def test_a_429_does_not_end_a_recovery(dog, hung, systemctl):
+    """nginx answers 429 without asking the backend, which still hangs."""
     recovered = os.path.join(systemctl.directory, "recovered")
 
     def limits(site, connection, request):
@@ -172,30 +172,30 @@ def test_a_rate_limit_is_no_answer_of_a_unit_that_recovers(dog, hung, systemctl)
 
 
 def test_a_stop_by_somebody_else_ends_a_recovery(dog, site, systemctl):
-    """The operator is awake as well: what he stops is not started again."""
+    """health-watch does not start again what an operator stops."""
     site.default = w.hangs
     systemctl.on("kill", "", says={"active": "deactivating", "sub": "stop-sigterm", "pid": 0, "job": "77"})
     dog.write(site.url, "core /live", unit="site")
     dog_runs = dog.start()
     wait_until(lambda: systemctl.orders() == ["kill"], 15, "the kill is ordered")
     looks = len(systemctl.calls())
-    wait_until(lambda: len(systemctl.calls()) > looks + 2, 15, "it has seen the job")
+    wait_until(lambda: len(systemctl.calls()) > looks + 2, 15, "health-watch has seen the job")
     systemctl.says(active="inactive", sub="dead", pid=0)
     out, _ = dog_runs.communicate(timeout=60)
     assert dog_runs.returncode == 2
-    assert "site.service was stopped by somebody else meanwhile, or has ended well: left alone" in out
+    assert "somebody else stopped site.service, or it exited cleanly: left alone" in out
     assert systemctl.orders() == ["kill"]
 
 
-def test_a_stop_between_two_looks_stays_a_stop(dog, site, systemctl):
-    """To systemd the unit has failed, by our kill: forgotten, so that the next run does not start it."""
+def test_a_unit_that_is_stopped_between_two_looks_stays_stopped(dog, site, systemctl):
+    """After the kill systemd shows the unit as failed. health-watch resets that, so that the next run does not start it."""
     site.default = w.hangs
     systemctl.says(restart="always")
     systemctl.on("kill", "", says={"active": "failed", "sub": "failed", "result": "signal", "pid": 0, "restart": "always"})
     dog.write(site.url, "core /live", unit="site")
     done = dog.run()
     assert done.code == 2
-    assert "site.service was stopped by somebody else meanwhile, or has ended well: left alone" in done.out
+    assert "somebody else stopped site.service, or it exited cleanly: left alone" in done.out
     assert systemctl.orders() == ["kill", "reset-failed"]
 
 
@@ -222,8 +222,8 @@ def test_a_unit_that_stays_down_after_the_kill_is_started(dog, site, systemctl):
     assert systemctl.orders() == ["kill", "reset-failed", "start"]
 
 
-def test_what_does_not_stop_is_killed_as_a_whole(dog, site, systemctl):
-    """The main process is gone, its children ignore SIGTERM: systemd would wait for TimeoutStopSec=."""
+def test_all_processes_of_a_unit_that_does_not_stop_are_killed(dog, site, systemctl):
+    """The main process has exited, but its children ignore SIGTERM: systemd would wait for TimeoutStopSec=."""
     gone = os.path.join(systemctl.directory, "gone")
     systemctl.on("kill", 'case "$*" in *=all*) touch "$dir/gone"; cp "$dir/all" "$dir/show" ;; '
                          '*) cp "$dir/main" "$dir/show" ;; esac')
@@ -238,7 +238,7 @@ def test_what_does_not_stop_is_killed_as_a_whole(dog, site, systemctl):
 
 
 def test_a_long_restart_pause_is_cut_short(dog, site, systemctl):
-    """RestartSec=5min; a start would stay queued until then."""
+    """With RestartSec=5min a start job would stay queued for 5 minutes."""
     up = os.path.join(systemctl.directory, "up")
     systemctl.on("kill", "", says={"active": "activating", "sub": "auto-restart", "pid": 0})
     systemctl.on("restart", 'touch "$dir/up"', says=RESTARTED)
@@ -248,27 +248,27 @@ def test_a_long_restart_pause_is_cut_short(dog, site, systemctl):
     assert systemctl.orders() == ["kill", "restart"]
 
 
-def test_a_unit_that_ends_each_time_is_given_up(dog, systemctl):
+def test_health_watch_gives_up_a_unit_that_exits_after_every_start(dog, systemctl):
     systemctl.says(active="failed", sub="failed", result="exit-code", pid=0)
     dog.write(f"http://127.0.0.1:{free_port()}", "core /live", unit="site", restart_wait="30s")
     done = dog.run()
     assert done.code == 2
-    assert "site.service ends each time (exit-code)" in done.out
+    assert "site.service exits after every start (exit-code)" in done.out
     assert systemctl.orders() == ["reset-failed", "start"] * 2
     assert done.seconds < 15
 
 
-def test_the_budget_ends_a_crash_loop_and_says_so(dog, site, systemctl):
+def test_in_a_crash_loop_recoveries_stop_when_the_budget_is_spent(dog, site, systemctl):
     site.default = w.hangs
     dog.write(site.url, "core /live", unit="site", restart_wait="1s", budget="2", timeout="200ms")
     assert [dog.run().code for _ in range(2)] == [2, 2]
     done = dog.run()
     assert done.code == 2
-    assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour, of which 2 did not help, stopped" in done.out
+    assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour, 2 of them did not help; the next is possible in " in done.out
     assert systemctl.orders() == ["kill", "kill"]
 
 
-def test_the_cooldown_holds_back(dog, site, systemctl):
+def test_there_is_no_recovery_within_the_cooldown(dog, site, systemctl):
     site.default = w.hangs
     dog.write(site.url, "core /live", unit="site", restart_wait="1s", cooldown="1h", timeout="200ms")
     dog.run()
@@ -285,14 +285,14 @@ def test_a_damaged_state_is_ignored_with_a_warning(dog, hung, systemctl, content
     dog.write(hung.url, "core /live", unit="site")
     done = dog.run()
     assert done.code == 1
-    assert "state: " in done.out and "ignored, earlier recoveries are forgotten" in done.out
+    assert "state: health-watch forgets earlier recoveries: " in done.out
     assert systemctl.orders() == ["kill"]
     with open(dog.state, "rb") as file:
         assert file.read().startswith(b"health-watch state 2 recoveries 1\n")
 
 
-def test_without_a_memory_there_is_no_recovery(dog, hung, systemctl, directory):
-    """A recovery that cannot be remembered could be repeated for ever: the disk is full."""
+def test_without_a_writable_state_file_there_is_no_recovery(dog, hung, systemctl, directory):
+    """The disk is full. Without a state file health-watch would repeat the recovery in every run."""
     small = os.path.join(directory, "small")
     os.mkdir(small)
     if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=4k,nr_inodes=3 none {small}") != 0:
@@ -303,7 +303,7 @@ def test_without_a_memory_there_is_no_recovery(dog, hung, systemctl, directory):
         dog.write(hung.url, "core /live", unit="site", state_file=os.path.join(small, "state"))
         done = dog.run()
         assert done.code == 2
-        assert "not begun, for it cannot be remembered" in done.out
+        assert "not attempted, because the state file cannot be written" in done.out
         assert systemctl.orders() == []
     finally:
         os.system(f"umount {small}")
@@ -313,39 +313,39 @@ def test_two_runs_never_overlap(dog, site, systemctl):
     site.default = w.hangs
     dog.write(site.url, "core /live", unit="site", timeout="3s", tries="1", restart_wait="1s")
     first = dog.start()
-    wait_until(lambda: site.asked("/live"), 10, "the first run is at work")
+    wait_until(lambda: site.asked("/live"), 10, "the first run has sent its request")
     second = dog.start()
-    hold_for(lambda: len(site.asked("/live")) == 1, 1.5, "one of them asks")
+    hold_for(lambda: len(site.asked("/live")) == 1, 1.5, "only one run sends requests")
     outs = [process.communicate(timeout=60)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [2, 2], outs
-    # each asked, waited 3 s, and asked again after its kill: the second began when the first had ended
+    # the second run waited for the first, and then made its own recovery
     assert systemctl.orders() == ["kill", "kill"]
 
 
 @pytest.mark.parametrize("now", [{"pid": 4243, "started_s_ago": 3600}, {"pid": 4242, "started_s_ago": 50},
                                  {"active": "deactivating", "sub": "stop-sigterm"}, {"job": "7"}],
                          ids=["another pid", "the same pid again", "being stopped", "restart ordered"])
-def test_a_unit_that_an_operator_restarts_between_look_and_order_is_not_killed(dog, site, systemctl, now):
-    """The second question comes right before the order; nothing is counted in the budget."""
+def test_a_unit_that_an_operator_restarts_before_the_order_is_not_killed(dog, site, systemctl, now):
+    """health-watch asks systemd again right before the order, and does not count a recovery that it did not attempt."""
     site.default = w.hangs
     systemctl.write("later", systemctl.status(**now))
     systemctl.on("show", 'case "$*" in *site.service) [ -e "$dir/asked" ] && cp "$dir/later" "$dir/show"; touch "$dir/asked" ;; esac')
     dog.write(site.url, "core /live", unit="site", timeout="200ms")
     done = dog.run()
     assert done.code == 2
-    assert "recovery: not begun: site.service is not what was judged any more" in done.out
+    assert "recovery: not attempted: site.service has changed since it was judged" in done.out
     assert systemctl.orders() == []
     with open(dog.state, encoding="ascii") as file:
         assert file.read() == "health-watch state 2 recoveries 0\n"
 
 
-def test_a_unit_that_systemd_does_not_describe_right_before_the_order_is_not_killed(dog, site, systemctl):
+def test_a_unit_is_not_killed_if_systemd_does_not_answer_right_before_the_order(dog, site, systemctl):
     site.default = w.hangs
     systemctl.on("show", 'case "$*" in *site.service) [ -e "$dir/asked" ] && exit 1; touch "$dir/asked" ;; esac')
     dog.write(site.url, "core /live", unit="site", timeout="200ms")
     done = dog.run()
     assert done.code == 2
-    assert "recovery: not begun, for systemd does not say what site.service is now" in done.out
+    assert "recovery: not attempted, because systemd does not report the state of site.service" in done.out
     assert systemctl.orders() == []
 
 
@@ -357,63 +357,63 @@ def test_a_unit_that_was_started_after_the_first_try_is_not_killed(dog, site, sy
     systemctl.says(started_s_ago=0)
     out, _ = run.communicate(timeout=60)
     assert run.returncode == 2
-    assert "after the first try: not touched" in out
+    assert "after the first try: left alone" in out
     assert systemctl.orders() == []
 
 
-def test_with_sigchld_ignored_it_can_use_systemctl_all_the_same(dog, hung, systemctl):
+def test_health_watch_works_if_its_parent_ignores_sigchld(dog, hung, systemctl):
     dog.write(hung.url, "core /live", unit="site")
     done = dog.run(preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     assert done.code == 1, done
     assert systemctl.orders() == ["kill"]
 
 
-def test_where_no_lock_can_be_made_it_looks_and_does_not_act(dog, site, systemctl):
-    """A read-only root, or a state_file that the unit's sandbox cannot write."""
+def test_if_the_lock_cannot_be_created_it_reports_and_does_not_act(dog, site, systemctl):
+    """For example on a read-only root, or if the sandbox of the service does not allow writing the state_file."""
     dog.write(site.url, "core /live", unit="site", state_file="/nowhere/at/all/state")
     done = dog.run()
     assert (done.code, len(site.asked("/live"))) == (3, 1), done
-    assert "state: no lock, so nothing is recovered: /nowhere/at/all/state.lock: " in done.out
+    assert "state: cannot take the lock, so health-watch recovers nothing: /nowhere/at/all/state.lock: " in done.out
     site.default = w.hangs
     done = dog.run()
-    assert done.code == 2 and "core /live: no whole answer" in done.lines[0], done
-    assert "recovery: not begun without the lock, would now: kill main process 4242" in done.out
+    assert done.code == 2 and "core /live: no complete response" in done.lines[0], done
+    assert "recovery: not attempted without the lock, would now kill main process 4242" in done.out
     assert systemctl.orders() == []
     if os.geteuid() == 0:
         done = dog.run("--check-config")
-        assert done.code == 1 and "warning: state_file /nowhere/at/all/state: No such file or directory, so nothing is recovered" in done.out
+        assert done.code == 1 and "warning: state_file /nowhere/at/all/state: No such file or directory, so health-watch recovers nothing" in done.out
 
 
 def test_a_timer_that_does_not_run_is_a_warning(dog, site, systemctl):
-    """A dry run guards nothing, and neither does a file that is only checked."""
+    """Neither --dry-run nor --check-config guards anything, so both warn."""
     dog.write(site.url, "core /live", unit="site")
-    for says, words in (({"active": "inactive", "sub": "dead"}, "is not active: nothing looks unless something else does"), ({"load": "masked", "active": "inactive"}, "is masked: nothing looks unless something else does"),
-                        ({"file_state": "disabled"}, "is not enabled: it ends with this boot"),
-                        ({"file_state": "enabled-runtime"}, "is not enabled: it ends with this boot")):
+    for says, words in (({"active": "inactive", "sub": "dead"}, "is not active: health-watch runs only if something else starts it"), ({"load": "masked", "active": "inactive"}, "is masked: health-watch runs only if something else starts it"),
+                        ({"file_state": "disabled"}, "is not enabled: it will not start at the next boot"),
+                        ({"file_state": "enabled-runtime"}, "is not enabled: it will not start at the next boot")):
         systemctl.says("health-watch.timer", **says)
         done = dog.run("--dry-run")
         assert done.code == 1 and f"timer: health-watch.timer {words}" in done.out, done
         done = dog.run("--check-config")
         assert done.code == 1 and f"warning: health-watch.timer {words}" in done.out
-        assert dog.run().code == 0  # this run does look
-    systemctl.says("health-watch.timer", load="not-found", active="inactive")  # who has no units has something else
+        assert dog.run().code == 0  # this run guards the unit itself
+    systemctl.says("health-watch.timer", load="not-found", active="inactive")  # then something else runs the program
     assert dog.run("--dry-run").code == 0 and "warning: health-watch.timer is not installed" in dog.run("--check-config").out
     systemctl.says("health-watch.timer")
     assert dog.run("--dry-run").code == 0 and dog.run("--check-config").code == 0
 
 
-def test_only_recoveries_after_which_it_did_not_answer_did_not_help(dog, hung, systemctl):
+def test_a_spent_budget_reports_how_many_recoveries_did_not_help(dog, hung, systemctl):
     dog.write(hung.url, "core /live", unit="site", budget="2", timeout="200ms", restart_wait="1s")
     assert dog.run().code == 1  # recovered
     hung.default = w.hangs
     systemctl.on("kill", "")
     systemctl.says()
-    assert dog.run().code == 2  # not this time
-    assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour, of which 1 did not help" in dog.run().out
+    assert dog.run().code == 2  # the second recovery fails
+    assert "RECOVERY BUDGET SPENT: 2 recoveries in the last hour, 1 of them did not help" in dog.run().out
 
 
 def sandbox(systemctl, **properties):
-    """What systemctl shows of health-watch.service."""
+    """Sets the properties that systemctl shows of health-watch.service."""
     lines = "".join(f"{name}={value}\n" for name, value in properties.items())
     systemctl.write("sandbox", lines)
     systemctl.write("on-show", 'case "$*" in *PrivateTmp,*) cat "$dir/sandbox"; exit 0 ;; esac\n')
@@ -421,7 +421,7 @@ def sandbox(systemctl, **properties):
 
 @pytest.mark.parametrize("path,off", [("/tmp/app.sock", "PrivateTmp"), ("/var/tmp/app.sock", "PrivateTmp"), ("/home/app/app.sock", "ProtectHome"),
                                       ("/root/app.sock", "ProtectHome"), ("/run/user/0/app.sock", "ProtectHome")])
-def test_check_config_warns_of_what_the_unit_s_sandbox_hides(dog, systemctl, path, off):
+def test_check_config_warns_of_paths_that_the_sandbox_hides(dog, systemctl, path, off):
     sandbox(systemctl, PrivateTmp="yes", ProtectHome="tmpfs", ProtectSystem="strict", StateDirectory="health-watch")
     dog.write(f"unix:{path}", "core /live", unit="site", listener=f"unix:{path}", ca_file=path, state_file="/var/lib/health-watch/x.state")
     done = dog.run("--check-config")
@@ -432,7 +432,7 @@ def test_check_config_warns_of_what_the_unit_s_sandbox_hides(dog, systemctl, pat
     assert "is hidden" not in dog.run("--check-config").out
 
 
-def test_check_config_warns_of_a_state_file_that_the_unit_cannot_write(dog, site, systemctl, directory):
+def test_check_config_warns_of_a_state_file_that_the_service_cannot_write(dog, site, systemctl, directory):
     dog.write(site.url, "core /live", unit="site", state_file=f"{directory}/state")
     shipped = {"PrivateTmp": "no", "ProtectHome": "no", "ProtectSystem": "strict", "StateDirectory": "health-watch"}
     sandbox(systemctl, **shipped, ReadWritePaths="-/srv/a")
@@ -440,21 +440,21 @@ def test_check_config_warns_of_a_state_file_that_the_unit_cannot_write(dog, site
     assert done.code == 1 and f"warning: state_file {directory}/state cannot be written by health-watch.service" in done.out
     sandbox(systemctl, **shipped, ReadWritePaths=f"/srv/a -{directory}")
     assert dog.run("--check-config").code == 0
-    assert os.listdir(directory).count("state.lock") == 0, "a check makes nothing"
+    assert os.listdir(directory).count("state.lock") == 0, "--check-config creates no file"
 
 
-def test_a_lock_that_is_never_released_is_exit_3(dog, site, systemctl):
+def test_a_lock_that_stays_taken_is_exit_3(dog, site, systemctl):
     dog.write(site.url, "core /live", unit="site")
     with open(dog.state + ".lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = dog.run()
         assert done.code == 3
-        assert "another run is at work" in done.out
+        assert "another run holds the lock" in done.out
         assert site.requests == []
         assert dog.run("--dry-run").code == 0  # needs no lock
 
 
-def test_a_run_that_is_killed_in_a_recovery_has_counted_it(dog, site, systemctl):
+def test_a_run_that_is_killed_during_a_recovery_has_counted_it(dog, site, systemctl):
     site.default = w.hangs
     systemctl.on("kill", 'echo $$ >"$dir/pid.new" && mv "$dir/pid.new" "$dir/pid"; exec sleep 60')
     dog.write(site.url, "core /live", unit="site", budget="1", timeout="200ms")
@@ -463,7 +463,7 @@ def test_a_run_that_is_killed_in_a_recovery_has_counted_it(dog, site, systemctl)
     wait_until(lambda: os.path.exists(pid_file), 15, "the kill is ordered")
     end(process, 9)
     with open(pid_file, encoding="ascii") as file:
-        os.kill(int(file.read()), signal.SIGKILL)  # it has outlived the run
+        os.kill(int(file.read()), signal.SIGKILL)  # the fake systemctl has outlived the run
     done = dog.run()
     assert "RECOVERY BUDGET SPENT: 1" in done.out
     assert systemctl.orders() == ["kill"]
@@ -474,9 +474,9 @@ def test_a_missing_unit_is_exit_3(dog, site, systemctl):
     dog.write(site.url, "core /live", unit="sight")
     done = dog.run()
     assert done.code == 3
-    assert "unit: sight.service does not exist: no such unit" in done.out
+    assert "unit: sight.service does not exist" in done.out
     site.default = w.answers("502 Bad Gateway")
-    assert dog.run().code == 2  # an outage is the worse news
+    assert dog.run().code == 2  # an outage is worse than a missing unit
     assert systemctl.orders() == []
 
 
@@ -487,16 +487,16 @@ def test_no_systemctl_is_exit_3(dog, site):
     dog.environment = lambda: environment
     done = dog.run()
     assert done.code == 3
-    assert "cannot ask systemd for site.service: systemctl: No such file or directory" in done.out
+    assert "cannot ask systemd about site.service: systemctl: No such file or directory" in done.out
 
 
 @pytest.mark.parametrize("script,words", [
-    ("sleep 1000", "no end within 5000 ms"), ("echo 'Failed to connect to bus: Host is down' >&2; exit 1",
-                                              "code 1: Failed to connect to bus: Host is down"),
-    ("echo garbage; exit 0", "is missing or strange"), ("head -c 1000000 /dev/zero; exit 0", "NUL byte"),
-    ("kill -9 $$", "was ended by signal 9"), ("yes LoadState=loaded; exit 0", "no end within"),
+    ("sleep 1000", "did not exit within 5000 ms"), ("echo 'Failed to connect to bus: Host is down' >&2; exit 1",
+                                              "exited with code 1: Failed to connect to bus: Host is down"),
+    ("echo garbage; exit 0", "is missing or malformed"), ("head -c 1000000 /dev/zero; exit 0", "NUL byte"),
+    ("kill -9 $$", "was killed by signal 9"), ("yes LoadState=loaded; exit 0", "did not exit within"),
 ], ids=["hangs", "fails", "garbage", "zeros", "dies", "floods"])
-def test_a_systemctl_that_cannot_be_asked_means_no_action(dog, site, systemctl, script, words):
+def test_there_is_no_recovery_if_systemctl_fails(dog, site, systemctl, script, words):
     systemctl.write("on-show", script + "\n")
     dog.write(site.url, "core /live", unit="site")
     done = dog.run()
@@ -508,15 +508,15 @@ def test_a_systemctl_that_cannot_be_asked_means_no_action(dog, site, systemctl, 
     assert systemctl.orders() == []
 
 
-def test_a_slow_systemctl_is_no_obstacle(dog, hung, systemctl):
+def test_a_slow_systemctl_does_not_prevent_a_recovery(dog, hung, systemctl):
     systemctl.write("on-show", "sleep 1\n")
     dog.write(hung.url, "core /live", unit="site")
     assert dog.run().code == 1
     assert systemctl.orders() == ["kill"]
 
 
-def test_a_kill_that_is_refused_is_told_and_the_end_is_looked_at(dog, hung, systemctl):
-    """The process has ended by itself between the question and the order."""
+def test_after_a_refused_kill_the_recovery_goes_on(dog, hung, systemctl):
+    """The process exits between the last look and the order."""
     systemctl.on("kill", 'touch "$dir/killed"; echo "Failed to kill unit: No main process to kill" >&2; exit 1',
                  says=RESTARTED)
     dog.write(hung.url, "core /live", unit="site")
@@ -531,27 +531,27 @@ def test_a_kill_that_hangs_fails_the_recovery(dog, site, systemctl):
     dog.write(site.url, "core /live", unit="site", timeout="200ms")
     done = dog.run()
     assert done.code == 2
-    assert "recovery: FAILED after 5." in done.out and "no end within 5000 ms" in done.out
+    assert "recovery: FAILED after 5." in done.out and "did not exit within 5000 ms" in done.out
 
 
 def test_a_unit_that_is_down_while_its_routes_answer_is_a_warning(dog, site, systemctl):
-    """The port conflict: the site seemed to work, and no deploy took effect."""
+    """In the incident with the port conflict the site seemed to work, but no deploy took effect."""
     systemctl.says(active="activating", sub="auto-restart", pid=0, restarts=312, result="exit-code")
     dog.write(site.url, "core /live", unit="site")
     done = dog.run()
     assert done.code == 1
-    assert "unit: site.service is activating (auto-restart, 312 restarts), yet its routes answer: who serves" in done.out
+    assert "unit: site.service is activating (auto-restart, 312 restarts), yet its routes answer: find out what serves them" in done.out
     assert systemctl.orders() == []
 
 
 def children_of_ours():
-    """All of them, and orphans of theirs that came to us as their subreaper."""
+    """All children of this process, with the orphans that it has adopted as a subreaper."""
     lists = (open(path, encoding="ascii").read() for path in glob.glob("/proc/self/task/*/children"))
     return {pid for text in lists for pid in text.split()}
 
 
 def test_no_process_is_left(dog, hung, systemctl):
-    """One that systemctl leaves behind would be an orphan."""
+    """A process that systemctl leaves behind would be an orphan."""
     subreaper = ctypes.CDLL(None).prctl
     before = children_of_ours()
     dog.write(hung.url, "core /live", unit="site")

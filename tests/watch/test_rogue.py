@@ -1,4 +1,4 @@
-"""Rogue listeners: real processes that hold the service's port or socket without belonging to its unit."""
+"""Rogues: real processes that hold the port or socket of the service but do not belong to its unit."""
 import os
 import re
 import signal
@@ -41,7 +41,7 @@ while True:
     c.close()
 """
 
-# Listens as the first process of a pid namespace, with a fork of itself and a program that inherited the listener.
+# The first process of a pid namespace listens, forks itself, and starts another program; both inherit the listener.
 FIRST = """
 import os, socket, subprocess, sys, time
 s = socket.socket(socket.AF_UNIX)
@@ -63,7 +63,7 @@ def start_rogue(directory):
     started, groups = [], []
 
     def start(address, manner="polite", workers=0, unit=None):
-        """unit: the name of its control group."""
+        """unit: the name of the rogue's control group."""
         argv = [sys.executable, "-c", LISTEN, str(address), manner, str(workers)]
         if unit:
             groups.append(Cgroup(unit, directory))
@@ -92,7 +92,7 @@ needs_cgroups = pytest.mark.skipif(os.geteuid() != 0, reason="a control group ne
 
 @pytest.fixture(params=["tcp", "unix"])
 def address(request, directory):
-    """Where the service listens, as the watch file names it and as sockets do."""
+    """Where the service listens: base_url, the listener of the watch file, and the address for socket calls."""
     if request.param == "tcp":
         port = free_port()
         return f"http://127.0.0.1:{port}", f"tcp:127.0.0.1:{port}", port
@@ -107,9 +107,9 @@ def test_a_rogue_is_named_and_left_alone_by_default(dog, systemctl, start_rogue,
     dog.write(base_url, "core /", unit="site", listener=listener)
     done = dog.run()
     assert done.code == 2, done
-    assert re.search(rf"rogue: {re.escape(listener)} is held by a process that is not of site.service: "
+    assert re.search(rf"rogue: a process that does not belong to site.service holds {re.escape(listener)}: "
                      rf"pid {rogue.pid} \(user \w+\) since \d{{4}}-\d\d-\d\dT[\d:.]+Z: \S*python3 .*, in /", done.out), done
-    assert "recovery: evict_rogue is no: not touched" in done.out
+    assert "recovery: evict_rogue is no: the rogue is left alone" in done.out
     assert done.summary.startswith("1 OK")  # the site seems to work
     assert rogue.poll() is None and systemctl.orders() == []
     document = dog.run("--json").document
@@ -138,7 +138,7 @@ def test_a_rogue_is_evicted_and_the_unit_comes_back(dog, systemctl, start_rogue,
     assert done.code == 1, done
     assert rogue.wait(10) == (-signal.SIGTERM if manner == "polite" else -signal.SIGKILL)
     assert f"evict pid {rogue.pid}" in done.out
-    assert (workers < 5) == ("more" not in done.out), "a few are named, the others counted"
+    assert (workers < 5) == ("more" not in done.out), "the report names a few rogues and counts the rest"
     assert "site.service runs as pid 4243 and answers" in done.out
     assert systemctl.orders() == ["restart"]
     assert done.seconds < 10
@@ -146,15 +146,15 @@ def test_a_rogue_is_evicted_and_the_unit_comes_back(dog, systemctl, start_rogue,
 
 
 def test_a_unit_that_starts_by_itself_after_the_eviction_is_not_restarted(dog, systemctl, start_rogue, start_site, address):
-    """systemd is faster: its own restart comes while the rogue ends."""
+    """systemd is faster: it restarts the unit while the rogue exits."""
     base_url, listener, at = address
     rogue = start_rogue(at)
     systemctl.says(**LOOP)
 
     def systemd():
         rogue.wait(30)
-        # A moment later than a real one, whose process would be in the unit's control group when it is looked at.
-        wait_until(lambda: os.path.exists(os.path.join(systemctl.directory, "asked")), 30, "the question after the eviction")
+        # A moment later than a real restart, since this process is not in the unit's control group and would count as a rogue.
+        wait_until(lambda: os.path.exists(os.path.join(systemctl.directory, "asked")), 30, "the look after the eviction")
         if isinstance(at, str):
             os.unlink(at)
             start_site(at)
@@ -163,7 +163,7 @@ def test_a_unit_that_starts_by_itself_after_the_eviction_is_not_restarted(dog, s
         systemctl.says(pid=4243, started_s_ago=0)
         systemctl.write("up", "")
     manager = threading.Thread(target=systemd, daemon=True)
-    # Once the rogue is gone or a zombie, the unit's state is that after the start.
+    # After the rogue's exit systemctl answers only when the unit has started.
     systemctl.on("show", f"grep -q '^State:.[^Z]' /proc/{rogue.pid}/status 2>/dev/null || "
                          '{ touch "$dir/asked"; until [ -e "$dir/up" ]; do sleep 0.02; done; }')
     manager.start()
@@ -174,14 +174,14 @@ def test_a_unit_that_starts_by_itself_after_the_eviction_is_not_restarted(dog, s
     assert systemctl.orders() == []
 
 
-def test_dry_run_names_whom_it_would_evict(dog, systemctl, start_rogue, address):
+def test_a_dry_run_reports_the_eviction_and_does_nothing(dog, systemctl, start_rogue, address):
     base_url, listener, at = address
     rogue = start_rogue(at)
     systemctl.says(**LOOP)
     dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
     done = dog.run("--dry-run")
     assert done.code == 2
-    assert "recovery: dry run, would now: evict the rogue and see that site.service runs" in done.out
+    assert "recovery: dry run, would now evict the rogue and make sure that site.service runs" in done.out
     assert rogue.poll() is None and systemctl.orders() == []
 
 
@@ -194,10 +194,10 @@ def test_the_unit_s_own_process_is_no_rogue(dog, systemctl, start_rogue, address
     assert (done.code, rogue.poll()) == (0, None), done
 
 
-def test_a_fork_of_systemd_on_its_way_to_a_unit_is_no_rogue(dog, directory):
-    """It has the sockets of pid 1 until it becomes the unit's program, a moment before it is in the unit's cgroup."""
+def test_a_fork_of_systemd_that_has_not_yet_executed_its_program_is_no_rogue(dog, directory):
+    """It still holds the sockets of pid 1, and is not in the control group of its unit yet."""
     if os.geteuid() != 0:
-        pytest.skip("needs root to be the first process somewhere")
+        pytest.skip("needs root to be pid 1 of a namespace")
     path = os.path.join(directory, "service.sock")
     dog.systemctl.says(cgroup="/system.slice/site.service")
     dog.write("http://127.0.0.1:9", "core /", unit="site", listener=f"unix:{path}", tries=1)
@@ -209,12 +209,12 @@ def test_a_fork_of_systemd_on_its_way_to_a_unit_is_no_rogue(dog, directory):
     assert f"pid {fork} " not in out
 
 
-def test_nobody_on_the_listener_is_no_rogue(dog, site, systemctl, address):
+def test_a_listener_without_a_holder_is_no_rogue(dog, site, systemctl, address):
     dog.write(site.url, "core /", unit="site", listener=address[1], evict_rogue="yes")
     assert dog.run().code == 0
 
 
-def test_a_port_on_any_address_is_the_listener_too(dog, systemctl, start_rogue):
+def test_a_wildcard_listener_includes_every_address(dog, systemctl, start_rogue):
     port = free_port()
     rogue = start_rogue(port)
     systemctl.says(**LOOP)
@@ -223,7 +223,7 @@ def test_a_port_on_any_address_is_the_listener_too(dog, systemctl, start_rogue):
 
 
 def test_a_hung_rogue_is_evicted_too(dog, systemctl, start_rogue, address):
-    """It accepts nothing any more: its backlog is full, every probe times out."""
+    """It accepts no connection any more: its backlog is full, and every try times out."""
     base_url, listener, at = address
     rogue = start_rogue(at)
     rogue.send_signal(signal.SIGSTOP)
@@ -234,7 +234,7 @@ def test_a_hung_rogue_is_evicted_too(dog, systemctl, start_rogue, address):
     assert rogue.wait(10) == -signal.SIGKILL
 
 
-def test_an_eviction_counts_in_the_budget(dog, systemctl, start_rogue, address):
+def test_an_eviction_counts_against_the_budget(dog, systemctl, start_rogue, address):
     base_url, listener, at = address
     systemctl.says(**LOOP)
     dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes", budget="1", restart_wait="1s")
@@ -248,7 +248,7 @@ def test_an_eviction_counts_in_the_budget(dog, systemctl, start_rogue, address):
     assert rogue.poll() is None
 
 
-def test_a_stopped_unit_s_listener_is_nobody_s_business(dog, systemctl, start_rogue, address):
+def test_a_rogue_at_the_listener_of_a_stopped_unit_is_left_alone(dog, systemctl, start_rogue, address):
     """Somebody has stopped the unit and runs the program by hand."""
     base_url, listener, at = address
     rogue = start_rogue(at)
@@ -256,11 +256,11 @@ def test_a_stopped_unit_s_listener_is_nobody_s_business(dog, systemctl, start_ro
     dog.write(base_url, "core /", unit="site", listener=listener, evict_rogue="yes")
     done = dog.run()
     assert done.code == 2
-    assert "was stopped, or never started" in done.out
+    assert "was stopped or never started" in done.out
     assert rogue.poll() is None and systemctl.orders() == []
 
 
-def test_a_dead_unit_behind_a_rogue_is_not_killed_instead(dog, systemctl, start_rogue, address):
+def test_a_unit_is_not_killed_for_the_silence_of_a_rogue(dog, systemctl, start_rogue, address):
     base_url, listener, at = address
     rogue = start_rogue(at)
     rogue.send_signal(signal.SIGSTOP)
@@ -268,12 +268,12 @@ def test_a_dead_unit_behind_a_rogue_is_not_killed_instead(dog, systemctl, start_
     dog.write(base_url, "core /", unit="site", listener=listener)
     done = dog.run()
     assert done.code == 2
-    assert "evict_rogue is no: not touched" in done.out
+    assert "evict_rogue is no: the rogue is left alone" in done.out
     assert systemctl.orders() == []
 
 
-def test_who_may_not_look_says_so(dog, systemctl, start_rogue):
-    """An unprivileged monitoring user with --dry-run, as the plugin runs."""
+def test_a_user_who_cannot_see_all_processes_is_told_so(dog, systemctl, start_rogue):
+    """An unprivileged monitoring user runs --dry-run as a plugin."""
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
     port = free_port()
@@ -282,21 +282,21 @@ def test_who_may_not_look_says_so(dog, systemctl, start_rogue):
     os.chmod(systemctl.directory, 0o777)
     done = dog.run("--dry-run", user=65534, group=65534, extra_groups=[])
     assert done.code == 0, done
-    assert f"rogue: cannot tell who all holds tcp:127.0.0.1:{port}: not every process is shown to this user" in done.out
+    assert f"rogue: cannot tell which processes hold tcp:127.0.0.1:{port}: this user cannot see all of them" in done.out
 
 
 @needs_cgroups
 @pytest.mark.parametrize("unit,says,evicted", [
-    ("other.service", {"pid": 1}, False),  # a child of its main process, as docker-proxy is of dockerd
+    ("other.service", {"pid": 1}, False),  # a child of its main process, such as docker-proxy of dockerd
     ("other.service", {"active": "activating", "sub": "auto-restart", "pid": 0}, False),
-    ("other.service", {"active": "inactive", "sub": "dead", "pid": 0}, True),  # left by KillMode=process
+    ("other.service", {"active": "inactive", "sub": "dead", "pid": 0}, True),  # KillMode=process has left it behind
     ("other.service", {"active": "failed", "sub": "failed", "pid": 0}, True),
-    ("other.service", {"load": "not-found", "active": "inactive", "sub": "dead", "pid": 0}, False),  # of another systemd
+    ("other.service", {"load": "not-found", "active": "inactive", "sub": "dead", "pid": 0}, False),  # it belongs to another systemd
     ("docker-0123.scope", {"pid": 0}, False),
-    ("session-7.scope", {"pid": 0}, True),  # somebody who is logged in has started it
-    ("no-unit-at-all", {"pid": 0}, False),  # a container's, without systemd
+    ("session-7.scope", {"pid": 0}, True),  # a user who is logged in has started it
+    ("no-unit-at-all", {"pid": 0}, False),  # it belongs to a container without systemd
 ], ids=["child", "restarting", "stopped", "failed", "unknown", "container", "session", "foreign"])
-def test_what_belongs_to_another_unit_is_not_ended_unless_that_is_down(dog, systemctl, start_rogue, address, unit, says, evicted):
+def test_a_process_of_another_unit_is_not_evicted_unless_that_unit_is_down(dog, systemctl, start_rogue, address, unit, says, evicted):
     base_url, listener, at = address
     rogue = start_rogue(at, unit=unit)
     systemctl.says(**LOOP)
@@ -310,12 +310,12 @@ def test_what_belongs_to_another_unit_is_not_ended_unless_that_is_down(dog, syst
     else:
         assert rogue.poll() is None and systemctl.orders() == []
         assert f"pid {rogue.pid} " in done.out
-        assert re.search(rf"recovery: the listener belongs to \S*{unit}: stop that, or correct 'listener'; not touched", done.out), done
+        assert re.search(rf"recovery: the rogue belongs to \S*{unit}: left alone; stop that, or correct 'listener'", done.out), done
 
 
 @needs_cgroups
-def test_as_long_as_one_rogue_must_stay_none_is_ended(dog, systemctl, start_rogue):
-    """SO_REUSEPORT: somebody's own process beside one of another service. Nothing would be won."""
+def test_if_one_rogue_must_stay_none_is_evicted(dog, systemctl, start_rogue):
+    """A process that may be evicted shares the socket with one of another service: to evict only one would not help."""
     port = free_port()
     own = start_rogue(port, workers=1)
     worker = wait_until(lambda: children.of(own.pid), 20, "its worker")[0]
@@ -327,13 +327,13 @@ def test_as_long_as_one_rogue_must_stay_none_is_ended(dog, systemctl, start_rogu
     done = dog.run()
     Cgroup.leave(worker)
     group.remove()
-    assert done.code == 2 and "the listener belongs to other.service" in done.out, done
+    assert done.code == 2 and "the rogue belongs to other.service" in done.out, done
     assert own.poll() is None and systemctl.orders() == []
 
 
 @needs_cgroups
 @pytest.mark.parametrize("fails", ["exit 1", "sleep 60", "echo garbage; exit 0"], ids=["fails", "hangs", "garbage"])
-def test_where_systemd_says_nothing_of_another_unit_nobody_is_evicted(dog, systemctl, start_rogue, fails):
+def test_nothing_is_evicted_if_systemd_does_not_answer_about_its_unit(dog, systemctl, start_rogue, fails):
     port = free_port()
     rogue = start_rogue(port, workers=2, unit="other.service")
     systemctl.says(**LOOP)
@@ -341,13 +341,13 @@ def test_where_systemd_says_nothing_of_another_unit_nobody_is_evicted(dog, syste
     dog.write(f"http://127.0.0.1:{port}", "core /", unit="site", listener=f"tcp:127.0.0.1:{port}", evict_rogue="yes")
     done = dog.run()
     assert done.code == 2, done
-    assert "recovery: the listener belongs to other.service (" in done.out
+    assert "recovery: the rogue belongs to other.service (" in done.out
     assert rogue.poll() is None and systemctl.orders() == []
-    assert done.seconds < 15, "systemd is asked once for all its processes"
+    assert done.seconds < 15, "health-watch asks systemd once for all processes of a unit"
 
 
 def test_an_ipv6_only_socket_on_the_same_port_is_no_rogue(dog, site, systemctl):
-    """nginx's listen [::]:N is IPV6_V6ONLY: it never sees a packet for 127.0.0.1:N."""
+    """The socket of nginx's "listen [::]:N" is IPV6_V6ONLY: it never gets a packet for 127.0.0.1:N."""
     systemctl.says(cgroup="/system.slice/site.service")
     port = free_port()
     with socket.socket(socket.AF_INET6) as other:
@@ -366,8 +366,8 @@ def test_an_ipv6_only_socket_on_the_same_port_is_no_rogue(dog, site, systemctl):
 
 
 @needs_cgroups
-def test_a_server_of_more_processes_than_are_listed_is_told_from_a_rogue(dog, systemctl, start_rogue):
-    """A prefork server of 80 processes, all of the unit; and one foreign process that has its socket as well."""
+def test_a_rogue_is_found_among_more_processes_than_the_program_lists(dog, systemctl, start_rogue):
+    """A prefork server of the unit has 80 processes; one process outside the unit holds the socket too."""
     port = free_port()
     server = start_rogue(port, workers=80, unit="site.service")
     wait_until(lambda: len(children.of(server.pid)) == 80, 20, "its workers")
@@ -382,5 +382,5 @@ def test_a_server_of_more_processes_than_are_listed_is_told_from_a_rogue(dog, sy
     done = dog.run()
     assert done.code == 2
     assert f"pid {foreign} " in done.out and "cannot tell" not in done.out
-    systemctl.says(cgroup="/system.slice/site.service")  # now all of them are foreign
-    assert "rogue: and by 59 more, and by others that were not counted" in dog.run().out
+    systemctl.says(cgroup="/system.slice/site.service")  # now none of them belongs to the unit
+    assert "rogue: 59 more processes hold it, and others that were not counted" in dog.run().out

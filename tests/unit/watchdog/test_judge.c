@@ -1,4 +1,4 @@
-/* Judgement: one table of answers, then tries, then all routes; and the JSON that a body must say. */
+/* How tries, routes and whole looks are judged, and how a JSON body is compared with the watch file. */
 #include "tests/unit/unit.h"
 
 #include "watchdog/json.h"
@@ -23,13 +23,13 @@ static struct judgement judge(const char *codes, struct fetch_result result)
     return out;
 }
 
-static void every_kind_of_answer_has_its_verdict(void **state)
+static void every_kind_of_answer_has_its_outcome(void **state)
 {
     (void)state;
     static const struct {
         const char *codes;
         struct fetch_result result;
-        enum judge_verdict verdict;
+        enum judge_outcome outcome;
         enum judge_sign sign;
         bool again;
     } rows[] = {
@@ -38,76 +38,72 @@ static void every_kind_of_answer_has_its_verdict(void **state)
         {"200-399", {.code = 302}, JUDGE_OK, JUDGE_ALIVE, false},
         {"200", {.code = 404}, JUDGE_ERROR, JUDGE_ALIVE, false},
         {"200", {.code = 500}, JUDGE_ERROR, JUDGE_ALIVE, false},
-        /* rate limits are soft; the proxy says nothing of the backend with them */
+        /* a rate limit is no failure, and says nothing about the backend */
         {"200", {.code = 429}, JUDGE_LIMITED, JUDGE_OPEN, false},
         {"200", {.code = 429, .from_nginx = true}, JUDGE_LIMITED, JUDGE_OPEN, false},
         {"200,429", {.code = 429}, JUDGE_OK, JUDGE_OPEN, false},
-        /* a backend that says 503 itself lives */
+        /* a backend that answers 503 itself is alive */
         {"200", {.code = 503}, JUDGE_ERROR, JUDGE_ALIVE, false},
         {"200,503", {.code = 503}, JUDGE_OK, JUDGE_ALIVE, false},
-        /* the proxy's word that there is none, whatever codes are accepted */
+        /* the proxy reports that the backend does not answer; accepted codes do not change that */
         {"200", {.code = 502}, JUDGE_ERROR, JUDGE_UNREACHED, true},
         {"200-599", {.code = 504, .time_us = 100000}, JUDGE_ERROR, JUDGE_HUNG, true},
         {"200-599", {.code = 504, .time_us = 99999}, JUDGE_ERROR, JUDGE_UNREACHED, true},
         {"200", {.code = 502, .from_nginx = true}, JUDGE_ERROR, JUDGE_UNREACHED, true},
-        /* a 5xx of nginx without its document is a fault of its own */
+        /* a 5xx of nginx without the shipped document is a fault of nginx itself */
         {"200", {.code = 503, .from_nginx = true}, JUDGE_ERROR, JUDGE_OPEN, true},
         {"200-599", {.code = 500, .from_nginx = true}, JUDGE_ERROR, JUDGE_OPEN, true},
         {"200", {.code = 403, .from_nginx = true}, JUDGE_ERROR, JUDGE_OPEN, false},
         {"200-499", {.code = 403, .from_nginx = true}, JUDGE_OK, JUDGE_OPEN, false},
-        /* no answer */
-        {"200", {.outcome = FETCH_TIMEOUT}, JUDGE_TIMEOUT, JUDGE_SILENT, true},
-        {"200", {.outcome = FETCH_TIMEOUT, .code = 200}, JUDGE_TIMEOUT, JUDGE_SILENT, true},
-        {"200", {.outcome = FETCH_TIMEOUT, .unconnected = true}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
-        {"200", {.outcome = FETCH_REFUSED}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
-        {"200", {.outcome = FETCH_FULL}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
-        {"200", {.outcome = FETCH_RESET}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
-        /* behind a redirect it may be somebody else who is silent */
-        {"200", {.outcome = FETCH_TIMEOUT, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_OPEN, true},
-        {"200", {.outcome = FETCH_REFUSED, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_OPEN, true},
+        /* no response */
+        {"200", {.kind = FETCH_TIMEOUT}, JUDGE_TIMEOUT, JUDGE_SILENT, true},
+        {"200", {.kind = FETCH_TIMEOUT, .code = 200}, JUDGE_TIMEOUT, JUDGE_SILENT, true},
+        {"200", {.kind = FETCH_TIMEOUT, .unconnected = true}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
+        {"200", {.kind = FETCH_REFUSED}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
+        {"200", {.kind = FETCH_FULL}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
+        {"200", {.kind = FETCH_RESET}, JUDGE_TIMEOUT, JUDGE_NO_CONTACT, true},
+        /* after a redirect another server may be silent */
+        {"200", {.kind = FETCH_TIMEOUT, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_OPEN, true},
+        {"200", {.kind = FETCH_REFUSED, .redirects = 1}, JUDGE_TIMEOUT, JUDGE_OPEN, true},
         {"200", {.code = 502, .redirects = 1}, JUDGE_ERROR, JUDGE_OPEN, true},
-        {"200", {.outcome = FETCH_MALFORMED}, JUDGE_ERROR, JUDGE_OPEN, false},
-        {"200", {.outcome = FETCH_REDIRECTS}, JUDGE_ERROR, JUDGE_ALIVE, false},
-        /* what is wrong with us is no word about them */
-        {"200", {.outcome = FETCH_UNRESOLVED}, JUDGE_UNKNOWN, JUDGE_OPEN, true},
-        {"200", {.outcome = FETCH_TLS}, JUDGE_UNKNOWN, JUDGE_OPEN, false},
-        {"200", {.outcome = FETCH_LOCAL}, JUDGE_UNKNOWN, JUDGE_OPEN, true},
-        /* we were kept from running: a quarter of the time, and 50 ms at least */
+        {"200", {.kind = FETCH_MALFORMED}, JUDGE_ERROR, JUDGE_OPEN, false},
+        {"200", {.kind = FETCH_REDIRECTS}, JUDGE_ERROR, JUDGE_ALIVE, false},
+        /* a fault of this machine says nothing about the backend */
+        {"200", {.kind = FETCH_UNRESOLVED}, JUDGE_UNKNOWN, JUDGE_OPEN, true},
+        {"200", {.kind = FETCH_TLS}, JUDGE_UNKNOWN, JUDGE_OPEN, false},
+        {"200", {.kind = FETCH_LOCAL}, JUDGE_UNKNOWN, JUDGE_OPEN, true},
+        /* starved: this process was late for a quarter of the try, and for 50 ms at least */
         {"200",
-         {.outcome = FETCH_TIMEOUT, .time_us = 2000000, .late_ms = 499},
+         {.kind = FETCH_TIMEOUT, .time_us = 2000000, .late_ms = 499},
          JUDGE_TIMEOUT,
          JUDGE_SILENT,
          true},
         {"200",
-         {.outcome = FETCH_TIMEOUT, .time_us = 2000000, .late_ms = 500},
+         {.kind = FETCH_TIMEOUT, .time_us = 2000000, .late_ms = 500},
          JUDGE_UNKNOWN,
          JUDGE_STARVED,
          true},
         {"200", {.code = 504, .time_us = 2000000, .late_ms = 500}, JUDGE_UNKNOWN, JUDGE_STARVED, true},
         {"200",
-         {.outcome = FETCH_REFUSED, .time_us = 10000, .late_ms = 49},
+         {.kind = FETCH_REFUSED, .time_us = 10000, .late_ms = 49},
          JUDGE_TIMEOUT,
          JUDGE_NO_CONTACT,
          true},
-        {"200",
-         {.outcome = FETCH_REFUSED, .time_us = 60000, .late_ms = 50},
-         JUDGE_UNKNOWN,
-         JUDGE_STARVED,
-         true},
+        {"200", {.kind = FETCH_REFUSED, .time_us = 60000, .late_ms = 50}, JUDGE_UNKNOWN, JUDGE_STARVED, true},
         {"200", {.code = 200, .time_us = 2000000, .late_ms = 1900}, JUDGE_OK, JUDGE_ALIVE, false},
         {"200", {.code = 503, .time_us = 2000000, .late_ms = 1900}, JUDGE_ERROR, JUDGE_ALIVE, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct judgement j = judge(rows[i].codes, rows[i].result);
-        if (j.verdict != rows[i].verdict || j.sign != rows[i].sign || j.again != rows[i].again)
-            fail_msg("row %zu: verdict %d sign %d again %d (%s)", i, (int)j.verdict, (int)j.sign, j.again,
+        if (j.outcome != rows[i].outcome || j.sign != rows[i].sign || j.again != rows[i].again)
+            fail_msg("row %zu: outcome %d sign %d again %d (%s)", i, (int)j.outcome, (int)j.sign, j.again,
                      j.why);
-        assert_true((j.why[0] == '\0') == (j.verdict == JUDGE_OK));
+        assert_true((j.why[0] == '\0') == (j.outcome == JUDGE_OK));
     }
 }
 
-/* What nginx/health-api.conf has nginx say by itself. */
-static void the_reason_in_nginx_s_document_says_what_it_is_about(void **state)
+/* The document that nginx itself sends, from nginx/health-api.conf. */
+static void the_reason_in_nginx_s_document_decides_the_sign(void **state)
 {
     (void)state;
     static const struct {
@@ -126,19 +122,19 @@ static void the_reason_in_nginx_s_document_says_what_it_is_about(void **state)
         struct fetch_result result = {.code = 503, .from_nginx = true};
         buf_append_str(&result.body, rows[i].body);
         struct judgement j = judge("200-599", result);
-        if (j.sign != rows[i].sign || j.verdict != JUDGE_ERROR || !j.again)
+        if (j.sign != rows[i].sign || j.outcome != JUDGE_ERROR || !j.again)
             fail_msg("%s: sign %d", rows[i].body, (int)j.sign);
         buf_free(&result.body);
     }
 }
 
-static void a_body_must_say_what_is_expected(void **state)
+static void a_body_must_have_the_expected_value(void **state)
 {
     (void)state;
     static const struct {
         const char *body;
         bool cut;
-        enum judge_verdict verdict;
+        enum judge_outcome outcome;
     } rows[] = {
         {"{\"status\":\"healthy\"}", false, JUDGE_OK},
         {"{\"status\":\"degraded\"}", false, JUDGE_ERROR},
@@ -155,7 +151,7 @@ static void a_body_must_say_what_is_expected(void **state)
         struct fetch_result result = {.code = 200, .body_cut = rows[i].cut};
         buf_append_str(&result.body, rows[i].body);
         judge_try(&route, &result, &j);
-        assert_int_equal(j.verdict, rows[i].verdict);
+        assert_int_equal(j.outcome, rows[i].outcome);
         assert_int_equal(j.sign, JUDGE_ALIVE);
         buf_free(&result.body);
     }
@@ -168,31 +164,31 @@ static void json_values_are_found_and_compared_as_text(void **state)
         const char *body, *key, *value;
         enum json_answer answer;
     } rows[] = {
-        {"{\"a\":{\"b\":\"c\"}}", "a.b", "c", JSON_SAYS_SO},
-        {"{\"a\":{\"b\":\"c\"}}", "a.x", "c", JSON_HAS_NONE},
-        {"{\"a\":\"b\"}", "a.b", "c", JSON_HAS_NONE},
-        {"{\"n\":3}", "n", "3", JSON_SAYS_SO},
+        {"{\"a\":{\"b\":\"c\"}}", "a.b", "c", JSON_MATCHES},
+        {"{\"a\":{\"b\":\"c\"}}", "a.x", "c", JSON_MISSING},
+        {"{\"a\":\"b\"}", "a.b", "c", JSON_MISSING},
+        {"{\"n\":3}", "n", "3", JSON_MATCHES},
         {"{\"n\":3}", "n", "4", JSON_DIFFERS},
-        {"{\"n\":true,\"m\":null}", "n", "true", JSON_SAYS_SO},
-        {"{\"n\":true,\"m\":null}", "m", "null", JSON_SAYS_SO},
-        {"[1,2]", "n", "1", JSON_HAS_NONE},
-        {"\"text\"", "n", "1", JSON_HAS_NONE},
-        {"3", "n", "1", JSON_HAS_NONE},
+        {"{\"n\":true,\"m\":null}", "n", "true", JSON_MATCHES},
+        {"{\"n\":true,\"m\":null}", "m", "null", JSON_MATCHES},
+        {"[1,2]", "n", "1", JSON_MISSING},
+        {"\"text\"", "n", "1", JSON_MISSING},
+        {"3", "n", "1", JSON_MISSING},
         {"{\"a\":", "a", "1", JSON_MALFORMED},
         {"{\"a\":1} trailing", "a", "1", JSON_MALFORMED},
-        {" {\"a\":1} \r\n", "a", "1", JSON_SAYS_SO},
-        {"{\"a\":1,\"a\":2}", "a", "2", JSON_SAYS_SO},
+        {" {\"a\":1} \r\n", "a", "1", JSON_MATCHES},
+        {"{\"a\":1,\"a\":2}", "a", "2", JSON_MATCHES},
         {"", "a", "1", JSON_MALFORMED},
-        {"{\"a\":[{\"b\":1},{\"b\":2}]}", "a.1.b", "2", JSON_SAYS_SO},
-        {"{\"a\":[{\"b\":1},{\"b\":2}]}", "a.2.b", "2", JSON_HAS_NONE},
-        {"{\"a\":[1]}", "a.0x", "1", JSON_HAS_NONE},
-        {"{\"a\":[1]}", "a.99999999999999999999", "1", JSON_HAS_NONE},
-        /* a NUL ends a string for who compares it, in a value and in a key */
+        {"{\"a\":[{\"b\":1},{\"b\":2}]}", "a.1.b", "2", JSON_MATCHES},
+        {"{\"a\":[{\"b\":1},{\"b\":2}]}", "a.2.b", "2", JSON_MISSING},
+        {"{\"a\":[1]}", "a.0x", "1", JSON_MISSING},
+        {"{\"a\":[1]}", "a.99999999999999999999", "1", JSON_MISSING},
+        /* a NUL would end the comparison of a value or a key */
         {"{\"a\":\"healthy\\u0000x\"}", "a", "healthy", JSON_DIFFERS},
-        {"{\"a\":\"healthy\",\"note\":\"C:\\\\u0000dir \\u0000\"}", "a", "healthy", JSON_SAYS_SO},
-        {"{\"b\":{\"a\\u0000x\":1},\"a\":2}", "a", "2", JSON_HAS_NONE},
-        {"{\"a\\u0000x\":{\"b\":1}}", "a.b", "1", JSON_HAS_NONE},
-        {"{\"a\\u0000x\":\"healthy\"}", "a", "healthy", JSON_HAS_NONE},
+        {"{\"a\":\"healthy\",\"note\":\"C:\\\\u0000dir \\u0000\"}", "a", "healthy", JSON_MATCHES},
+        {"{\"b\":{\"a\\u0000x\":1},\"a\":2}", "a", "2", JSON_MISSING},
+        {"{\"a\\u0000x\":{\"b\":1}}", "a.b", "1", JSON_MISSING},
+        {"{\"a\\u0000x\":\"healthy\"}", "a", "healthy", JSON_MISSING},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         enum json_answer answer = json_check(rows[i].body, strlen(rows[i].body), rows[i].key, rows[i].value);
@@ -210,9 +206,9 @@ static void deep_json_is_malformed(void **state)
     assert_int_equal(json_check("{\"a\":\"b\0c\"}", 11, "a", "b"), JSON_MALFORMED);
 }
 
-/* The tries of one route, by a letter each: o answers, t times out, e 503 of its own, d name resolution, r
- * refused, f a full queue, u no connection, c closed without a byte, l 429, b 502, h 504, q 504 at once, n
- * nginx's own 500, s silent while we were starved. */
+/* The tries of one route, one letter each: o 200, t timeout, e the backend's own 503, d no name resolution, r
+ * refused, f a full queue, u not connected, c closed without a byte, l 429, b 502, h 504, q 504 at once, n
+ * nginx's own 500, s silent while this machine is starved of CPU. */
 static struct judge_route after(const char *tries, int64_t max_tries)
 {
     struct watch_route route = route_of("200");
@@ -222,17 +218,17 @@ static struct judge_route after(const char *tries, int64_t max_tries)
             ['o'] = {.code = 200},
             ['e'] = {.code = 503},
             ['l'] = {.code = 429},
-            ['t'] = {.outcome = FETCH_TIMEOUT},
-            ['d'] = {.outcome = FETCH_UNRESOLVED},
-            ['r'] = {.outcome = FETCH_REFUSED},
-            ['f'] = {.outcome = FETCH_FULL},
-            ['u'] = {.outcome = FETCH_TIMEOUT, .unconnected = true},
-            ['c'] = {.outcome = FETCH_RESET},
+            ['t'] = {.kind = FETCH_TIMEOUT},
+            ['d'] = {.kind = FETCH_UNRESOLVED},
+            ['r'] = {.kind = FETCH_REFUSED},
+            ['f'] = {.kind = FETCH_FULL},
+            ['u'] = {.kind = FETCH_TIMEOUT, .unconnected = true},
+            ['c'] = {.kind = FETCH_RESET},
             ['b'] = {.code = 502},
             ['h'] = {.code = 504, .time_us = 300000},
             ['q'] = {.code = 504, .time_us = 4000},
             ['n'] = {.code = 500, .from_nginx = true},
-            ['s'] = {.outcome = FETCH_TIMEOUT, .time_us = 1000000, .late_ms = 900},
+            ['s'] = {.kind = FETCH_TIMEOUT, .time_us = 1000000, .late_ms = 900},
         };
         assert_false(judged.is_final);
         judge_add(&judged, &route, &results[(unsigned char)*tries], max_tries);
@@ -240,7 +236,7 @@ static struct judge_route after(const char *tries, int64_t max_tries)
     return judged;
 }
 
-static void only_when_every_try_is_silent_a_route_is_dead(void **state)
+static void a_route_is_dead_only_when_every_try_is_silent(void **state)
 {
     (void)state;
     static const struct {
@@ -264,7 +260,7 @@ static void only_when_every_try_is_silent_a_route_is_dead(void **state)
     assert_false(judge_answers(&none));
 }
 
-static void a_rate_limit_is_no_word_of_the_backend(void **state)
+static void a_rate_limit_does_not_show_that_the_backend_answers(void **state)
 {
     (void)state;
     struct judge_route limited = after("l", 3);
@@ -273,7 +269,7 @@ static void a_rate_limit_is_no_word_of_the_backend(void **state)
     assert_true(judge_answers(&alive));
 }
 
-static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(void **state)
+static void a_silent_proxy_is_distinguished_from_a_silent_backend(void **state)
 {
     (void)state;
     static const struct {
@@ -283,12 +279,12 @@ static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(voi
         {{"o", "o"}, {.dead = 0}},
         {{"ttt", "o"}, {.dead = 1, .unanswered = 1, .reached = 1}},
         {{"rrr", "ttt"}, {.dead = 2, .unanswered = 2, .reached = 1}},
-        {{"bbt", "o"}, {.dead = 1, .reached = 1}}, /* somebody answered */
+        {{"bbt", "o"}, {.dead = 1, .reached = 1}}, /* the proxy answered */
         {{"hhh", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
         {{"bbb", "o"}, {.dead = 1, .reached = 1}},
         {{"bhb", "o"}, {.dead = 1, .reached = 1, .hung = 1}},
         {{"qqq", "o"}, {.dead = 1, .reached = 1}}, /* a gateway's own 504 */
-        /* the proxy dies in the first try, or after it; its queue is full; it has no connection left */
+        /* the proxy dies during the first try or after it, has a full queue, or has no connection left */
         {{"crr", "o"}, {.dead = 1, .unanswered = 1}},
         {{"trr", "o"}, {.dead = 1, .unanswered = 1}},
         {{"hhr", "o"}, {.dead = 1}},
@@ -311,7 +307,7 @@ static void what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend(voi
     }
 }
 
-static void levels_follow_from_classes(void **state)
+static void a_route_s_class_decides_the_level_of_its_failure(void **state)
 {
     (void)state;
     static const struct {
@@ -343,15 +339,15 @@ static void levels_follow_from_classes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kind_of_answer_has_its_verdict),
-        cmocka_unit_test(a_body_must_say_what_is_expected),
+        cmocka_unit_test(every_kind_of_answer_has_its_outcome),
+        cmocka_unit_test(a_body_must_have_the_expected_value),
         cmocka_unit_test(json_values_are_found_and_compared_as_text),
         cmocka_unit_test(deep_json_is_malformed),
-        cmocka_unit_test(the_reason_in_nginx_s_document_says_what_it_is_about),
-        cmocka_unit_test(only_when_every_try_is_silent_a_route_is_dead),
-        cmocka_unit_test(a_rate_limit_is_no_word_of_the_backend),
-        cmocka_unit_test(what_speaks_of_the_proxy_is_told_from_what_speaks_of_the_backend),
-        cmocka_unit_test(levels_follow_from_classes),
+        cmocka_unit_test(the_reason_in_nginx_s_document_decides_the_sign),
+        cmocka_unit_test(a_route_is_dead_only_when_every_try_is_silent),
+        cmocka_unit_test(a_rate_limit_does_not_show_that_the_backend_answers),
+        cmocka_unit_test(a_silent_proxy_is_distinguished_from_a_silent_backend),
+        cmocka_unit_test(a_route_s_class_decides_the_level_of_its_failure),
     };
     return cmocka_run_group_tests_name("watch_judge", tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
-/* Who fails, what is known of the unit's own listener, in which state the unit is, a rogue there or not: what
- * is done. Each cell is judged by the pure functions, from single answers to the decision; an oracle that
- * knows who is well sees that nobody who is gets killed. tests/watch/test_matrix.py has real servers for many
- * of them. */
+/* A matrix of decisions: what fails, what health-watch knows of the unit's own listener, the state of the
+ * unit, and whether there is a rogue. The pure functions judge each cell, from single tries to the decision.
+ * The table says which backend is well. health-watch must not kill such a backend if it asks the listener.
+ * tests/watch/test_matrix.py repeats many cells with real servers. */
 #include "tests/unit/unit.h"
 
 #include "watchdog/policy.h"
@@ -9,29 +9,29 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What is known of the listener. */
+/* What health-watch knows of the listener. */
 enum known {
-    UNKNOWN, /* none is named */
-    NAMED,   /* listener */
-    ASKED,   /* listener and listener_protocol */
-    DIRECT,  /* base_url is the unit's own socket, the listener is asked */
-    BARE,    /* base_url is the unit's own socket, which is asked by its queue of connections */
+    UNKNOWN, /* the watch file has no listener */
+    NAMED,   /* the watch file has a listener */
+    ASKED,   /* the watch file has a listener and a listener_protocol */
+    DIRECT,  /* base_url is the unit's own socket, and the listener is asked in its protocol */
+    BARE,    /* base_url is the unit's own socket, and only its queue of connections is watched */
     KNOWN_MAX
 };
 
-/* What the listener says to each question is the truth about the backend. */
+/* The truth about the backend, which decides the listener's answers. */
 enum truth {
     WELL, /* it answers */
-    DEAF, /* it accepts and answers nobody: its workers hang */
-    HUNG, /* it does not accept */
-    GONE, /* it runs, and does not listen */
+    DEAF, /* it accepts connections but does not answer: its workers hang */
+    HUNG, /* it accepts no connection */
+    GONE, /* it runs but does not listen */
 };
 
 struct row {
     const char *who;
-    const char *tries; /* by the letters of results[] */
+    const char *tries; /* in the letters of results[] */
     enum truth truth;
-    bool kill[KNOWN_MAX]; /* for a unit that runs, without a rogue */
+    bool kill[KNOWN_MAX]; /* whether a running unit is killed if there is no rogue */
 };
 
 static const struct fetch_result results[] = {
@@ -39,76 +39,76 @@ static const struct fetch_result results[] = {
     ['e'] = {.code = 500},
     ['x'] = {.code = 503},
     ['l'] = {.code = 429},
-    ['t'] = {.outcome = FETCH_TIMEOUT},
-    ['u'] = {.outcome = FETCH_TIMEOUT, .unconnected = true},
-    ['r'] = {.outcome = FETCH_REFUSED},
-    ['f'] = {.outcome = FETCH_FULL},
-    ['c'] = {.outcome = FETCH_RESET},
-    ['m'] = {.outcome = FETCH_MALFORMED},
+    ['t'] = {.kind = FETCH_TIMEOUT},
+    ['u'] = {.kind = FETCH_TIMEOUT, .unconnected = true},
+    ['r'] = {.kind = FETCH_REFUSED},
+    ['f'] = {.kind = FETCH_FULL},
+    ['c'] = {.kind = FETCH_RESET},
+    ['m'] = {.kind = FETCH_MALFORMED},
     ['b'] = {.code = 502},
     ['h'] = {.code = 504, .time_us = 300000},
     ['q'] = {.code = 504, .time_us = 4000},
     ['n'] = {.code = 500, .from_nginx = true},
-    ['s'] = {.outcome = FETCH_TIMEOUT, .time_us = 1000000, .late_ms = 900},
-    ['d'] = {.outcome = FETCH_UNRESOLVED},
-    ['p'] = {.outcome = FETCH_LOCAL},
-    ['z'] = {.outcome = FETCH_TLS},
+    ['s'] = {.kind = FETCH_TIMEOUT, .time_us = 1000000, .late_ms = 900},
+    ['d'] = {.kind = FETCH_UNRESOLVED},
+    ['p'] = {.kind = FETCH_LOCAL},
+    ['z'] = {.kind = FETCH_TLS},
 };
 
 static const struct row rows[] = {
-    /* behind a proxy                                                    UNKNOWN NAMED ASKED */
+    /* with a proxy in between                                           UNKNOWN NAMED ASKED */
     {"the proxy is dead", "rrr", WELL, {0, 0, 0}},
-    {"it dies in the first try", "crr", WELL, {0, 0, 0}},
-    {"it hangs in the first try, then it is killed", "trr", WELL, {0, 0, 0}},
-    {"it hangs twice, then it is killed", "ttr", WELL, {0, 0, 0}},
-    {"it is started again too late", "rrt", WELL, {0, 0, 0}},
-    {"it hangs", "ttt", WELL, {0, 0, 0}},
-    {"its queue is full", "uuu", WELL, {0, 0, 0}},
-    {"its Unix queue is full", "fff", WELL, {0, 0, 0}},
-    {"it has no connection left and closes", "ccc", WELL, {0, 0, 0}},
-    {"it has none left for the backend: its 500", "nnn", WELL, {0, 0, 0}},
-    {"its auth_request is dead: its 500", "nnn", WELL, {0, 0, 0}},
-    {"its auth_request hangs", "ttt", WELL, {0, 0, 0}},
-    {"it may not open the backend's socket", "bbb", WELL, {0, 0, 0}},
-    {"it names another backend", "bbb", WELL, {0, 0, 0}},
-    {"it limits us", "l", WELL, {0, 0, 0}},
-    {"it is no HTTP", "m", WELL, {0, 0, 0}},
-    {"the backend hangs, the proxy says so", "hhh", HUNG, {1, 1, 1}},
-    {"it hangs, the proxy is patient", "ttt", HUNG, {0, 1, 1}},
-    {"it hangs, and its queue is full", "bbb", HUNG, {0, 1, 1}},
-    {"its workers hang, the proxy says so", "hhh", DEAF, {1, 1, 1}},
-    {"its workers hang, the proxy is patient", "ttt", DEAF, {0, 0, 1}},
-    {"it closes each connection", "bbb", DEAF, {0, 0, 1}},
-    {"it listens nowhere", "bbb", GONE, {0, 1, 1}},
-    {"it hangs, and the proxy dies", "hhr", HUNG, {0, 0, 0}},
-    {"it hangs, and the proxy is dead", "rrr", HUNG, {0, 0, 0}},
-    {"it hangs once", "ho", WELL, {0, 0, 0}},
-    {"it hangs twice", "hho", WELL, {0, 0, 0}},
-    {"it recovers after the last try", "hhh", WELL, {1, 1, 0}}, /* nobody asked it again */
-    {"it is slow", "tto", WELL, {0, 0, 0}},
-    {"it answers 500", "e", WELL, {0, 0, 0}},
-    {"it answers 503", "x", WELL, {0, 0, 0}},
-    {"it answers 429", "l", WELL, {0, 0, 0}},
-    {"it is a gateway, and answers 504 of its own", "qqq", WELL, {0, 0, 0}},
+    {"the proxy dies during the first try", "crr", WELL, {0, 0, 0}},
+    {"the proxy hangs in the first try and is then killed", "trr", WELL, {0, 0, 0}},
+    {"the proxy hangs in two tries and is then killed", "ttr", WELL, {0, 0, 0}},
+    {"the proxy starts again before the last try", "rrt", WELL, {0, 0, 0}},
+    {"the proxy hangs", "ttt", WELL, {0, 0, 0}},
+    {"the proxy's queue is full", "uuu", WELL, {0, 0, 0}},
+    {"the proxy's Unix queue is full", "fff", WELL, {0, 0, 0}},
+    {"the proxy has no connection left and closes", "ccc", WELL, {0, 0, 0}},
+    {"the proxy has none left for the backend: 500", "nnn", WELL, {0, 0, 0}},
+    {"the proxy's auth_request is dead: 500", "nnn", WELL, {0, 0, 0}},
+    {"the proxy's auth_request hangs", "ttt", WELL, {0, 0, 0}},
+    {"the proxy may not open the backend's socket", "bbb", WELL, {0, 0, 0}},
+    {"the proxy asks another backend", "bbb", WELL, {0, 0, 0}},
+    {"the proxy limits the rate", "l", WELL, {0, 0, 0}},
+    {"the proxy does not speak HTTP", "m", WELL, {0, 0, 0}},
+    {"the backend hangs, and the proxy reports it", "hhh", HUNG, {1, 1, 1}},
+    {"the backend hangs, and the proxy waits for it", "ttt", HUNG, {0, 1, 1}},
+    {"the backend hangs, and its queue is full", "bbb", HUNG, {0, 1, 1}},
+    {"the workers hang, and the proxy reports it", "hhh", DEAF, {1, 1, 1}},
+    {"the workers hang, and the proxy waits for them", "ttt", DEAF, {0, 0, 1}},
+    {"the backend closes each connection", "bbb", DEAF, {0, 0, 1}},
+    {"the backend does not listen", "bbb", GONE, {0, 1, 1}},
+    {"the backend hangs, then the proxy dies", "hhr", HUNG, {0, 0, 0}},
+    {"the backend hangs, and the proxy is dead", "rrr", HUNG, {0, 0, 0}},
+    {"the backend hangs in one try", "ho", WELL, {0, 0, 0}},
+    {"the backend hangs in two tries", "hho", WELL, {0, 0, 0}},
+    {"the backend recovers after the last try", "hhh", WELL, {1, 1, 0}}, /* only ASKED notices */
+    {"the backend is slow", "tto", WELL, {0, 0, 0}},
+    {"the backend answers 500", "e", WELL, {0, 0, 0}},
+    {"the backend answers 503", "x", WELL, {0, 0, 0}},
+    {"the backend answers 429", "l", WELL, {0, 0, 0}},
+    {"the backend is a gateway with a 504 of its own", "qqq", WELL, {0, 0, 0}},
     {"this machine is starved", "sss", WELL, {0, 0, 0}},
-    {"it is starved for two tries of five", "tstst", WELL, {0, 0, 0}},
+    {"this machine is starved in two tries of five", "tstst", WELL, {0, 0, 0}},
     {"the resolver is dead", "ddd", WELL, {0, 0, 0}},
-    {"TLS is wrong", "z", WELL, {0, 0, 0}},
-    {"the socket is hidden from us", "ppp", WELL, {0, 0, 0}},
-    /* asked directly                                                            DIRECT */
+    {"TLS fails", "z", WELL, {0, 0, 0}},
+    {"the sandbox hides the socket", "ppp", WELL, {0, 0, 0}},
+    /* without a proxy                                                           DIRECT */
     {"the unit hangs", "ttt", HUNG, {[DIRECT] = 1, [BARE] = 1}},
     {"the unit hangs with a full queue", "uuu", HUNG, {[DIRECT] = 1, [BARE] = 1}},
     {"the unit hangs with a full Unix queue", "fff", HUNG, {[DIRECT] = 1, [BARE] = 1}},
     {"the unit's workers hang", "ttt", DEAF, {[DIRECT] = 1, [BARE] = 1}},
-    {"the unit listens nowhere", "rrr", GONE, {[DIRECT] = 1, [BARE] = 1}},
+    {"the unit does not listen", "rrr", GONE, {[DIRECT] = 1, [BARE] = 1}},
     {"the unit closes each connection",
      "ccc",
      DEAF,
-     {[DIRECT] = 1, [BARE] = 0}} /* a full server does, too */,
+     {[DIRECT] = 1, [BARE] = 0}} /* an overloaded server does so, too */,
     {"the unit refuses, and listens after the last try", "rrr", WELL, {[DIRECT] = 0, [BARE] = 0}},
     {"the unit is full for an instant in each try", "fff", WELL, {[DIRECT] = 0, [BARE] = 0}},
-    {"the unit answers 502 of its own, then is slow", "bbt", WELL, {[DIRECT] = 0, [BARE] = 0}},
-    {"the unit answers 504 of its own", "hhh", WELL, {[DIRECT] = 0, [BARE] = 0}},
+    {"the unit sends a 502 of its own, then is slow", "bbt", WELL, {[DIRECT] = 0, [BARE] = 0}},
+    {"the unit sends a 504 of its own", "hhh", WELL, {[DIRECT] = 0, [BARE] = 0}},
     {"the unit answers after the last try", "ttt", WELL, {[DIRECT] = 0, [BARE] = 1}},
     {"the unit answers 503", "x", WELL, {[DIRECT] = 0, [BARE] = 0}},
     {"the unit is starved", "sss", WELL, {[DIRECT] = 0, [BARE] = 0}},
@@ -119,14 +119,14 @@ static const struct {
     enum unit_load load;
     enum unit_state state;
 } states[] = {
-    {"running", UNIT_LOADED, UNIT_RUNNING},       {"starting", UNIT_LOADED, UNIT_STARTING},
-    {"stopping", UNIT_LOADED, UNIT_STOPPING},     {"masked", UNIT_MASKED, UNIT_INACTIVE},
-    {"masked, runs", UNIT_MASKED, UNIT_RUNNING},  {"failed", UNIT_LOADED, UNIT_FAILED},
-    {"restarting", UNIT_LOADED, UNIT_RESTARTING}, {"stopped", UNIT_LOADED, UNIT_INACTIVE},
+    {"running", UNIT_LOADED, UNIT_RUNNING},         {"starting", UNIT_LOADED, UNIT_STARTING},
+    {"stopping", UNIT_LOADED, UNIT_STOPPING},       {"masked", UNIT_MASKED, UNIT_INACTIVE},
+    {"masked, running", UNIT_MASKED, UNIT_RUNNING}, {"failed", UNIT_LOADED, UNIT_FAILED},
+    {"restarting", UNIT_LOADED, UNIT_RESTARTING},   {"stopped", UNIT_LOADED, UNIT_INACTIVE},
     {"missing", UNIT_NOT_FOUND, UNIT_INACTIVE},
 };
 
-/* By the three tries of the file. */
+/* The judgement of a route that gets up to three tries. */
 static struct judge_route after(const char *tries)
 {
     struct watch_route route = {.path = (char[]){"/"}, .timeout_ms = 1500, .liveness = true};
@@ -137,7 +137,8 @@ static struct judge_route after(const char *tries)
     return judged;
 }
 
-/* listener_ask, were it asked: silence by the queue of connections, answers by the protocol. */
+/* What listener_ask would return: the queue of connections shows silence, and only the protocol shows
+ * answers. */
 static enum listener_answer answer_of(enum known known, enum truth truth)
 {
     static const enum listener_answer by_queue[] = {[WELL] = LISTENER_ACCEPTS,
@@ -192,9 +193,9 @@ static enum policy_action decide(const struct row *row, enum known known, size_t
 static enum policy_action expected(const struct row *row, enum known known, size_t state, bool rogue)
 {
     struct judge_route judged = after(row->tries);
-    bool is_ours_to_touch = states[state].load == UNIT_LOADED && states[state].state != UNIT_STOPPING &&
-                            states[state].state != UNIT_INACTIVE;
-    if (!is_ours_to_touch)
+    bool may_act = states[state].load == UNIT_LOADED && states[state].state != UNIT_STOPPING &&
+                   states[state].state != UNIT_INACTIVE;
+    if (!may_act)
         return POLICY_NOTHING;
     if (rogue)
         return POLICY_EVICT;
@@ -203,7 +204,7 @@ static enum policy_action expected(const struct row *row, enum known known, size
     return states[state].state == UNIT_RUNNING && row->kill[known] ? POLICY_KILL : POLICY_NOTHING;
 }
 
-static void each_cell_is_as_the_table_says(void **state)
+static void each_decision_is_as_the_table_says(void **state)
 {
     (void)state;
     size_t cells = 0;
@@ -225,10 +226,10 @@ static void each_cell_is_as_the_table_says(void **state)
     assert_true(cells > 2000);
 }
 
-/* Every sequence of tries, whatever it means, of a backend that answers at its listener. Where that is not
- * asked only the proxy's word that it hangs, the last contact with the proxy included, can be wrong about it.
- */
-static void no_sequence_of_tries_kills_who_answers_at_its_listener(void **state)
+/* Goes through every sequence of tries for a backend that answers at its listener. If health-watch does not
+ * ask the listener, it kills such a backend only after a proxy has reported that it hangs, and only if the
+ * last try reached the proxy. */
+static void no_sequence_of_tries_kills_a_backend_that_answers_at_its_listener(void **state)
 {
     (void)state;
     static const char letters[] = "oexlturfcmbhqnsdpz";
@@ -251,8 +252,8 @@ static void no_sequence_of_tries_kills_who_answers_at_its_listener(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_cell_is_as_the_table_says),
-        cmocka_unit_test(no_sequence_of_tries_kills_who_answers_at_its_listener),
+        cmocka_unit_test(each_decision_is_as_the_table_says),
+        cmocka_unit_test(no_sequence_of_tries_kills_a_backend_that_answers_at_its_listener),
     };
     return cmocka_run_group_tests_name("watch_matrix", tests, NULL, NULL);
 }

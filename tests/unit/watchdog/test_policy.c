@@ -1,4 +1,4 @@
-/* When to act, and what a recovery does next: tables. */
+/* When health-watch acts, and which step of a recovery comes next. */
 #include "tests/unit/unit.h"
 
 #include "watchdog/evict.h"
@@ -24,7 +24,7 @@ struct scene {
 static char base_url[] = "http://127.0.0.1";
 static char listener[] = "unix:/run/site.sock";
 
-/* A unit that runs for an hour, hangs when it is asked directly, and was never recovered. */
+/* A unit without a proxy that has run for an hour, hangs, and was never recovered. */
 static struct scene hanging(void)
 {
     struct scene s = {
@@ -99,14 +99,14 @@ static void a_hung_unit_is_killed_once_however_many_routes_are_dead(void **state
     expect("no main pid", &s, POLICY_KILL, "the processes of site.service");
 }
 
-/* A long ExecStartPre=, or a Type=notify service that migrates for minutes. */
+/* For example with a long ExecStartPre=, or a Type=notify service that migrates its data for minutes. */
 static void a_unit_that_is_being_started_is_left_to_systemd(void **state)
 {
     (void)state;
     struct scene s = hanging();
     s.unit.state = UNIT_STARTING;
     snprintf(s.unit.sub, sizeof s.unit.sub, "start");
-    expect("with a main process", &s, POLICY_NOTHING, "being started (start): its TimeoutStartSec=");
+    expect("with a main process", &s, POLICY_NOTHING, "being started (start): left to its TimeoutStartSec=");
     s.unit.main_pid = 0;
     snprintf(s.unit.sub, sizeof s.unit.sub, "start-pre");
     expect("start-pre", &s, POLICY_NOTHING, "being started (start-pre)");
@@ -114,8 +114,8 @@ static void a_unit_that_is_being_started_is_left_to_systemd(void **state)
     expect("start-pre beside a rogue", &s, POLICY_EVICT, "evict");
 }
 
-/* All that is known of silence behind a proxy. NOT, GONE, SIL, ACC, ANS: what the listener says. */
-static void behind_a_proxy_only_the_backend_s_own_silence_counts(void **state)
+/* NOT, GONE, SIL, ACC, ANS: the answer of the listener. */
+static void with_a_proxy_only_the_backend_s_own_silence_counts(void **state)
 {
     (void)state;
     static const struct {
@@ -146,34 +146,34 @@ static void behind_a_proxy_only_the_backend_s_own_silence_counts(void **state)
                 s.watch.socket.len = 1;
             }
             expect(rows[i].what, &s, rows[i].expected[answer],
-                   rows[i].expected[answer] == KILL ? "kill" : "not touched");
+                   rows[i].expected[answer] == KILL ? "kill" : "left alone");
         }
     }
 #undef NO
 #undef KILL
 }
 
-/* No proxy is in between. */
-static void asked_directly_silence_and_refusals_are_the_unit_s_own(void **state)
+static void without_a_proxy_silence_and_refusals_are_the_unit_s_own(void **state)
 {
     (void)state;
     struct scene s = hanging();
     s.evidence.reached = 0;
     expect("refused", &s, POLICY_KILL, "kill");
     s.listener = LISTENER_ACCEPTS;
-    expect("it has opened its port since", &s, POLICY_NOTHING, "and takes them now: not touched");
+    expect("it has opened its port in the meantime", &s, POLICY_NOTHING, "but now accepts them: left alone");
     s.evidence.reached = 1;
     expect("its workers hang", &s, POLICY_KILL, "kill");
     s.watch.listener = listener;
     s.listener = LISTENER_ANSWERS;
     expect("it answers now", &s, POLICY_NOTHING,
-           "answers at unix:/run/site.sock: the fault is in front of it; not touched");
+           "answers at unix:/run/site.sock, so the fault is in front of it: left alone");
     s = hanging();
     s.evidence.unanswered = 0;
-    expect("504 of its own", &s, POLICY_NOTHING, "answers by itself at http://127.0.0.1: not touched");
+    expect("504 of its own", &s, POLICY_NOTHING,
+           "site.service itself answers at http://127.0.0.1: left alone");
 }
 
-static void what_was_kept_from_running_is_not_killed(void **state)
+static void a_unit_that_is_starved_of_cpu_is_not_killed(void **state)
 {
     (void)state;
     struct scene s = hanging();
@@ -183,27 +183,28 @@ static void what_was_kept_from_running_is_not_killed(void **state)
     expect("a starved one", &s, POLICY_NOTHING, "waited for a processor in 40 %");
 }
 
-static void what_was_started_after_the_first_try_is_not_what_was_judged(void **state)
+static void a_process_that_started_after_the_first_try_is_not_killed(void **state)
 {
     (void)state;
     struct scene s = hanging();
     s.watch.start_grace_ms = 0;
     s.unit.started_ms = 6499;
-    expect("restarted by hand meanwhile", &s, POLICY_NOTHING, "was started 6499 ms ago, after the first try");
+    expect("restarted by hand after the first try", &s, POLICY_NOTHING,
+           "was started 6499 ms ago, after the first try");
     s.unit.started_ms = 6500;
-    expect("just before", &s, POLICY_KILL, "kill");
+    expect("restarted right before the first try", &s, POLICY_KILL, "kill");
 }
 
-static void what_somebody_orders_at_the_moment_is_not_disturbed(void **state)
+static void a_unit_with_a_queued_job_is_left_alone(void **state)
 {
     (void)state;
     struct scene s = hanging();
     s.unit.job = 77;
-    expect("a queued restart", &s, POLICY_NOTHING, "an order for site.service: not touched");
+    expect("a queued restart", &s, POLICY_NOTHING, "systemd has a job for site.service: left alone");
 }
 
-/* Right before the order: what was looked at, and what there is now. */
-static void a_decision_holds_only_for_the_process_it_was_made_about(void **state)
+/* Compares the unit that was judged with the unit right before the order. */
+static void a_decision_applies_only_to_the_process_that_was_judged(void **state)
 {
     (void)state;
     const struct unit_status judged = {.state = UNIT_RUNNING, .main_pid = 10, .start_us = 1000};
@@ -214,7 +215,7 @@ static void a_decision_holds_only_for_the_process_it_was_made_about(void **state
     now.main_pid = 11;
     assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
     now = judged;
-    now.start_us = 2000; /* the number came again */
+    now.start_us = 2000; /* another process has got the pid */
     assert_false(policy_still_holds(POLICY_KILL, &judged, &now));
     now = judged;
     now.job = 77;
@@ -235,11 +236,11 @@ static void a_failed_unit_is_started(void **state)
     struct scene s = hanging();
     s.unit.state = UNIT_FAILED;
     s.unit.started_ms = 1000;
-    s.direct = false; /* whoever answers: what has failed serves nobody */
+    s.direct = false; /* a failed unit is started even if a proxy answers */
     expect("failed just after its start", &s, POLICY_START, "start site.service");
 }
 
-static void somebody_s_will_and_systemd_s_own_work_are_respected(void **state)
+static void a_unit_that_an_operator_or_systemd_works_on_is_left_alone(void **state)
 {
     (void)state;
     static const struct {
@@ -267,17 +268,17 @@ static void somebody_s_will_and_systemd_s_own_work_are_respected(void **state)
     }
 }
 
-static void a_start_has_its_grace(void **state)
+static void a_unit_that_has_just_started_is_left_alone(void **state)
 {
     (void)state;
     struct scene s = hanging();
     s.unit.started_ms = 19999;
     expect("grace", &s, POLICY_NOTHING, "start grace");
     s.unit.started_ms = 20000;
-    expect("after it", &s, POLICY_KILL, "kill");
+    expect("after the grace", &s, POLICY_KILL, "kill");
 }
 
-static void cooldown_and_budget_hold_back(void **state)
+static void the_cooldown_and_the_budget_limit_recoveries(void **state)
 {
     (void)state;
     struct scene s = hanging();
@@ -285,19 +286,19 @@ static void cooldown_and_budget_hold_back(void **state)
     expect("cooldown", &s, POLICY_NOTHING, "cooldown");
     s = hanging();
     recovered_before(&s, 60000);
-    expect("after it", &s, POLICY_KILL, "kill");
+    expect("after the cooldown", &s, POLICY_KILL, "kill");
     state_set_helped(&s.state, true);
     recovered_before(&s, 50000);
     recovered_before(&s, 40000);
     expect("spent", &s, POLICY_NOTHING,
-           "BUDGET SPENT: 3 recoveries in the last hour, of which 2 did not help");
+           "BUDGET SPENT: 3 recoveries in the last hour, 2 of them did not help");
     s.unit.started_ms = 0;
     expect("spent, in grace too", &s, POLICY_NOTHING, "BUDGET SPENT");
     s.unit.state = UNIT_FAILED;
     expect("spent, failed", &s, POLICY_NOTHING, "BUDGET SPENT");
     s = hanging();
     s.watch.budget = 0;
-    expect("switched off", &s, POLICY_NOTHING, "switched off");
+    expect("disabled", &s, POLICY_NOTHING, "recoveries are disabled");
     s = hanging();
     for (int i = 0; i < 3; i++)
         recovered_before(&s, 60 * MINUTE_MS);
@@ -320,7 +321,7 @@ static void a_rogue_is_evicted_even_while_the_unit_is_in_its_restart_loop(void *
     expect("cooldown", &s, POLICY_NOTHING, "cooldown");
 }
 
-static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **state)
+static void a_rogue_is_evicted_only_if_it_is_certain_and_has_no_owner(void **state)
 {
     (void)state;
     struct scene s = hanging();
@@ -329,7 +330,7 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
     expect("another service", &s, POLICY_NOTHING, "belongs to nginx.service");
     s.rogues.items[0] = a_rogue();
     s.rogues.items[0].is_holder = false;
-    expect("not certain", &s, POLICY_NOTHING, "cannot be told for sure");
+    expect("not certain", &s, POLICY_NOTHING, "cannot tell for sure");
     struct rogue rogue = a_rogue();
     assert_true(evict_may(&rogue));
     rogue.holder.pid = 1;
@@ -341,11 +342,15 @@ static void only_a_certain_rogue_that_is_nobody_s_service_is_evicted(void **stat
     assert_false(evict_may(&rogue));
 }
 
-/* A recovery as a row of states: a letter for each look, and the steps that must follow.
- * r running with the old pid, n with a new one, s stopping, p in its ExecStopPost=, j stopping with a job, a
- * auto-restart, t starting, f failed; x failed by a signal although it restarts itself, y the same at its
- * start limit, e by its own exit code, l at its start limit, o inactive; i inactive, q inactive with a queued
- * job; the looks are step_ms apart. w wait, A ask, K kill all, S start, R restart, G give up, L leave. */
+/* Plays a recovery: looks has one letter for the state of the unit at each look, and expected one for each
+ * step. The looks are step_ms apart.
+ *
+ * Looks: r running with the old pid, n running with a new one, s stopping, p in its ExecStopPost=, j stopping
+ * with a job, a auto-restart, t starting, u starting with a job, v the start with that job fails, f failed, i
+ * inactive, q inactive with a queued job. The unit has Restart= in these: x failed by a signal, y the same
+ * after systemd has tried a restart, e failed with an exit code, l failed at its start limit, o inactive.
+ *
+ * Steps: w wait, A ask, K kill all, S start, R restart, G give up, L leave. */
 static void expect_steps(struct policy_progress progress, int64_t step_ms, const char *looks,
                          const char *expected)
 {
@@ -381,12 +386,12 @@ static void expect_steps(struct policy_progress progress, int64_t step_ms, const
             unit.state = UNIT_STARTING;
             unit.job = 5;
             break;
-        case 'v': /* the start has failed, its order is not at its end */
+        case 'v':
             snprintf(unit.sub, sizeof unit.sub, "stop-post");
             unit.state = UNIT_STOPPING;
             unit.job = 5;
             break;
-        case 'y': /* systemd has tried its restart, and was at its limit */
+        case 'y':
             snprintf(unit.result, sizeof unit.result, "signal");
             unit.restarts_itself = true;
             unit.restarts = 1;
@@ -426,40 +431,40 @@ static void a_recovery_goes_step_by_step(void **state)
     (void)state;
     const struct policy_progress killed = {.old_pid = 10};
     expect_steps(killed, 500, "rran", "wwwA");         /* systemd restarts it */
-    expect_steps(killed, 500, "snnn", "wAAA");         /* until it answers */
-    expect_steps(killed, 100, "nnnnnnn", "AwwwwAw");   /* not at every look */
-    expect_steps(killed, 600, "ssssss", "wwwwKw");     /* processes that do not go, once */
-    expect_steps(killed, 600, "pppppppn", "wwwwwwwA"); /* its ExecStopPost= is at work */
+    expect_steps(killed, 500, "snnn", "wAAA");         /* asked until it answers */
+    expect_steps(killed, 100, "nnnnnnn", "AwwwwAw");   /* not asked at every look */
+    expect_steps(killed, 600, "ssssss", "wwwwKw");     /* processes ignore SIGTERM: killed once */
+    expect_steps(killed, 600, "pppppppn", "wwwwwwwA"); /* its ExecStopPost= runs */
     expect_steps(killed, 600, "aaaaa", "wwRww");       /* a long RestartSec= */
-    expect_steps(killed, 600, "sasa", "wwww");         /* each wait counts from its own start */
+    expect_steps(killed, 600, "sasa", "wwww");         /* each state has its own limit */
     expect_steps(killed, 100, "ftn", "SwA");           /* Restart=no */
-    expect_steps(killed, 100, "fqqqn", "SwwwA");       /* the order waits for others */
-    expect_steps(killed, 600, "fiiii", "SwSwG");       /* it ends each time */
+    expect_steps(killed, 100, "fqqqn", "SwwwA");       /* the start waits for other jobs */
+    expect_steps(killed, 600, "fiiii", "SwSwG");       /* it exits after every start */
     expect_steps(killed, 600, "ffff", "SwSw");
 }
 
-static void somebody_else_s_order_meanwhile_is_respected(void **state)
+static void an_order_of_somebody_else_is_respected(void **state)
 {
     (void)state;
     const struct policy_progress started = {.phase = PHASE_STARTED, .starts = 1};
     const struct policy_progress killed = {.old_pid = 10};
     expect_steps(killed, 600, "nji", "AwL");        /* stopped */
-    expect_steps(killed, 1000, "njjjji", "AwwwwL"); /* takes its time: not killed */
-    expect_steps(killed, 600, "njf", "AwL");        /* our kill has made it a failed one */
-    expect_steps(killed, 100, "rx", "wL");          /* between two looks */
-    expect_steps(killed, 100, "rltn", "wSwA");      /* systemd has given up, nobody has stopped it */
-    expect_steps(killed, 600, "aytn", "wSwA");      /* the same: it keeps the result of the kill */
-    expect_steps(started, 600, "uve", "wwS");       /* our own order, whose start fails */
-    expect_steps(killed, 600, "auve", "wwwS");      /* systemd's own */
-    expect_steps(started, 600, "qujjji", "wwwwwL"); /* and one that is not */
-    expect_steps(killed, 100, "ro", "wL");          /* the same, and it has ended well */
+    expect_steps(killed, 1000, "njjjji", "AwwwwL"); /* stopped slowly: not killed */
+    expect_steps(killed, 600, "njf", "AwL");        /* stopped, but failed because of our kill */
+    expect_steps(killed, 100, "rx", "wL");          /* stopped between two looks */
+    expect_steps(killed, 100, "rltn", "wSwA");      /* not stopped: systemd has given up */
+    expect_steps(killed, 600, "aytn", "wSwA");      /* the same; the result is still that of the kill */
+    expect_steps(started, 600, "uve", "wwS");       /* not stopped: our own start fails */
+    expect_steps(killed, 600, "auve", "wwwS");      /* not stopped: systemd's own start fails */
+    expect_steps(started, 600, "qujjji", "wwwwwL"); /* stopped after our start */
+    expect_steps(killed, 100, "ro", "wL");          /* stopped between two looks, and exited cleanly */
     expect_steps(killed, 100, "no", "AL");
     expect_steps(killed, 600, "njqtn", "AwwwA"); /* restarted */
-    expect_steps(killed, 600, "njtni", "AwwAL"); /* and stopped */
-    expect_steps(killed, 600, "njtne", "AwwAS"); /* a bad end after that is its own */
-    expect_steps(killed, 600, "aaano", "wwRAL"); /* after our restart */
+    expect_steps(killed, 600, "njtni", "AwwAL"); /* restarted, then stopped */
+    expect_steps(killed, 600, "njtne", "AwwAS"); /* restarted, then it fails by itself */
+    expect_steps(killed, 600, "aaano", "wwRAL"); /* stopped after our restart */
     expect_steps(killed, 600, "aaaoo", "wwRwL");
-    expect_steps(killed, 600, "ftjjjji", "SwwwwwL"); /* after our start */
+    expect_steps(killed, 600, "ftjjjji", "SwwwwwL"); /* stopped after our start */
     expect_steps(killed, 600, "ftni", "SwAL");
     expect_steps(started, 600, "fjjjji", "wwwwwL");
     expect_steps(started, 600, "ni", "AL");
@@ -468,28 +473,28 @@ static void somebody_else_s_order_meanwhile_is_respected(void **state)
     expect_steps(killed, 600, "aaajqtjjjjji", "wwRwwwwwwwwL");
 }
 
-/* Restart=on-abnormal, on-abort: after the kill systemd starts it, after an exit code of its own it does not.
+/* With Restart=on-abnormal or on-abort systemd restarts the unit after the kill, but not after an exit code.
  */
-static void what_ends_by_itself_after_the_kill_was_not_stopped_by_somebody(void **state)
+static void a_unit_that_exits_by_itself_after_the_kill_is_started(void **state)
 {
     (void)state;
     const struct policy_progress killed = {.old_pid = 10};
     expect_steps(killed, 600, "rne", "wAS");
-    expect_steps(killed, 600, "re", "wS"); /* it came and went between two looks */
+    expect_steps(killed, 600, "re", "wS"); /* it started and exited between two looks */
     expect_steps(killed, 600, "rnx", "wAS");
     expect_steps(killed, 600, "aaaxx", "wwRwS");
     expect_steps(killed, 600, "reeee", "wSwSw");
 }
 
-static void after_an_eviction_the_unit_gets_its_chance(void **state)
+static void after_an_eviction_the_unit_is_restarted_at_once(void **state)
 {
     (void)state;
     const struct policy_progress evicted = {.phase = PHASE_EVICTED};
     expect_steps(evicted, 100, "aan", "RwA");     /* at once */
-    expect_steps(evicted, 100, "tn", "wA");       /* systemd was faster: it is not restarted again */
+    expect_steps(evicted, 100, "tn", "wA");       /* systemd was faster: no second restart */
     expect_steps(evicted, 500, "rrrrr", "AAAAA"); /* it ran beside the rogue: the next run judges it */
     expect_steps(evicted, 500, "nnnn", "AAAA");
-    expect_steps(evicted, 500, "ri", "AL"); /* stopped while its rogue was ended */
+    expect_steps(evicted, 500, "ri", "AL"); /* stopped during the eviction */
     expect_steps(evicted, 500, "i", "L");
     expect_steps(evicted, 500, "ff", "Sw");
 }
@@ -499,22 +504,22 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hung_unit_is_killed_once_however_many_routes_are_dead),
         cmocka_unit_test(a_unit_that_is_being_started_is_left_to_systemd),
-        cmocka_unit_test(behind_a_proxy_only_the_backend_s_own_silence_counts),
-        cmocka_unit_test(asked_directly_silence_and_refusals_are_the_unit_s_own),
-        cmocka_unit_test(what_was_kept_from_running_is_not_killed),
-        cmocka_unit_test(what_was_started_after_the_first_try_is_not_what_was_judged),
-        cmocka_unit_test(what_somebody_orders_at_the_moment_is_not_disturbed),
-        cmocka_unit_test(a_decision_holds_only_for_the_process_it_was_made_about),
+        cmocka_unit_test(with_a_proxy_only_the_backend_s_own_silence_counts),
+        cmocka_unit_test(without_a_proxy_silence_and_refusals_are_the_unit_s_own),
+        cmocka_unit_test(a_unit_that_is_starved_of_cpu_is_not_killed),
+        cmocka_unit_test(a_process_that_started_after_the_first_try_is_not_killed),
+        cmocka_unit_test(a_unit_with_a_queued_job_is_left_alone),
+        cmocka_unit_test(a_decision_applies_only_to_the_process_that_was_judged),
         cmocka_unit_test(a_failed_unit_is_started),
-        cmocka_unit_test(somebody_s_will_and_systemd_s_own_work_are_respected),
-        cmocka_unit_test(a_start_has_its_grace),
-        cmocka_unit_test(cooldown_and_budget_hold_back),
+        cmocka_unit_test(a_unit_that_an_operator_or_systemd_works_on_is_left_alone),
+        cmocka_unit_test(a_unit_that_has_just_started_is_left_alone),
+        cmocka_unit_test(the_cooldown_and_the_budget_limit_recoveries),
         cmocka_unit_test(a_rogue_is_evicted_even_while_the_unit_is_in_its_restart_loop),
-        cmocka_unit_test(only_a_certain_rogue_that_is_nobody_s_service_is_evicted),
+        cmocka_unit_test(a_rogue_is_evicted_only_if_it_is_certain_and_has_no_owner),
         cmocka_unit_test(a_recovery_goes_step_by_step),
-        cmocka_unit_test(somebody_else_s_order_meanwhile_is_respected),
-        cmocka_unit_test(what_ends_by_itself_after_the_kill_was_not_stopped_by_somebody),
-        cmocka_unit_test(after_an_eviction_the_unit_gets_its_chance),
+        cmocka_unit_test(an_order_of_somebody_else_is_respected),
+        cmocka_unit_test(a_unit_that_exits_by_itself_after_the_kill_is_started),
+        cmocka_unit_test(after_an_eviction_the_unit_is_restarted_at_once),
     };
     return cmocka_run_group_tests_name("watch_policy", tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* What is printed: lines, and JSON that a parser takes. */
+/* The report: its lines, and JSON that a parser accepts. */
 #include "tests/unit/unit.h"
 
 #include "watchdog/json.h"
@@ -18,17 +18,17 @@ static const struct rogue_list no_rogues;
 static const struct recovery no_recovery;
 
 static struct judge_route judged[] = {
-    {.tries = 1, .code = 200, .time_us = 1499, .is_final = true, .last = {.verdict = JUDGE_OK}},
+    {.tries = 1, .code = 200, .time_us = 1499, .is_final = true, .last = {.outcome = JUDGE_OK}},
     {.tries = 3,
      .signs = {[JUDGE_SILENT] = 3},
      .time_us = 2000400,
      .is_final = true,
-     .last = {.verdict = JUDGE_TIMEOUT, .why = "no whole answer within 2000 ms"}},
+     .last = {.outcome = JUDGE_TIMEOUT, .why = "no complete response within 2000 ms"}},
     {.tries = 1,
      .code = 503,
      .time_us = 5000,
      .is_final = true,
-     .last = {.verdict = JUDGE_ERROR, .why = "503 | \"no\""}},
+     .last = {.outcome = JUDGE_ERROR, .why = "503 | \"no\""}},
     {.tries = 0},
 };
 
@@ -42,16 +42,16 @@ static struct report make_report(void)
     return report;
 }
 
-static void a_line_for_each_route_that_is_not_fine(void **state)
+static void each_route_that_is_not_ok_has_a_line(void **state)
 {
     (void)state;
     struct report report = make_report();
     struct buf out = {0};
-    report_note(&report, "recovery", "%s", "done");
+    report_add(&report, "recovery", "%s", "done");
     report_text(&report, false, &out);
-    assert_string_equal(out.data, "core /api/health: no whole answer within 2000 ms (3 tries, 2000 ms)\n"
+    assert_string_equal(out.data, "core /api/health: no complete response within 2000 ms (3 tries, 2000 ms)\n"
                                   "aux /a'b|c?x=1: 503 | \"no\" (1 try, 5 ms)\n"
-                                  "aux /later: not asked\n"
+                                  "aux /later: not requested\n"
                                   "recovery: done\n"
                                   "1 OK, 1 timeout/unreachable, 0 rate-limited, 1 HTTP error, 1 unknown\n");
     buf_reset(&out);
@@ -60,7 +60,7 @@ static void a_line_for_each_route_that_is_not_fine(void **state)
     buf_free(&out);
 }
 
-static void the_summary_is_the_one_that_is_known(void **state)
+static void the_summary_has_its_documented_form(void **state)
 {
     (void)state;
     const struct judge_counts counts = {.of = {[JUDGE_OK] = 21}};
@@ -70,7 +70,7 @@ static void the_summary_is_the_one_that_is_known(void **state)
     buf_free(&out);
 }
 
-static void the_document_is_json_and_complete(void **state)
+static void the_document_is_valid_and_complete(void **state)
 {
     (void)state;
     static const char *const expected[][2] = {
@@ -86,7 +86,7 @@ static void the_document_is_json_and_complete(void **state)
         {"recovery.text", "a \"b\""},
         {"rogues.0.pid", "7"},
         {"notes.0.text", "line?\"two\" ?"},
-        {"routes.1.why", "no whole answer within 2000 ms"},
+        {"routes.1.why", "no complete response within 2000 ms"},
     };
     struct recovery recovery = {.action = POLICY_KILL, .ok = true, .took_ms = 900, .text = "a \"b\""};
     struct rogue_list rogues = {.count = 1};
@@ -95,31 +95,31 @@ static void the_document_is_json_and_complete(void **state)
     rogues.items[0].holder.pid = 7;
     report.recovery = &recovery;
     report.rogues = &rogues;
-    report_note(&report, "recovery", "%s", "line\n\"two\" \xff");
+    report_add(&report, "recovery", "%s", "line\n\"two\" \xff");
     report_json(&report, &out);
     for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
-        if (json_check(out.data, out.len, expected[i][0], expected[i][1]) != JSON_SAYS_SO)
+        if (json_check(out.data, out.len, expected[i][0], expected[i][1]) != JSON_MATCHES)
             fail_msg("%s is not %s in %s", expected[i][0], expected[i][1], out.data);
     assert_string_equal(out.data + out.len - 2, "}\n");
     buf_free(&out);
 }
 
-static void too_many_notes_are_dropped(void **state)
+static void too_many_findings_are_dropped(void **state)
 {
     (void)state;
     struct report report = make_report();
-    for (int i = 0; i < REPORT_MAX_NOTES + 5; i++)
-        report_note(&report, "unit", "%d", i);
-    assert_int_equal(report.note_count, REPORT_MAX_NOTES);
+    for (int i = 0; i < REPORT_MAX_FINDINGS + 5; i++)
+        report_add(&report, "unit", "%d", i);
+    assert_int_equal(report.finding_count, REPORT_MAX_FINDINGS);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_line_for_each_route_that_is_not_fine),
-        cmocka_unit_test(the_summary_is_the_one_that_is_known),
-        cmocka_unit_test(the_document_is_json_and_complete),
-        cmocka_unit_test(too_many_notes_are_dropped),
+        cmocka_unit_test(each_route_that_is_not_ok_has_a_line),
+        cmocka_unit_test(the_summary_has_its_documented_form),
+        cmocka_unit_test(the_document_is_valid_and_complete),
+        cmocka_unit_test(too_many_findings_are_dropped),
     };
     return cmocka_run_group_tests_name("watch_report", tests, NULL, NULL);
 }

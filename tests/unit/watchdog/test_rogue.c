@@ -1,4 +1,4 @@
-/* Whose process is it: control groups; and real listeners, whose holders are this test and its children. */
+/* Which unit or owner a process belongs to; and real listeners that this test and its children hold. */
 #include "tests/unit/unit.h"
 
 #include "watchdog/evict.h"
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void between_two_starts_a_unit_s_control_group_is_known_by_its_slice(void **state)
+static void the_slice_gives_the_control_group_of_a_unit_that_is_down(void **state)
 {
     (void)state;
     static const struct {
@@ -41,7 +41,7 @@ static void between_two_starts_a_unit_s_control_group_is_known_by_its_slice(void
     }
 }
 
-/* Only what somebody has started by hand, or nobody knows, is nobody's. */
+/* Only processes of a login session, a slice or the root have no owner. */
 static void a_control_group_names_its_owner(void **state)
 {
     (void)state;
@@ -121,7 +121,7 @@ static int listen_here(void)
     return fd;
 }
 
-/* Children listen by themselves, so that SO_PEERCRED names them. deaf: they ignore SIGTERM. */
+/* The child itself calls listen(2), so that SO_PEERCRED names it. deaf: it ignores SIGTERM. */
 static void start_child(size_t i, int fd, bool deaf)
 {
     int ready[2];
@@ -145,14 +145,14 @@ static void start_child(size_t i, int fd, bool deaf)
     close(ready[0]);
 }
 
-static void a_foreign_holder_is_a_rogue_and_this_process_is_none(void **state)
+static void a_holder_outside_the_unit_is_a_rogue_but_this_process_is_not(void **state)
 {
     (void)state;
     struct rogue_list found;
     char text[600];
     int fd = listen_here();
     start_child(0, fd, false);
-    rogue_find(&listener, &unit, &found); /* this process holds it as well */
+    rogue_find(&listener, &unit, &found); /* this process holds the listener as well */
     assert_int_equal(found.count, 1);
     assert_false(found.own);
     assert_int_equal(found.items[0].holder.pid, children[0]);
@@ -177,7 +177,7 @@ static void the_unit_s_own_process_is_no_rogue(void **state)
     close(fd);
 }
 
-static void a_socket_that_was_displaced_at_the_path_does_not_count(void **state)
+static void a_socket_that_was_replaced_at_its_path_does_not_count(void **state)
 {
     (void)state;
     struct rogue_list found;
@@ -191,13 +191,13 @@ static void a_socket_that_was_displaced_at_the_path_does_not_count(void **state)
     rogue_find(&listener, &unit, &found);
     assert_int_equal(found.count, 1);
     assert_int_equal(found.items[0].holder.pid, children[1]);
-    unlink(socket_path()); /* nobody answers there now, for anybody */
+    unlink(socket_path()); /* now no process can connect there */
     rogue_find(&listener, &unit, &found);
     assert_int_equal(found.count, 0);
     assert_false(found.own || found.hidden);
 }
 
-static void a_holder_that_does_not_accept_is_found_by_the_socket(void **state)
+static void a_holder_that_accepts_no_connection_is_found_by_the_name_of_its_socket(void **state)
 {
     (void)state;
     struct rogue_list found;
@@ -221,8 +221,8 @@ static void a_holder_that_does_not_accept_is_found_by_the_socket(void **state)
         close(clients[--count]);
 }
 
-/* rename(2) moves a socket to the path; its name in /proc is the old one. */
-static void a_holder_under_another_name_is_named_and_not_touched(void **state)
+/* After rename(2) to the path /proc still shows the old name of the socket. */
+static void a_holder_whose_socket_has_another_name_is_reported_and_not_evicted(void **state)
 {
     (void)state;
     struct rogue_list found;
@@ -264,14 +264,14 @@ static void eviction_ends_polite_and_deaf_and_stopped_rogues(void **state)
     }
 }
 
-/* What evict_run is told is old: another process has the number now. Who holds the listener ends all the
- * same. */
-static void a_recycled_pid_is_never_hit(void **state)
+/* The list is out of date, since another process has got the pid of the rogue. evict_run finds the rogue
+ * again. */
+static void a_process_with_a_reused_pid_is_never_signalled(void **state)
 {
     (void)state;
     struct rogue_list found;
     struct error err;
-    int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* listens anywhere */
+    int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* at any port */
     start_child(1, other, false);
     close(other);
     int fd = listen_here();
@@ -285,7 +285,7 @@ static void a_recycled_pid_is_never_hit(void **state)
     assert_false(is_gone(children[1]));
 }
 
-static void one_that_has_let_go_of_the_listener_is_not_hit(void **state)
+static void a_process_that_no_longer_holds_the_listener_is_not_signalled(void **state)
 {
     (void)state;
     struct rogue_list found;
@@ -304,16 +304,16 @@ static void one_that_has_let_go_of_the_listener_is_not_hit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(between_two_starts_a_unit_s_control_group_is_known_by_its_slice),
+        cmocka_unit_test(the_slice_gives_the_control_group_of_a_unit_that_is_down),
         cmocka_unit_test(a_control_group_names_its_owner),
-        with_listener(a_foreign_holder_is_a_rogue_and_this_process_is_none),
+        with_listener(a_holder_outside_the_unit_is_a_rogue_but_this_process_is_not),
         with_listener(the_unit_s_own_process_is_no_rogue),
-        with_listener(a_socket_that_was_displaced_at_the_path_does_not_count),
-        with_listener(a_holder_that_does_not_accept_is_found_by_the_socket),
-        with_listener(a_holder_under_another_name_is_named_and_not_touched),
+        with_listener(a_socket_that_was_replaced_at_its_path_does_not_count),
+        with_listener(a_holder_that_accepts_no_connection_is_found_by_the_name_of_its_socket),
+        with_listener(a_holder_whose_socket_has_another_name_is_reported_and_not_evicted),
         with_listener(eviction_ends_polite_and_deaf_and_stopped_rogues),
-        with_listener(a_recycled_pid_is_never_hit),
-        with_listener(one_that_has_let_go_of_the_listener_is_not_hit),
+        with_listener(a_process_with_a_reused_pid_is_never_signalled),
+        with_listener(a_process_that_no_longer_holds_the_listener_is_not_signalled),
     };
     return cmocka_run_group_tests_name("watch_rogue", tests, NULL, NULL);
 }

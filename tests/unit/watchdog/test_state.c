@@ -1,4 +1,4 @@
-/* The memory of recoveries: ages across reboots and clock jumps, the file, the lock. */
+/* The ages of recoveries across reboots and clock jumps, the state file, and its lock. */
 #include "tests/unit/unit.h"
 
 #include "watchdog/state.h"
@@ -21,14 +21,14 @@ static struct state_time at(const char *boot, int64_t boot_ms, int64_t wall_ms)
     return t;
 }
 
-/* boot_id and the clock of boot are the host's. */
+/* In a container boot_id and the boot clock are the host's. */
 static struct state_time in_container(struct state_time t, int64_t up_ms)
 {
     t.up_ms = up_ms;
     return t;
 }
 
-static void an_age_is_sensible_across_reboots_and_clock_jumps(void **state)
+static void an_age_is_right_across_reboots_and_clock_jumps(void **state)
 {
     (void)state;
     const struct {
@@ -47,7 +47,7 @@ static void an_age_is_sensible_across_reboots_and_clock_jumps(void **state)
         {"the boot clock of another container", at(BOOT_A, 61000, 0), at(BOOT_A, 1000, 50 * MINUTE_MS),
          50 * MINUTE_MS},
         {"the same, clock set back", at(BOOT_A, 61000, HOUR_MS), at(BOOT_A, 1000, 0), 1000},
-        {"a container on a host that is up for a month", at(BOOT_A, 9000, 0),
+        {"a container on a host that has been up for a month", at(BOOT_A, 9000, 0),
          in_container(at(BOOT_B, 720 * HOUR_MS, 10 * MINUTE_MS), 5 * MINUTE_MS), 10 * MINUTE_MS},
         {"a container that was started again", at(BOOT_A, 700 * HOUR_MS, 0),
          in_container(at(BOOT_A, 700 * HOUR_MS + 50 * MINUTE_MS, 50 * MINUTE_MS), MINUTE_MS), 50 * MINUTE_MS},
@@ -74,7 +74,7 @@ static void the_budget_has_room_again_when_a_recovery_leaves_the_window(void **s
     assert_int_equal(state_count_recent(&s, &now, false), 3);
     assert_int_equal(state_last_age_ms(&s, &now), 5 * MINUTE_MS);
     assert_int_equal(state_wait_ms(&s, &now, 3), 35 * MINUTE_MS);
-    assert_int_equal(state_wait_ms(&s, &now, 1), 55 * MINUTE_MS); /* the file was changed since */
+    assert_int_equal(state_wait_ms(&s, &now, 1), 55 * MINUTE_MS); /* a smaller budget than before */
     assert_int_equal(state_wait_ms(&s, &now, 4), 0);
     now = at(BOOT_A, 60 * MINUTE_MS, 0);
     assert_int_equal(state_wait_ms(&s, &now, 3), 0);
@@ -82,7 +82,7 @@ static void the_budget_has_room_again_when_a_recovery_leaves_the_window(void **s
     assert_int_equal(s.count, 3);
 }
 
-static void the_oldest_makes_room_in_a_full_memory(void **state)
+static void a_full_state_drops_its_oldest_recovery(void **state)
 {
     (void)state;
     struct state s = {0};
@@ -94,7 +94,7 @@ static void the_oldest_makes_room_in_a_full_memory(void **state)
     assert_int_equal(s.recoveries[0].when.boot_ms, 5);
 }
 
-static void text_and_back(void **state)
+static void a_state_survives_conversion_to_text_and_back(void **state)
 {
     (void)state;
     struct state in = {0};
@@ -112,10 +112,10 @@ static void text_and_back(void **state)
     assert_int_equal(out.recoveries[1].when.wall_ms, -5);
     assert_false(out.recoveries[0].helped);
     assert_true(out.recoveries[1].helped);
-    /* any cut is damage */
+    /* a text that is cut anywhere is damaged */
     for (size_t len = 0; len < text.len; len++) {
         if (state_parse(text.data, len, &out))
-            fail_msg("the first %zu bytes were taken", len);
+            fail_msg("the first %zu bytes were accepted", len);
         assert_int_equal(out.count, 0);
     }
     buf_append_str(&text, "x");
@@ -123,7 +123,7 @@ static void text_and_back(void **state)
     buf_free(&text);
 }
 
-static void damage_is_refused(void **state)
+static void a_damaged_text_is_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
@@ -145,7 +145,7 @@ static void damage_is_refused(void **state)
     struct state out;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (state_parse(texts[i], strlen(texts[i]), &out))
-            fail_msg("taken: %s", texts[i]);
+            fail_msg("accepted: %s", texts[i]);
 }
 
 static void the_file_of_0_1_0_is_read(void **state)
@@ -159,7 +159,7 @@ static void the_file_of_0_1_0_is_read(void **state)
     assert_int_equal(out.recoveries[1].when.boot_ms, 7);
 }
 
-static void what_helped_is_told_from_what_did_not_and_one_can_be_taken_back(void **state)
+static void recoveries_that_did_not_help_are_counted_and_the_last_one_can_be_removed(void **state)
 {
     (void)state;
     struct state s = {0};
@@ -203,7 +203,7 @@ static int end_test(void **state)
     return rmdir(dir);
 }
 
-static void the_file_survives_a_run_and_a_leftover_of_a_killed_one(void **state)
+static void the_file_can_be_saved_although_a_killed_run_left_its_temporary_file(void **state)
 {
     (void)state;
     struct state s;
@@ -212,9 +212,9 @@ static void the_file_survives_a_run_and_a_leftover_of_a_killed_one(void **state)
     char leftover[96];
     assert_true(state_load(path, &s, &err));
     assert_int_equal(s.count, 0);
-    assert_false(state_save(path, &s, &err)); /* no directory */
+    assert_false(state_save(path, &s, &err)); /* there is no directory */
     int lock;
-    assert_int_equal(state_lock(path, 0, &lock, &err), STATE_LOCKED); /* makes it */
+    assert_int_equal(state_lock(path, 0, &lock, &err), STATE_LOCKED); /* creates the directory */
     snprintf(leftover, sizeof leftover, "%s.new", path);
     int fd = open(leftover, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
@@ -230,7 +230,7 @@ static void the_file_survives_a_run_and_a_leftover_of_a_killed_one(void **state)
     close(lock);
 }
 
-static void a_damaged_file_is_an_empty_memory_with_a_word(void **state)
+static void a_damaged_file_gives_an_empty_state_and_an_error(void **state)
 {
     (void)state;
     struct state s = {.count = 3};
@@ -274,12 +274,12 @@ static void only_one_run_at_a_time(void **state)
     close(release[0]);
     assert_int_equal(state_lock(path, 60, &second, &err), STATE_TAKEN);
     close(release[1]);
-    assert_int_equal(state_lock(path, 10000, &second, &err), STATE_LOCKED); /* waits for its end */
+    assert_int_equal(state_lock(path, 10000, &second, &err), STATE_LOCKED); /* waits until the child exits */
     close(second);
     waitpid(child, NULL, 0);
 }
 
-static void where_no_lock_can_be_made_this_is_told_from_another_run(void **state)
+static void a_lock_that_cannot_be_created_is_not_taken_for_another_run(void **state)
 {
     (void)state;
     struct error err;
@@ -294,17 +294,17 @@ static void where_no_lock_can_be_made_this_is_told_from_another_run(void **state
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_age_is_sensible_across_reboots_and_clock_jumps),
+        cmocka_unit_test(an_age_is_right_across_reboots_and_clock_jumps),
         cmocka_unit_test(the_budget_has_room_again_when_a_recovery_leaves_the_window),
-        cmocka_unit_test(the_oldest_makes_room_in_a_full_memory),
-        cmocka_unit_test(text_and_back),
-        cmocka_unit_test(damage_is_refused),
-        with_directory(the_file_survives_a_run_and_a_leftover_of_a_killed_one),
-        with_directory(a_damaged_file_is_an_empty_memory_with_a_word),
+        cmocka_unit_test(a_full_state_drops_its_oldest_recovery),
+        cmocka_unit_test(a_state_survives_conversion_to_text_and_back),
+        cmocka_unit_test(a_damaged_text_is_refused),
+        with_directory(the_file_can_be_saved_although_a_killed_run_left_its_temporary_file),
+        with_directory(a_damaged_file_gives_an_empty_state_and_an_error),
         with_directory(only_one_run_at_a_time),
         cmocka_unit_test(the_file_of_0_1_0_is_read),
-        cmocka_unit_test(what_helped_is_told_from_what_did_not_and_one_can_be_taken_back),
-        cmocka_unit_test(where_no_lock_can_be_made_this_is_told_from_another_run),
+        cmocka_unit_test(recoveries_that_did_not_help_are_counted_and_the_last_one_can_be_removed),
+        cmocka_unit_test(a_lock_that_cannot_be_created_is_not_taken_for_another_run),
     };
     return cmocka_run_group_tests_name("watch_state", tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* What systemctl show prints, as systemd 252 does; and running a command that misbehaves. */
+/* Parsing what systemctl show of systemd 252 prints, and running commands that misbehave. */
 #include "tests/unit/unit.h"
 
 #include "common/clock.h"
@@ -42,7 +42,7 @@ static void reads_a_running_unit(void **state)
     assert_string_equal(s.file, "disabled");
 }
 
-static void reads_how_long_all_its_processes_waited_for_a_processor(void **state)
+static void reads_the_cpu_pressure(void **state)
 {
     (void)state;
     assert_int_equal(unit_parse_pressure("some avg10=99.00 avg60=2.00 avg300=0.45 total=5069314\n"
@@ -56,7 +56,7 @@ static void reads_how_long_all_its_processes_waited_for_a_processor(void **state
     assert_int_equal(unit_parse_pressure("full avg10=x", "full"), 0);
 }
 
-static void without_a_job_the_property_is_empty(void **state)
+static void an_empty_job_property_means_no_job(void **state)
 {
     (void)state;
     struct unit_status s;
@@ -106,7 +106,7 @@ static void reads_every_state(void **state)
     }
 }
 
-static void strange_answers_are_errors(void **state)
+static void malformed_output_is_an_error(void **state)
 {
     (void)state;
     static const char *const texts[] = {
@@ -123,7 +123,7 @@ static void strange_answers_are_errors(void **state)
         struct unit_status s;
         struct error err = {0};
         if (unit_parse(texts[i], NOW_US, &s, &err))
-            fail_msg("taken: %s", texts[i]);
+            fail_msg("accepted: %s", texts[i]);
         assert_true(err.text[0] != '\0');
     }
 }
@@ -139,7 +139,7 @@ static int open_descriptors(void)
     return count;
 }
 
-/* Runs /bin/sh -c script; afterwards there is no child and no descriptor more than before. */
+/* Runs /bin/sh -c script, and checks that it leaves no child and no open descriptor. */
 static enum command_status run_script(const char *script, int64_t timeout_ms, struct buf *out,
                                       struct error *err)
 {
@@ -151,7 +151,7 @@ static enum command_status run_script(const char *script, int64_t timeout_ms, st
     return status;
 }
 
-static void a_command_gives_its_output(void **state)
+static void the_output_of_a_command_is_returned(void **state)
 {
     (void)state;
     struct buf out = {0};
@@ -161,7 +161,7 @@ static void a_command_gives_its_output(void **state)
     buf_free(&out);
 }
 
-static void a_failure_is_told_with_its_last_line(void **state)
+static void an_error_quotes_the_last_line_of_a_failed_command(void **state)
 {
     (void)state;
     struct buf out = {0};
@@ -169,9 +169,9 @@ static void a_failure_is_told_with_its_last_line(void **state)
     assert_int_equal(
         run_script("echo first >&2; printf 'the \\033reason\\n\\n' >&2; exit 4", 10000, &out, &err),
         COMMAND_FAILED);
-    assert_string_equal(err.text, "sh ended with code 4: the ?reason");
+    assert_string_equal(err.text, "sh exited with code 4: the ?reason");
     assert_int_equal(run_script("kill -9 $$", 10000, &out, &err), COMMAND_FAILED);
-    assert_string_equal(err.text, "sh was ended by signal 9");
+    assert_string_equal(err.text, "sh was killed by signal 9");
     const char *const missing[] = {"health-watch-no-such-program", NULL};
     assert_int_equal(command_run(missing, 1000, &out, &err), COMMAND_MISSING);
     buf_free(&out);
@@ -194,7 +194,7 @@ static void a_command_that_hangs_is_killed_with_its_children(void **state)
     }
 }
 
-static void what_a_command_leaves_behind_is_not_waited_for(void **state)
+static void processes_that_a_command_leaves_behind_do_not_delay_it(void **state)
 {
     (void)state;
     struct buf out = {0};
@@ -216,7 +216,7 @@ static void endless_output_is_cut(void **state)
     buf_free(&out);
 }
 
-static void without_systemctl_there_is_no_answer(void **state)
+static void a_missing_systemctl_counts_as_silent(void **state)
 {
     (void)state;
     struct unit_status s;
@@ -232,16 +232,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_a_running_unit),
-        cmocka_unit_test(reads_how_long_all_its_processes_waited_for_a_processor),
-        cmocka_unit_test(without_a_job_the_property_is_empty),
+        cmocka_unit_test(reads_the_cpu_pressure),
+        cmocka_unit_test(an_empty_job_property_means_no_job),
         cmocka_unit_test(reads_every_state),
-        cmocka_unit_test(strange_answers_are_errors),
-        cmocka_unit_test(a_command_gives_its_output),
-        cmocka_unit_test(a_failure_is_told_with_its_last_line),
+        cmocka_unit_test(malformed_output_is_an_error),
+        cmocka_unit_test(the_output_of_a_command_is_returned),
+        cmocka_unit_test(an_error_quotes_the_last_line_of_a_failed_command),
         cmocka_unit_test(a_command_that_hangs_is_killed_with_its_children),
-        cmocka_unit_test(what_a_command_leaves_behind_is_not_waited_for),
+        cmocka_unit_test(processes_that_a_command_leaves_behind_do_not_delay_it),
         cmocka_unit_test(endless_output_is_cut),
-        cmocka_unit_test(without_systemctl_there_is_no_answer),
+        cmocka_unit_test(a_missing_systemctl_counts_as_silent),
     };
     return cmocka_run_group_tests_name("watch_unit", tests, NULL, NULL);
 }

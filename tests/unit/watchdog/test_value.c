@@ -1,4 +1,4 @@
-/* Words of the watch file: codes, URLs, unit names. */
+/* The values of the watch file: status codes, URLs and unit names. */
 #include "tests/unit/unit.h"
 
 #include "watchdog/value.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void codes_are_single_ones_ranges_and_lists(void **state)
+static void single_codes_ranges_and_lists_are_accepted(void **state)
 {
     (void)state;
     static const struct {
@@ -52,7 +52,7 @@ static void other_codes_are_refused(void **state)
     }
 }
 
-static void urls_lose_their_last_slash(void **state)
+static void a_url_loses_the_slashes_at_its_end(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
@@ -72,7 +72,7 @@ static void urls_lose_their_last_slash(void **state)
     }
 }
 
-static void a_unix_path_gives_both_url_and_path(void **state)
+static void a_unix_path_gives_a_url_and_a_path(void **state)
 {
     (void)state;
     const char *path = NULL;
@@ -177,7 +177,7 @@ static void a_url_has_an_address_unless_its_host_is_a_name(void **state)
         {"http://www.example.org", AF_UNSPEC, 0},  {"http://www.example.org:80", AF_UNSPEC, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        struct sockaddr_in in = address_of(rows[i].url); /* IPv6 has its port at the same place */
+        struct sockaddr_in in = address_of(rows[i].url); /* sockaddr_in6 has the port at the same offset */
         if (in.sin_family != rows[i].family || ntohs(in.sin_port) != rows[i].port)
             fail_msg("%s: family %d, port %d", rows[i].url, in.sin_family, ntohs(in.sin_port));
     }
@@ -187,10 +187,10 @@ static void a_url_has_an_address_unless_its_host_is_a_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(codes_are_single_ones_ranges_and_lists),
+        cmocka_unit_test(single_codes_ranges_and_lists_are_accepted),
         cmocka_unit_test(other_codes_are_refused),
-        cmocka_unit_test(urls_lose_their_last_slash),
-        cmocka_unit_test(a_unix_path_gives_both_url_and_path),
+        cmocka_unit_test(a_url_loses_the_slashes_at_its_end),
+        cmocka_unit_test(a_unix_path_gives_a_url_and_a_path),
         cmocka_unit_test(other_urls_are_refused),
         cmocka_unit_test(a_unit_gets_the_suffix_of_a_service),
         cmocka_unit_test(other_units_are_refused),

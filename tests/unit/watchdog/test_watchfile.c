@@ -1,4 +1,4 @@
-/* The watch file: what it may hold, its defaults, and errors that name file and line. */
+/* What a watch file may contain, its defaults, and errors that name the file and the line. */
 #include "tests/unit/unit.h"
 
 #include "common/buf.h"
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Parses a copy without a NUL behind it, so that the sanitizer sees a read past the end. */
+/* Parses a copy without a NUL after it, so that the sanitizer notices a read past the end. */
 static bool parse_bytes(const char *text, size_t len, struct watch *out, struct error *err)
 {
     char *copy = malloc(len > 0 ? len : 1);
@@ -33,7 +33,7 @@ static void expect_error(const char *text, const char *expected)
     struct watch watch;
     struct error err;
     if (parse_bytes(text, strlen(text), &watch, &err))
-        fail_msg("%s\nwas taken, expected the error: %s", text, expected);
+        fail_msg("%s\nwas accepted, expected the error: %s", text, expected);
     assert_null(watch.routes);
     assert_null(watch.base_url);
     if (strcmp(err.text, expected) != 0)
@@ -76,7 +76,7 @@ static void each_key_and_option_is_read(void **state)
 {
     (void)state;
     struct watch w =
-        parse_good("# a remark\n"
+        parse_good("# a comment\n"
                    "core /a  codes 200,302 timeout 5s json db.state=up liveness # why\n"
                    "\taux\t/b?x=1 follow\r\n"
                    "core /c\n"
@@ -115,7 +115,7 @@ static void each_key_and_option_is_read(void **state)
     watchfile_free(&w);
 }
 
-static void marked_routes_alone_decide_on_liveness(void **state)
+static void without_a_liveness_route_all_core_routes_are_liveness_routes(void **state)
 {
     (void)state;
     struct watch w = parse_good(HEAD "core /a\ncore /b liveness\naux /c\n");
@@ -140,7 +140,7 @@ static void a_bad_line_is_an_error_with_its_number(void **state)
         {HEAD "core\n", "w.conf:2: path '': expected one that begins with / and has no #"},
         {HEAD "core a\n", "w.conf:2: path 'a': expected one that begins with / and has no #"},
         {HEAD "core /a#b\n", "w.conf:2: path '/a#b': expected one that begins with / and has no #"},
-        {HEAD "core /\ncore /\n", "w.conf:3: path '/' stands already in line 2"},
+        {HEAD "core /\ncore /\n", "w.conf:3: path '/' is already in line 2"},
         {HEAD "core / fast\n", "w.conf:2: option 'fast': expected codes, timeout, json, liveness or follow"},
         {HEAD "core / codes\n",
          "w.conf:2: codes '': expected status codes such as 200, 200-399 or 200,302,503"},
@@ -163,7 +163,7 @@ static void a_bad_line_is_an_error_with_its_number(void **state)
         {HEAD "user_agent # none\n", "w.conf:2: user_agent: expected a value"},
         {HEAD "tries 3 4\n", "w.conf:2: tries: expected one value"},
         {HEAD "tries 0\n", "w.conf:2: tries '0': expected a number from 1 to 10"},
-        {HEAD "tries 3\ntries 3\n", "w.conf:3: tries stands already in line 2"},
+        {HEAD "tries 3\ntries 3\n", "w.conf:3: tries is already set in line 2"},
         {HEAD "timeout 2\n",
          "w.conf:2: timeout '2': expected a duration with its unit (800ms, 2s, 1m, 1h) from 10ms to 5m"},
         {HEAD "evict_rogue maybe\n", "w.conf:2: evict_rogue 'maybe': expected no or yes"},
@@ -177,14 +177,14 @@ static void a_bad_line_is_an_error_with_its_number(void **state)
         {"base_url ftp://x\n",
          "w.conf:1: base_url 'ftp://x': expected http://HOST[:PORT][/PREFIX], https://HOST..., or "
          "unix:/PATH, without user, ? and #"},
-        {"core /\xc3\xa4\n", "w.conf:1: byte 0xc3, expected printable ASCII outside remarks"},
-        {"core /\x1b[31m\n", "w.conf:1: byte 0x1b, expected printable ASCII outside remarks"},
+        {"core /\xc3\xa4\n", "w.conf:1: byte 0xc3, expected printable ASCII outside comments"},
+        {"core /\x1b[31m\n", "w.conf:1: byte 0x1b, expected printable ASCII outside comments"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         expect_error(rows[i][0], rows[i][1]);
 }
 
-static void bytes_that_are_no_text_are_refused(void **state)
+static void bytes_that_are_not_text_are_refused(void **state)
 {
     (void)state;
     struct watch watch;
@@ -198,7 +198,7 @@ static void bytes_that_are_no_text_are_refused(void **state)
     assert_null(strchr(err.text, '\x1b'));
 }
 
-static void a_remark_may_hold_any_text_and_a_value_a_hash(void **state)
+static void a_comment_may_contain_any_text_and_a_value_a_hash(void **state)
 {
     (void)state;
     struct watch w = parse_good(HEAD "core / # \xc3\xa4\nuser_agent a#b # c\n#x");
@@ -224,7 +224,6 @@ static void more_routes_than_allowed_are_refused(void **state)
     buf_free(&text);
 }
 
-/* What the repository ships is what its manual promises: it must be read. */
 static void the_shipped_files_are_read(void **state)
 {
     (void)state;
@@ -237,7 +236,7 @@ static void the_shipped_files_are_read(void **state)
         struct error err;
         struct watch w;
         if (!buf_read_file(&text, rows[i].path, WATCHFILE_MAX_BYTES, &err))
-            skip(); /* not run from the root of the tree */
+            skip(); /* the working directory is not the root of the repository */
         if (!watchfile_parse(text.data, text.len, rows[i].path, &w, &err))
             fail_msg("%s", err.text);
         assert_int_equal(w.route_count, rows[i].routes);
@@ -292,7 +291,7 @@ static void base_url_is_the_listener_or_a_proxy_in_front_of_it(void **state)
     watchfile_free(&w);
 }
 
-static void the_listener_s_protocol_is_one_of_two(void **state)
+static void the_listener_protocol_is_fastcgi_or_http(void **state)
 {
     (void)state;
     struct watch w = parse_good(HEAD "unit a\nlistener unix:/a\nlistener_protocol fastcgi\ncore /\n");
@@ -314,13 +313,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base_url_is_the_listener_or_a_proxy_in_front_of_it),
-        cmocka_unit_test(the_listener_s_protocol_is_one_of_two),
+        cmocka_unit_test(the_listener_protocol_is_fastcgi_or_http),
         cmocka_unit_test(a_short_file_has_the_defaults),
         cmocka_unit_test(each_key_and_option_is_read),
-        cmocka_unit_test(marked_routes_alone_decide_on_liveness),
+        cmocka_unit_test(without_a_liveness_route_all_core_routes_are_liveness_routes),
         cmocka_unit_test(a_bad_line_is_an_error_with_its_number),
-        cmocka_unit_test(bytes_that_are_no_text_are_refused),
-        cmocka_unit_test(a_remark_may_hold_any_text_and_a_value_a_hash),
+        cmocka_unit_test(bytes_that_are_not_text_are_refused),
+        cmocka_unit_test(a_comment_may_contain_any_text_and_a_value_a_hash),
         cmocka_unit_test(more_routes_than_allowed_are_refused),
         cmocka_unit_test(the_shipped_files_are_read),
     };
