@@ -28,9 +28,10 @@ install: all ## install under DESTDIR and PREFIX, units included
 	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|; s|@DOCDIR@|$(DOCDIR)|' systemd/$$unit \
 	  >$(DESTDIR)$(UNITDIR)/$$unit && chmod 644 $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -D -m 644 systemd/health-api.sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/health-api.conf
-	install -d $(addprefix $(DESTDIR),$(DOCDIR)/docs $(MANDIR)/man5 $(MANDIR)/man8)
+	install -d $(addprefix $(DESTDIR),$(DOCDIR)/docs/schema $(MANDIR)/man5 $(MANDIR)/man8)
 	install -m 644 README.md ARCHITECTURE.md CHANGELOG.md LICENSE $(DESTDIR)$(DOCDIR)
 	install -m 644 docs/*.md docs/bench.svg $(DESTDIR)$(DOCDIR)/docs
+	install -m 644 docs/schema/*.json $(DESTDIR)$(DOCDIR)/docs/schema
 	install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5
 	install -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf && systemctl daemon-reload; fi
