@@ -40,7 +40,7 @@ def pytest_configure_node(node):
 
 @pytest.fixture(autouse=True)
 def _the_contract_holds():
-    """Every answer that a test has seen follows its schema; those before a module's first test are that one's."""
+    """Every response that a test has seen follows its schema; those of a module's fixtures count for its first test."""
     yield
     contract.judge(contract.notes.take())
 

@@ -1,5 +1,5 @@
-"""The schemas of docs/schema say what the programs and the nginx files say, and refuse everything else. That every answer
-follows them is judged after each test of all: tests/conftest.py."""
+"""The schemas of docs/schema have the words of the programs and of the nginx files, and refuse everything else. That every
+response follows them is judged after each test: tests/conftest.py."""
 import copy
 import glob
 import json
@@ -11,7 +11,7 @@ import pytest
 from harness import backend as program
 from harness import contract
 from harness.cluster import ROOT
-from harness.contract import Answer
+from harness.contract import Response
 
 NAMES = ["health", "status", "live", "problem", "nginx", "health-watch"]
 EVERY = [*NAMES, "common"]
@@ -98,7 +98,7 @@ def test_positive_numbers_have_no_bounds_where_the_harness_takes_one_for_another
     (b'{"n":1}', b'{"n":12345678901234567890}', False), (b'{"t":"2026-01-31T12:00:00.123Z"}', b'{"t":"2027-12-01T00:00:00.000Z"}', True),
     (b'{"t":"2026-01-31T12:00:00.123Z"}', b'{"t":"2026-01-31T12:00:00Z"}', False)])
 def test_the_harness_takes_one_answer_for_another_only_where_no_schema_can_tell_them_apart(first, second, same):
-    shapes = [contract.shape_of(Answer("backend", 200, body)) for body in (first, second)]
+    shapes = [contract.shape_of(Response("backend", 200, body)) for body in (first, second)]
     assert (shapes[0] == shapes[1]) == same
 
 
@@ -199,7 +199,7 @@ def documents_of_nginx():
 @pytest.mark.parametrize("code, body", documents_of_nginx())
 def test_what_nginx_says_itself_follows_its_schema(code, body):
     content_type = "application/json" if code == 503 else "application/problem+json"
-    assert contract.faults_of(Answer("nginx", code, body.encode(), "/api/health", "GET", content_type)) == []
+    assert contract.faults_of(Response("nginx", code, body.encode(), "/api/health", "GET", content_type)) == []
     assert body.endswith("}\n")
 
 
@@ -288,38 +288,38 @@ def test_parts_that_do_not_fit_are_refused(name, change):
     assert contract.faults_of_document(name, {**DOCUMENTS[name], **change})
 
 
-def as_answer(name, **change):
+def as_response(name, **change):
     status = {"live": 200, "problem": 404}.get(name, 503)
     content_type = "application/problem+json" if name == "problem" else "application/json"
     path = {schema: path for path, schema in contract.ROUTES.items()}.get(name, "/api/health")
-    answer = Answer("nginx" if name == "nginx" else "backend", status, json.dumps(DOCUMENTS[name]).encode(), path, "GET",
+    response = Response("nginx" if name == "nginx" else "backend", status, json.dumps(DOCUMENTS[name]).encode(), path, "GET",
                     content_type)
-    return answer._replace(**change)
+    return response._replace(**change)
 
 
 @pytest.mark.parametrize("name", ["health", "status", "live", "problem", "nginx"])
 def test_an_answer_is_judged_by_who_gave_it_its_code_and_its_route(name):
-    contract.judge([as_answer(name)])
-    other = {"backend": "nginx", "nginx": "backend"}[as_answer(name).source]
+    contract.judge([as_response(name)])
+    other = {"backend": "nginx", "nginx": "backend"}[as_response(name).source]
     elsewhere = "/api/health" if name == "live" else "/api/health/live"
     for change in ({"source": other}, {"source": "somebody"}, {"status": 201}, {"status": 500}, {"body": b""}, {"body": b"{"},
                    {"content_type": "text/html"}, *([] if name in ("problem", "nginx") else [{"path": elsewhere}])):
         with pytest.raises(AssertionError):
-            contract.judge([as_answer(name, **change)])
+            contract.judge([as_response(name, **change)])
     with pytest.raises(AssertionError):
-        contract.judge([as_answer(name, status=200 if as_answer(name).status == 503 else 503)])
+        contract.judge([as_response(name, status=200 if as_response(name).status == 503 else 503)])
 
 
 def test_an_answer_without_a_body_is_one_to_head_or_options():
     for method in ("HEAD", "OPTIONS"):
-        contract.judge([as_answer("health", method=method, body=b"")])
+        contract.judge([as_response("health", method=method, body=b"")])
 
 
 def test_every_way_to_ask_notes_what_came(backend, nginx, cluster):
     def noted():
-        answers = contract.notes.take()
-        contract.judge(answers)
-        return {(answer.source, answer.status, answer.path, answer.method) for answer in answers}
+        responses = contract.notes.take()
+        contract.judge(responses)
+        return {(response.source, response.status, response.path, response.method) for response in responses}
     noted()
     backend.ask("/api/status")
     assert noted() == {("backend", 200, "/api/status", "GET")}
@@ -337,4 +337,4 @@ def test_every_way_to_ask_notes_what_came(backend, nginx, cluster):
 def test_a_cgi_program_with_a_wrong_setting_answers_by_the_contract(path):
     done = program.run(GATEWAY_INTERFACE="CGI/1.1", REQUEST_METHOD="GET", SCRIPT_NAME=path, HEALTH_INTERVAL="never")
     body = done.stdout.partition("\n\n")[2]
-    contract.judge([Answer("backend", 200 if path.endswith("live") else 503, body.encode(), path, "GET", "application/json")])
+    contract.judge([Response("backend", 200 if path.endswith("live") else 503, body.encode(), path, "GET", "application/json")])

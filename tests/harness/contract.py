@@ -1,7 +1,7 @@
-"""The contract of every answer: the schemas of docs/schema.
+"""The contract of every response: the schemas of docs/schema.
 
-Whoever asks something in the harness notes what came. tests/conftest.py judges it after each test, so that no time is
-lost while a test measures one. Whoever does not judge (tests/bench, tests/truth) does not note either."""
+The clients of the harness note each response, and tests/conftest.py judges them after each test: nothing that a test
+measures takes longer. tests/bench and tests/truth do not judge, and nothing is kept there."""
 import functools
 import json
 import os
@@ -16,7 +16,7 @@ BY_THE_PROGRAM = {400, 404, 405, 431}
 BY_NGINX = {400, 401, 403, 405, 413, 414, 429, 431, 501, 505}
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What a client saw; None is what it cannot know. source: X-Health-Source, or "health-watch" for its report."""
     source: Optional[str]
     status: Optional[int]
@@ -27,17 +27,18 @@ class Answer(NamedTuple):
 
 
 class Notes:
-    """Those since the last judgement; each once."""
+    """The responses since the last judgement, each once."""
 
     def __init__(self):
-        self.answers = None  # nobody is going to judge
+        self.responses = None  # nothing is kept before the first take()
 
     def add(self, *fields, **named):
-        if self.answers is not None:
-            self.answers.add(Answer(*fields, **named))
+        if self.responses is not None:
+            self.responses.add(Response(*fields, **named))
 
     def take(self):
-        taken, self.answers = self.answers, set()
+        """Those that are there; from now on new ones are kept."""
+        taken, self.responses = self.responses, set()
         return taken or ()
 
 
@@ -64,55 +65,55 @@ def faults_of_document(name, document):
             for error in validator(name).iter_errors(document)]
 
 
-def schemas_for(answer):
-    """The schemas that an answer may follow, by who gave it, its status code and its route; none: there must be none."""
-    if answer.source == "health-watch":
+def schemas_for(response):
+    """The schemas that a response may follow, by its source, status code and route. []: there is none for it."""
+    if response.source == "health-watch":
         return ["health-watch"]
-    routes = ROUTES.values() if answer.path not in ROUTES else [ROUTES[answer.path]]
+    routes = ROUTES.values() if response.path not in ROUTES else [ROUTES[response.path]]
     names = []
-    if answer.source in ("backend", None):
-        names += [name for name in routes if answer.status in ((200,) if name == "live" else (200, 503))]
-        names += ["problem"] if answer.status in BY_THE_PROGRAM else []
-    if answer.source in ("nginx", None):
-        names += ["nginx"] if answer.status == 503 else ["problem"] if answer.status in BY_NGINX else []
+    if response.source in ("backend", None):
+        names += [name for name in routes if response.status in ((200,) if name == "live" else (200, 503))]
+        names += ["problem"] if response.status in BY_THE_PROGRAM else []
+    if response.source in ("nginx", None):
+        names += ["nginx"] if response.status == 503 else ["problem"] if response.status in BY_NGINX else []
     return list(dict.fromkeys(names))
 
 
 def agrees_with_code(document, status):
-    """What a schema cannot say: a document and the status code of its answer say the same."""
+    """What a schema cannot say: a document and the status code of its response say the same."""
     said = document["status"]
     return status is None or status == (said if isinstance(said, int) else 200 if said in ("healthy", "alive") else 503)
 
 
-def is_of_the_contract(answer):
-    """Without the header it is a page of the site, unless it looks like one of ours; so is what nginx says of a path that
-    is internal."""
-    if (answer.path or "").startswith("/.health-api/"):
+def is_of_the_contract(response):
+    """Without the header it is a page of the site, unless it looks like one of ours. A path that is internal to nginx has
+    a page of nginx."""
+    if (response.path or "").startswith("/.health-api/"):
         return False
-    return answer.source is not None or (answer.content_type or "").endswith("json") or answer.body.startswith(b'{"status":')
+    return response.source is not None or (response.content_type or "").endswith("json") or response.body.startswith(b'{"status":')
 
 
-def faults_of(answer):
-    """What the contract has against an answer, a line each."""
-    if not is_of_the_contract(answer):
+def faults_of(response):
+    """What the contract has against a response, a line each."""
+    if not is_of_the_contract(response):
         return []
-    names = schemas_for(answer)
+    names = schemas_for(response)
     if not names:
-        return [f"no schema is for a {answer.status} of {answer.source}"]
-    if not answer.body:
-        return [] if answer.method in ("HEAD", "OPTIONS") else ["the body is empty"]
+        return [f"no schema is for a {response.status} of {response.source}"]
+    if not response.body:
+        return [] if response.method in ("HEAD", "OPTIONS") else ["the body is empty"]
     try:
-        document = json.loads(answer.body)
+        document = json.loads(response.body)
     except ValueError as error:
         return [f"no JSON: {error}"]
     faults = []
     for name in names:
         expected = "application/problem+json" if name == "problem" else "application/json"
         found = faults_of_document(name, document)
-        if not found and answer.content_type not in (None, expected):
-            found = [f"{name}.json: the content type is {answer.content_type}"]
-        if not found and name != "health-watch" and not agrees_with_code(document, answer.status):
-            found = [f"{name}.json: the status code is {answer.status}"]
+        if not found and response.content_type not in (None, expected):
+            found = [f"{name}.json: the content type is {response.content_type}"]
+        if not found and name != "health-watch" and not agrees_with_code(document, response.status):
+            found = [f"{name}.json: the status code is {response.status}"]
         if not found:
             return []
         faults += found
@@ -123,30 +124,30 @@ NUMBER = re.compile(rb"(?<=[:,[])(?:[1-9]\d{0,17}|\d+(\.\d+))(?=[],}])")
 TIME = re.compile(rb'"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z"')
 
 
-def shape_of(answer):
-    """The same for answers that no schema can tell apart: most differ in positive numbers and in times alone, and the
-    documents of the program have no bound for these (test_schema.py)."""
-    if answer.source != "backend" or answer.status not in (200, 503):
-        return answer
-    body = NUMBER.sub(lambda number: b"1.5" if number[1] else b"1", answer.body)
-    return answer._replace(body=TIME.sub(b'"TIME"', body))
+def shape_of(response):
+    """The same for responses that no schema can tell apart. Most differ in positive numbers and in times alone, and the
+    schemas of the routes have no bounds for these (test_schema.py)."""
+    if response.source != "backend" or response.status not in (200, 503):
+        return response
+    body = NUMBER.sub(lambda number: b"1.5" if number[1] else b"1", response.body)
+    return response._replace(body=TIME.sub(b'"TIME"', body))
 
 
 good_shapes = set()
 
 
-def judge(answers):
-    """Fails when one of the answers breaks the contract."""
-    for answer in answers:
-        shape = shape_of(answer)
+def judge(responses):
+    """Fails when one of the responses breaks the contract."""
+    for response in responses:
+        shape = shape_of(response)
         if shape not in good_shapes:
-            faults = faults_of(answer)
-            assert not faults, "\n".join([str(answer), *faults])
+            faults = faults_of(response)
+            assert not faults, "\n".join([str(response), *faults])
             good_shapes.add(shape)
 
 
 def note_http(sent, received):
-    """Notes the answers in the bytes of a connection, as far as they have a length."""
+    """Notes the responses in the bytes of a connection, as far as they have a length."""
     method = sent.split(b" ", 1)[0].decode("latin-1")
     while (head := re.match(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(.*?)\r\n\r\n", received, re.S)):
         fields = dict(line.lower().split(b": ", 1) for line in head[2].split(b"\r\n") if b": " in line)
