@@ -26,8 +26,8 @@ check-prefix:
 .PHONY: install
 install: check-prefix ## install under DESTDIR and PREFIX, units included
 	@$(MAKE) --no-print-directory all; built=$$?; $(give_back); exit $$built
-	umask 022 && mkdir -p $(call dest,$(BINDIR) $(UNITDIR) $(SYSUSERSDIR) $(CONFDIR) $(WATCH_CONFDIR) $(DOCDIR)/docs \
-	  $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql nginx systemd watchdog))
+	umask 022 && mkdir -p $(call dest,$(BINDIR) $(UNITDIR) $(SYSUSERSDIR) $(CONFDIR) $(WATCH_CONFDIR) \
+	  $(DOCDIR)/docs/schema $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql nginx systemd watchdog))
 	install -m 644 systemd/health-api.sysusers.conf $(call dest,$(SYSUSERSDIR)/health-api.conf)
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf; fi
 	$(call install_unless_changed,sql/checks.sql,$(CONFDIR),644)
@@ -44,6 +44,7 @@ install: check-prefix ## install under DESTDIR and PREFIX, units included
 	  >$(call dest,$(UNITDIR)/$$unit) && chmod 644 $(call dest,$(UNITDIR)/$$unit) || exit 1; done
 	install -m 644 README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE $(call dest,$(DOCDIR))
 	install -m 644 docs/*.md docs/bench.svg $(call dest,$(DOCDIR)/docs)
+	install -m 644 docs/schema/*.json $(call dest,$(DOCDIR)/docs/schema)
 	install -m 644 $(MAN5) $(call dest,$(MANDIR)/man5)
 	install -m 644 $(MAN8) $(call dest,$(MANDIR)/man8)
 	$(ON_LIVE_SYSTEMD) systemctl daemon-reload; fi

@@ -9,8 +9,8 @@ packages_of() {
     run) packages_of build && echo postgresql nginx curl util-linux procps ;;
     test)
         packages_of run
-        echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 fcgiwrap lighttpd pgbouncer openssl \
-            libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-container dbus
+        echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 python3-jsonschema fcgiwrap lighttpd pgbouncer \
+            openssl libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-container dbus
         ;;
     clients) packages_of test && echo apache2 lighttpd caddy haproxy h2o spawn-fcgi libfcgi-bin ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck mandoc codespell ;;

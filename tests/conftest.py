@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from harness import contract  # noqa: E402
 from harness.backend import CHECKS, SANITIZED, Backend  # noqa: E402
 from harness.cluster import Cluster  # noqa: E402
 from harness.webserver import Nginx  # noqa: E402
@@ -22,7 +23,8 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """A directory for what is made once and copied by every process of a parallel run."""
+    """Notes answers from now on. A directory for what is made once and copied by every process of a parallel run."""
+    contract.notes.take()
     if hasattr(config, "workerinput"):
         config.shared = config.workerinput["shared"]
     else:
@@ -34,6 +36,13 @@ def pytest_configure(config):
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node):
     node.workerinput["shared"] = node.config.shared
+
+
+@pytest.fixture(autouse=True)
+def _the_contract_holds():
+    """Every response that a test has seen follows its schema; those of a module's fixtures count for its first test."""
+    yield
+    contract.judge(contract.notes.take())
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def cgi(cluster):
                               check=False)
         assert not program.REPORTS.search(done.stderr.decode()), done.stderr.decode()
         assert done.returncode == 0, done.stderr.decode()
-        return Response(done.stdout), time.monotonic() - began
+        return Response(done.stdout, path, method), time.monotonic() - began
     return answer
 
 

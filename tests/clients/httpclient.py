@@ -3,6 +3,8 @@ import select
 import socket
 from typing import NamedTuple
 
+from harness import contract
+
 TIMEOUT_S = 10.0
 
 
@@ -64,7 +66,9 @@ class Connection:
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
         self.is_closing = self.is_closing or headers.get("connection", "").lower() == "close"
-        return Answer(status, headers, self._body(method, headers))
+        answer = Answer(status, headers, self._body(method, headers))
+        contract.notes.add(headers.get("x-health-source"), status, answer.body, None, method, headers.get("content-type"))
+        return answer
 
     def _body(self, method, headers):
         if method == "HEAD":

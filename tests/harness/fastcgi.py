@@ -2,6 +2,8 @@
 import socket
 import struct
 
+from . import contract
+
 (BEGIN_REQUEST, ABORT_REQUEST, END_REQUEST, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, GET_VALUES_RESULT,
  UNKNOWN_TYPE) = range(1, 12)
 RESPONDER = 1
@@ -37,10 +39,14 @@ def request(path="/api/health", method="GET", query="", keep=True, body=b"", req
 
 
 class Response:
-    def __init__(self, stdout):
+    """path, method: of the request, as far as they are known."""
+
+    def __init__(self, stdout, path=None, method=None):
         head, _, self.body = stdout.partition(b"\r\n\r\n")
         self.headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n"))
         self.status = int(self.headers["Status"].split()[0])
+        contract.notes.add(self.headers.get("X-Health-Source", "nobody"), self.status, self.body, path, method,
+                           self.headers.get("Content-Type"))
 
 
 class Connection:
@@ -75,19 +81,20 @@ class Connection:
         _, kind, request_id, length, padding, _ = struct.unpack(">BBHHBB", self._exactly(8))
         return kind, request_id, self._exactly(length + padding)[:length]
 
-    def receive(self):
-        """Receives the response under way. Raises EOFError if the peer closes the connection instead."""
+    def receive(self, path=None, method=None):
+        """Receives the response under way; path and method are those of its request, where the caller knows them. Raises
+        EOFError if the peer closes the connection instead."""
         stdout = b""
         while True:
             kind, _, content = self.receive_record()
             if kind == STDOUT:
                 stdout += content
             if kind == END_REQUEST:
-                return Response(stdout)
+                return Response(stdout, path, method)
 
     def ask(self, path="/api/health", **kwargs):
         self.send(request(path, **kwargs))
-        return self.receive()
+        return self.receive(None if kwargs.get("PATH_INFO") else path, kwargs.get("method", "GET"))
 
     def is_closed(self):
         """Whether the peer has closed. Does not wait."""

@@ -2,6 +2,8 @@
 import socket
 import struct
 
+from . import contract
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 END_STREAM, END_HEADERS, CONTINUATION = 1, 4, 9
@@ -53,7 +55,9 @@ def ask(port, path, method="GET", headers=(), body=None):
         request += frame(CONTINUATION if number else HEADERS, last | (0 if number else ends), 1, part)
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(request + (frame(DATA, 0, 1, body[:FRAME_MAX]) if body else b""))
-        return read_ending(connection.makefile("rb"), bool(body))
+        ending = read_ending(connection.makefile("rb"), bool(body))
+        contract.notes.add(None, ending.status, ending.body, path.split("?")[0], method)
+        return ending
 
 
 def read_ending(stream, expects_reset):

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 
-from . import process
+from . import contract, process
 from .cluster import ROOT
 from .wait import wait_until
 
@@ -31,6 +31,26 @@ def free_port():
                 continue
         _claims.append(claim)
         return port
+
+
+class _Connection(http.client.HTTPConnection):
+    """Notes each answer when it is read."""
+
+    def request(self, method, url, *args, **kwargs):
+        self.asked = (url.split("?")[0], method)
+        super().request(method, url, *args, **kwargs)
+
+    def getresponse(self):
+        response = super().getresponse()
+        read = response.read
+
+        def read_and_note():
+            body = read()
+            contract.notes.add(response.headers.get("X-Health-Source"), response.status, body, *self.asked,
+                               response.headers.get("Content-Type"))
+            return body
+        response.read = read_and_note
+        return response
 
 
 class Answer:
@@ -66,7 +86,7 @@ class WebServer:
             process.end(self.process, signal.SIGTERM)
 
     def connect(self, timeout_s=15.0, port=None):
-        return http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout_s)
+        return _Connection("127.0.0.1", port or self.port, timeout=timeout_s)
 
     def ask(self, path="/api/health", method="GET", body=None, headers=None, port=None):
         connection = self.connect(port=port)
@@ -87,6 +107,7 @@ class WebServer:
                 except ConnectionResetError:
                     more = b""
                 if not more:
+                    contract.note_http(data, received)
                     return received
                 received += more
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 
 import pytest
+from harness import contract
 from harness.cluster import ROOT
 from harness.machine import SOURCE, Machine, why_not
 from harness.site import INSTALLED, copy_commands
@@ -109,7 +110,9 @@ class Service(Machine):
         text = self.run("curl", "-s", "-i", "--max-time", "10", f"http://127.0.0.1:{port}{path}").stdout
         head, _, body = text.partition("\n\n")
         source = re.search(r"(?im)^x-health-source: (\S+)", head)
-        return int(head.split()[1]), source and source.group(1), json.loads(body)
+        status, source = int(head.split()[1]), source and source.group(1)
+        contract.notes.add(source, status, body.encode(), path, "GET")
+        return status, source, json.loads(body)
 
     def request_times(self):
         """Returns the time of every request so far, in seconds, as nginx measured it."""

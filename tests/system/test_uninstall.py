@@ -86,7 +86,8 @@ def test_a_password_that_is_made_up_again_changes_nothing(other_machine):
 def test_uninstall_stops_and_removes_all_but_changed_configuration(other_machine):
     installed = files(other_machine)
     assert {"/usr/local/bin/health-api", "/usr/local/share/man/man8/health-api.8",
-            "/usr/local/share/doc/health-api/docs/runbook.md"} <= installed
+            "/usr/local/share/doc/health-api/docs/runbook.md",
+            "/usr/local/share/doc/health-api/docs/schema/status.json"} <= installed
     other_machine.shell("systemctl enable --now health-watch.timer && systemctl start --wait health-watch.service", check=False)
     assert {"/var/lib/health-watch/health-api.service.state.lock", "/var/lib/systemd/timers/stamp-health-watch.timer"} \
         <= files(other_machine)

@@ -1,6 +1,7 @@
 """Helpers to run health-watch on the machine of the tests, to change its files, and to start services for it to guard."""
 import contextlib
 
+from harness import contract
 from harness.machine import SOURCE
 from harness.wait import wait_until
 
@@ -40,6 +41,8 @@ def watch(machine, *options, conf=None):
         machine.write("/run/watch.conf", conf)
         options = (*options, "/run/watch.conf")
     done = machine.run("/usr/local/bin/health-watch", *options, check=False, timeout_s=120)
+    if "--json" in options:
+        contract.notes.add("health-watch", None, done.stdout.encode())
     return done.returncode, done.stdout + done.stderr
 
 

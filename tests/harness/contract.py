@@ -1,0 +1,157 @@
+"""The contract of every response: the schemas of docs/schema.
+
+The clients of the harness note each response, and tests/conftest.py judges them after each test: nothing that a test
+measures takes longer. tests/bench and tests/truth do not judge, and nothing is kept there."""
+import functools
+import json
+import os
+import re
+from typing import NamedTuple, Optional
+
+from .cluster import ROOT
+
+DIRECTORY = os.path.join(ROOT, "docs", "schema")
+ROUTES = {"/api/health": "health", "/api/status": "status", "/api/health/live": "live"}
+BY_THE_PROGRAM = {400, 404, 405, 431}
+BY_NGINX = {400, 401, 403, 405, 413, 414, 429, 431, 501, 505}
+
+
+class Response(NamedTuple):
+    """What a client saw; None is what it cannot know. source: X-Health-Source, or "health-watch" for its report."""
+    source: Optional[str]
+    status: Optional[int]
+    body: bytes
+    path: Optional[str] = None
+    method: Optional[str] = None
+    content_type: Optional[str] = None
+
+
+class Notes:
+    """The responses since the last judgement, each once."""
+
+    def __init__(self):
+        self.responses = None  # nothing is kept before the first take()
+
+    def add(self, *fields, **named):
+        if self.responses is not None:
+            self.responses.add(Response(*fields, **named))
+
+    def take(self):
+        """Those that are there; from now on new ones are kept."""
+        taken, self.responses = self.responses, set()
+        return taken or ()
+
+
+notes = Notes()
+
+
+def load(name):
+    with open(os.path.join(DIRECTORY, f"{name}.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+@functools.lru_cache(None)
+def validator(name):
+    """Of one schema; common.json is found beside it."""
+    import jsonschema  # here: bench and truth use the harness, and have no such package
+    here, schema = f"file://{DIRECTORY}/", load(name)
+    resolver = jsonschema.RefResolver(f"{here}{name}.json", schema, {f"{here}common.json": load("common")})
+    return jsonschema.Draft202012Validator(schema, resolver=resolver)
+
+
+def faults_of_document(name, document):
+    """What this schema says against a document, a line each."""
+    return [f"{name}.json: {'.'.join(map(str, error.absolute_path)) or 'the document'}: {error.message}"
+            for error in validator(name).iter_errors(document)]
+
+
+def schemas_for(response):
+    """The schemas that a response may follow, by its source, status code and route. []: there is none for it."""
+    if response.source == "health-watch":
+        return ["health-watch"]
+    routes = ROUTES.values() if response.path not in ROUTES else [ROUTES[response.path]]
+    names = []
+    if response.source in ("backend", None):
+        names += [name for name in routes if response.status in ((200,) if name == "live" else (200, 503))]
+        names += ["problem"] if response.status in BY_THE_PROGRAM else []
+    if response.source in ("nginx", None):
+        names += ["nginx"] if response.status == 503 else ["problem"] if response.status in BY_NGINX else []
+    return list(dict.fromkeys(names))
+
+
+def agrees_with_code(document, status):
+    """What a schema cannot say: a document and the status code of its response say the same."""
+    said = document["status"]
+    return status is None or status == (said if isinstance(said, int) else 200 if said in ("healthy", "alive") else 503)
+
+
+def is_of_the_contract(response):
+    """Without the header it is a page of the site, unless it looks like one of ours. A path that is internal to nginx has
+    a page of nginx."""
+    if (response.path or "").startswith("/.health-api/"):
+        return False
+    return response.source is not None or (response.content_type or "").endswith("json") or response.body.startswith(b'{"status":')
+
+
+def faults_of(response):
+    """What the contract has against a response, a line each."""
+    if not is_of_the_contract(response):
+        return []
+    names = schemas_for(response)
+    if not names:
+        return [f"no schema is for a {response.status} of {response.source}"]
+    if not response.body:
+        return [] if response.method in ("HEAD", "OPTIONS") else ["the body is empty"]
+    try:
+        document = json.loads(response.body)
+    except ValueError as error:
+        return [f"no JSON: {error}"]
+    faults = []
+    for name in names:
+        expected = "application/problem+json" if name == "problem" else "application/json"
+        found = faults_of_document(name, document)
+        if not found and response.content_type not in (None, expected):
+            found = [f"{name}.json: the content type is {response.content_type}"]
+        if not found and name != "health-watch" and not agrees_with_code(document, response.status):
+            found = [f"{name}.json: the status code is {response.status}"]
+        if not found:
+            return []
+        faults += found
+    return faults
+
+
+NUMBER = re.compile(rb"(?<=[:,[])(?:[1-9]\d{0,17}|\d+(\.\d+))(?=[],}])")
+TIME = re.compile(rb'"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z"')
+
+
+def shape_of(response):
+    """The same for responses that no schema can tell apart. Most differ in positive numbers and in times alone, and the
+    schemas of the routes have no bounds for these (test_schema.py)."""
+    if response.source != "backend" or response.status not in (200, 503):
+        return response
+    body = NUMBER.sub(lambda number: b"1.5" if number[1] else b"1", response.body)
+    return response._replace(body=TIME.sub(b'"TIME"', body))
+
+
+good_shapes = set()
+
+
+def judge(responses):
+    """Fails when one of the responses breaks the contract."""
+    for response in responses:
+        shape = shape_of(response)
+        if shape not in good_shapes:
+            faults = faults_of(response)
+            assert not faults, "\n".join([str(response), *faults])
+            good_shapes.add(shape)
+
+
+def note_http(sent, received):
+    """Notes the responses in the bytes of a connection, as far as they have a length."""
+    method = sent.split(b" ", 1)[0].decode("latin-1")
+    while (head := re.match(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(.*?)\r\n\r\n", received, re.S)):
+        fields = dict(line.lower().split(b": ", 1) for line in head[2].split(b"\r\n") if b": " in line)
+        length = int(fields.get(b"content-length", 0))
+        value = {name: fields[name].decode() if name in fields else None for name in (b"x-health-source", b"content-type")}
+        body, received = received[head.end():][:length], received[head.end() + length:]
+        notes.add(value[b"x-health-source"], int(head[1]), body, method=method, content_type=value[b"content-type"])
