@@ -31,8 +31,7 @@ struct verdict verdict_of_process(enum reason reason)
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              int64_t now_ns, int64_t stale_after_ns)
 {
-    /* A database that is down gives no answers. The snapshot is still fresh if the prober has confirmed
-     * that. */
+    /* A database that is down gives no answers: the prober vouches that its snapshot is still true. */
     bool is_vouched = snapshot->database.down && snapshot->vouched_ns > snapshot->taken_ns;
     bool stale = now_ns - (is_vouched ? snapshot->vouched_ns : snapshot->taken_ns) > stale_after_ns;
     bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;

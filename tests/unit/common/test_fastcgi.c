@@ -35,7 +35,7 @@ static struct {
     int pause_ms;          /* the pause after each send */
     enum peer_end end;     /* after all bytes: closes; waits until the client closes; sends them again */
     int connections;       /* how many connections it closes before it serves one */
-    enum gate_event event; /* of health-api's gate, for the request */
+    enum gate_event event; /* what health-api's gate made of the request */
 } peer;
 static pthread_t thread;
 static struct fcgi_bytes request, bytes; /* what the peer reads and sends */
@@ -438,7 +438,7 @@ static void a_full_queue_is_silence(void **state)
         close(fds[--count]);
 }
 
-static void the_client_waits_for_a_full_queue_until_the_deadline(void **state)
+static void a_full_queue_that_moves_before_the_deadline_brings_a_response(void **state)
 {
     (void)state;
     int fds[8];
@@ -541,7 +541,7 @@ int main(void)
         test(a_peer_that_closes_during_the_request_causes_no_signal),
         test(a_target_too_long_for_a_record_fails_on_this_side),
         test(a_full_queue_is_silence),
-        test(the_client_waits_for_a_full_queue_until_the_deadline),
+        test(a_full_queue_that_moves_before_the_deadline_brings_a_response),
         test(the_request_is_refused_where_no_process_listens),
         test(tcp_works_like_a_unix_socket),
         test(a_missing_descriptor_fails_on_this_side),

@@ -48,7 +48,7 @@ static void a_database_that_is_down_is_not_stale_while_the_prober_vouches_for_th
     struct snapshot *s = new_healthy();
     s->vouched_ns = 5000 + STALE_AFTER;
     expect(s, (struct process_facts){0}, 5001 + STALE_AFTER, HEALTH_DEGRADED, REASON_STALE, "database",
-           false); /* the prober vouches for no database that is up */
+           false); /* vouched_ns does not count while the database is up */
     s->degraded = true;
     s->database.down = true;
     s->database.reason = REASON_HUNG;

@@ -76,8 +76,8 @@ static inline void put_param(struct fcgi_bytes *b, const char *name, const char 
     put(b, value, strlen(value));
 }
 
-/* Writes a whole request as nginx sends it. Without a method it leaves that out. The body is body_len
- * bytes of 'b'. */
+/* Writes a whole request as nginx sends it. Leaves out a NULL method. The body is body_len bytes of
+ * 'b'. */
 static inline void put_request(struct fcgi_bytes *b, const char *method, const char *path, bool keep,
                                size_t body_len)
 {

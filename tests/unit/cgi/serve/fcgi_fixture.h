@@ -24,7 +24,7 @@ static struct fcgi_bytes bytes;
 static int server_fd; /* non-blocking, as in the event loop */
 static int peer_fd;
 
-/* Replaces the health by one that shows this snapshot and takes the snapshot over. */
+/* Replaces the health by one that shows this snapshot, and takes over the snapshot. */
 static inline void publish(struct snapshot *snapshot, const char *checks_error)
 {
     process = (struct process_facts){.checks_error = checks_error};
