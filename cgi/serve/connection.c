@@ -141,7 +141,7 @@ static bool is_peer_error(int error)
 static void log_no_descriptor(struct connections *all, int64_t now_ns)
 {
     if (log_is_due(&all->room_logged_ns, now_ns))
-        log_event(LOG_LEVEL_WARN, "connection dropped", LOG_INT("connections", (int64_t)all->open));
+        log_event(LOG_LEVEL_WARN, "descriptors exhausted", LOG_INT("connections", (int64_t)all->open));
 }
 
 /* Calls accept4(2). When this process has no descriptor left, closes another connection and tries again. */
