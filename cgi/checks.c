@@ -218,7 +218,7 @@ static bool begin_check(struct parser *p, const struct value *v)
     if (!end_check(p))
         return false;
     if (!is_check_name(v->word))
-        return FAIL(p, "check '%s': expected a letter, then at most 62 characters of a-z, 0-9 and _",
+        return FAIL(p, "check '%s': expected a name: a letter, then at most 62 of a-z, 0-9 and _",
                     v->shown.text);
     if (!check_name_is_free(p, v->word))
         return false;

@@ -450,7 +450,7 @@ static void rejects_names_with_other_characters(void **state)
         char expected[256];
         snprintf(text, sizeof text, "-- check: %s\nSELECT 1;", names[i]);
         snprintf(expected, sizeof expected,
-                 "f.sql:1: check '%s': expected a letter, then at most 62 characters of a-z, 0-9 and _",
+                 "f.sql:1: check '%s': expected a name: a letter, then at most 62 of a-z, 0-9 and _",
                  names[i]);
         expect_error(text, expected);
     }
@@ -468,7 +468,7 @@ static void a_name_may_have_63_bytes_and_no_more(void **state)
     memset(text + 10, 'a', 64);
     strcpy(text + 74, "\nSELECT 1;");
     expect_error(text, "f.sql:1: check 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...': "
-                       "expected a letter, then at most 62 characters of a-z, 0-9 and _");
+                       "expected a name: a letter, then at most 62 of a-z, 0-9 and _");
 }
 
 static void rejects_reserved_names(void **state)
@@ -591,7 +591,7 @@ static void a_long_value_is_cut_between_characters_in_errors(void **state)
     (void)state;
     expect_error("-- check: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xe2\x82\xac\xe2\x82\xac\nSELECT 1;",
                  "f.sql:1: check 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...': "
-                 "expected a letter, then at most 62 characters of a-z, 0-9 and _");
+                 "expected a name: a letter, then at most 62 of a-z, 0-9 and _");
 }
 
 static void errors_show_no_control_characters(void **state)
