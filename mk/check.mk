@@ -12,8 +12,8 @@ lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppche
 	@scripts/packages.sh lint
 	@$(MAKE) --no-print-directory layers lint-installed
 
-# A macro of mdoc, part of an error text of libpq, a mistyped annotation in a test, and a name in one.
-NOT_MISSPELT := nd,coul,tiemout,ans
+# A macro of mdoc, part of an error text of libpq, typing mistakes in tests, and a name in one.
+NOT_MISSPELT := nd,coul,tiemout,chekc,ans
 
 # MANPATH: mandoc would judge the index of this machine's own pages, too.
 .PHONY: lint-installed
@@ -28,28 +28,34 @@ lint-installed:
 	MANPATH=/ mandoc -Tlint -Wwarning man/*
 	codespell --ignore-words-list=$(NOT_MISSPELT) $(wildcard *.md docs/*.md man/*) cgi common nginx scripts sql systemd tests watchdog
 
-.PHONY: asan tsan sanitized
+.PHONY: asan asan-without-tsan tsan sanitized
 sanitized: unit all
 	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
 # Of these a sanitizer sees nothing: other people's nginx configurations, texts, and make.
-NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py)
+NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py schema.py)
 
-# CI, which has them under the other sanitizer, leaves them out.
-ASAN_FAULTS ?= tests/faults
+# Of the API tests those in which the threads meet: a reload, a stop, the checks.
+TSAN_TESTS := $(addprefix tests/api/test_,checks.py service.py stop.py) tests/faults
+
+# CI runs these under the other sanitizer, and leaves them out here.
+ASAN_LEFT_OUT ?=
+ASAN_TESTS = $(filter-out $(NOT_SANITIZED) $(ASAN_LEFT_OUT),$(wildcard tests/api/test_*.py) tests/faults tests/watch)
+
+asan-without-tsan: ASAN_LEFT_OUT = $(TSAN_TESTS)
+asan-without-tsan: asan ## asan without the tests that make tsan runs
 
 asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
-	  SANITIZED_TESTS='$(filter-out $(NOT_SANITIZED),$(wildcard tests/api/test_*.py)) $(ASAN_FAULTS) tests/watch' sanitized
+	  SANITIZED_TESTS='$(ASAN_TESTS)' sanitized
 
-# Of the API tests those in which the threads meet: a reload, a stop, the checks.
 tsan: ## unit and fault tests, and API tests of checks, service and stop, under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' \
-	  SANITIZED_TESTS='$(addprefix tests/api/test_,checks.py service.py stop.py) tests/faults' sanitized
+	  SANITIZED_TESTS='$(TSAN_TESTS)' sanitized
 
 # ROOTS reaches the script from the environment or the command line.
 .PHONY: roots

@@ -30,7 +30,7 @@ MADE_UP = "head -c 18 /dev/urandom | base64"
 
 
 # The tests of a group share a machine; each of the slowest files has its own.
-GROUPS = {"test_soak": "test_soak", "test_uninstall": "test_uninstall", "test_watch": "test_watch",
+GROUPS = {"test_incidents": "test_incidents", "test_soak": "test_soak", "test_uninstall": "test_uninstall", "test_watch": "test_watch",
           "test_whom_not_to_hurt": "test_whom_not_to_hurt"}
 
 
