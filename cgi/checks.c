@@ -288,9 +288,8 @@ static bool take_comment(struct parser *p, const char *text, bool begins_line)
 static bool check_block(struct parser *p, const char *text, bool is_first)
 {
     const struct comment c = read_comment(text);
-    if (c.row != NULL && p->place == IN_HEADER && (is_first || c.is_assignment))
-        return fail_mistyped(p, &c);
-    return c.row == NULL || !c.is_assignment || fail_misplaced(p, c.row);
+    bool is_mistyped = c.row != NULL && p->place == IN_HEADER && (is_first || c.is_assignment);
+    return !is_mistyped || fail_mistyped(p, &c);
 }
 
 static const char *skip_block(struct parser *p, const char *at)
