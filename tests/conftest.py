@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness import contract  # noqa: E402
 from harness.backend import CHECKS, SANITIZED, Backend  # noqa: E402
-from harness.cluster import Cluster  # noqa: E402
+from harness.cluster import FEW_ROWS, Cluster  # noqa: E402
 from harness.webserver import Nginx  # noqa: E402
 
 
@@ -85,13 +85,7 @@ def cluster(make_template, base):
 @pytest.fixture(scope="session")
 def template(make_template):
     """A stopped server with the schema, the role and a few rows, to be copied."""
-    return make_template("small", lambda server: server.execute(
-        "INSERT INTO entities (kind, name) SELECT 'gene', n::text FROM generate_series(1, 5000) n;"
-        "INSERT INTO edges SELECT n, n + 1, 'binds', 0.5 FROM generate_series(1, 4999) n;"
-        "INSERT INTO hypotheses (entity_id, title) SELECT n, 'h' FROM generate_series(1, 300) n;"
-        "INSERT INTO analyses (hypothesis_id, method) SELECT n, 'm' FROM generate_series(1, 200) n;"
-        "INSERT INTO debates (analysis_id, position, argument)"
-        "  SELECT n, 'for', repeat('x', 500) FROM generate_series(1, 200) n; ANALYZE"))
+    return make_template("small", lambda server: server.execute(FEW_ROWS))
 
 
 @pytest.fixture

@@ -11,6 +11,16 @@ from . import process
 from .wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# A few rows for each table of sql/schema.sql. The full sample takes seconds to load, and half a second of a busy machine to
+# count.
+FEW_EDGES = 4999
+FEW_ROWS = f"""
+    INSERT INTO entities (kind, name) SELECT 'gene', n::text FROM generate_series(1, {FEW_EDGES + 1}) n;
+    INSERT INTO edges SELECT n, n + 1, 'binds', 0.5 FROM generate_series(1, {FEW_EDGES}) n;
+    INSERT INTO hypotheses (entity_id, title) SELECT n, 'h' FROM generate_series(1, 300) n;
+    INSERT INTO analyses (hypothesis_id, method) SELECT n, 'm' FROM generate_series(1, 200) n;
+    INSERT INTO debates (analysis_id, position, argument) SELECT n, 'for', repeat('x', 500) FROM generate_series(1, 200) n;
+    ANALYZE"""
 SERVER_USER = "postgres" if os.geteuid() == 0 else None
 PASSWORD = "a secret that no answer may show"
 

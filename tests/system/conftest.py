@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 from harness import contract
-from harness.cluster import ROOT
+from harness.cluster import FEW_ROWS, ROOT
 from harness.machine import SOURCE, Machine, why_not
 from harness.site import INSTALLED, copy_commands
 from harness.wait import wait_until
@@ -170,15 +170,14 @@ def prepare(machine):
     machine.shell(copy_commands().replace(INSTALLED, f"{SOURCE}/nginx"))
     machine.shell("""
         runuser -u postgres -- createdb knowledge
-        for file in schema sample; do
-            runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge <SOURCE/sql/$file.sql >/dev/null
-        done
+        { cat SOURCE/sql/schema.sql; echo "FEW_ROWS;"; } |
+            runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge >/dev/null
         rm -rf /etc/nginx/sites-enabled/* /etc/health-api
         echo "log_format request_times '\\$request_time';" >/etc/nginx/conf.d/0-request_times.conf
         echo 'access_log REQUEST_TIMES request_times;' >>/etc/nginx/health-api.params
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
-        systemctl reload nginx""".replace("SOURCE", SOURCE).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
+        systemctl reload nginx""".replace("SOURCE", SOURCE).replace("FEW_ROWS", FEW_ROWS).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)
 
 
 def install(machine, password=None):
