@@ -1,4 +1,4 @@
-# What finds faults without a server: the linters, and the suites under the sanitizers.
+# The linters, the suites under the sanitizers, and the build on other Debian versions.
 
 C_FILES := $(wildcard $(addsuffix /*.[ch],cgi cgi/* common watchdog tests/unit tests/unit/* tests/unit/cgi/* tests/sim tests/fuzz \
   tests/bench tests/bench/peers))
@@ -12,10 +12,10 @@ lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppche
 	@scripts/packages.sh lint
 	@$(MAKE) --no-print-directory layers lint-installed
 
-# A macro of mdoc, part of an error text of libpq, a mistyped annotation in a test, and a name in one.
+# A macro of mdoc, part of an error text of libpq, a mistyped annotation in a test, and a name in a test.
 NOT_MISSPELT := nd,coul,tiemout,ans
 
-# MANPATH: mandoc would judge the index of this machine's own pages, too.
+# Without MANPATH, mandoc would also check the index of this machine's own pages.
 .PHONY: lint-installed
 lint-installed:
 	clang-format --dry-run --Werror $(C_FILES)
@@ -32,10 +32,10 @@ lint-installed:
 sanitized: unit all
 	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
-# Of these a sanitizer sees nothing: other people's nginx configurations, texts, and make.
+# A sanitizer cannot find anything in these: they test other people's nginx configurations, texts, and make.
 NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py)
 
-# CI, which has them under the other sanitizer, leaves them out.
+# CI leaves these out, because it runs them under the other sanitizer.
 ASAN_FAULTS ?= tests/faults
 
 asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -44,15 +44,15 @@ asan: ## unit, API, fault and watchdog tests under AddressSanitizer and Undefine
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 	  SANITIZED_TESTS='$(filter-out $(NOT_SANITIZED),$(wildcard tests/api/test_*.py)) $(ASAN_FAULTS) tests/watch' sanitized
 
-# Of the API tests those in which the threads meet: a reload, a stop, the checks.
+# Of the API tests, it runs only those in which the threads meet: a reload, a stop, the checks.
 tsan: ## unit and fault tests, and API tests of checks, service and stop, under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' \
 	  SANITIZED_TESTS='$(addprefix tests/api/test_,checks.py service.py stop.py) tests/faults' sanitized
 
-# ROOTS reaches the script from the environment or the command line.
+# The script gets ROOTS from the environment or the command line.
 .PHONY: roots
-roots: ## build and unit tests with gcc and clang in throw-away Debians: ROOTS='bookworm trixie' (as root, 10 minutes)
+roots: ## build, and run the unit tests, with gcc and clang in throw-away Debians: ROOTS='bookworm trixie' (as root, 10 minutes)
 	@scripts/packages.sh roots
 	@scripts/roots.sh
