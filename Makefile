@@ -1,5 +1,5 @@
-# health-api: `make run` shows it at work, `make test` proves it, `make help` lists the rest. How things are built,
-# measured and installed is in mk/.
+# health-api: `make run` demonstrates it, `make test` tests it, `make help` lists the other targets. The files in mk/
+# say how to build, measure and install it.
 
 PREFIX     ?= /usr/local
 DESTDIR    ?=
@@ -8,13 +8,13 @@ BUILD      ?= build
 CC         ?= cc
 PKG_CONFIG ?= pkg-config
 PYTHON     ?= /usr/bin/python3
-# The tests wait most of the time: several at once even on two cores.
+# The tests wait most of the time, so several can run at once even on two cores.
 TEST_JOBS  ?= 6
 PYTEST     ?= $(PYTHON) -m pytest -q -rs -n $(TEST_JOBS) --dist loadgroup
-# What the tests run.
+# The programs that the tests run.
 TESTED := HEALTH_API=$(BUILD)/health-api HEALTH_WATCH=$(BUILD)/health-watch
 
-# Lists of make are separated by spaces: it would build, and clean, in both halves.
+# make separates lists by spaces. With a space in BUILD it would build, and clean, in both halves of the path.
 ifneq ($(words $(BUILD)) $(words [$(BUILD)]),1 1)
 $(error BUILD='$(BUILD)': expected a path without spaces)
 endif
@@ -43,10 +43,10 @@ unit: $(UNIT_BIN) ## unit tests
 api: all ## API tests: a real nginx and a real PostgreSQL of their own
 	$(TESTED) $(PYTEST) tests/api
 
-faults: all ## fault tests: every row of the promises, with the real fault
+faults: all ## fault tests: each promise with a real fault
 	$(TESTED) $(PYTEST) tests/faults
 
-# Unlike the others these are busy all the time.
+# Unlike the other tests, these are busy all the time.
 clients: TEST_JOBS = 3
 clients: ## tests behind other web servers: Apache, lighttpd, Caddy, HAProxy, h2o, and other FastCGI clients
 	@scripts/packages.sh clients
@@ -56,7 +56,7 @@ clients: ## tests behind other web servers: Apache, lighttpd, Caddy, HAProxy, h2
 system: all ## system tests: a real systemd, booted in namespaces (as root)
 	$(PYTEST) tests/system
 
-watch: all ## tests of health-watch: real servers, processes and signals, a recording systemctl
+watch: all ## tests of health-watch: real servers, processes and signals, and a systemctl that records its orders
 	$(TESTED) $(PYTEST) tests/watch
 
 soak: all ## ten minutes of requests with a random fault each second (as root)

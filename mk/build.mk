@@ -1,18 +1,18 @@
-# How the two programs and the unit tests are compiled and linked.
+# Compiles and links the two programs and the unit tests.
 
 PACKAGES := fcgi libpq json-c
-# Of health-watch alone.
+# Only health-watch needs these.
 WATCH_PACKAGES := libcurl json-c
 
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
             -Werror=implicit-function-declaration
-# CI sets WERROR=1: a warning of a compiler that we have not met must not stop a user's build.
+# CI sets WERROR=1. By default it is off, because a warning of an unknown compiler must not stop a user's build.
 ifeq ($(WERROR),1)
 WARNINGS += -Werror
 endif
 
-# Recursive: pkg-config is asked when something is compiled, for `make run` may have to install it first.
+# These are recursive, so make runs pkg-config only when it compiles: `make run` may have to install pkg-config first.
 HARDEN   := -fstack-protector-strong -fPIE
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(CPPFLAGS)
 ALL_CFLAGS    = -std=c17 $(WARNINGS) $(HARDEN) $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) $(CFLAGS) $(SANITIZE)
@@ -22,7 +22,7 @@ ALL_LDLIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lpthread
 COMMON_SRC := $(wildcard common/*.c)
 CGI_SRC    := $(wildcard cgi/*.c cgi/*/*.c)
 CGI_OBJ    := $(CGI_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
-# Everything but main: what the unit tests link.
+# The unit tests link everything except main.
 LIB_OBJ    := $(filter-out $(BUILD)/cgi/main.o,$(CGI_OBJ))
 WATCH_SRC  := $(wildcard watchdog/*.c)
 WATCH_OBJ  := $(WATCH_SRC:%.c=$(BUILD)/%.o) $(COMMON_SRC:%.c=$(BUILD)/%.o)
@@ -50,7 +50,7 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(LIB_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
-# Without -lpq: a function of it that is not in the script does not link.
+# Without -lpq, a call of a libpq function that the script lacks does not link.
 SCRIPT_OBJ := $(addprefix $(BUILD)/tests/unit/cgi/probe/,scripted_libpq.o scripted_result.o)
 SCRIPTED   := $(filter $(BUILD)/unit/cgi/probe/test_session_%,$(UNIT_BIN))
 $(SCRIPTED): $(SCRIPT_OBJ)
@@ -61,11 +61,11 @@ $(BUILD)/unit/watchdog/%: $(BUILD)/tests/unit/watchdog/%.o $(WATCH_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
-# For its pipeline mode.
+# The program uses the pipeline mode of libpq 14.
 LIBPQ_NEEDED := 14
 NOT_FOUND     = $$(for p in $(PACKAGES); do $(PKG_CONFIG) --exists $$p 2>/dev/null || printf ' %s' $$p; done)
 
-# A clear word instead of a page of missing headers.
+# Prints one clear sentence instead of a page of errors about missing headers.
 $(BUILD)/prerequisites:
 	@$(PKG_CONFIG) --exists $(PACKAGES) || { \
 	  echo "health-api needs a C compiler, pkg-config and the development files of libfcgi, libpq ($(LIBPQ_NEEDED) or later)" \
@@ -84,7 +84,7 @@ $(BUILD)/prerequisites-watch: | $(BUILD)/prerequisites
 	  echo "On Debian: make packages (as root or with sudo), or see scripts/packages.sh" >&2; exit 1; }
 	@touch $@
 
-# Objects of tests are made on the way to a test and stay.
+# Objects of tests are intermediate files; this keeps them.
 .SECONDARY:
 
 -include $(CGI_OBJ:.o=.d) $(WATCH_OBJ:.o=.d) $(UNIT_SRC:%.c=$(BUILD)/%.d) $(SCRIPT_OBJ:.o=.d)

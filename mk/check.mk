@@ -1,4 +1,4 @@
-# What finds faults without a server: the linters, and the suites under the sanitizers.
+# The linters, the suites under the sanitizers, and the build on other Debian versions.
 
 C_FILES := $(wildcard $(addsuffix /*.[ch],cgi cgi/* common watchdog tests/unit tests/unit/* tests/unit/cgi/* tests/sim tests/fuzz \
   tests/bench tests/bench/peers))
@@ -12,10 +12,15 @@ lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppche
 	@scripts/packages.sh lint
 	@$(MAKE) --no-print-directory layers lint-installed
 
+<<<<<<< HEAD
 # A macro of mdoc, part of an error text of libpq, typing mistakes in tests, and a name in one.
 NOT_MISSPELT := nd,coul,tiemout,chekc,ans
+=======
+# A macro of mdoc, part of an error text of libpq, a mistyped annotation in a test, and a name in a test.
+NOT_MISSPELT := nd,coul,tiemout,ans
+>>>>>>> words-docs
 
-# MANPATH: mandoc would judge the index of this machine's own pages, too.
+# Without MANPATH, mandoc would also check the index of this machine's own pages.
 .PHONY: lint-installed
 lint-installed:
 	clang-format --dry-run --Werror $(C_FILES)
@@ -32,6 +37,7 @@ lint-installed:
 sanitized: unit all
 	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
+<<<<<<< HEAD
 # Of these a sanitizer sees nothing: other people's nginx configurations, texts, and make.
 NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py schema.py)
 
@@ -44,6 +50,13 @@ ASAN_TESTS = $(filter-out $(NOT_SANITIZED) $(ASAN_LEFT_OUT),$(wildcard tests/api
 
 asan-without-tsan: ASAN_LEFT_OUT = $(TSAN_TESTS)
 asan-without-tsan: asan ## asan without the tests that make tsan runs
+=======
+# A sanitizer cannot find anything in these: they test other people's nginx configurations, texts, and make.
+NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py)
+
+# CI leaves these out, because it runs them under the other sanitizer.
+ASAN_FAULTS ?= tests/faults
+>>>>>>> words-docs
 
 asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
@@ -51,14 +64,18 @@ asan: ## unit, API, fault and watchdog tests under AddressSanitizer and Undefine
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 	  SANITIZED_TESTS='$(ASAN_TESTS)' sanitized
 
+<<<<<<< HEAD
+=======
+# Of the API tests, it runs only those in which the threads meet: a reload, a stop, the checks.
+>>>>>>> words-docs
 tsan: ## unit and fault tests, and API tests of checks, service and stop, under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' \
 	  SANITIZED_TESTS='$(TSAN_TESTS)' sanitized
 
-# ROOTS reaches the script from the environment or the command line.
+# The script gets ROOTS from the environment or the command line.
 .PHONY: roots
-roots: ## build and unit tests with gcc and clang in throw-away Debians: ROOTS='bookworm trixie' (as root, 10 minutes)
+roots: ## build, and run the unit tests, with gcc and clang in throw-away Debians: ROOTS='bookworm trixie' (as root, 10 minutes)
 	@scripts/packages.sh roots
 	@scripts/roots.sh

@@ -1,4 +1,5 @@
-# One libFuzzer program for each tests/fuzz/fuzz_NAME.c; what it found stays in build/fuzz/. Its seeds are real files.
+# Builds one libFuzzer program for each tests/fuzz/fuzz_NAME.c. What it finds stays in build/fuzz/. Its seeds are real
+# files.
 FUZZ_SECONDS ?= 60
 FUZZ_CFLAGS  := -std=c17 $(WARNINGS) -Werror -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz_*.c)

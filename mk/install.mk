@@ -6,25 +6,25 @@ DOCDIR  := $(PREFIX)/share/doc/health-api
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
 MANDIR  := $(PREFIX)/share/man
-# What stays the administrator's once it is there.
+# Files in these directories belong to the administrator once they are installed.
 CONFDIR := /etc/health-api
 WATCH_CONFDIR := /etc/health-watch
 MAN5  := $(wildcard man/*.5)
 MAN8  := $(wildcard man/*.8)
 UNITS := health-api.socket health-api.service health-watch.service health-watch.timer
 
-# By the environment and in quotes: DESTDIR may have spaces.
+# Recipes take these from the environment, in quotes: DESTDIR may have spaces.
 export DESTDIR PREFIX
 dest = $(patsubst %,"$$DESTDIR%",$(1))
 
-# PREFIX becomes part of the units, and of lists of make.
+# PREFIX becomes part of the units and of make's lists, so it must not have special characters.
 .PHONY: check-prefix
 check-prefix:
 	@case $$PREFIX in *[!A-Za-z0-9/._+-]* | [!/]*) \
 	  echo "PREFIX='$$PREFIX': expected an absolute path of letters, digits and / . _ + -" >&2; exit 1; esac
 
 .PHONY: install
-install: check-prefix ## install under DESTDIR and PREFIX, units included
+install: check-prefix ## install below DESTDIR and PREFIX, including the units
 	@$(MAKE) --no-print-directory all; built=$$?; $(give_back); exit $$built
 	umask 022 && mkdir -p $(call dest,$(BINDIR) $(UNITDIR) $(SYSUSERSDIR) $(CONFDIR) $(WATCH_CONFDIR) \
 	  $(DOCDIR)/docs/schema $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql nginx systemd watchdog))
@@ -49,30 +49,32 @@ install: check-prefix ## install under DESTDIR and PREFIX, units included
 	install -m 644 $(MAN8) $(call dest,$(MANDIR)/man8)
 	$(ON_LIVE_SYSTEMD) systemctl daemon-reload; fi
 
-# What root builds in somebody's tree is his: else his next make could not replace it.
+# Gives what root has built in somebody's tree to the owner of the tree. Otherwise the owner's next make could not
+# replace it.
 define give_back
 if [ "$$(id -u)" -eq 0 ] && [ -d $(BUILD) ]; then \
 find $(BUILD) ! -user "$$(stat -c %u .)" -exec chown -h --reference=. {} +; fi
 endef
 
-# The shipped file, its directory, its mode. What was installed before and is as it was shipped then gets the new text, and
-# keeps its owner and mode; DATADIR has the copy of then.
+# Arguments: the shipped file, its directory, its mode. If the administrator has not changed the installed file, it gets
+# the new text and keeps its owner and mode. DATADIR has the copy from the previous installation.
 define install_unless_changed
 file="$$DESTDIR$(2)/$(notdir $(1))"; if [ ! -e "$$file" ]; then install -m $(3) $(1) "$$file"; \
 elif cmp -s $(call dest,$(DATADIR)/$(1)) "$$file"; then cp $(1) "$$file"; \
 else echo "kept $$file: it is not the one that was shipped"; fi
 endef
 
-# Into a running system, not into a package's tree.
+# Runs the rest of the line only if make installs into a running system, not into the tree of a package.
 ON_LIVE_SYSTEMD := if [ -z "$$DESTDIR" ] && [ -d /run/systemd/system ]; then
 
-# What goes when it is empty, deepest first. PREFIX with its bin, lib, share and share/man is everybody's.
+# uninstall removes these if they are empty, deepest first. Other programs share PREFIX, and bin, lib, share and
+# share/man below it.
 DIRECTORIES = $(CONFDIR) $(WATCH_CONFDIR) $(UNITDIR) $(dir $(UNITDIR)) $(SYSUSERSDIR) $(MANDIR)/man5 $(MANDIR)/man8 \
   $(dir $(DOCDIR))
 
-# An older own-socket.conf had the socket masked; that a run of health-watch failed is history.
+# An older own-socket.conf asked for a masked socket. Failed runs of health-watch must not stay listed as failed units.
 .PHONY: uninstall
-uninstall: check-prefix ## stop and remove what install has put there; configuration that you changed stays
+uninstall: check-prefix ## stop the services and remove what install has installed; configuration that you changed stays
 	$(ON_LIVE_SYSTEMD) systemctl unmask health-api.socket; systemctl disable --now $(UNITS) || true; \
 	  systemctl reset-failed $(UNITS) 2>/dev/null || true; fi
 	rm -f $(call dest,$(addprefix $(BINDIR)/,health-api health-watch) $(addprefix $(UNITDIR)/,$(UNITS)))
@@ -87,7 +89,7 @@ uninstall: check-prefix ## stop and remove what install has put there; configura
 	rmdir $(call dest,$(DIRECTORIES)) 2>/dev/null || true
 	$(ON_LIVE_SYSTEMD) systemctl daemon-reload; fi
 
-# The same: the sources may be newer than what was installed.
+# This compares with DATADIR, too, because the sources may be newer than what was installed.
 define remove_unchanged
 file="$$DESTDIR$(2)/$(notdir $(1))"; if cmp -s $(call dest,$(DATADIR)/$(1)) "$$file"; then rm "$$file"; \
 elif [ -e "$$file" ]; then echo "kept $$file: it is not the one that was shipped"; fi

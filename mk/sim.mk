@@ -1,11 +1,11 @@
-# make sim: the prober, its ledger and the verdict, unmodified, in a world of tests/sim: libpq, sockets, clocks and threads in
-# virtual time, random faults from a seed, an oracle. What is linked there has no object of libpq.
+# make sim runs the prober, its ledger and the verdict, unmodified, in the simulated world of tests/sim: libpq, sockets,
+# clocks and threads in virtual time, random faults from a seed, and an oracle. It does not link libpq.
 SIM_SRC := $(wildcard tests/sim/*.c)
 SIM_OBJ := $(SIM_SRC:%.c=$(BUILD)/%.o)
 SIM_CODE := $(addprefix $(BUILD)/,$(patsubst %.c,%.o,$(wildcard cgi/probe/*.c common/*.c) \
   cgi/snapshot.c cgi/reason.c cgi/checks.c cgi/config.c cgi/errand.c cgi/answer/verdict.c))
 
-# RUNS seeds beginning with FROM, each with the same end on any machine.
+# Runs RUNS seeds, beginning with FROM. Each has the same result on any machine.
 SEED    ?=
 FROM    ?= 1
 RUNS    ?= 1000
@@ -18,10 +18,10 @@ $(BUILD)/sim: $(SIM_OBJ) $(SIM_CODE)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 .PHONY: sim sim-proof
-sim: $(BUILD)/sim ## the prober in a simulated world: RUNS=1000 seeds of random faults, SECONDS=n or DAYS=n; SEED=n VERBOSE=1
+sim: $(BUILD)/sim ## run the prober in a simulated world: RUNS=1000 seeds of random faults, SECONDS=n or DAYS=n; SEED=n VERBOSE=1
 	@$(BUILD)/sim $(SIM_ARGS)
 
-sim-proof: ## each of tests/sim/wrong/*.patch is noticed by make sim, and a seed gives the same output twice
+sim-proof: ## check that make sim notices each of tests/sim/wrong/*.patch, and that a seed gives the same output twice
 	@tests/sim/prove.sh
 
 -include $(SIM_OBJ:.o=.d)

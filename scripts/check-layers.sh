@@ -1,7 +1,7 @@
 #!/bin/sh
-# The one-way house, enforced: a file includes only what stands before it in the list of ARCHITECTURE.md ("layers"), nothing
-# crosses the wall between probe/ and the other half, the two programs share common/ alone, and each library has the files
-# that the list names. Run from the root of the tree.
+# Checks that includes flow one way: a file includes only modules that come before it in the list of ARCHITECTURE.md
+# ("layers"), no include crosses the wall between probe/ and the other half, the two programs share only common/, and
+# only the files that the list names include a library. Run it from the root of the tree.
 set -eu
 
 layers() {
@@ -38,21 +38,21 @@ part == 2 {
     header = at[2]; sub(/^["<]/, "", header); sub(/[">].*/, "", header)
     other = header; sub(/\.h$/, "", other)
     here = folder(module); there = folder(other)
-    if (at[2] ~ /^</ && has_rule[header] && !uses[header, module]) complain(file " includes <" header ">, which is not its to use")
+    if (at[2] ~ /^</ && has_rule[header] && !uses[header, module]) complain(file " includes <" header ">, which the list does not allow")
     if (at[2] !~ /^"/ || module == other) next
     if (!(other in place)) complain(file " includes " header ", which is not in the list")
-    else if (place[other] > place[module]) complain(file " includes " header ", which stands after it")
+    else if (place[other] > place[module]) complain(file " includes " header ", which comes after it")
     if (there == "cgi/probe/" && here ~ /^cgi\/(answer|serve)\//) complain(file " includes " header " across the wall")
     if (there ~ /^cgi\// && here ~ /^watchdog\// || there ~ /^watchdog\// && here ~ /^cgi\//) complain(file " includes " header " of the other program")
 }
 END {
-    for (module in place) if (!seen[module]) complain(module " is in the list and nowhere else")
+    for (module in place) if (!seen[module]) complain(module " is in the list but does not exist")
     if (failures || !count) exit 1
     print "check-layers: the includes of " count " modules flow one way"
 }'
 
-# cgi/probe/intake.c defines recv(2) for libpq: what is not libpq calls recvfrom(2), which nothing stands in for.
+# cgi/probe/intake.c defines recv(2) for libpq. All other code calls recvfrom(2), which nothing replaces.
 if sources | grep -v '^cgi/probe/intake' | xargs grep -nE '(^|[^_[:alnum:]])recv\('; then
-    echo "check-layers: recv(2) is libpq's here: call recvfrom(2)" >&2
+    echo "check-layers: only libpq calls recv(2) in this program: call recvfrom(2)" >&2
     exit 1
 fi

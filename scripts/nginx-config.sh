@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes into the directory RUN an nginx.conf for 127.0.0.1:PORT and the production snippets that it includes, with
-# their socket and log moved into RUN. USER_LINE is empty or "user NAME;".
+# Writes an nginx.conf for 127.0.0.1:PORT into the directory RUN, and the production files that it includes. Their
+# socket and log are in RUN, too. USER_LINE is empty or "user NAME;".
 # Usage: nginx-config.sh RUN PORT [USER_LINE]
 set -eu
 run=$1

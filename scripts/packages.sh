@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages of the named sets that are missing: as root, or through sudo; otherwise it prints the
-# command to run. The services of those packages are not started. Sets: build run test clients lint fuzz bench roots.
+# Installs the missing Debian packages of the named sets, as root or through sudo; otherwise it prints the command to
+# run. It does not start the services of those packages. Sets: build run test clients lint fuzz bench roots.
 set -eu
 
 packages_of() {
@@ -32,8 +32,8 @@ missing_of() {
     done | sort -u | tr '\n' ' '
 }
 
-# Debian's packages start their servers when they are installed; a policy-rc.d that says 101 forbids it
-# (invoke-rc.d(8)). One that is there already is left alone, unless a killed run of ours left it.
+# Debian's packages start their servers at installation. A policy-rc.d that exits 101 forbids this (invoke-rc.d(8)).
+# This leaves an existing one alone, unless a killed run of this script has left it.
 install_as_root() {
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ] || grep -qs "health-api's packages.sh" "$policy"; then
@@ -48,7 +48,7 @@ install_as_root() {
     apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 $1
 }
 
-if [ "${1:-}" = --install-as-root ]; then # by sudo from below
+if [ "${1:-}" = --install-as-root ]; then # sudo calls this, see below
     install_as_root "$2"
     exit
 fi
@@ -61,7 +61,7 @@ for set_name in "$@"; do
 done
 if ! command -v dpkg-query >/dev/null; then
     echo "packages.sh: this is no Debian; these packages' equivalents are needed:$wanted" >&2
-    exit 0 # the build says what it does not find
+    exit 0 # the build reports what it does not find
 fi
 missing=$(missing_of "$wanted")
 [ -n "$missing" ] || exit 0

@@ -1,9 +1,10 @@
 #!/bin/sh
-# make roots: builds the programs and runs the unit tests in throw-away roots, one for each Debian of ROOTS, with gcc and
-# with clang. The sources are HEAD, in a path with a space; who builds may not write to them. As root.
+# make roots builds the programs and runs the unit tests in throw-away roots, one for each Debian in ROOTS, with gcc and
+# with clang. The sources are those of HEAD, in a path with a space; the user who builds may not write to them. Needs
+# root.
 set -eu
 cd "$(dirname "$0")/.."
-unset MAKEFLAGS MFLAGS # the makes in the roots are no part of the one that called this
+unset MAKEFLAGS MFLAGS # the makes in the roots are independent of the make that called this script
 
 suites=${ROOTS:-bookworm trixie}
 [ "$(id -u)" -eq 0 ] || { echo "roots.sh: debootstrap and chroot need root" >&2; exit 1; }
@@ -12,24 +13,24 @@ mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Pack
     sed -n 1p)}
 [ -n "$mirror" ] || { echo "roots.sh: apt knows no Debian: run apt-get update, or set MIRROR" >&2; exit 1; }
 
-# /tmp is often mounted nodev, and debootstrap makes devices.
+# Not in /tmp: it is often mounted nodev, and debootstrap creates devices.
 work=$(mktemp -d -p "${TMPDIR:-/var/tmp}" health-roots-XXXXXX)
 child=
 # shellcheck disable=SC2317  # called by the trap
 clean_up() {
     [ -z "$child" ] || kill -KILL "$child"
-    rm -rf "$work" || { sleep 1 && rm -rf "$work"; } # what was killed may have written a last file
+    rm -rf "$work" || { sleep 1 && rm -rf "$work"; } # a killed process may have written a last file
 }
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
 place="/var/tmp/a place with spaces"
 
-# In a subshell: becomes the command. Its mounts and all its processes end with it, or when it is killed.
+# Call it in a subshell, which becomes the command. Its mounts and all its processes end with it, also if it is killed.
 alone() {
     exec unshare --mount --pid --fork --kill-child --mount-proc "$@"
 }
 
-# What a command says is of interest only when it fails.
+# Shows the output of a command only if the command fails.
 quietly() {
     "$@" >"$work/log" 2>&1 &
     child=$!
@@ -39,11 +40,11 @@ quietly() {
     [ "$status" -eq 0 ] || { tail -n 40 "$work/log" >&2; echo "roots.sh: $suite: failed: $*" >&2; exit 1; }
 }
 
-# Packages as the README has them, and what the unit tests need besides.
+# Installs the packages that the README's command installs, and those that the unit tests need in addition.
 prepare() {
     mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/throw-away" # it need not survive a power failure
-    # --force-check-gpg: no root without a signature of a key that this machine trusts.
+    # --force-check-gpg: fails without a signature by a key that this machine trusts.
     quietly alone debootstrap --force-check-gpg --variant=minbase --include=make "$suite" "$root" "$mirror"
     mkdir -m 1777 "$root$place"
     mkdir "$root$place/source"

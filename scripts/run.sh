@@ -1,6 +1,6 @@
 #!/bin/bash
 # `make run`: a throw-away PostgreSQL with the sample data, health-api and nginx, all under build/run/, until Ctrl-C.
-# PORT chooses nginx's port on 127.0.0.1. As root the servers run as the user postgres.
+# PORT sets nginx's port on 127.0.0.1. If root runs this, the servers run as the user postgres.
 set -u
 umask 022
 
@@ -10,9 +10,9 @@ data=$run/postgres
 port=${PORT:-8080}
 database=knowledge
 parent=$PPID
-drop=() # what runs a command as the servers' user
+drop=() # the command prefix that runs a command as the servers' user
 
-# What libpq, systemd or a CGI server would say of another program.
+# These variables of libpq, systemd or a CGI server may be set for another program.
 # shellcheck disable=SC2086  # a list of names
 unset ${!PG@} GATEWAY_INTERFACE LISTEN_FDS LISTEN_PID NOTIFY_SOCKET WATCHDOG_USEC
 
@@ -27,7 +27,7 @@ check_path() {
     case $run in
     *[\"\'\\\$\`]* | *$'\n'*) die "$run: expected a path without quotes, backslashes and dollar signs" ;;
     esac
-    # sun_path of unix(7) holds 107 bytes; the longest name in it is health-api.sock.
+    # sun_path of unix(7) holds 107 bytes; the longest name in $run is health-api.sock.
     local LC_ALL=C
     [ $((${#run} + 16)) -le 107 ] || die "$run is too long for a Unix socket (107 bytes): clone to a shorter path"
 }
@@ -43,14 +43,14 @@ check_port() {
 
 # --- who runs what ---------------------------------------------------------------------------------------------------
 
-# By doing it: access(2), and so test -x, ignores capabilities.
+# Tries it, because access(2), and so test -x, ignores capabilities.
 can_serve() {
     # shellcheck disable=SC2016  # expanded by the inner shell
     "$@" sh -c 'cd "$1" && cat "$2/sql/checks.sql" && "$2/build/health-api" --version' - "$run" "$root" >/dev/null 2>&1
 }
 
-# PostgreSQL refuses to run as root. Below a directory that others may not enter (/root) the user postgres gets the
-# one capability that lets it pass; all servers need it, so nginx's master is no root either.
+# PostgreSQL refuses to run as root. If other users may not enter a directory of the path (/root), the user postgres
+# gets the one capability that lets it pass. All servers need this, so nginx's master does not run as root either.
 choose_user() {
     [ "$(id -u)" -eq 0 ] || return 0
     id postgres >/dev/null 2>&1 || die "no user 'postgres': is Debian's package postgresql installed?"
@@ -75,7 +75,7 @@ find_postgres() {
 
 # --- one run at a time -----------------------------------------------------------------------------------------------
 
-# Sets ppid to the parent of a process, 1 or another reaper when that has died; to 0 when the process itself has.
+# Sets ppid to the parent of a process: 1 or another reaper if the parent has died, 0 if the process itself has died.
 find_parent() {
     local key value
     ppid=0
@@ -84,7 +84,7 @@ find_parent() {
     done 2>/dev/null <"/proc/$1/status"
 }
 
-# The lock is this shell's: no child inherits it (9>&- everywhere), so a kill -9 frees it.
+# Only this shell holds the lock: no child inherits it (9>&- everywhere), so a kill -9 frees it.
 take_lock() {
     mkdir -p "$run" || die "cannot create $run"
     [ -O "$run/lock" ] || [ ! -e "$run/lock" ] || [ "$(id -u)" -eq 0 ] ||
@@ -104,7 +104,7 @@ take_lock() {
     done
 }
 
-# Fills ours with the processes of this or an earlier run: our programs, working in our directories.
+# Sets ours to the processes of this or an earlier run: our programs that work in our directories.
 find_ours() {
     local proc comm
     ours=()
@@ -117,8 +117,8 @@ find_ours() {
     done
 }
 
-# SIGQUIT is PostgreSQL's immediate stop: the data is thrown away. Those that were stopped (kill -STOP) must go on to
-# hear of it. Children are their parents' business.
+# SIGQUIT is PostgreSQL's immediate stop, which is enough for throw-away data. A stopped process (kill -STOP) must
+# continue before it can handle the signal. The parents end their own children.
 stop_servers() {
     local pid comm end=$((SECONDS + 5))
     find_ours
@@ -139,7 +139,7 @@ stop_servers() {
 }
 
 stop_all() {
-    trap '' INT TERM HUP # a second Ctrl-C must not leave half of it
+    trap '' INT TERM HUP # a second Ctrl-C must not interrupt the clean-up
     stop_servers
     rm -rf "$data" "$run/tmp" "$run/health-api.sock" "$run/pgpass" "$run"/*.pid "$run"/*.conf "$run"/health-api.params \
         "$run"/health-api.headers "$run"/health-api.plain "$run"/health-api.public "$run/holder" "$run"/.s.PGSQL.*
@@ -147,8 +147,8 @@ stop_all() {
 
 # --- start -----------------------------------------------------------------------------------------------------------
 
-# /proc/net/tcp has addresses and ports in hexadecimal; state 0A is LISTEN. What is in our way: our own address and
-# those that take all of IPv4.
+# /proc/net/tcp has addresses and ports in hexadecimal; state 0A is LISTEN. These sockets are in our way: those at our
+# own address, and those that accept all of IPv4.
 check_port_is_free() {
     local hex uid inode link pid
     hex=$(printf '%04X' "$port")
@@ -180,7 +180,7 @@ start_postgres() {
     password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     "${drop[@]}" "$bin/initdb" -D "$data" -U postgres -k -E UTF8 --locale=C.UTF-8 --auth-local=trust \
         --auth-host=scram-sha-256 >>"$log" 2>&1 9>&- || fail_with_log "initdb failed" "$log"
-    # In the file and not on the command line, so that pg_ctl start by hand starts the same server.
+    # These are in the file and not on the command line, so that pg_ctl start by hand starts the same server.
     cat >>"$data/postgresql.conf" <<EOF
 listen_addresses = ''
 unix_socket_directories = '..'
@@ -252,8 +252,8 @@ EOF
 
 # --- stay ------------------------------------------------------------------------------------------------------------
 
-# A SIGINT sent to make alone: make waits for us without passing it on, with the signal blocked and no longer caught
-# (fatal_error_signal in GNU make). Bit 1 of the masks in proc(5) is SIGINT.
+# Detects a SIGINT that only make got. make waits for us and does not pass the signal on; it has the signal blocked and
+# no longer catches it (fatal_error_signal in GNU make). Bit 1 of the masks in proc(5) is SIGINT.
 make_is_interrupted() {
     local key value blocked=0 caught=2
     while read -r key value; do
@@ -265,7 +265,8 @@ make_is_interrupted() {
     [ "$blocked" -ne 0 ] && [ "$caught" -eq 0 ]
 }
 
-# Until a signal, or until the make that started us is gone. What ends meanwhile is the demonstration, not our end.
+# Waits for a signal, or until the make that started this script has ended. It does not end when a server does: people
+# may stop a server to see what happens.
 stay() {
     local told=""
     while ! make_is_interrupted; do
@@ -285,11 +286,11 @@ check_path
 check_port
 find_postgres
 take_lock
-stop_all # what a run that was killed has left
+stop_all # stops and removes what a killed run has left
 check_port_is_free
 choose_user
 echo "$$ $parent" >"$run/holder"
-cd "$run" || die "cannot enter $run" # where find_ours looks for the servers
+cd "$run" || die "cannot enter $run" # find_ours looks for processes in this directory
 trap 'stop_all' EXIT
 trap 'echo; say "stopping"; exit 0' INT TERM HUP
 rm -f "$run"/*.log

@@ -1,14 +1,14 @@
--- Generated rows for the schema: 49251 entities, 714201 edges, 1171 hypotheses, 398 analyses, 607 debates. The same
--- rows each time. Into empty tables:
+-- Generates rows for the schema: 49251 entities, 714201 edges, 1171 hypotheses, 398 analyses, 607 debates. The rows are
+-- the same each time. Load it into empty tables:
 --   psql -v ON_ERROR_STOP=1 -1 -d DATABASE -f sql/sample.sql
 
 INSERT INTO entities (kind, name, external_id)
 SELECT (ARRAY['gene', 'protein', 'disease', 'drug', 'pathway', 'paper'])[1 + n % 6], 'entity ' || n, 'KB:' || n
 FROM generate_series(1, 49251) AS n;
 
--- 714201 = 14 * 49251 + 24687: fourteen edges from every entity and a fifteenth from the first 24687. The steps are
--- all different and below 49251, so that no edge comes twice and none leads to its own source. The keys are built and
--- the references checked once, at the end: a third of the time of row by row.
+-- 714201 = 14 * 49251 + 24687: fourteen edges from every entity and a fifteenth from the first 24687. The steps are all
+-- different and below 49251, so that no edge occurs twice and none leads to its own source. PostgreSQL builds the keys
+-- and checks the references once, at the end, which takes a third of the time of doing it row by row.
 ALTER TABLE edges DROP CONSTRAINT edges_pkey,
   DROP CONSTRAINT edges_source_id_fkey, DROP CONSTRAINT edges_target_id_fkey;
 DROP INDEX edges_target_id_idx;

@@ -1,5 +1,5 @@
 -- A knowledge base of a research team: entities and the edges between them, hypotheses about them, analyses that test
--- the hypotheses, debates that weigh the analyses. Load into an empty database:
+-- the hypotheses, debates that weigh the analyses. Load it into an empty database:
 --   psql -v ON_ERROR_STOP=1 -1 -d DATABASE -f sql/schema.sql
 
 CREATE TABLE entities (
@@ -59,7 +59,7 @@ CREATE TABLE debates (
 COMMENT ON TABLE  debates          IS 'Arguments about an analysis';
 COMMENT ON COLUMN debates.position IS 'Which side it takes';
 
--- Foreign keys are looked up from the other side as well, and have no index of their own.
+-- Rows are also looked up by their foreign keys, for which PostgreSQL creates no index.
 CREATE INDEX edges_target_id_idx         ON edges (target_id);
 CREATE INDEX hypotheses_entity_id_idx    ON hypotheses (entity_id);
 CREATE INDEX analyses_hypothesis_id_idx  ON analyses (hypothesis_id);

@@ -1,4 +1,4 @@
-"""Fixtures: one PostgreSQL per session for tests that leave it as it was, one of its own for those that hurt it."""
+"""Fixtures: one PostgreSQL per session for tests that leave it unchanged, its own for each test that breaks it."""
 import fcntl
 import os
 import shutil
@@ -18,12 +18,12 @@ from harness.webserver import Nginx  # noqa: E402
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Those that take about a minute begin first: of a parallel run they decide how long it takes."""
+    """Starts the tests that take about a minute first, because they decide how long a parallel run takes."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_configure(config):
-    """Notes answers from now on. A directory for what is made once and copied by every process of a parallel run."""
+    """Records responses from now on. Creates a directory for what one process of a parallel run makes and all copy."""
     contract.notes.take()
     if hasattr(config, "workerinput"):
         config.shared = config.workerinput["shared"]
@@ -40,14 +40,14 @@ def pytest_configure_node(node):
 
 @pytest.fixture(autouse=True)
 def _the_contract_holds():
-    """Every response that a test has seen follows its schema; those of a module's fixtures count for its first test."""
+    """Checks that every response of a test follows its schema. Those in fixtures of a module count for its first test."""
     yield
     contract.judge(contract.notes.take())
 
 
 @pytest.fixture(scope="session")
 def base():
-    """A short directory that every user may enter: a Unix socket's path has at most 107 bytes."""
+    """A directory with a short path, because that of a Unix socket has at most 107 bytes. Every user may enter it."""
     directory = tempfile.mkdtemp(prefix="health-", dir="/tmp")
     os.chmod(directory, 0o755)
     yield directory
@@ -56,7 +56,7 @@ def base():
 
 @pytest.fixture(scope="session")
 def make_template(pytestconfig):
-    """Makes a stopped server with the schema and the role, filled by `fill`; the first that asks makes it, all copy it."""
+    """Returns a stopped server with the schema and the role. The first caller makes it and calls `fill`; all copy it."""
     def make(name, fill):
         server = Cluster(os.path.join(pytestconfig.shared, name))
         with open(server.directory + ".lock", "w", encoding="ascii") as lock:
@@ -75,7 +75,7 @@ def make_template(pytestconfig):
 
 @pytest.fixture(scope="session")
 def cluster(make_template, base):
-    """A server with the schema, the role and the full sample; tests put back what they change."""
+    """A server with the schema, the role and the full sample. Tests undo their changes."""
     server = make_template("sampled", lambda server: server.load("sample.sql")).copy_to(os.path.join(base, "pg"))
     server.start()
     yield server
@@ -90,7 +90,7 @@ def template(make_template):
 
 @pytest.fixture
 def own_cluster(template, base):
-    """A running server that the test may hurt."""
+    """A running server that the test may break."""
     directory = tempfile.mkdtemp(prefix="own", dir=base)
     os.chmod(directory, 0o755)
     server = template.copy_to(directory)
@@ -120,15 +120,15 @@ def checks_file(directory):
 
 @pytest.fixture
 def start_backend(directory, cluster):
-    """Starts backends that are stopped, and whose logs are read for sanitizer reports, after the test. Where there
-    are several at once, each needs a place of its own."""
+    """Starts backends. After the test, stops them and looks for sanitizer reports in their logs. If several run at
+    once, each needs its own place."""
     started = []
 
     def start(wait=True, popen=None, place="", **settings):
         home = os.path.join(directory, place)
         os.makedirs(home, exist_ok=True)
         os.chmod(home, os.stat(directory).st_mode)
-        # A sanitizer and its load on the machine make counts slow, and slow counts are asked seldom.
+        # A sanitizer makes counts slow, and health-api runs slow counts less often.
         usual = {"HEALTH_CHECKS": CHECKS, **({"HEALTH_MAX_LOAD": 100} if SANITIZED else {})}
         backend = Backend(home, **{**cluster.environment(), **usual, **settings})
         started.append(backend)

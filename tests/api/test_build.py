@@ -1,4 +1,4 @@
-"""What make says where it cannot build: one sentence, and nothing is compiled."""
+"""If make cannot build, it prints one sentence and compiles nothing."""
 import os
 import subprocess
 
@@ -7,7 +7,7 @@ from harness.cluster import ROOT
 
 
 def make(directory, *arguments):
-    """Of a build of its own, and of no make that runs these tests."""
+    """Calls make with its own build directory, and without the environment of the make that runs these tests."""
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "BUILD")}
     return subprocess.run(["make", "-C", ROOT, "--no-print-directory", f"BUILD={directory}/build", *arguments], text=True,
                           env=environment, capture_output=True, timeout=120, check=False)
@@ -15,7 +15,7 @@ def make(directory, *arguments):
 
 @pytest.fixture
 def pkg_config(directory):
-    """A pkg-config that finds these versions, each as a word NAME=VERSION, and no other package."""
+    """Returns a pkg-config that finds only these packages, each a word NAME=VERSION."""
     def write(*versions):
         path = os.path.join(directory, "pkg-config")
         cases = "".join(f"{word.replace('=', ') version=')} ;;\n" for word in versions)
@@ -66,7 +66,7 @@ def test_a_compiler_for_32_bits_is_refused_with_a_word(directory):
 
 
 def test_health_watch_is_compiled_where_glibc_has_no_pidfd_header(directory):
-    """Before 2.36: Debian 11, Ubuntu 22.04."""
+    """glibc has the header since 2.36. Debian 11 and Ubuntu 22.04 have an older one."""
     os.makedirs(f"{directory}/sys")
     with open(f"{directory}/sys/pidfd.h", "w", encoding="ascii") as file:
         file.write('#error "there is no such header"\n')

@@ -1,4 +1,4 @@
-"""make as people call it: as root in somebody's tree, with spaces in paths, over directories that are there already."""
+"""make as people call it: as root in somebody's tree, with spaces in paths, over directories that exist already."""
 import os
 import shutil
 import stat
@@ -14,7 +14,7 @@ SOMEBODY = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
 
 @pytest.fixture
 def tree(directory):
-    """A copy of the sources and of what was built of them, at a path with a space."""
+    """A copy of the sources and of their build, at a path with a space."""
     copy = os.path.join(directory, "a tree")
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "build", "__pycache__"))
     built = os.path.dirname(backend.PROGRAM)
@@ -26,7 +26,7 @@ def tree(directory):
 
 
 def make(tree, *arguments, **options):
-    """As typed into a shell: nothing of the make that runs the tests reaches it."""
+    """Calls make as a user does in a shell, without the environment of the make that runs the tests."""
     environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
     return subprocess.run(["make", "--no-print-directory", *arguments], cwd=tree, env=environment, text=True,
                           capture_output=True, timeout=300, check=False, **options)
@@ -38,7 +38,7 @@ def done(finished):
 
 
 def change(tree, source="common/text.c"):
-    """As an editor does."""
+    """Makes the source newer, as an editor does."""
     os.utime(os.path.join(tree, source))
 
 
@@ -52,7 +52,7 @@ def make_directory(path, bits):
 
 
 def below(path):
-    """The directories and files there, relative to it."""
+    """Returns the directories and files below path, relative to it."""
     return {os.path.relpath(os.path.join(place, name), path)
             for place, directories, files in os.walk(path) for name in directories + files}
 
@@ -61,7 +61,7 @@ def not_of(owner, tree):
     return [path for path in below(tree) if os.lstat(os.path.join(tree, path)).st_uid != owner]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for it is about what root leaves behind")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, because it tests what root leaves in the tree")
 @pytest.mark.parametrize("compiler", ["cc", "false"])
 def test_after_sudo_make_install_the_owner_of_the_tree_can_still_build(tree, directory, compiler):
     subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", tree], check=True)
@@ -73,7 +73,7 @@ def test_after_sudo_make_install_the_owner_of_the_tree_can_still_build(tree, dir
     assert "common/text.o" in done(make(tree, **SOMEBODY))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for it is about what root leaves behind")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, because it tests what root leaves in the tree")
 def test_what_an_older_version_left_to_root_is_given_back(tree, directory):
     subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", tree], check=True)
     subprocess.run(["chown", "-R", "0:0", f"{tree}/build"], check=True)
@@ -90,7 +90,7 @@ def test_make_and_make_unit_work_in_a_path_with_a_space(tree):
 
 @pytest.mark.parametrize("name", ["a b", "it's", "$HOME", "a;b"])
 def test_a_destdir_with_a_space_is_one_directory(tree, directory, name):
-    """make uninstall removed a: half of the path."""
+    """Before the fix, make uninstall removed `a`, half of the path."""
     half = os.path.join(directory, "root", "a")
     make_directory(half, 0o755)
     other_half = os.path.join(tree, "b", "usr", "local", "share", "health-api")
@@ -120,7 +120,7 @@ def test_a_prefix_that_no_unit_could_name_is_refused(tree, directory, target, pr
 
 @pytest.mark.parametrize("target", ["all", "install", "clean"])
 def test_a_build_directory_with_a_space_is_refused(tree, directory, target):
-    """make clean removed a: half of the path."""
+    """Before the fix, make clean removed `a`, half of the path."""
     make_directory(os.path.join(tree, "a"), 0o755)
     before = below(directory)
     finished = make(tree, target, f"DESTDIR={directory}/root", "BUILD=a b")
@@ -129,7 +129,7 @@ def test_a_build_directory_with_a_space_is_refused(tree, directory, target):
 
 
 def test_install_leaves_the_modes_of_what_is_there(tree, directory):
-    """A closed /etc/health-api was opened, and directories lost their setgid bit."""
+    """Before the fix, install opened a closed /etc/health-api, and directories lost their setgid bit."""
     root = os.path.join(directory, "root")
     for path, bits in (("etc/health-api", 0o750), ("usr/local/bin", 0o2775), ("usr/local/share/man/man8", 0o2775)):
         make_directory(os.path.join(root, path), bits)
@@ -138,7 +138,7 @@ def test_install_leaves_the_modes_of_what_is_there(tree, directory):
     done(make(tree, "install", f"DESTDIR={root}", umask=0o077))
     assert [mode(root, path) for path in ("etc/health-api", "usr/local/bin", "usr/local/share/man/man8",
                                           "etc/health-api/checks.sql")] == ["0o750", "0o2775", "0o2775", "0o640"]
-    # And what was missing is for all to read, whatever the umask is.
+    # All users may read new directories, whatever the umask is.
     assert {mode(root, path) for path in below(root) if path.startswith("usr/local/share/")
             and os.path.isdir(os.path.join(root, path))} - {"0o2775"} == {"0o755"}
     assert [mode(root, path) for path in ("etc/health-watch", "etc/health-api/environment", "etc/health-api/pgpass")] \

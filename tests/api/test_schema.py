@@ -1,5 +1,5 @@
-"""The schemas of docs/schema have the words of the programs and of the nginx files, and refuse everything else. That every
-response follows them is judged after each test: tests/conftest.py."""
+"""The schemas of docs/schema have the words of the programs and of the nginx files, and refuse everything else.
+tests/conftest.py checks after each test that every response follows them."""
 import copy
 import glob
 import json
@@ -15,7 +15,7 @@ from harness.contract import Response
 
 NAMES = ["health", "status", "live", "problem", "nginx", "health-watch"]
 EVERY = [*NAMES, "common"]
-# Objects whose keys are names that somebody chooses, or that come and go.
+# Objects whose keys are names that users choose, or keys that may be absent.
 OPEN = {"counts", "checks", "config", "requests_total", "/api/health", "other"}
 
 WHEN = "2026-01-31T12:00:00.123Z"
@@ -25,7 +25,7 @@ CHECK = {"value": 7, "reason": "out_of_range", "severity": "warn", "duration_ms"
          "period_ms": 2000, "last_ok": {"value": 8, "time": WHEN}}
 ROUTE = {"path": "/api/health", "class": "core", "liveness": True, "verdict": "timeout", "why": "refused", "code": 503,
          "tries": 3, "dead_tries": 3, "starved_tries": 0, "time_us": 1200}
-# One document for each schema, with as few nulls and empty lists as there can be.
+# One document for each schema, with as few nulls and empty lists as possible.
 DOCUMENTS = {
     "health": HEALTH,
     "status": {
@@ -65,7 +65,7 @@ def definition(name):
 
 
 def subschemas(schema, place=""):
-    """Every schema within a schema, itself included, with its place."""
+    """Yields the schema and every schema within it, each with its place."""
     if isinstance(schema, list):
         for number, item in enumerate(schema):
             yield from subschemas(item, f"{place}/{number}")
@@ -187,11 +187,11 @@ def test_the_routes_and_codes_are_those_of_the_program():
 
 
 def documents_of_nginx():
-    """The bodies that the nginx files have, with the status code of each."""
+    """Returns the bodies in the nginx files, each with its status code."""
     text = "".join(source("nginx", os.path.basename(path)) for path in glob.glob(os.path.join(ROOT, "nginx", "health-api*")))
     bodies = re.findall(r"^ *(?:return )?(\d{3}|default) +'([^'\n]*)';", text, re.M)
     assert len(bodies) == text.count("'{") == text.count('"type"') + text.count('"failing"')
-    # The one that is no document: no page of ours was asked for.
+    # This one is not a document: it answers requests that are not for a route of health-api.
     assert re.findall(r'return (\d+) +"', text) == ["421"]
     return [(400 if code == "default" else int(code), body.replace("\\n", "\n")) for code, body in bodies]
 
@@ -220,14 +220,14 @@ def test_a_document_that_is_right_is_accepted(name):
 
 
 def places(value, path=()):
-    """Every value within a value, with its path."""
+    """Yields the value and every value within it, each with its path."""
     yield path, value
     for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield from places(value[key], (*path, key))
 
 
 def changed(document, path, change):
-    """A copy; change gets what holds the value, and its key."""
+    """Returns a changed copy of the document. change() gets the container of the value at path, and its key."""
     changed_one = {"": copy.deepcopy(document)}
     holder = changed_one
     keys = ("", *path)
@@ -238,7 +238,7 @@ def changed(document, path, change):
 
 
 def wrong_documents(document):
-    """Each with one thing wrong, and what that is."""
+    """Yields copies of the document with one fault each, after a text that names the fault."""
     def put(value):
         def change(holder, key):
             holder[key] = value

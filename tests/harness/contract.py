@@ -1,7 +1,7 @@
 """The contract of every response: the schemas of docs/schema.
 
-The clients of the harness note each response, and tests/conftest.py judges them after each test: nothing that a test
-measures takes longer. tests/bench and tests/truth do not judge, and nothing is kept there."""
+The clients of the harness record each response. tests/conftest.py checks them only after each test, so that measured
+times do not grow. tests/bench and tests/truth neither record nor check responses."""
 import functools
 import json
 import os
@@ -17,7 +17,7 @@ BY_NGINX = {400, 401, 403, 405, 413, 414, 429, 431, 501, 505}
 
 
 class Response(NamedTuple):
-    """What a client saw; None is what it cannot know. source: X-Health-Source, or "health-watch" for its report."""
+    """What a client saw; None: the client cannot know it. source: X-Health-Source, or "health-watch" for its report."""
     source: Optional[str]
     status: Optional[int]
     body: bytes
@@ -27,17 +27,17 @@ class Response(NamedTuple):
 
 
 class Notes:
-    """The responses since the last judgement, each once."""
+    """The responses since the last take(), without duplicates."""
 
     def __init__(self):
-        self.responses = None  # nothing is kept before the first take()
+        self.responses = None  # add() records nothing before the first take()
 
     def add(self, *fields, **named):
         if self.responses is not None:
             self.responses.add(Response(*fields, **named))
 
     def take(self):
-        """Those that are there; from now on new ones are kept."""
+        """Returns the recorded responses, forgets them, and records new ones from now on."""
         taken, self.responses = self.responses, set()
         return taken or ()
 
@@ -52,21 +52,21 @@ def load(name):
 
 @functools.lru_cache(None)
 def validator(name):
-    """Of one schema; common.json is found beside it."""
-    import jsonschema  # here: bench and truth use the harness, and have no such package
+    """Returns the validator of one schema, which may refer to common.json."""
+    import jsonschema  # only here: bench and truth use the harness without this package
     here, schema = f"file://{DIRECTORY}/", load(name)
     resolver = jsonschema.RefResolver(f"{here}{name}.json", schema, {f"{here}common.json": load("common")})
     return jsonschema.Draft202012Validator(schema, resolver=resolver)
 
 
 def faults_of_document(name, document):
-    """What this schema says against a document, a line each."""
+    """Returns how the document breaks this schema, one line per fault."""
     return [f"{name}.json: {'.'.join(map(str, error.absolute_path)) or 'the document'}: {error.message}"
             for error in validator(name).iter_errors(document)]
 
 
 def schemas_for(response):
-    """The schemas that a response may follow, by its source, status code and route. []: there is none for it."""
+    """Returns the schemas that a response may follow, by its source, status code and route; []: none."""
     if response.source == "health-watch":
         return ["health-watch"]
     routes = ROUTES.values() if response.path not in ROUTES else [ROUTES[response.path]]
@@ -80,26 +80,26 @@ def schemas_for(response):
 
 
 def agrees_with_code(document, status):
-    """What a schema cannot say: a document and the status code of its response say the same."""
+    """Checks what a schema cannot: whether the status in a document agrees with the status code of its response."""
     said = document["status"]
     return status is None or status == (said if isinstance(said, int) else 200 if said in ("healthy", "alive") else 503)
 
 
 def is_of_the_contract(response):
-    """Without the header it is a page of the site, unless it looks like one of ours. A path that is internal to nginx has
-    a page of nginx."""
+    """False for a page of the site, which has no X-Health-Source and does not look like one of ours, and for a path
+    that is internal to nginx, which gets a page of nginx."""
     if (response.path or "").startswith("/.health-api/"):
         return False
     return response.source is not None or (response.content_type or "").endswith("json") or response.body.startswith(b'{"status":')
 
 
 def faults_of(response):
-    """What the contract has against a response, a line each."""
+    """Returns how the response breaks the contract, one line per fault."""
     if not is_of_the_contract(response):
         return []
     names = schemas_for(response)
     if not names:
-        return [f"no schema is for a {response.status} of {response.source}"]
+        return [f"there is no schema for a {response.status} of {response.source}"]
     if not response.body:
         return [] if response.method in ("HEAD", "OPTIONS") else ["the body is empty"]
     try:
@@ -125,8 +125,8 @@ TIME = re.compile(rb'"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3
 
 
 def shape_of(response):
-    """The same for responses that no schema can tell apart. Most differ in positive numbers and in times alone, and the
-    schemas of the routes have no bounds for these (test_schema.py)."""
+    """Returns the same value for responses that no schema can distinguish. Most responses differ only in positive
+    numbers and in times, and the schemas of the routes have no bounds for these (test_schema.py)."""
     if response.source != "backend" or response.status not in (200, 503):
         return response
     body = NUMBER.sub(lambda number: b"1.5" if number[1] else b"1", response.body)
@@ -137,7 +137,7 @@ good_shapes = set()
 
 
 def judge(responses):
-    """Fails when one of the responses breaks the contract."""
+    """Fails if one of the responses breaks the contract."""
     for response in responses:
         shape = shape_of(response)
         if shape not in good_shapes:
@@ -147,7 +147,7 @@ def judge(responses):
 
 
 def note_http(sent, received):
-    """Notes the responses in the bytes of a connection, as far as they have a length."""
+    """Records the responses in the bytes of a connection, up to the first without a length."""
     method = sent.split(b" ", 1)[0].decode("latin-1")
     while (head := re.match(rb"HTTP/1\.1 (\d{3})[^\r]*\r\n(.*?)\r\n\r\n", received, re.S)):
         fields = dict(line.lower().split(b": ", 1) for line in head[2].split(b"\r\n") if b": " in line)

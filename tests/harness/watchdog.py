@@ -1,5 +1,5 @@
-"""health-watch under test: build/health-watch, or what HEALTH_WATCH names. Also servers for it to look at, and a
-systemctl that records its arguments and answers from files. A real systemd will not give these answers on demand."""
+"""health-watch under test: build/health-watch, or the program in HEALTH_WATCH. Also servers for it to look at, and a
+systemctl that records its arguments and answers from files. A real systemd does not give these answers on demand."""
 import json
 import os
 import re
@@ -19,7 +19,7 @@ QUICK = {"tries": 3, "retry_wait": "50ms", "timeout": "700ms", "connect_timeout"
          "start_grace": "10s", "restart_wait": "15s"}
 
 
-# The bodies that nginx itself sends by nginx/health-api.conf, by their reason.
+# The bodies of nginx's own answers, as in nginx/health-api.conf, by their reason.
 DOWN = {reason: b'{"status":"degraded","failing":[{"check":"backend","reason":"%s"}]}\n' % reason.encode()
         for reason in ("unreachable", "hung", "nginx")}
 
@@ -229,7 +229,7 @@ def redirects_to(target):
 
 
 class Systemctl:
-    """A systemctl in a directory of its own. calls() returns its command lines. The file `show` has what it reports about
+    """A systemctl in its own directory. calls() returns its command lines. The file `show` has what it reports about
     the unit. on(verb, sh) sets shell code that runs before it answers; $dir is the directory."""
 
     SCRIPT = """#!/bin/sh
@@ -287,5 +287,5 @@ exit 0
             return file.read().splitlines()
 
     def orders(self):
-        """The verbs of the orders that it got, without `show`, which only asks."""
+        """Returns the verbs of the orders that it got, without `show`, which is not an order."""
         return [call.split()[0] for call in self.calls() if not call.startswith("show")]
