@@ -12,13 +12,8 @@ lint: ## clang-format, warnings and gcc's analyzer as errors, clang-tidy, cppche
 	@scripts/packages.sh lint
 	@$(MAKE) --no-print-directory layers lint-installed
 
-<<<<<<< HEAD
 # A macro of mdoc, part of an error text of libpq, typing mistakes in tests, and a name in one.
 NOT_MISSPELT := nd,coul,tiemout,chekc,ans
-=======
-# A macro of mdoc, part of an error text of libpq, a mistyped annotation in a test, and a name in a test.
-NOT_MISSPELT := nd,coul,tiemout,ans
->>>>>>> words-docs
 
 # Without MANPATH, mandoc would also check the index of this machine's own pages.
 .PHONY: lint-installed
@@ -37,26 +32,18 @@ lint-installed:
 sanitized: unit all
 	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
-<<<<<<< HEAD
-# Of these a sanitizer sees nothing: other people's nginx configurations, texts, and make.
+# A sanitizer cannot find anything in these: they test other people's nginx configurations, texts, and make.
 NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py schema.py)
 
-# Of the API tests those in which the threads meet: a reload, a stop, the checks.
+# Of the API tests, only those in which the threads meet: a reload, a stop, the checks.
 TSAN_TESTS := $(addprefix tests/api/test_,checks.py service.py stop.py) tests/faults
 
-# CI runs these under the other sanitizer, and leaves them out here.
+# CI leaves out what it runs under the other sanitizer.
 ASAN_LEFT_OUT ?=
 ASAN_TESTS = $(filter-out $(NOT_SANITIZED) $(ASAN_LEFT_OUT),$(wildcard tests/api/test_*.py) tests/faults tests/watch)
 
 asan-without-tsan: ASAN_LEFT_OUT = $(TSAN_TESTS)
 asan-without-tsan: asan ## asan without the tests that make tsan runs
-=======
-# A sanitizer cannot find anything in these: they test other people's nginx configurations, texts, and make.
-NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py)
-
-# CI leaves these out, because it runs them under the other sanitizer.
-ASAN_FAULTS ?= tests/faults
->>>>>>> words-docs
 
 asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/packages.sh test
@@ -64,10 +51,6 @@ asan: ## unit, API, fault and watchdog tests under AddressSanitizer and Undefine
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 	  SANITIZED_TESTS='$(ASAN_TESTS)' sanitized
 
-<<<<<<< HEAD
-=======
-# Of the API tests, it runs only those in which the threads meet: a reload, a stop, the checks.
->>>>>>> words-docs
 tsan: ## unit and fault tests, and API tests of checks, service and stop, under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
