@@ -37,7 +37,7 @@ struct parser {
     char *copy; /* of text; the parser writes NUL bytes into it */
     int line;
     enum place place;
-    int depth;                 /* of the open block comment, for they nest; 0: none is open */
+    int depth;                 /* how many block comments are open (they nest); 0: none */
     int comment_line;          /* where it began */
     char quote_end[WORD_SIZE]; /* what closes the open quote; "": none is open */
     bool has_escapes;          /* that quote is an E'...' */
@@ -343,7 +343,7 @@ static const char *skip_code(struct parser *p, const char *line, const char *at)
     return at + 1;
 }
 
-/* Takes a line, whose end of line is cut off. */
+/* Takes a line without its line ending. */
 static bool take_line(struct parser *p, const char *line)
 {
     const char *at = line;

@@ -176,8 +176,8 @@ static size_t find_link(const char *target, const struct listening *sockets)
     return which;
 }
 
-/* Returns the first of the sockets that the process has open, or 0. Marks each one that it has open in
- * seen. */
+/* Returns the first of the sockets that the process has open, or 0. Sets seen[i] for each socket i
+ * that the process has open. */
 static uint64_t socket_of_process(const char *pid, const struct listening *sockets, bool *seen)
 {
     char path[64];

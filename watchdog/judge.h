@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the tries of a route came to; the summary counts the routes of each. */
+/* The outcome of a route's tries. The summary counts the routes with each outcome. */
 enum judge_outcome {
     JUDGE_UNKNOWN, /* not requested, or this side failed: name resolution, TLS, permissions, lack of CPU */
     JUDGE_OK,
@@ -62,7 +62,7 @@ struct judge_route {
 struct judge_evidence {
     size_t dead;
     size_t unanswered; /* of the dead: no try got any response, not even from a proxy */
-    size_t reached;    /* of the dead: a try reached base_url, and the last one did not fail to */
+    size_t reached;    /* of the dead: at least one try reached base_url, and so did the last one */
     size_t hung;       /* of the reached: in some try the proxy reported that the backend was silent */
 };
 

@@ -15,8 +15,8 @@
 /* A check that backs off is asked at least this often. */
 #define DISTANCE_MAX_NS (600 * NS_PER_S)
 
-/* How often the ledger asks whether an orphan still works, and after how long the orphan is stuck. Until then
- * its process may only have been held up. */
+/* How often the ledger asks whether an orphan still works, and after how long it counts as stuck. Until then
+ * its process may merely have been delayed. */
 #define LOOK_NS  (2 * NS_PER_S)
 #define STUCK_NS (6 * NS_PER_S)
 
@@ -33,8 +33,9 @@
 /* A failing check rests at least this many times its duration. */
 #define FAILING_DISTANCE 4
 
-/* Failures and successes in a row. The first one of a row counts at once. Another one counts only an interval
- * after the last that counted, so that asking more often does not fall or rise sooner. */
+/* Failures and successes in a row. The first one of a row counts at once. Each further one counts only if an
+ * interval has passed since the last that counted, so that a check that is asked more often does not change
+ * its status sooner. */
 struct streak {
     int64_t fails;
     int64_t passes;
@@ -405,7 +406,8 @@ static void forget_checks(struct ledger *l)
     }
 }
 
-/* Ignores slow checks, and those that back off unless the next ping books them. */
+/* Returns a check that has no result yet. Ignores slow checks, and checks that back off, except those that
+ * the next ping decides. */
 size_t ledger_unasked(const struct ledger *l)
 {
     for (size_t i = 0; i < l->count; i++) {
@@ -469,7 +471,8 @@ static bool is_same_server(const struct database_server *a, const struct databas
            strcmp(a->user, b->user) == 0;
 }
 
-/* At once, and then once a minute: a name with several addresses may lead to another one at each login. */
+/* Logs the first server at once, and later changes at most once a minute: a host name with several addresses
+ * may lead to a different address at each login. */
 static void log_server(struct ledger *l, const struct database_server *server, int64_t now_ns)
 {
     bool is_first = l->logged_server.version == 0;

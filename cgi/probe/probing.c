@@ -1,4 +1,4 @@
-/* Asks the questions over at most two sessions, and books the answers; ARCHITECTURE.md draws this machine.
+/* Asks the questions over at most two sessions, and books the answers. ARCHITECTURE.md has a diagram of it.
  *
  *   current: the session that gets the next questions.
  *   other: a newcomer that logs in, or a retired session that still owes the answer to a check.
@@ -48,8 +48,8 @@ struct probing {
     size_t suspect_check;
     int64_t next_login_ns;
     int64_t let_in_ns;   /* when the current session logged in */
-    struct answer login; /* of the current session, to be booked with its first answer: PgBouncer also lets us
-                            in while the server does not answer */
+    struct answer login; /* of the current session; booked only with its first answer, because PgBouncer lets
+                            us in even while the server is silent */
     struct database_server server;
     int64_t backoff_ms;
     struct resolver *resolver;
@@ -163,8 +163,8 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
         return;
     }
     /* An operator, the crash of another server process (SQLSTATE class 57) or a network may have ended the
-     * session. If the server did not end the query in time, only its process may be stuck. The check is
-     * forgiven for that. If it happens again, the check is to blame. */
+     * session. If the server did not end the query in time, perhaps just that one server process is stuck.
+     * The check is forgiven for that. If it happens again, the check is to blame. */
     bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
     if (!ledger_note_lost(p->ledger, slot->check, answer, session_backend_pid(slot->session)))
         return;
@@ -177,7 +177,8 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
     }
 }
 
-/* While a lookup fails the addresses may be old ones: then that is the cause. */
+/* While lookups fail, the addresses may be out of date. So a login that times out also reports the lookup
+ * error. */
 static void book_login_failure(struct probing *p, struct answer answer, int64_t now_ns)
 {
     const char *lookup = resolver_error(p->resolver);
@@ -332,7 +333,8 @@ static void note_silence(struct probing *p, int64_t now_ns)
     int64_t since_ns = session_asked_ns(p->current.session);
     if (is_check)
         since_ns = max(since_ns, p->next_ping_ns);
-    /* While logins fail, only a running login shows that the server is silent, and not just our session. */
+    /* While logins fail, a silent session proves nothing about the server. It counts only if a login is
+     * waiting for an answer as well. */
     if (p->backoff_ms != 0) {
         if (p->other.session == NULL)
             return;
@@ -363,8 +365,8 @@ static void step_resolver(struct probing *p, int64_t now_ns)
         ledger_book_lookup(p->ledger, resolver_error(p->resolver), resolver_took_ns(p->resolver));
 }
 
-/* When suspicion opens a newcomer early. This happens once in a silence, because PgBouncer accepts every
- * login while the server is frozen, and the sessions would pile up there. */
+/* The time at which a suspected silence opens a newcomer early. This happens once in a silence, because
+ * PgBouncer accepts every login while the server is frozen, and the sessions would pile up there. */
 static int64_t early_ns(const struct probing *p)
 {
     if (p->silence.since_ns == CLOCK_NEVER || p->let_in_ns > p->silence.since_ns || p->backoff_ms != 0)
@@ -372,7 +374,8 @@ static int64_t early_ns(const struct probing *p)
     return silence_suspicion_ns(&p->silence);
 }
 
-/* When to open a newcomer. If a retired session still owes an answer, only suspicion replaces it. */
+/* When to open a newcomer. A retired session that still owes an answer is replaced only when a silence is
+ * suspected. */
 static int64_t newcomer_ns(const struct probing *p)
 {
     bool is_room = p->other.session == NULL || (owes(&p->other) && p->silence.convicted_ns == 0);

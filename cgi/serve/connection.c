@@ -210,7 +210,7 @@ size_t connections_expire(struct connections *all, enum connection_phase phase, 
     for (struct connection *c = all->phases[phase].head; c != NULL && c->since_ns + limit_ns <= now_ns;
          c = next) {
         next = c->next;
-        /* Unread input counts as in time, but not after twice the limit. */
+        /* A connection with unread input is not late until twice the limit has passed. */
         if (c->since_ns + 2 * limit_ns > now_ns && has_input(c))
             continue;
         connections_close(all, c, why);

@@ -31,13 +31,13 @@
 #define START_HOLD_NS (300 * NS_PER_MS)
 /* How long the last accepted connections may take to send their request. */
 #define FINISH_NS (250 * NS_PER_MS)
-/* Each tick sends this until the first probe has finished. No tick is this late, even on a busy
- * machine. */
+/* Each tick sends this until the first probe has finished. Ten seconds is longer than any tick
+ * is late, even on a busy machine. */
 #define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT 64
-/* After this time the server reports that it still waits for the checks file. The next SIGHUP then leaves
- * that thread alone and starts another one, at most READINGS_HUNG_MAX times, because each may hang for ever.
- */
+/* After this time the server reports that it still waits for the checks file. The next SIGHUP then abandons
+ * the thread that reads it and starts another one. It does so at most READINGS_HUNG_MAX times in a row,
+ * because each thread may hang for ever. */
 #define READING_PATIENCE_NS (5 * NS_PER_S)
 #define READINGS_HUNG_MAX   4
 
@@ -61,7 +61,7 @@ struct server {
     bool reload_is_due;         /* SIGHUP came; a reading under way may have missed the change */
     struct errand *reading;     /* of the checks file; NULL: none */
     int64_t reading_is_late_ns; /* CLOCK_NEVER: the server has reported it already */
-    int readings_hung;          /* how many threads were left alone in a row */
+    int readings_hung;          /* how many hung threads in a row were abandoned */
     bool is_accepting;          /* epoll watches the listener for connections */
     int64_t pause_until_ns;     /* the pause ends then; CLOCK_NEVER: when there is room */
     size_t open_at_pause;       /* connections when the pause began */
@@ -224,7 +224,8 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
         set_accepting(s, true); /* clients that wait for the first probe get 503 draining, too */
     s->report_from_ns = 0;
     deadman_arm_final(drain_ms + config->stop_timeout_ms);
-    /* sd_notify(3): with this, TimeoutStopSec=, the manager's own limit, need not include HEALTH_DRAIN. */
+    /* sd_notify(3): this extends the manager's own limit, TimeoutStopSec=, which therefore need not include
+     * HEALTH_DRAIN. */
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
              (drain_ms + config->stop_timeout_ms) * 1000);
     (void)notify_send(lines);
@@ -394,7 +395,7 @@ static void turn(struct server *s)
     int64_t now_ns = clock_now_ns();
 
     if (count < 0)
-        return; /* EINTR, also after a stop of this process: read first, then check deadlines */
+        return; /* EINTR; SIGSTOP and SIGCONT cause it, too: read what has come before checking deadlines */
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
     const struct answering answering = answering_of(s);

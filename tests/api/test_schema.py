@@ -169,7 +169,7 @@ def test_the_words_are_those_of_the_programs():
     assert set(watch["$defs"]["recovery"]["properties"]["action"]["enum"]) == words(
         "watchdog/recover.c", r'\[POLICY_\w+\] = "(\w+)"') - {"none"}
     assert set(watch["$defs"]["note"]["properties"]["about"]["enum"]) == words(
-        "watchdog/patrol.c", r'report_note\(&p->report, "(\w+)"')
+        "watchdog/patrol.c", r'report_add\(&p->report, "(\w+)"')
 
 
 def test_the_routes_and_codes_are_those_of_the_program():

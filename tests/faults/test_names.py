@@ -122,7 +122,7 @@ def test_a_silent_server_is_told_with_the_lookup_that_does_not_end(names, server
     os.kill(server.postmaster_pid, signal.SIGSTOP)
     try:
         backend.wait_failing(("database", "connect_timeout"))
-        detail = backend.events("database fails")[0]["detail"]
+        detail = backend.events("database failed")[0]["detail"]
         assert detail == f"the server did not let us in within HEALTH_CONNECT_TIMEOUT; {NEVER_ENDED}"
     finally:
         os.kill(server.postmaster_pid, signal.SIGCONT)
@@ -136,7 +136,7 @@ def test_a_resolver_that_is_dead_from_the_start(names, server, start_backend):
     assert time.monotonic() - began < (2 if not SANITIZED else 4) * CONNECT_TIMEOUT_S
     assert backend.ask("/api/health/live").status == 200
     assert database(backend)["resolver"]["error"] == NEVER_ENDED
-    assert [event["detail"] for event in backend.events("database fails")] == [NEVER_ENDED]
+    assert [event["detail"] for event in backend.events("database failed")] == [NEVER_ENDED]
     assert backend.events("name resolution failed")[0]["detail"] == NEVER_ENDED
     names.dead = False
     backend.wait_status("healthy", 40)

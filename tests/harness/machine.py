@@ -1,4 +1,4 @@
-"""The tests' own machine: the files of this one under a throw-away overlay, with a real systemd, in namespaces.
+"""A machine for the tests: the files of this host under a throw-away overlay, with a real systemd, in namespaces.
 
 Nothing outlives the process that runs it: the mounts are in its mount namespace, and the overlay is in memory."""
 import contextlib
@@ -37,7 +37,7 @@ def why_not():
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
         if not any(line.split()[4] == "/" for line in file):
             # systemd-nspawn cannot pivot there, and the booted system would clean the real /tmp.
-            return "this is a chroot, which is no mount of its own"
+            return "this is a chroot whose root is not a mount point"
     if subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
         return "this root may not make namespaces (a container without CAP_SYS_ADMIN?)"
     return ""
@@ -80,7 +80,7 @@ class Machine:
         os.makedirs(root)
         for cgroup in self.cgroups:
             os.mkdir(cgroup)
-        # cgroups look as they do on Debian 12 by default. Of the units of this machine, only the requested ones start.
+        # cgroups look as they do on Debian 12 by default. Of the units installed on this host, only the requested ones start.
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
         self.runner = process.start(
             ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc",
@@ -135,7 +135,7 @@ class Machine:
                 "--root", "--wd", "--", *argv]
 
     def run(self, *argv, check=True, stdin=None, timeout_s=60):
-        """Runs a command in the machine to its end. Returns the finished process with its texts."""
+        """Runs a command in the machine and waits until it ends. Returns the finished process with its output as text."""
         done = subprocess.run(self.command(*argv), input=stdin, text=True, capture_output=True, timeout=timeout_s,
                               check=False, stdin=None if stdin is not None else subprocess.DEVNULL,
                               env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -154,8 +154,8 @@ class Machine:
 
     @contextlib.contextmanager
     def by_hand(self, *argv):
-        """Runs a command for as long as the block lasts, as a user who has logged in: a process of nsenter is in none of
-        the machine's control groups. Yields the process, its pid here, and its pid in the machine."""
+        """Runs a command for as long as the block lasts, as a user who has logged in. The command enters the control
+        group of a login, because nsenter alone leaves it in none of the machine's. Yields the process, its pid here, and its pid in the machine."""
         session = self.path(SESSION)
         os.makedirs(session, exist_ok=True)
         process = subprocess.Popen(self.command("sh", "-c", 'read -r _; exec "$@"', "sh", *argv), stdin=subprocess.PIPE)
