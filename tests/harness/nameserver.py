@@ -1,5 +1,6 @@
 """The tests' own name server. glibc asks port 53 of the server that /etc/resolv.conf names. So the program under test
 runs in a mount namespace with a different file there. Needs root."""
+import errno
 import os
 import random
 import socket
@@ -10,19 +11,31 @@ ANSWER, TYPE_A, CLASS_IN, TTL_S = 0x8180, 1, 1, 0
 FILES = {"resolv.conf": "nameserver {ip}\noptions timeout:5 attempts:2\n", "nsswitch.conf": "hosts: dns\n"}
 
 
+def bind_to_free_address():
+    """Returns an address of this host, and a socket at its port 53. Several name servers may run at once."""
+    while True:
+        ip = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            listener.bind((ip, 53))
+            return ip, listener
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+
+
 class NameServer:
     """Answers each question for an IPv4 address with `addresses`, after `delay_s`. Gives no answer while it is dead."""
 
     def __init__(self, directory, addresses):
-        ip = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"  # several may run at once
+        ip, self._socket = bind_to_free_address()
         self.directory, self.addresses, self.delay_s, self.dead, self.questions = directory, addresses, 0, False, 0
         for name, text in FILES.items():
             with open(os.path.join(directory, name), "w", encoding="ascii") as file:
                 file.write(text.format(ip=ip))
         self._closing = threading.Event()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.settimeout(0.1)
-        self._socket.bind((ip, 53))
         self._threads = [threading.Thread(target=self._serve)]
         self._threads[0].start()
 
