@@ -51,7 +51,7 @@ struct judgement {
 struct judge_route {
     int tries;              /* without the starved ones */
     int signs[JUDGE_SIGNS]; /* how many tries gave which sign */
-    bool is_final;          /* it gets no other try */
+    bool is_final;          /* it gets no further try */
     bool is_dead;           /* it has had all its tries, and each was a sign of a dead backend */
     int code;               /* of the last try; 0: none */
     int64_t time_us;        /* of the last try */
@@ -79,7 +79,7 @@ void judge_add(struct judge_route *to, const struct watch_route *route, const st
 /* The number of tries that were a sign of a dead backend. */
 int judge_dead_tries(const struct judge_route *route);
 
-/* Whether the machine kept this process from running for so much of the request that a failure proves
+/* True: for a large part of the request the machine did not let this process run, so a failure proves
  * nothing. */
 bool judge_is_starved(const struct fetch_result *result);
 

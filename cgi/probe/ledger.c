@@ -15,8 +15,8 @@
 /* A check that backs off is asked at least this often. */
 #define DISTANCE_MAX_NS (600 * NS_PER_S)
 
-/* How often the ledger asks whether an orphan still works, and after how long it counts as stuck. Until then
- * its process may merely have been delayed. */
+/* How often the ledger asks whether an orphan is still working, and after how long the orphan counts as
+ * stuck. Until then its process may merely have been delayed. */
 #define LOOK_NS  (2 * NS_PER_S)
 #define STUCK_NS (6 * NS_PER_S)
 
@@ -30,10 +30,10 @@
  * for its count. */
 #define SLOW_NS NS_PER_S
 
-/* A failing check rests at least this many times its duration. */
+/* A failing check rests for at least this many times its duration. */
 #define FAILING_DISTANCE 4
 
-/* Failures and successes in a row. The first one of a row counts at once. Each further one counts only if an
+/* Failures and successes in a row. The first in a row counts at once. Each further one counts only if an
  * interval has passed since the last that counted, so that a check that is asked more often does not change
  * its status sooner. */
 struct streak {
@@ -59,8 +59,8 @@ struct entry {
     int64_t orphan_pid;
     int64_t seen_ns; /* when the orphan was first seen working; 0: never */
     bool is_asked;
-    int losses;         /* how often in a row its session was lost while the server worked on it */
-    int overruns;       /* how often in a row the server did not end it within its limit */
+    int losses;   /* how many times in a row its session was lost while the server worked on the check */
+    int overruns; /* how many times in a row the server did not end its query within the limit */
     enum reason logged; /* what the log last said of it; an outage of the database does not change this */
     bool is_suspect;    /* the next ping decides whether it is to blame */
     bool is_slowed;
@@ -406,8 +406,8 @@ static void forget_checks(struct ledger *l)
     }
 }
 
-/* Returns a check that has no result yet. Ignores slow checks, and checks that back off, except those that
- * the next ping decides. */
+/* Returns a check that has no result yet. Ignores slow checks and checks that back off, but not suspects,
+ * which the next ping decides on. */
 size_t ledger_unasked(const struct ledger *l)
 {
     for (size_t i = 0; i < l->count; i++) {

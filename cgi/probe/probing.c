@@ -26,10 +26,10 @@
 #define BACKOFF_MAX_MS    2000
 #define BACKOFF_ACCESS_MS 10000
 
-/* If poll returns this much too late, this process did not run meanwhile. */
+/* If poll returns this much later than planned, this process was not running in the meantime. */
 #define STALL_NS (100 * NS_PER_MS)
 
-/* A session, and the last check that it was asked. */
+/* A session, and the check that was last asked on it. */
 struct slot {
     struct session *session; /* NULL: none */
     size_t check;
@@ -53,9 +53,10 @@ struct probing {
     struct database_server server;
     int64_t backoff_ms;
     struct resolver *resolver;
-    size_t hosts_tried;        /* how many logins in a row have timed out, each at another host */
-    int64_t reconnect_from_ns; /* earliest login; a server that drops each session causes no busy loop */
-    int losses;                /* how many current sessions in a row were lost before they answered */
+    size_t hosts_tried; /* how many logins in a row have timed out, each at a different host */
+    int64_t
+        reconnect_from_ns; /* earliest login, so that a server that drops each session causes no busy loop */
+    int losses;            /* how many current sessions in a row were lost before they answered */
     struct silence silence;
     int64_t next_ping_ns;
     int64_t next_recovery_ns;
@@ -107,8 +108,8 @@ static bool owes(const struct slot *slot)
     return is_in(slot, SESSION_ASKED) && session_question(slot->session) != QUESTION_LOGIN;
 }
 
-/* Notes the last bytes on either session. Until a newcomer has received any, its heard_ns is the time when it
- * was opened, which does not count. */
+/* Notes when bytes last came on either session. Until a newcomer has received any, its heard_ns is the time
+ * when it was opened, which does not count. */
 static void hear(struct probing *p)
 {
     if (p->current.session != NULL)
@@ -164,7 +165,7 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
     }
     /* An operator, the crash of another server process (SQLSTATE class 57) or a network may have ended the
      * session. If the server did not end the query in time, perhaps just that one server process is stuck.
-     * The check is forgiven for that. If it happens again, the check is to blame. */
+     * At first the check is forgiven for that; ledger.c says how often. After that, it is to blame. */
     bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
     if (!ledger_note_lost(p->ledger, slot->check, answer, session_backend_pid(slot->session)))
         return;
@@ -205,7 +206,8 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     book_login_failure(p, *answer, now_ns);
     forget_suspect(p);
     p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
-    /* Failed logins of these codes may lock an account: class 28, for which PgBouncer sends 08P01. */
+    /* Failed logins with these codes may lock an account: class 28, or 08P01, which PgBouncer sends instead.
+     */
     bool is_refused_role = answer->reason == REASON_ACCESS && (strncmp(answer->sqlstate, "28", 2) == 0 ||
                                                                strcmp(answer->sqlstate, "08P01") == 0);
     wait_ms = is_refused_role ? BACKOFF_ACCESS_MS : p->backoff_ms;
@@ -247,7 +249,7 @@ static void take_loss(struct probing *p, struct slot *slot, const struct answer 
         p->reconnect_from_ns = p->next_login_ns + BACKOFF_MIN_MS * NS_PER_MS;
         bool is_dropped = answer->reason != REASON_QUERY_TIMEOUT && !answer->by_server;
         p->losses += is_dropped;
-        if (is_dropped && p->losses > 1) { /* it lets us in, and answers no question */
+        if (is_dropped && p->losses > 1) { /* the server lets us in but answers no question */
             struct answer lost = *answer;
             lost.question = QUESTION_PING;
             ledger_book_ping(p->ledger, &lost, now_ns);
@@ -268,12 +270,12 @@ static void book_stuck(struct probing *p, size_t check, const struct answer *orp
 {
     struct answer stuck = {
         .question = QUESTION_CHECK, .reason = REASON_QUERY_TIMEOUT, .sent_ns = orphan->sent_ns};
-    snprintf(stuck.detail, sizeof stuck.detail, "its server process still works on it");
+    snprintf(stuck.detail, sizeof stuck.detail, "the server process is still working on this check");
     ledger_book_check(p->ledger, check, &stuck, now_ns);
 }
 
-/* True: the answer shows that the server works. So do errors like a cancelled query, a limit of the role or a
- * missing privilege. */
+/* True: the answer shows that the server works. Errors such as a cancelled query, a role limit or a missing
+ * privilege show this, too. */
 static bool is_alive(const struct answer *answer)
 {
     return answer->reason == REASON_NONE ||
@@ -365,7 +367,7 @@ static void step_resolver(struct probing *p, int64_t now_ns)
         ledger_book_lookup(p->ledger, resolver_error(p->resolver), resolver_took_ns(p->resolver));
 }
 
-/* The time at which a suspected silence opens a newcomer early. This happens once in a silence, because
+/* When to open a newcomer early because a silence is suspected. This happens once in a silence, because
  * PgBouncer accepts every login while the server is frozen, and the sessions would pile up there. */
 static int64_t early_ns(const struct probing *p)
 {
@@ -463,8 +465,8 @@ static void publish(struct probing *p, int64_t now_ns)
         return;
     struct snapshot *s = ledger_snapshot(p->ledger, now_ns);
     p->published_ns = now_ns;
-    /* `healthy` must have every count. So after a reload the old snapshot stays until the new checks were
-     * asked. */
+    /* A `healthy` answer must have every count. So a healthy snapshot does not replace a degraded one until
+     * every check has been asked. */
     if (p->is_degraded && !s->degraded && !ledger_is_complete(p->ledger)) {
         snapshot_release(s);
         return;
@@ -473,7 +475,8 @@ static void publish(struct probing *p, int64_t now_ns)
     snapshot_publish(p->slot, s);
 }
 
-/* This process did not run for a while. It reads first what came meanwhile, and each limit begins again. */
+/* This process did not run for a while. It first reads what came in the meantime, and each limit starts
+ * again. */
 static void forgive(struct probing *p, int64_t now_ns)
 {
     int64_t late_ns = now_ns - p->wake_ns;

@@ -18,7 +18,8 @@
 #define CLIENT_CHECK_INTERVAL "500ms"
 
 /* These settings hold only for the implicit transaction up to the next Sync, so none is left on a server
- * connection that PgBouncer lends to others. It rejects startup options, and a plain SET would stay. */
+ * connection that PgBouncer lends to others. PgBouncer rejects startup options, and a plain SET would stay.
+ */
 #define SET_LOCALS                                                                                           \
     "SELECT pg_backend_pid(), set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, "    \
     "true), "                                                                                                \
@@ -101,7 +102,7 @@ static void end_malformed(struct session *s, const char *detail, int64_t now_ns)
     s->answer.by_server = true;
 }
 
-/* libpq has given up the login. */
+/* libpq has given up on the login. */
 static void end_login(struct session *s, int64_t now_ns)
 {
     const char *message = PQerrorMessage(s->conn);
@@ -112,7 +113,7 @@ static void end_login(struct session *s, int64_t now_ns)
     end_session(s, why.reason, why.sqlstate, message, now_ns);
 }
 
-/* The session has broken after its login. */
+/* The session broke after its login. */
 static void end_broken(struct session *s, int64_t now_ns)
 {
     const char *message = PQerrorMessage(s->conn);

@@ -31,17 +31,17 @@
 #define START_HOLD_NS (300 * NS_PER_MS)
 /* How long the last accepted connections may take to send their request. */
 #define FINISH_NS (250 * NS_PER_MS)
-/* Each tick sends this until the first probe has finished. Ten seconds is longer than any tick
- * is late, even on a busy machine. */
+/* Each tick sends this until the manager has taken READY=1. No tick is ten seconds late, even on a busy
+ * machine. */
 #define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT 64
 /* After this time the server reports that it still waits for the checks file. The next SIGHUP then abandons
- * the thread that reads it and starts another one. It does so at most READINGS_HUNG_MAX times in a row,
- * because each thread may hang for ever. */
+ * the thread that reads it and starts another one. The server abandons at most READINGS_HUNG_MAX threads in a
+ * row, because each of them may hang for ever. */
 #define READING_PATIENCE_NS (5 * NS_PER_S)
 #define READINGS_HUNG_MAX   4
 
-/* The phases in the order of time; ARCHITECTURE.md draws them. From DRAINING on the server is stopping. */
+/* The phases in the order of time; ARCHITECTURE.md draws them. From DRAINING on, the server is stopping. */
 enum phase {
     HOLDING, /* the listener is paused */
     OPENED,  /* the listener accepts; the manager waits for READY=1 */
@@ -265,10 +265,13 @@ static void lose_listener(struct server *s, int64_t now_ns)
 {
     const struct listener *listener = s->options.listener;
     (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, listener->fd, NULL);
-    log_event(LOG_LEVEL_ERROR, "listening socket shut down", LOG_STR("listen", listener->name),
-              LOG_STR("remedy", listener->inherited
-                                    ? "restart the unit that passes it: systemctl restart health-api.socket"
-                                    : "none needed: the next start creates a new one"));
+    log_event(
+        LOG_LEVEL_ERROR, "listening socket shut down", LOG_STR("listen", listener->name),
+        LOG_STR(
+            "remedy",
+            listener->inherited
+                ? "restart the unit that passes it: systemctl restart health-api.socket health-api.service"
+                : "none needed: the next start creates a new one"));
     stop(s, now_ns, 1);
 }
 
@@ -322,7 +325,7 @@ static void begin_reload(struct server *s, int64_t now_ns)
 static void report_late_reading(struct server *s)
 {
     s->reading_is_late_ns = CLOCK_NEVER;
-    error_set(&s->checks_error, "HEALTH_CHECKS='%.100s': not read within %d s: does its file system hang?",
+    error_set(&s->checks_error, "HEALTH_CHECKS='%.100s': not read within %d s: is its file system hanging?",
               s->options.config->checks_path, (int)(READING_PATIENCE_NS / NS_PER_S));
     log_event(LOG_LEVEL_ERROR, "reload delayed", LOG_STR("error", s->checks_error.text));
 }
@@ -395,7 +398,8 @@ static void turn(struct server *s)
     int64_t now_ns = clock_now_ns();
 
     if (count < 0)
-        return; /* EINTR; SIGSTOP and SIGCONT cause it, too: read what has come before checking deadlines */
+        return; /* EINTR, which SIGSTOP and SIGCONT also cause: first read what has arrived, then check the
+                   deadlines */
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
     const struct answering answering = answering_of(s);
@@ -478,7 +482,8 @@ enum server_event server_run(struct server *s, struct checks *new_checks)
         int64_t now_ns = clock_now_ns();
         if (s->reload_is_due && can_reload(s))
             begin_reload(s, now_ns);
-        report_to_manager(s, now_ns); /* also READY=1 after a reload: the caller uses the new checks by now */
+        report_to_manager(
+            s, now_ns); /* also sends READY=1 after a reload: by now the caller uses the new checks */
         turn(s);
         if (take_reading(s, new_checks))
             return SERVER_NEW_CHECKS;

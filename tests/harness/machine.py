@@ -16,7 +16,7 @@ SOURCE = "/opt/health-api-source"
 # The control group that pam_systemd(8) makes for a login of user 65534.
 SESSION = "/sys/fs/cgroup/user.slice/user-65534.slice/session-99.scope"
 # $0: the directory to mount as /. $1, $2: what to mount inside it, and where. The other arguments: the cgroups to enter.
-# /etc/systemd/system has what is enabled, masked or changed on this machine. The booted machine starts with an empty one, so
+# On this host, /etc/systemd/system has what is enabled, masked or changed. The booted machine starts with an empty one, so
 # that only what the tests start runs there.
 START = """
 mount --bind / "$0"; root=$0 source=$1 shown=$2
@@ -29,7 +29,7 @@ exec systemd-nspawn --quiet --directory="$root" --volatile=overlay --register=no
 
 
 def why_not():
-    """Why this host can boot no machine, or "" if it can."""
+    """The reason why this host cannot boot a machine; "" if it can."""
     if os.geteuid() != 0:
         return "booting a systemd needs root"
     if not shutil.which("systemd-nspawn"):
@@ -39,7 +39,7 @@ def why_not():
             # systemd-nspawn cannot pivot there, and the booted system would clean the real /tmp.
             return "this is a chroot whose root is not a mount point"
     if subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
-        return "this root may not make namespaces (a container without CAP_SYS_ADMIN?)"
+        return "root is not allowed to create namespaces here (a container without CAP_SYS_ADMIN?)"
     return ""
 
 
@@ -155,7 +155,7 @@ class Machine:
     @contextlib.contextmanager
     def by_hand(self, *argv):
         """Runs a command for as long as the block lasts, as a user who has logged in. The command enters the control
-        group of a login, because nsenter alone leaves it in none of the machine's. Yields the process, its pid here, and its pid in the machine."""
+        group of a login, because nsenter alone would leave it outside of all of the machine's groups. Yields the process, its pid here, and its pid in the machine."""
         session = self.path(SESSION)
         os.makedirs(session, exist_ok=True)
         process = subprocess.Popen(self.command("sh", "-c", 'read -r _; exec "$@"', "sh", *argv), stdin=subprocess.PIPE)
