@@ -287,6 +287,7 @@ def test_a_temporary_file_over_its_limit_is_resources(start_backend, own_cluster
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: sorted\nSELECT count(*) FROM (SELECT n FROM generate_series(1, 100000) n ORDER BY -n) AS s;\n"),
         **own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
+    wait_until(lambda: backend.document()["status"] != "starting", 15, "the first probe has finished")
     fault.injected()
     fault.expect(backend, LATER, ("sorted", "resources"))
     own_cluster.execute("ALTER ROLE health_api SET temp_file_limit = -1")
