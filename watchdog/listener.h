@@ -16,7 +16,7 @@ enum listener_answer {
 
 /* Asks the listener, in its listener_protocol, for the first liveness route that is dead in look. Without
  * a protocol it sends no byte, and only finds out whether the listener accepts a connection. direct: base_url
- * is the unit's own socket, which stands in for a listener that the watch file does not name. */
+ * is the unit's own socket; health-watch uses it when the watch file names no listener. */
 enum listener_answer listener_ask(const struct watch *watch, const struct survey *look, bool direct);
 
 #endif
