@@ -145,9 +145,11 @@ class Machine:
         return done
 
     def failed_units(self):
-        """What systemd and the journal say of each unit that has failed."""
-        return self.run("sh", "-c", "systemctl list-units --failed --plain --no-legend | while read -r unit _; do"
-                                    " systemctl status --full --lines=30 \"$unit\"; done", check=False).stdout
+        """What systemd and the journal say of each unit that has failed. The journal first takes what it has not read yet
+        (journalctl(1), --sync): the last words of a program that has just ended often are."""
+        return self.run("sh", "-c", "journalctl --sync; systemctl list-units --failed --plain --no-legend |"
+                                    " while read -r unit _; do systemctl status --full --lines=30 \"$unit\"; done",
+                        check=False).stdout
 
     def shell(self, script, check=True, timeout_s=60):
         return self.run("bash", "-euc", script, check=check, timeout_s=timeout_s).stdout
