@@ -36,10 +36,11 @@ struct shot {
 
 /* Takes over the reference to the snapshot. */
 static void begin_shot(struct shot *shot, const struct config *config, const struct snapshot *snapshot,
-                       int64_t started_ns)
+                       enum reason reason, int64_t started_ns)
 {
     int64_t now_ns = clock_now_ns();
-    *shot = (struct shot){.snapshot = snapshot, .process = {.usage = process_read(), .checks_error = ""}};
+    *shot = (struct shot){.snapshot = snapshot,
+                          .process = {.reason = reason, .usage = process_read(), .checks_error = ""}};
     shot->verdict = verdict_judge(snapshot, &shot->process, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){
         .config = config,
@@ -67,7 +68,7 @@ static bool probe_shot(struct shot *shot, const struct config *config, const str
         return false;
     if (probe)
         prober_run_once(config, checks, slot);
-    begin_shot(shot, config, snapshot_acquire(slot), started_ns);
+    begin_shot(shot, config, snapshot_acquire(slot), REASON_NONE, started_ns);
     snapshot_slot_free(slot);
     return true;
 }
@@ -133,8 +134,7 @@ void oneshot_cgi_unconfigured(void)
     const struct request request = request_of_environment();
     struct shot shot;
 
-    begin_shot(&shot, &config, snapshot_new(0), clock_now_ns());
-    shot.verdict = verdict_of_process(REASON_INTERNAL);
+    begin_shot(&shot, &config, snapshot_new(0), REASON_INTERNAL, clock_now_ns());
     (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);
 }

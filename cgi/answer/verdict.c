@@ -23,11 +23,6 @@ static struct verdict make_verdict(enum health_status status, enum reason reason
     return v;
 }
 
-struct verdict verdict_of_process(enum reason reason)
-{
-    return make_verdict(HEALTH_DEGRADED, reason, VERDICT_PROCESS, false);
-}
-
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              int64_t now_ns, int64_t stale_after_ns)
 {
@@ -36,10 +31,9 @@ struct verdict verdict_judge(const struct snapshot *snapshot, const struct proce
     bool stale = now_ns - (is_vouched ? snapshot->vouched_ns : snapshot->taken_ns) > stale_after_ns;
     bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;
 
-    if (process->draining)
-        return make_verdict(HEALTH_DRAINING, REASON_DRAINING, VERDICT_PROCESS, counts_known);
-    if (process->fd_limit)
-        return make_verdict(HEALTH_DEGRADED, REASON_FD_LIMIT, VERDICT_PROCESS, counts_known);
+    if (process->reason != REASON_NONE)
+        return make_verdict(process->reason == REASON_DRAINING ? HEALTH_DRAINING : HEALTH_DEGRADED,
+                            process->reason, VERDICT_PROCESS, counts_known);
     if (stale)
         return make_verdict(HEALTH_DEGRADED, REASON_STALE, SNAPSHOT_DATABASE, false);
     if (snapshot->starting)

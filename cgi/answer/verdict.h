@@ -31,8 +31,9 @@ struct process_usage {
 
 /* What the server knows of its own process. */
 struct process_facts {
-    bool draining;
-    bool fd_limit; /* more descriptors than HEALTH_FD_LIMIT are open */
+    /* Why the process itself is not healthy: REASON_DRAINING, REASON_FD_LIMIT (more descriptors than
+     * HEALTH_FD_LIMIT are open), REASON_INTERNAL (it knows nothing of any check); else REASON_NONE. */
+    enum reason reason;
     struct process_usage usage;
     int64_t connections;
     const char *checks_error; /* why the last reload was refused; "" if it was not */
@@ -45,13 +46,10 @@ struct verdict {
     bool counts_known;           /* false: every count is null */
 };
 
-/* Judges in this order: draining, fd_limit, a snapshot older than stale_after_ns (even while no probe has
- * ever finished), no probe yet, the result of the probe. */
+/* Judges in this order: the process, a snapshot older than stale_after_ns (even while no probe has ever
+ * finished), no probe yet, the result of the probe. */
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              int64_t now_ns, int64_t stale_after_ns);
-
-/* Degraded for a reason of this process itself, with nothing known about the database. */
-struct verdict verdict_of_process(enum reason reason);
 
 /* Writes one line for the service manager: "healthy", or "degraded: edges: corrupt". */
 void verdict_describe(const struct verdict *verdict, char *out, size_t out_size);

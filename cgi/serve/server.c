@@ -219,9 +219,10 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     s->exit_code = exit_code;
     enter(s, DRAINING, now_ns + drain_ms * NS_PER_MS);
     /* Without a drain no client needs to know: the last requests get the usual response. */
-    s->process.draining = drain_ms > 0;
-    if (drain_ms > 0)
+    if (drain_ms > 0) {
+        s->process.reason = REASON_DRAINING;
         set_accepting(s, true); /* clients that wait for the first probe get 503 draining, too */
+    }
     s->report_from_ns = 0;
     deadman_arm_final(drain_ms + config->stop_timeout_ms);
     /* sd_notify(3): this extends the manager's own limit, TimeoutStopSec=, which therefore need not include
@@ -249,12 +250,12 @@ static void read_signals(struct server *s, int64_t now_ns)
 static void check_fd_limit(struct server *s, int64_t now_ns)
 {
     char kinds[256];
-    if (s->process.usage.open_fds <= s->options.config->fd_limit || s->process.fd_limit)
+    if (s->process.usage.open_fds <= s->options.config->fd_limit || s->process.reason == REASON_FD_LIMIT)
         return;
     process_describe_fds(kinds, sizeof kinds);
     log_event(LOG_LEVEL_ERROR, "descriptor limit exceeded", LOG_INT("open_fds", s->process.usage.open_fds),
               LOG_INT("limit", s->options.config->fd_limit), LOG_STR("kinds", kinds));
-    s->process.fd_limit = true;
+    s->process.reason = REASON_FD_LIMIT;
     stop(s, now_ns, 1);
 }
 

@@ -98,7 +98,7 @@ static void draining_wins_over_everything(void **state)
 {
     (void)state;
     struct snapshot *s = new_healthy();
-    struct process_facts draining = {.draining = true, .fd_limit = true};
+    struct process_facts draining = {.reason = REASON_DRAINING};
     expect(s, draining, 1000, HEALTH_DRAINING, REASON_DRAINING, "process", true);
     expect(s, draining, 1001 + STALE_AFTER, HEALTH_DRAINING, REASON_DRAINING, "process", false);
     snapshot_release(s);
@@ -108,7 +108,7 @@ static void too_many_descriptors_degrade_whatever_the_database_says(void **state
 {
     (void)state;
     struct snapshot *s = new_healthy();
-    expect(s, (struct process_facts){.fd_limit = true}, 1000, HEALTH_DEGRADED, REASON_FD_LIMIT, "process",
+    expect(s, (struct process_facts){.reason = REASON_FD_LIMIT}, 1000, HEALTH_DEGRADED, REASON_FD_LIMIT, "process",
            true);
     snapshot_release(s);
 }
