@@ -19,6 +19,8 @@ static const char *check_listen(const char *text)
     return config_parse_listen(text, &address);
 }
 
+static const char *const public_view_names[] = {[PUBLIC_FULL] = "full", [PUBLIC_BARE] = "bare"};
+
 static const struct setting settings[] = {
     {"HEALTH_LISTEN", SETTING_TEXT, FIELD(listen), NULL, 0, 0,
      "unix:/PATH or tcp:ADDR:PORT, TCP on loopback only; unset: see above", .fallback_help = "inherited",
@@ -60,6 +62,8 @@ static const struct setting settings[] = {
      .meaning = "FastCGI connections at a time; at the limit the longest idle one is closed"},
     {"HEALTH_IDLE_TIMEOUT", SETTING_DURATION, FIELD(idle_timeout_ms), "75s", 100, 24 * HOUR_MS,
      .meaning = "how long a FastCGI connection may be idle before it is closed"},
+    {"HEALTH_PUBLIC", SETTING_WORD, FIELD(public_view), "full", PUBLIC_FULL, PUBLIC_BARE,
+     "full; bare: strangers see the status and nothing else", .words = public_view_names},
     {"HEALTH_LOG_LEVEL", SETTING_WORD, FIELD(log_level), "info", LOG_LEVEL_ERROR, LOG_LEVEL_DEBUG,
      "error, warn, notice, info or debug", .words = log_level_names},
 };

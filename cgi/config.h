@@ -11,6 +11,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* What clients see that the web server does not name operators. */
+enum public_view {
+    PUBLIC_FULL, /* everything */
+    PUBLIC_BARE, /* the status and nothing else */
+};
+
 #define CONFIG_DEFAULT_LISTEN "unix:/run/health-api/health-api.sock"
 
 struct config {
@@ -33,6 +39,7 @@ struct config {
     int64_t fd_limit;
     int64_t max_connections;
     int64_t idle_timeout_ms;
+    enum public_view public_view;
     enum log_level log_level;
 };
 

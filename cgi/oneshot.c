@@ -22,6 +22,7 @@ static struct request request_of_environment(void)
         .path_info = getenv("PATH_INFO"),
         .script_name = getenv("SCRIPT_NAME"),
         .query = getenv("QUERY_STRING"),
+        .audience = getenv("AUDIENCE"),
     };
 }
 
@@ -41,7 +42,7 @@ static void begin_shot(struct shot *shot, const struct config *config, const str
     int64_t now_ns = clock_now_ns();
     *shot = (struct shot){.snapshot = snapshot,
                           .process = {.reason = reason, .usage = process_read(), .checks_error = ""}};
-    shot->verdict = verdict_judge(snapshot, &shot->process, now_ns, config->stale_after_ms * NS_PER_MS);
+    shot->verdict = verdict_judge(snapshot, &shot->process, NULL, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){
         .config = config,
         .snapshot = snapshot,
@@ -121,7 +122,7 @@ int oneshot_cgi(const struct config *config, const struct checks *checks)
     const struct request request = request_of_environment();
     struct shot shot;
 
-    if (!probe_shot(&shot, config, checks, route_needs_snapshot(&request)))
+    if (!probe_shot(&shot, config, checks, route_needs_snapshot(&request, config)))
         return 1;
     int exit_code = print_cgi(&request, &shot.facts);
     end_shot(&shot);

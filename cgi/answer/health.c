@@ -63,7 +63,8 @@ static void record_change(struct health *h, const struct verdict *next)
 /* Makes the new verdict. Returns whether the pages are out of date. */
 static bool judge(struct health *h, const struct process_facts *process, int64_t now_ns)
 {
-    struct verdict next = verdict_judge(h->snapshot, process, now_ns, h->config->stale_after_ms * NS_PER_MS);
+    struct verdict next =
+        verdict_judge(h->snapshot, process, NULL, now_ns, h->config->stale_after_ms * NS_PER_MS);
     bool changed = !verdict_equal(&h->verdict, &next);
     /* Two equal verdicts may differ in whether the counts are known, and the pages show that. */
     bool outdated = changed || h->verdict.counts_known != next.counts_known;

@@ -4,7 +4,6 @@
 
 #include "common/clock.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,14 +14,20 @@
 struct route {
     const char *path;
     void (*render)(const struct facts *facts, struct buf *out);
+    void (*render_bare)(const struct facts *facts, struct buf *out); /* NULL: only for operators */
     bool follows_status; /* 503 unless the verdict is healthy; false: always 200 */
     bool on_demand;      /* rendered at each request: it shows current numbers, and few clients ask */
+    bool takes_only;     /* the query may limit the response to some checks (cgi/answer/selection.h) */
 };
 
 static const struct route routes[] = {
-    {.path = "/api/health", .render = document_health, .follows_status = true},
+    {.path = "/api/health",
+     .render = document_health,
+     .render_bare = document_bare_health,
+     .follows_status = true,
+     .takes_only = true},
     {.path = "/api/status", .render = document_status, .follows_status = true, .on_demand = true},
-    {.path = "/api/health/live", .render = document_live},
+    {.path = "/api/health/live", .render = document_live, .render_bare = document_bare_live},
 };
 
 enum { ROUTE_COUNT = sizeof routes / sizeof routes[0], ROUTE_OTHER = ROUTE_COUNT };
@@ -33,6 +38,7 @@ static const struct {
 } codes[] = {
     {200, "OK"},
     {400, "Bad Request"},
+    {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
     {431, "Request Header Fields Too Large"},
@@ -49,7 +55,8 @@ struct page {
 };
 
 struct site {
-    struct page pages[ROUTE_COUNT];
+    struct page pages[ROUTE_COUNT][PUBLIC_BARE + 1];
+    struct page last;   /* the last page that was rendered at a request */
     struct buf body;    /* scratch */
     struct buf problem; /* the last 4xx response */
     uint64_t totals[ROUTE_COUNT + 1][CODE_COUNT];
@@ -60,14 +67,20 @@ struct site *site_new(void)
     return mem_calloc(1, sizeof(struct site));
 }
 
+static void free_page(struct page *page)
+{
+    buf_free(&page->get);
+    buf_free(&page->options);
+}
+
 void site_free(struct site *site)
 {
     if (site == NULL)
         return;
-    for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        buf_free(&site->pages[i].get);
-        buf_free(&site->pages[i].options);
-    }
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        for (size_t view = PUBLIC_FULL; view <= PUBLIC_BARE; view++)
+            free_page(&site->pages[i][view]);
+    free_page(&site->last);
     buf_free(&site->body);
     buf_free(&site->problem);
     free(site);
@@ -101,16 +114,16 @@ static void append_head(struct buf *out, int status, int64_t retry_after_s, cons
     buf_append_str(out, "\r\n");
 }
 
-static void render_page(struct site *site, size_t i, const struct facts *facts)
+static void render_page(struct site *site, const struct route *route, enum public_view view,
+                        const struct facts *facts, struct page *page)
 {
-    struct page *page = &site->pages[i];
-    bool is_good = !routes[i].follows_status || facts->verdict->status == HEALTH_HEALTHY;
+    bool is_good = !route->follows_status || facts->verdict->status == HEALTH_HEALTHY;
     /* By then there is a newer snapshot. */
     int64_t retry_after_s = is_good ? 0 : (facts->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
 
     page->status = is_good ? 200 : 503;
     buf_reset(&site->body);
-    routes[i].render(facts, &site->body);
+    (view == PUBLIC_BARE ? route->render_bare : route->render)(facts, &site->body);
 
     buf_reset(&page->get);
     append_head(&page->get, page->status, retry_after_s, NULL, site->body.len);
@@ -123,12 +136,16 @@ static void render_page(struct site *site, size_t i, const struct facts *facts)
 
 void site_render(struct site *site, const struct facts *facts)
 {
-    for (size_t i = 0; i < ROUTE_COUNT; i++)
-        if (!routes[i].on_demand)
-            render_page(site, i, facts);
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        const struct route *route = &routes[i];
+        if (!route->on_demand)
+            render_page(site, route, PUBLIC_FULL, facts, &site->pages[i][PUBLIC_FULL]);
+        if (facts->config->public_view == PUBLIC_BARE && route->render_bare != NULL)
+            render_page(site, route, PUBLIC_BARE, facts, &site->pages[i][PUBLIC_BARE]);
+    }
 }
 
-static void render_on_demand(struct site *site, size_t i, const struct facts *facts)
+static void render_with_requests(struct site *site, const struct route *route, const struct facts *facts)
 {
     struct request_count counts[(ROUTE_COUNT + 1) * CODE_COUNT];
     struct facts all = *facts;
@@ -146,7 +163,19 @@ static void render_on_demand(struct site *site, size_t i, const struct facts *fa
             };
         }
     }
-    render_page(site, i, &all);
+    render_page(site, route, PUBLIC_FULL, &all, &site->last);
+}
+
+static void render_selected(struct site *site, const struct route *route, enum public_view view,
+                            const struct selection *selection, const struct facts *facts)
+{
+    const struct verdict verdict = verdict_judge(facts->snapshot, facts->process, selection, facts->now_ns,
+                                                 facts->config->stale_after_ms * NS_PER_MS);
+    struct facts selected = *facts;
+
+    selected.selection = selection;
+    selected.verdict = &verdict;
+    render_page(site, route, view, &selected, &site->last);
 }
 
 static bool is_empty(const char *text)
@@ -182,29 +211,29 @@ static size_t find_route(const struct request *request)
     return ROUTE_OTHER;
 }
 
-bool route_needs_snapshot(const struct request *request)
+static enum public_view view_of(const struct request *request, const struct config *config)
 {
-    size_t i = find_route(request);
-    return i != ROUTE_OTHER && routes[i].follows_status;
+    return strcmp(or_empty(request->audience), "operator") == 0 ? PUBLIC_FULL : config->public_view;
 }
 
-/* Accepts unknown parameters, because cache busters are common. Rejects broken encoding (RFC 3986, 2.1 and
- * 3.4), but not printable characters that a strict client would have encoded. */
-static bool query_is_well_formed(const char *query)
+bool route_needs_snapshot(const struct request *request, const struct config *config)
 {
-    for (const unsigned char *p = (const unsigned char *)query; *p != '\0'; p++) {
-        if (*p <= 0x20 || *p >= 0x7f)
-            return false;
-        if (*p != '%')
-            continue;
-        if (!isxdigit(p[1]) || !isxdigit(p[2]))
-            return false;
-        bool is_control = (p[1] == '0' || p[1] == '1') || (p[1] == '7' && tolower(p[2]) == 'f');
-        if (is_control)
-            return false;
-        p += 2;
+    static const struct snapshot no_checks;
+    enum public_view view = view_of(request, config);
+    struct selection selection;
+    size_t i = find_route(request);
+
+    if (i == ROUTE_OTHER || !routes[i].follows_status ||
+        (view == PUBLIC_BARE && routes[i].render_bare == NULL))
+        return false;
+    switch (selection_read(or_empty(request->query), &no_checks, &selection)) {
+    case SELECTION_ABSENT: return true;
+    case SELECTION_MADE: return selection.database || !routes[i].takes_only;
+    case SELECTION_UNKNOWN: return view == PUBLIC_FULL || !routes[i].takes_only; /* it may be a check */
+    case SELECTION_EMPTY: return !routes[i].takes_only;
+    case SELECTION_MALFORMED: break;
     }
-    return true;
+    return false;
 }
 
 static struct response count_answer(struct site *site, size_t route, int status, const struct buf *bytes,
@@ -227,6 +256,48 @@ static struct response answer_problem(struct site *site, size_t route, int statu
     return count_answer(site, route, status, &site->problem, site->problem.len);
 }
 
+/* Answers a good request for an existing route. */
+static struct response answer_route(struct site *site, size_t i, const struct request *request,
+                                    const struct facts *facts)
+{
+    static const struct snapshot no_checks;
+    const struct route *route = &routes[i];
+    enum public_view view = view_of(request, facts->config);
+    bool is_options = strcmp(request->method, "OPTIONS") == 0;
+    bool is_get = strcmp(request->method, "GET") == 0;
+    const struct page *page = &site->pages[i][view];
+    struct selection selection;
+
+    if (view == PUBLIC_BARE && route->render_bare == NULL)
+        return answer_problem(site, i, 403, "Only operators see this route.", is_get);
+    /* To strangers no check exists: otherwise they could find out the names. */
+    enum selection_result result = selection_read(
+        or_empty(request->query), view == PUBLIC_BARE ? &no_checks : facts->snapshot, &selection);
+    if (result == SELECTION_MALFORMED) {
+        return answer_problem(site, i, 400, "The query string is not well-formed (RFC 3986, section 3.4).",
+                              is_get);
+    }
+    if (route->takes_only && result == SELECTION_EMPTY) {
+        return answer_problem(
+            site, i, 400, "only= has no value: it takes the name of a check, database or process.", is_get);
+    }
+    if (route->takes_only && result == SELECTION_UNKNOWN) {
+        return answer_problem(
+            site, i, 404, "only= has an unknown value: it takes the name of a check, database or process.",
+            is_get);
+    }
+    if (route->takes_only && result == SELECTION_MADE) {
+        render_selected(site, route, view, &selection, facts);
+        page = &site->last;
+    } else if (route->on_demand) {
+        render_with_requests(site, route, facts);
+        page = &site->last;
+    }
+    if (is_options)
+        return count_answer(site, i, page->status, &page->options, page->options.len);
+    return count_answer(site, i, page->status, &page->get, is_get ? page->get.len : page->head_len);
+}
+
 struct response site_answer(struct site *site, const struct request *request, const struct facts *facts)
 {
     const char *method = or_empty(request->method);
@@ -243,14 +314,5 @@ struct response site_answer(struct site *site, const struct request *request, co
         return answer_problem(site, i, 404, "There is no such route.", !is_head && !is_options);
     if (!is_head && !is_options && strcmp(method, "GET") != 0)
         return answer_problem(site, i, 405, "This route answers " ALLOWED_METHODS ".", true);
-    if (!query_is_well_formed(or_empty(request->query))) {
-        return answer_problem(site, i, 400, "The query string is not well-formed (RFC 3986, section 3.4).",
-                              !is_head && !is_options);
-    }
-    if (routes[i].on_demand)
-        render_on_demand(site, i, facts);
-    const struct page *page = &site->pages[i];
-    if (is_options)
-        return count_answer(site, i, page->status, &page->options, page->options.len);
-    return count_answer(site, i, page->status, &page->get, is_head ? page->head_len : page->get.len);
+    return answer_route(site, i, request, facts);
 }

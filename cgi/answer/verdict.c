@@ -23,24 +23,44 @@ static struct verdict make_verdict(enum health_status status, enum reason reason
     return v;
 }
 
-struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
-                             int64_t now_ns, int64_t stale_after_ns)
+bool verdict_check_counts(const struct snapshot *snapshot, const struct selection *selection, size_t i)
 {
+    const struct check_result *r = &snapshot->checks[i];
+    return r->down && (selection != NULL ? selection->checks[i] : r->severity == CHECK_FAIL);
+}
+
+static struct verdict judge_snapshot(const struct snapshot *s, const struct selection *selection,
+                                     bool counts_known)
+{
+    if (s->database.down)
+        return make_verdict(HEALTH_DEGRADED, s->database.down_reason, SNAPSHOT_DATABASE, counts_known);
+    for (size_t i = 0; i < s->check_count; i++)
+        if (verdict_check_counts(s, selection, i))
+            return make_verdict(HEALTH_DEGRADED, s->checks[i].down_reason, s->checks[i].name, counts_known);
+    return make_verdict(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
+}
+
+struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
+                             const struct selection *selection, int64_t now_ns, int64_t stale_after_ns)
+{
+    /* A program that could not read its settings knows nothing about the rest. */
+    bool process_counts = selection == NULL || selection->process || process->reason == REASON_INTERNAL;
+    bool snapshot_counts = selection == NULL || selection->database;
     /* A database that is down gives no answers: the prober vouches that its snapshot is still true. */
     bool is_vouched = snapshot->database.down && snapshot->vouched_ns > snapshot->taken_ns;
     bool stale = now_ns - (is_vouched ? snapshot->vouched_ns : snapshot->taken_ns) > stale_after_ns;
     bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;
 
-    if (process->reason != REASON_NONE)
+    if (process->reason != REASON_NONE && process_counts)
         return make_verdict(process->reason == REASON_DRAINING ? HEALTH_DRAINING : HEALTH_DEGRADED,
-                            process->reason, VERDICT_PROCESS, counts_known);
+                            process->reason, SELECTION_PROCESS, counts_known);
+    if (!snapshot_counts)
+        return make_verdict(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
     if (stale)
         return make_verdict(HEALTH_DEGRADED, REASON_STALE, SNAPSHOT_DATABASE, false);
     if (snapshot->starting)
         return make_verdict(HEALTH_STARTING, REASON_STARTING, SNAPSHOT_DATABASE, false);
-    if (snapshot->degraded)
-        return make_verdict(HEALTH_DEGRADED, snapshot->cause, snapshot->cause_check, counts_known);
-    return make_verdict(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
+    return judge_snapshot(snapshot, selection, counts_known);
 }
 
 void verdict_describe(const struct verdict *v, char *out, size_t out_size)

@@ -3,6 +3,7 @@
 #ifndef ANSWER_VERDICT_H
 #define ANSWER_VERDICT_H
 
+#include "cgi/answer/selection.h"
 #include "cgi/snapshot.h"
 
 #include <stdbool.h>
@@ -18,9 +19,6 @@ enum health_status {
 
 /* "starting", "healthy", "degraded", "draining" */
 const char *health_status_name(enum health_status status);
-
-/* The name of this process itself in `failing` (draining, fd_limit). */
-#define VERDICT_PROCESS "process"
 
 /* What this process uses. */
 struct process_usage {
@@ -47,9 +45,13 @@ struct verdict {
 };
 
 /* Judges in this order: the process, a snapshot older than stale_after_ns (even while no probe has ever
- * finished), no probe yet, the result of the probe. */
+ * finished), no probe yet, the result of the probe. Leaves out what the selection does not name. A check that
+ * it names counts whatever its severity. */
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
-                             int64_t now_ns, int64_t stale_after_ns);
+                             const struct selection *selection, int64_t now_ns, int64_t stale_after_ns);
+
+/* Whether check number i of the snapshot is down, and this makes the verdict degraded. */
+bool verdict_check_counts(const struct snapshot *snapshot, const struct selection *selection, size_t i);
 
 /* Writes one line for the service manager: "healthy", or "degraded: edges: corrupt". */
 void verdict_describe(const struct verdict *verdict, char *out, size_t out_size);

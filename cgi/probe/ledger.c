@@ -573,20 +573,6 @@ bool ledger_has_change(const struct ledger *l)
     return l->has_change;
 }
 
-static void set_cause(struct snapshot *s)
-{
-    const char *cause = SNAPSHOT_DATABASE;
-    s->degraded = s->database.down;
-    s->cause = s->database.down_reason;
-    for (size_t i = 0; i < s->check_count && !s->degraded; i++) {
-        const struct check_result *r = &s->checks[i];
-        s->degraded = r->down && r->severity == CHECK_FAIL;
-        s->cause = r->down_reason;
-        cause = r->name;
-    }
-    snprintf(s->cause_check, sizeof s->cause_check, "%s", cause);
-}
-
 struct snapshot *ledger_snapshot(struct ledger *l, int64_t now_ns)
 {
     struct snapshot *s = snapshot_new(l->count);
@@ -603,7 +589,6 @@ struct snapshot *ledger_snapshot(struct ledger *l, int64_t now_ns)
         s->database.connected_wall_ms = 0;
     for (size_t i = 0; i < l->count; i++)
         s->checks[i] = l->entries[i].result;
-    set_cause(s);
     l->has_news = false;
     l->has_change = false;
     return s;

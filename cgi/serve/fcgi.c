@@ -47,6 +47,7 @@ static bool respond(FCGX_Request *r, bool too_long, struct health *health,
         .method = FCGX_GetParam("REQUEST_METHOD", r->envp),
         .path_info = FCGX_GetParam("PATH_INFO", r->envp),
         .script_name = FCGX_GetParam("SCRIPT_NAME", r->envp),
+        .audience = FCGX_GetParam("AUDIENCE", r->envp),
         .query = FCGX_GetParam("QUERY_STRING", r->envp),
         .too_long = too_long,
     };

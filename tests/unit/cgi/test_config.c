@@ -346,7 +346,7 @@ static void help_has_one_aligned_line_for_each_setting(void **state)
         assert_int_equal(column, default_column);
     }
     assert_false(config_get(&c, i, &name, value, sizeof value));
-    assert_int_equal(i, 20);
+    assert_int_equal(i, 21);
     free(text);
 }
 

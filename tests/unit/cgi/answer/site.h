@@ -75,8 +75,13 @@ static inline void test_site_init(struct test_site *t, size_t check_count)
 
 static inline void test_site_degrade(struct test_site *t, const char *check, enum reason reason)
 {
-    t->snapshot->degraded = true;
-    t->snapshot->cause = reason;
+    for (size_t i = 0; i < t->snapshot->check_count; i++) {
+        struct check_result *r = &t->snapshot->checks[i];
+        if (strcmp(r->name, check) == 0) {
+            r->down = true;
+            r->down_reason = reason;
+        }
+    }
     t->verdict = (struct verdict){.status = HEALTH_DEGRADED, .reason = reason, .counts_known = true};
     snprintf(t->verdict.check, sizeof t->verdict.check, "%s", check);
     test_site_render(t);

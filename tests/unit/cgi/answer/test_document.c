@@ -235,7 +235,6 @@ static void draining_comes_first_and_other_failures_stay_visible(void **state)
     test_site_init(&t, 1);
     t.snapshot->checks[0].reason = REASON_SCHEMA;
     t.snapshot->checks[0].down = true;
-    t.snapshot->degraded = true;
     t.verdict = (struct verdict){
         .status = HEALTH_DRAINING, .reason = REASON_DRAINING, .check = "process", .counts_known = true};
     expect(&t, document_health, "failing",

@@ -182,6 +182,159 @@ static void only_a_broken_query_string_is_400(void **state)
     test_site_free(&t);
 }
 
+static const char *body(const struct response *r)
+{
+    static char text[65536];
+    snprintf(text, sizeof text, "%.*s", (int)body_len(r), r->bytes + r->len - body_len(r));
+    return text;
+}
+
+static void only_limits_the_health_route_and_no_other(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"GET", "HEAD", "OPTIONS"};
+    static const struct {
+        const char *path, *query;
+        int status;
+    } cases[] = {
+        {"/api/health", "", 503},
+        {"/api/health", "only=c0", 503},
+        {"/api/health", "only=c1", 200},
+        {"/api/health", "only=database", 200},
+        {"/api/health", "only=process", 200},
+        {"/api/health", "only=process&only=c0", 503},
+        {"/api/health", "only=c2", 404},
+        {"/api/health", "only=c1&only=c2", 404},
+        {"/api/health", "only=", 400},
+        {"/api/health", "only=%", 400},
+        {"/api/status", "only=c1", 503},
+        {"/api/status", "only=c2", 503},
+        {"/api/status", "only=", 503},
+        {"/api/health/live", "only=c0", 200},
+        {"/api/health/live", "only=c2", 200},
+        {"/api/health/live", "only=", 200},
+        {"/api/health/live", "only=%", 400},
+    };
+    struct test_site t;
+    test_site_init(&t, 2);
+    test_site_degrade(&t, "c0", REASON_SCHEMA);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (size_t m = 0; m < sizeof methods / sizeof methods[0]; m++)
+            assert_int_equal(ask(&t, methods[m], cases[i].path, cases[i].query).status, cases[i].status);
+    struct response r = ask(&t, "GET", "/api/health", "only=c1");
+    assert_non_null(strstr(body(&r), "\"counts\":{\"c1\":101},\"failing\":[],\"warnings\":[]}"));
+    r = ask(&t, "GET", "/api/health", "only=c0");
+    assert_non_null(strstr(
+        body(&r),
+        "\"counts\":{\"c0\":100},\"failing\":[{\"check\":\"c0\",\"reason\":\"schema\"}],\"warnings\":[]}"));
+    r = ask(&t, "GET", "/api/health", "only=process");
+    assert_non_null(strstr(body(&r), "\"counts\":{},\"failing\":[],\"warnings\":[]}"));
+    test_site_free(&t);
+}
+
+static void a_query_without_only_gets_the_same_bytes(void **state)
+{
+    (void)state;
+    struct test_site t;
+    test_site_init(&t, 2);
+    struct response plain = ask(&t, "GET", "/api/health", NULL);
+    struct response busted = ask(&t, "GET", "/api/health", "t=123&Only=c0");
+    assert_ptr_equal(plain.bytes, busted.bytes);
+    assert_int_equal(plain.len, busted.len);
+    test_site_free(&t);
+}
+
+static void strangers_see_the_status_and_nothing_else_if_the_public_view_is_bare(void **state)
+{
+    (void)state;
+    static const char *const strangers[] = {NULL, "", "Operator", "operator ", "operators", "1"};
+    static const struct {
+        const char *path, *query;
+        int status;
+        const char *body;
+    } cases[] = {
+        {"/api/health", "", 503, "{\"status\":\"degraded\"}\n"},
+        {"/api/health", "t=1", 503, "{\"status\":\"degraded\"}\n"},
+        {"/api/health", "only=database", 200, "{\"status\":\"healthy\"}\n"},
+        {"/api/health", "only=process", 200, "{\"status\":\"healthy\"}\n"},
+        {"/api/health", "only=c0", 404, NULL},
+        {"/api/health", "only=c1", 404, NULL},
+        {"/api/health", "only=nothing", 404, NULL},
+        {"/api/health", "only=process&only=c1", 404, NULL},
+        {"/api/health/live", "", 200, "{\"status\":\"alive\"}\n"},
+        {"/api/status", "", 403, NULL},
+        {"/api/status", "only=c0", 403, NULL},
+    };
+    struct test_site t;
+    test_site_init(&t, 2);
+    t.config.public_view = PUBLIC_BARE;
+    test_site_degrade(&t, "c0", REASON_SCHEMA);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct request request = {.script_name = cases[i].path, .query = cases[i].query};
+        for (size_t s = 0; s < sizeof strangers / sizeof strangers[0]; s++) {
+            request.audience = strangers[s];
+            request.method = "GET";
+            struct response r = test_site_answer(&t, &request);
+            assert_int_equal(r.status, cases[i].status);
+            if (cases[i].body != NULL)
+                assert_string_equal(body(&r), cases[i].body);
+            assert_null(strstr(body(&r), "c0"));
+            assert_null(strstr(body(&r), "schema"));
+            request.method = "HEAD";
+            assert_int_equal(test_site_answer(&t, &request).status, cases[i].status);
+        }
+        request.method = "GET";
+        request.audience = "operator";
+        t.config.public_view = PUBLIC_FULL;
+        struct response full = test_site_answer(
+            &t, &(struct request){.method = "GET", .script_name = cases[i].path, .query = cases[i].query});
+        char *expected = strndup(full.bytes, full.len);
+        t.config.public_view = PUBLIC_BARE;
+        struct response r = test_site_answer(&t, &request);
+        if (strcmp(cases[i].path, "/api/status") != 0) /* it counts requests */
+            assert_memory_equal(r.bytes, expected, r.len);
+        assert_int_equal(r.status, full.status);
+        free(expected);
+    }
+    struct response exists = ask(&t, "GET", "/api/health", "only=c0");
+    char *bytes = strndup(exists.bytes, exists.len);
+    struct response does_not = ask(&t, "GET", "/api/health", "only=no");
+    assert_int_equal(does_not.len, strlen(bytes));
+    assert_memory_equal(does_not.bytes, bytes, does_not.len);
+    free(bytes);
+    test_site_free(&t);
+}
+
+static void a_one_shot_caller_probes_only_if_the_response_depends_on_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *query;
+        bool full, bare;
+    } cases[] = {
+        {"/api/health", "", true, true},
+        {"/api/health", "only=database", true, true},
+        {"/api/health", "only=c0", true, false},
+        {"/api/health", "only=process", false, false},
+        {"/api/health", "only=process&only=c0", true, false},
+        {"/api/health", "only=", false, false},
+        {"/api/health", "%", false, false},
+        {"/api/status", "", true, false},
+        {"/api/status", "only=process", true, false},
+        {"/api/status", "only=", true, false},
+        {"/api/health/live", "", false, false},
+        {"/nothing", "", false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct request request = {
+            .method = "GET", .script_name = cases[i].path, .query = cases[i].query};
+        assert_int_equal(route_needs_snapshot(&request, &(struct config){.public_view = PUBLIC_FULL}),
+                         cases[i].full);
+        assert_int_equal(route_needs_snapshot(&request, &(struct config){.public_view = PUBLIC_BARE}),
+                         cases[i].bare);
+    }
+}
+
 static void requests_are_counted_by_route_and_code(void **state)
 {
     (void)state;
@@ -223,6 +376,10 @@ int main(void)
         cmocka_unit_test(other_methods_are_405_with_allow),
         cmocka_unit_test(the_path_is_path_info_or_script_name_or_both),
         cmocka_unit_test(only_a_broken_query_string_is_400),
+        cmocka_unit_test(only_limits_the_health_route_and_no_other),
+        cmocka_unit_test(a_query_without_only_gets_the_same_bytes),
+        cmocka_unit_test(strangers_see_the_status_and_nothing_else_if_the_public_view_is_bare),
+        cmocka_unit_test(a_one_shot_caller_probes_only_if_the_response_depends_on_it),
         cmocka_unit_test(requests_are_counted_by_route_and_code),
         cmocka_unit_test(only_a_new_rendering_changes_the_page),
     };
