@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BODY_NS (100 * NS_PER_MS)
@@ -129,12 +130,21 @@ int oneshot_cgi(const struct config *config, const struct checks *checks)
     return exit_code;
 }
 
+/* The setting itself may be what is wrong. Then nobody sees more than it might have meant to show. */
+static enum public_view public_view_of_environment(void)
+{
+    const char *text = getenv("HEALTH_PUBLIC");
+    return text == NULL || text[0] == '\0' || strcmp(text, "full") == 0 ? PUBLIC_FULL : PUBLIC_BARE;
+}
+
 void oneshot_cgi_unconfigured(void)
 {
-    static const struct config config = {.interval_ms = MS_PER_S}; /* for Retry-After */
-    const struct request request = request_of_environment();
+    const struct config config = {.interval_ms = MS_PER_S, /* for Retry-After */
+                                  .public_view = public_view_of_environment()};
+    struct request request = request_of_environment();
     struct shot shot;
 
+    request.query = NULL; /* no check is known, so it could only be an error */
     begin_shot(&shot, &config, snapshot_new(0), REASON_INTERNAL, clock_now_ns());
     (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);

@@ -211,6 +211,8 @@ static size_t find_route(const struct request *request)
     return ROUTE_OTHER;
 }
 
+static const struct snapshot no_checks;
+
 static enum public_view view_of(const struct request *request, const struct config *config)
 {
     return strcmp(or_empty(request->audience), "operator") == 0 ? PUBLIC_FULL : config->public_view;
@@ -218,7 +220,6 @@ static enum public_view view_of(const struct request *request, const struct conf
 
 bool route_needs_snapshot(const struct request *request, const struct config *config)
 {
-    static const struct snapshot no_checks;
     enum public_view view = view_of(request, config);
     struct selection selection;
     size_t i = find_route(request);
@@ -243,76 +244,73 @@ static struct response count_answer(struct site *site, size_t route, int status,
     return (struct response){.bytes = bytes->data, .len = len, .status = status};
 }
 
-/* with_body is false for HEAD and OPTIONS. Content-Length is still that of the body. */
-static struct response answer_problem(struct site *site, size_t route, int status, const char *detail,
-                                      bool with_body)
+/* Content-Length is that of the body, which HEAD does not get. */
+static struct response answer_problem(struct site *site, size_t route, const struct request *request,
+                                      int status, const char *detail)
 {
     buf_reset(&site->body);
     document_problem(status, codes[code_index(status)].phrase, detail, &site->body);
     buf_reset(&site->problem);
     append_head(&site->problem, status, 0, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
-    if (with_body)
+    if (strcmp(or_empty(request->method), "HEAD") != 0)
         buf_append(&site->problem, site->body.data, site->body.len);
     return count_answer(site, route, status, &site->problem, site->problem.len);
 }
 
-/* Answers a good request for an existing route. */
+static struct response answer_page(struct site *site, size_t route, const struct request *request,
+                                   const struct page *page)
+{
+    if (strcmp(request->method, "OPTIONS") == 0)
+        return count_answer(site, route, page->status, &page->options, page->options.len);
+    bool is_head = strcmp(request->method, "HEAD") == 0;
+    return count_answer(site, route, page->status, &page->get, is_head ? page->head_len : page->get.len);
+}
+
+/* Answers a request with a good method for an existing route. */
 static struct response answer_route(struct site *site, size_t i, const struct request *request,
                                     const struct facts *facts)
 {
-    static const struct snapshot no_checks;
     const struct route *route = &routes[i];
     enum public_view view = view_of(request, facts->config);
-    bool is_options = strcmp(request->method, "OPTIONS") == 0;
-    bool is_get = strcmp(request->method, "GET") == 0;
-    const struct page *page = &site->pages[i][view];
     struct selection selection;
 
     if (view == PUBLIC_BARE && route->render_bare == NULL)
-        return answer_problem(site, i, 403, "Only operators see this route.", is_get);
+        return answer_problem(site, i, request, 403, "Only operators see this route.");
     /* To strangers no check exists: otherwise they could find out the names. */
-    enum selection_result result = selection_read(
-        or_empty(request->query), view == PUBLIC_BARE ? &no_checks : facts->snapshot, &selection);
-    if (result == SELECTION_MALFORMED) {
-        return answer_problem(site, i, 400, "The query string is not well-formed (RFC 3986, section 3.4).",
-                              is_get);
-    }
-    if (route->takes_only && result == SELECTION_EMPTY) {
+    const struct snapshot *known = view == PUBLIC_BARE ? &no_checks : facts->snapshot;
+    enum selection_result result = selection_read(or_empty(request->query), known, &selection);
+    if (result == SELECTION_MALFORMED)
+        return answer_problem(site, i, request, 400,
+                              "The query string is not well-formed (RFC 3986, section 3.4).");
+    if (route->takes_only && result == SELECTION_EMPTY)
+        return answer_problem(site, i, request, 400,
+                              "only= has no value: it takes the name of a check, database or process.");
+    if (route->takes_only && result == SELECTION_UNKNOWN)
         return answer_problem(
-            site, i, 400, "only= has no value: it takes the name of a check, database or process.", is_get);
-    }
-    if (route->takes_only && result == SELECTION_UNKNOWN) {
-        return answer_problem(
-            site, i, 404, "only= has an unknown value: it takes the name of a check, database or process.",
-            is_get);
-    }
-    if (route->takes_only && result == SELECTION_MADE) {
+            site, i, request, 404,
+            "only= has an unknown value: it takes the name of a check, database or process.");
+    if (route->takes_only && result == SELECTION_MADE)
         render_selected(site, route, view, &selection, facts);
-        page = &site->last;
-    } else if (route->on_demand) {
+    else if (route->on_demand)
         render_with_requests(site, route, facts);
-        page = &site->last;
-    }
-    if (is_options)
-        return count_answer(site, i, page->status, &page->options, page->options.len);
-    return count_answer(site, i, page->status, &page->get, is_get ? page->get.len : page->head_len);
+    else
+        return answer_page(site, i, request, &site->pages[i][view]);
+    return answer_page(site, i, request, &site->last);
 }
 
 struct response site_answer(struct site *site, const struct request *request, const struct facts *facts)
 {
     const char *method = or_empty(request->method);
-    bool is_head = strcmp(method, "HEAD") == 0;
-    bool is_options = strcmp(method, "OPTIONS") == 0;
     size_t i = find_route(request);
 
     if (request->too_long)
-        return answer_problem(site, ROUTE_OTHER, 431,
-                              "The parameters of the request are longer than 65535 bytes.", true);
+        return answer_problem(site, ROUTE_OTHER, request, 431,
+                              "The parameters of the request are longer than 65535 bytes.");
     if (is_empty(method))
-        return answer_problem(site, i, 400, "The request has no method.", true);
+        return answer_problem(site, i, request, 400, "The request has no method.");
     if (i == ROUTE_OTHER)
-        return answer_problem(site, i, 404, "There is no such route.", !is_head && !is_options);
-    if (!is_head && !is_options && strcmp(method, "GET") != 0)
-        return answer_problem(site, i, 405, "This route answers " ALLOWED_METHODS ".", true);
+        return answer_problem(site, i, request, 404, "There is no such route.");
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "OPTIONS") != 0)
+        return answer_problem(site, i, request, 405, "This route answers " ALLOWED_METHODS ".");
     return answer_route(site, i, request, facts);
 }

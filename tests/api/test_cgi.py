@@ -18,7 +18,7 @@ HEADERS = {"Status", "Content-Type", "Content-Length", "Cache-Control", "X-Conte
 @pytest.fixture
 def cgi(cluster):
     """Runs one request. Returns the response and how many seconds it took."""
-    def answer(path="/api/health", method="GET", arguments=(), body=b"", **settings):
+    def answer(path="/api/health", method="GET", arguments=(), body=b"", code=0, **settings):
         env = program.environment(**{
             **cluster.environment(), "HEALTH_CHECKS": CHECKS, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": method,
             "SCRIPT_NAME": path, "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1", **settings})
@@ -26,7 +26,7 @@ def cgi(cluster):
         done = subprocess.run([program.PROGRAM, *arguments], env=env, input=body, capture_output=True, timeout=30,
                               check=False)
         assert not program.REPORTS.search(done.stderr.decode()), done.stderr.decode()
-        assert done.returncode == 0, done.stderr.decode()
+        assert done.returncode == code, done.stderr.decode()
         return Response(done.stdout, path, method), time.monotonic() - began
     return answer
 

@@ -254,7 +254,7 @@ def test_the_server_block_still_applies_to_the_rest_of_the_site(backend, start_s
 
 @pytest.mark.parametrize("deed, status", [("auth_basic", 401), ("deny", 403), ("auth_request 401", 401)])
 def test_the_guards_of_the_site_apply_to_the_status_as_well_as_its_list(backend, start_site, deed, status):
-    server = f"{INCLUDE} set $health_api_shows_status 1; {DEEDS[deed]} root DIR/www;"
+    server = f"set $health_api_is_operator 1; {INCLUDE} {DEEDS[deed]} root DIR/www;"
     answer = start_site(server=server).ask("/api/status")
     assert answer.status == status and answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["X-Health-Source"] == "nginx"
@@ -321,7 +321,7 @@ def test_a_403_of_a_public_route_gives_no_reason(backend, start_site):
 
 @pytest.mark.parametrize("path", ["/api/health", "/api/health/live", "/api/status"])
 def test_a_request_line_of_more_than_8_KiB_is_414_where_the_site_allows_64(backend, start_site, path):
-    site = start_site(http="large_client_header_buffers 4 64k;", server=f"{INCLUDE} set $health_api_shows_status 1;")
+    site = start_site(http="large_client_header_buffers 4 64k;", server=f"set $health_api_is_operator 1; {INCLUDE}")
     assert site.ask(f"{path}?{'a' * 8000}").status == 200
     for data in (f"GET {path}?{'a' * 60000} HTTP/1.1", f"{'A' * 60000} {path} HTTP/1.1",
                  f"GET {'/' * 9000}{path} HTTP/1.1"):

@@ -12,7 +12,7 @@ from .cluster import ROOT
 
 DIRECTORY = os.path.join(ROOT, "docs", "schema")
 ROUTES = {"/api/health": "health", "/api/status": "status", "/api/health/live": "live"}
-BY_THE_PROGRAM = {400, 404, 405, 431}
+BY_THE_PROGRAM = {400, 403, 404, 405, 431}
 BY_NGINX = {400, 401, 403, 405, 413, 414, 429, 431, 501, 505}
 
 
@@ -73,6 +73,7 @@ def schemas_for(response):
     names = []
     if response.source in ("backend", None):
         names += [name for name in routes if response.status in ((200,) if name == "live" else (200, 503))]
+        names += ["bare"] if response.path != "/api/status" and response.status in (200, 503) else []
         names += ["problem"] if response.status in BY_THE_PROGRAM else []
     if response.source in ("nginx", None):
         names += ["nginx"] if response.status == 503 else ["problem"] if response.status in BY_NGINX else []
