@@ -373,3 +373,15 @@ def test_over_http2_headers_that_are_too_large_end_the_connection_of_any_site(st
         ending = http2.ask(site.port, path, headers=headers)
         assert (ending.status, ending.goaway) == (None, http2.ENHANCE_YOUR_CALM)
     assert http2.ask(site.port, path, headers=[("x-long", "a" * 8000)]).status == 200
+
+
+def test_the_documented_aliases_answer_as_the_routes_that_they_stand_for(start_site, start_backend):
+    start_backend(PGHOST="/nowhere").wait_status("degraded")
+    aliases = documented("<!-- tests run this block: aliases -->", "nginx", "load-balancers.md")
+    site = start_site(server=f"{INCLUDE} {aliases}")
+    for path, expected in (("/livez", (200, "alive")), ("/readyz", (200, "healthy")), ("/healthz", (503, "degraded")),
+                           ("/livez?only=x", (200, "alive")), ("/readyz?only=database", (200, "healthy")),
+                           ("/healthz?only=nothing", (503, "degraded")), ("/livez/", None), ("/readyzz", None)):
+        answer = site.ask(path)
+        assert expected is None and answer.headers.get("X-Health-Source") is None or \
+            (answer.status, json.loads(answer.body)["status"]) == expected, path
