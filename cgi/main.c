@@ -15,6 +15,7 @@
 #include "common/version.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -270,7 +271,7 @@ int main(int argc, char **argv)
     int64_t started_ns = clock_now_ns();
     enum mode mode;
 
-    descriptor_open_standard();
+    descriptor_open_standard(O_RDONLY); /* a document that nobody gets is an error */
     if (!choose_mode(argc, argv, &mode))
         return EX_USAGE;
     if (mode == MODE_HELP) {

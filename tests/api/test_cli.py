@@ -130,11 +130,12 @@ def test_help_names_the_exit_codes():
     assert all(code in text for code in ("64", "69", "78"))
 
 
-def test_once_fails_when_it_cannot_write_its_document(cluster):
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run([program.PROGRAM, "--once"], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False,
-                              env=program.environment(**cluster.environment(), HEALTH_CHECKS=CHECKS))
-    assert done.returncode == 1
+@pytest.mark.parametrize("redirection, code", [(">/dev/full", 1), (">&-", 1), ("<&- 2>&-", 0)])
+def test_once_fails_when_it_cannot_write_its_document(cluster, redirection, code):
+    done = subprocess.run(["sh", "-c", f'exec "$0" --once {redirection}', program.PROGRAM], timeout=30, check=False,
+                          capture_output=True, env=program.environment(**cluster.environment(), HEALTH_CHECKS=CHECKS))
+    assert done.returncode == code
+    assert (done.stdout != b"") == (code == 0)
 
 
 def test_once_against_a_silent_server_ends_within_the_timeouts(directory):
