@@ -6,10 +6,16 @@
 #include "common/setting.h"
 #include "common/text.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PREFIX "HEALTH_"
+
+/* The unit that `make install` installs reads this file. */
+#define ENVIRONMENT_FILE "/etc/health-api/environment"
 
 #define FIELD(member) offsetof(struct config, member)
 
@@ -107,10 +113,31 @@ static bool check_stale_after(const struct config *c, struct error *err)
     return false;
 }
 
+/* Stores the value that vars have for this row, if any. False: err names the value. */
+static bool load_row(const struct setting *row, char *const *vars, struct config *out, struct error *err)
+{
+    struct error expected = {0};
+    const char *value = find_value(vars, row->name);
+    if (value == NULL || setting_set(row, value, out, &expected))
+        return true;
+    error_set(err, "%s='%.60s%s': expected %s", row->name, value, strlen(value) > 60 ? "..." : "",
+              expected.text);
+    text_clean(err->text);
+    return false;
+}
+
+bool config_load_listen(char *const *environ_vars, const char **out, struct error *err)
+{
+    struct config config = {0};
+    const struct setting *row = setting_find(settings, ROWS, "HEALTH_LISTEN", strlen("HEALTH_LISTEN"));
+    bool ok = load_row(row, environ_vars, &config, err);
+    *out = config.listen;
+    return ok;
+}
+
 bool config_load(char *const *environ_vars, int64_t fd_soft_limit, int base_fds, struct config *out,
                  struct error *err)
 {
-    struct error expected = {0};
     int64_t fd_min = base_fds + 1; /* room for one connection */
     *out = (struct config){0};
     if (fd_soft_limit <= 0)
@@ -124,17 +151,12 @@ bool config_load(char *const *environ_vars, int64_t fd_soft_limit, int base_fds,
     setting_set_fallbacks(settings, ROWS, out);
     for (size_t i = 0; i < ROWS; i++) {
         struct setting row = settings[i];
-        const char *value = find_value(environ_vars, row.name);
         if (row.offset == FIELD(fd_limit)) {
             row.min = fd_min;
             row.max = fd_soft_limit - 1;
         }
-        if (value != NULL && !setting_set(&row, value, out, &expected)) {
-            error_set(err, "%s='%.60s%s': expected %s", row.name, value, strlen(value) > 60 ? "..." : "",
-                      expected.text);
-            text_clean(err->text);
+        if (!load_row(&row, environ_vars, out, err))
             return false;
-        }
     }
     if (out->max_connections > out->fd_limit - base_fds)
         out->max_connections = out->fd_limit - base_fds; /* peers alone must not end the process */
@@ -152,6 +174,19 @@ bool config_next_unknown(char *const **vars, char *out, size_t out_size)
         }
     }
     return false;
+}
+
+void config_print_unread_file(const char *purpose, const char *option, FILE *out)
+{
+    bool is_in_a_unit = getenv("INVOCATION_ID") != NULL; /* systemd.exec(5) */
+    if (is_in_a_unit || (access(ENVIRONMENT_FILE, F_OK) != 0 && errno != EACCES))
+        return;
+    fprintf(out,
+            "health-api: " ENVIRONMENT_FILE " was not read: only systemd reads it, for the service.\n"
+            "To %s, run:\n"
+            "  systemd-run --pipe --wait --collect -q -p User=health-api -p EnvironmentFile=" ENVIRONMENT_FILE
+            " health-api %s\n",
+            purpose, option);
 }
 
 void config_print_help(FILE *out)

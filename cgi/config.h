@@ -51,6 +51,11 @@ struct config {
 __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
                                                      int base_fds, struct config *out, struct error *err);
 
+/* Gets HEALTH_LISTEN alone, as config_load does. *out is NULL when it is not set, and points into
+ * environ_vars. False: err is "HEALTH_LISTEN='value': what was expected". */
+__attribute__((warn_unused_result)) bool config_load_listen(char *const *environ_vars, const char **out,
+                                                            struct error *err);
+
 /* Finds the next variable in *vars (an array like environ(7)) that begins with HEALTH_ and is not a setting.
  * Copies its name to out, cut to out_size, and moves *vars past it. False: there is none. */
 bool config_next_unknown(char *const **vars, char *out, size_t out_size);
@@ -58,6 +63,11 @@ bool config_next_unknown(char *const **vars, char *out, size_t out_size);
 /* Parses a value of HEALTH_LISTEN as address_parse does, and returns what it returns. TCP must be on
  * loopback, because FastCGI has no authentication. */
 __attribute__((warn_unused_result)) const char *config_parse_listen(const char *text, struct address *out);
+
+/* An operator's shell does not have the environment that systemd gives to the service. If there is a file
+ * with it, and this process is not part of a unit, says so, and prints the command for the purpose (an
+ * infinitive): health-api with this option, as the service. */
+void config_print_unread_file(const char *purpose, const char *option, FILE *out);
 
 /* Prints the settings for --help, one per line: name, default, meaning. */
 void config_print_help(FILE *out);

@@ -81,7 +81,7 @@ def test_errors_are_the_documented_ones(cgi):
     assert cgi("/api", PATH_INFO="/health")[0].status == 200  # ScriptAlias /api splits the path
 
 
-@pytest.mark.parametrize("argument", ["--help", "--version", "--once", "--check-config", "x", ""])
+@pytest.mark.parametrize("argument", ["--help", "--version", "--ask", "--once", "--check-config", "x", ""])
 def test_a_query_that_the_server_passes_as_an_argument_is_not_an_option(cgi, argument):
     """RFC 3875, 4.4: Apache turns /api/health?--help into a command line argument."""
     answer, _ = cgi(arguments=(argument,), QUERY_STRING=argument)

@@ -266,6 +266,33 @@ static void connections_are_cut_to_what_the_fd_limit_leaves(void **state)
     assert_int_equal(c.max_connections, 3);
 }
 
+static void the_address_alone_is_found_whatever_the_other_values_are(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *variable, *listen;
+        bool ok;
+    } rows[] = {
+        {"HEALTH_LISTEN=unix:/s", "unix:/s", true},
+        {"HEALTH_LISTEN=tcp:[::1]:1", "tcp:[::1]:1", true},
+        {"HEALTH_LISTEN=", NULL, true},
+        {"HEALTH_LISTEN_=unix:/s", NULL, true},
+        {"HEALTH_LISTEN=/s", NULL, false},
+        {"HEALTH_LISTEN=tcp:10.0.0.1:1", NULL, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *vars[] = {(char *)"HEALTH_INTERVAL=x", (char *)(uintptr_t)rows[i].variable,
+                        (char *)"HEALTH_FD_LIMIT=x", NULL};
+        const char *listen = "unset";
+        struct error err = {0};
+        assert_int_equal(config_load_listen(vars, &listen, &err), rows[i].ok);
+        assert_int_equal(listen != NULL, rows[i].listen != NULL);
+        if (listen != NULL)
+            assert_string_equal(listen, rows[i].listen);
+        assert_int_equal(strstr(err.text, "HEALTH_LISTEN='") != NULL, !rows[i].ok);
+    }
+}
+
 static void every_unknown_name_is_found(void **state)
 {
     (void)state;
@@ -389,6 +416,7 @@ int main(void)
         cmocka_unit_test(the_fd_limit_follows_the_process_limit),
         cmocka_unit_test(too_few_descriptors_are_an_error),
         cmocka_unit_test(connections_are_cut_to_what_the_fd_limit_leaves),
+        cmocka_unit_test(the_address_alone_is_found_whatever_the_other_values_are),
         cmocka_unit_test(every_unknown_name_is_found),
         cmocka_unit_test(a_huge_unknown_name_is_cut),
         cmocka_unit_test(help_has_one_aligned_line_for_each_setting),
