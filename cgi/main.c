@@ -36,7 +36,7 @@
 #define BASE_FDS                                                                                             \
     (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
 
-#define USAGE "health-api [--ask [PATH?QUERY] | --once | --check-config | --version | --help]"
+#define USAGE "health-api [--ask [PATH?QUERY] | --once [?QUERY] | --check-config | --version | --help]"
 
 enum mode {
     MODE_SERVE,
@@ -59,7 +59,8 @@ static void print_help(void)
          "  --ask           ask the instance that runs for PATH?QUERY, default /api/health, over its\n"
          "                  socket; print the body, exit 0 for 2xx, 1 for any other answer, 69 if\n"
          "                  there is none within 2 s\n"
-         "  --once          probe once, print the /api/health document, exit 0 healthy or 1 degraded\n"
+         "  --once          probe once, print the /api/health document for ?QUERY, exit 0 healthy or\n"
+         "                  1 degraded\n"
          "  --check-config  read the settings and the checks file, report any error, exit 0 or 78\n"
          "  --version       print the version\n"
          "  --help          print this help\n"
@@ -83,7 +84,7 @@ static bool choose_mode(int argc, char **argv, enum mode *mode, const char **arg
         enum mode mode;
         int max_arguments; /* words after the option */
     } modes[] = {
-        {"--ask", MODE_ASK, 1},         {"--once", MODE_ONCE, 0}, {"--check-config", MODE_CHECK_CONFIG, 0},
+        {"--ask", MODE_ASK, 1},         {"--once", MODE_ONCE, 1}, {"--check-config", MODE_CHECK_CONFIG, 0},
         {"--version", MODE_VERSION, 0}, {"--help", MODE_HELP, 0},
     };
     const size_t count = sizeof modes / sizeof modes[0];
@@ -224,7 +225,7 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
            (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
 }
 
-static int run_mode(enum mode mode, int64_t started_ns)
+static int run_mode(enum mode mode, const char *argument, int64_t started_ns)
 {
     struct config config;
     struct checks checks = {0};
@@ -244,7 +245,7 @@ static int run_mode(enum mode mode, int64_t started_ns)
         switch (mode) {
         case MODE_SERVE: exit_code = serve(&config, &checks, started_ns, watchdog_ns); break;
         case MODE_CGI: exit_code = oneshot_cgi(&config, &checks); break;
-        case MODE_ONCE: exit_code = oneshot_print(&config, &checks); break;
+        case MODE_ONCE: exit_code = oneshot_print(&config, &checks, argument); break;
         case MODE_CHECK_CONFIG:
             printf("configuration ok, %zu checks\n", checks.count);
             exit_code = EXIT_SUCCESS;
@@ -279,5 +280,5 @@ int main(int argc, char **argv)
     }
     if (mode == MODE_ASK)
         return ask_print(argument);
-    return run_mode(mode, started_ns);
+    return run_mode(mode, argument, started_ns);
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #define BODY_NS (100 * NS_PER_MS)
@@ -36,18 +37,20 @@ struct shot {
     struct facts facts;
 };
 
-/* Takes over the reference to the snapshot. */
+/* Takes over the reference to the snapshot, and borrows the selection. */
 static void begin_shot(struct shot *shot, const struct config *config, const struct snapshot *snapshot,
-                       enum reason reason, int64_t started_ns)
+                       const struct selection *selection, enum reason reason, int64_t started_ns)
 {
     int64_t now_ns = clock_now_ns();
     *shot = (struct shot){.snapshot = snapshot,
                           .process = {.reason = reason, .usage = process_read(), .checks_error = ""}};
-    shot->verdict = verdict_judge(snapshot, &shot->process, NULL, now_ns, config->stale_after_ms * NS_PER_MS);
+    shot->verdict =
+        verdict_judge(snapshot, &shot->process, selection, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){
         .config = config,
         .snapshot = snapshot,
         .verdict = &shot->verdict,
+        .selection = selection,
         .transitions = &shot->none,
         .process = &shot->process,
         .started_ns = started_ns,
@@ -62,7 +65,7 @@ static void end_shot(struct shot *shot)
 
 /* Probes if probe is true, then judges. False: the system has no descriptor left. */
 static bool probe_shot(struct shot *shot, const struct config *config, const struct checks *checks,
-                       bool probe)
+                       const struct selection *selection, bool probe)
 {
     int64_t started_ns = clock_now_ns();
     struct snapshot_slot *slot = snapshot_slot_new();
@@ -70,7 +73,7 @@ static bool probe_shot(struct shot *shot, const struct config *config, const str
         return false;
     if (probe)
         prober_run_once(config, checks, slot);
-    begin_shot(shot, config, snapshot_acquire(slot), REASON_NONE, started_ns);
+    begin_shot(shot, config, snapshot_acquire(slot), selection, REASON_NONE, started_ns);
     snapshot_slot_free(slot);
     return true;
 }
@@ -123,7 +126,7 @@ int oneshot_cgi(const struct config *config, const struct checks *checks)
     const struct request request = request_of_environment();
     struct shot shot;
 
-    if (!probe_shot(&shot, config, checks, route_needs_snapshot(&request, config)))
+    if (!probe_shot(&shot, config, checks, NULL, route_needs_snapshot(&request, config)))
         return 1;
     int exit_code = print_cgi(&request, &shot.facts);
     end_shot(&shot);
@@ -145,17 +148,56 @@ void oneshot_cgi_unconfigured(void)
     struct shot shot;
 
     request.query = NULL; /* no check is known, so it could only be an error */
-    begin_shot(&shot, &config, snapshot_new(0), REASON_INTERNAL, clock_now_ns());
+    begin_shot(&shot, &config, snapshot_new(0), NULL, REASON_INTERNAL, clock_now_ns());
     (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);
 }
 
-int oneshot_print(const struct config *config, const struct checks *checks)
+static void print_usage_error(enum selection_result result, const char *argument, const struct checks *checks)
 {
+    fprintf(stderr, "health-api: --once '%s': ", argument);
+    switch (result) {
+    case SELECTION_MALFORMED: fputs("expected a query string, such as ?only=process\n", stderr); break;
+    case SELECTION_EMPTY: fputs("only= has no value, expected a name\n", stderr); break;
+    default:
+        fputs("only= has an unknown value, expected one of process database", stderr);
+        for (size_t i = 0; i < checks->count; i++)
+            fprintf(stderr, " %s", checks->items[i].name);
+        fputs("\n", stderr);
+    }
+}
+
+/* Reads the query of --once. NULL selects everything. */
+static enum selection_result select_checks(const char *argument, const struct checks *checks,
+                                           struct selection *out)
+{
+    if (argument == NULL)
+        return SELECTION_ABSENT;
+    if (argument[0] != '?')
+        return SELECTION_MALFORMED;
+    struct snapshot *names = snapshot_new(checks->count);
+    for (size_t i = 0; i < checks->count; i++)
+        snprintf(names->checks[i].name, sizeof names->checks[i].name, "%s", checks->items[i].name);
+    enum selection_result result = selection_read(argument + 1, names, out);
+    snapshot_release(names);
+    return result;
+}
+
+int oneshot_print(const struct config *config, const struct checks *checks, const char *argument)
+{
+    struct selection named;
+    const struct selection *selection = NULL;
     struct shot shot;
     struct buf document = {0};
 
-    if (!probe_shot(&shot, config, checks, true))
+    enum selection_result result = select_checks(argument, checks, &named);
+    if (result == SELECTION_MADE)
+        selection = &named;
+    else if (result != SELECTION_ABSENT) {
+        print_usage_error(result, argument, checks);
+        return EX_USAGE;
+    }
+    if (!probe_shot(&shot, config, checks, selection, selection == NULL || selection->database))
         return 1;
     document_health(&shot.facts, &document);
     int exit_code = print(document.data, document.len);

@@ -218,6 +218,28 @@ def test_each_fact_and_each_query_as_cgi(name, directory, cgi):  # noqa: F811
         assert_is_expected(answer.status, answer.body, fact, names)
 
 
+@pytest.mark.parametrize("name", [name for name, fact in FACTS.items()
+                                  if fact.database in ("up", "unreachable") and not (fact.draining or fact.undecided)])
+def test_each_fact_and_each_query_with_once(name, directory, cluster):
+    fact = FACTS[name]
+    settings = {**cluster.environment(), "HEALTH_CHECKS": write_checks(directory, fact), **settings_of(fact)}
+    for query, names in QUERIES.items():
+        done = program.run("--once", f"?{query}", **settings)
+        if isinstance(names, int):
+            assert (done.returncode, done.stdout) == (64, ""), query
+            assert f"health-api: --once '?{query}': " in done.stderr
+            assert ("expected one of process database nodes broken lag\n" in done.stderr) == (names == 404)
+        else:
+            assert_is_expected({0: 200, 1: 503}[done.returncode], done.stdout, fact, names)
+
+
+def test_once_needs_a_query_string_after_it(cluster):
+    for argument in ("edges", "only=edges", "/api/health?only=edges", ""):
+        done = program.run("--once", argument, HEALTH_CHECKS=program.CHECKS, **cluster.environment())
+        assert (done.returncode, done.stdout) == (64, "")
+        assert done.stderr == f"health-api: --once '{argument}': expected a query string, such as ?only=process\n"
+
+
 def test_cgi_asks_the_database_only_if_the_query_is_about_it(directory, cgi):  # noqa: F811
     with SilentServer(directory) as server:
         settings = {"PGHOST": server.directory, "HEALTH_CONNECT_TIMEOUT": "3s", "HEALTH_STALE_AFTER": "9s"}
