@@ -143,12 +143,16 @@ static enum public_view public_view_of_environment(void)
 void oneshot_cgi_unconfigured(void)
 {
     const struct config config = {.interval_ms = MS_PER_S, /* for Retry-After */
+                                  .stale_after_ms = MS_PER_S,
                                   .public_view = public_view_of_environment()};
     struct request request = request_of_environment();
+    struct snapshot *nothing = snapshot_new(0);
     struct shot shot;
 
     request.query = NULL; /* no check is known, so it could only be an error */
-    begin_shot(&shot, &config, snapshot_new(0), NULL, REASON_INTERNAL, clock_now_ns());
+    nothing->starting = true;
+    nothing->taken_ns = clock_now_ns();
+    begin_shot(&shot, &config, nothing, NULL, REASON_INTERNAL, nothing->taken_ns);
     (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);
 }
@@ -158,6 +162,7 @@ static void print_usage_error(enum selection_result result, const char *argument
     fprintf(stderr, "health-api: --once '%s': ", argument);
     switch (result) {
     case SELECTION_MALFORMED: fputs("expected a query string, such as ?only=process\n", stderr); break;
+    case SELECTION_TOO_MANY: fprintf(stderr, "expected only= at most %d times\n", SELECTION_MAX); break;
     case SELECTION_EMPTY: fputs("only= has no value, expected a name\n", stderr); break;
     default:
         fputs("only= has an unknown value, expected one of process database", stderr);

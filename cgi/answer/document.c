@@ -151,7 +151,9 @@ static struct json_object *new_failing(const struct facts *facts)
 
     if (v->status != HEALTH_HEALTHY && !from_snapshot)
         add_entry(failing, v->check, v->reason);
-    if (from_snapshot || about_process)
+    if (about_process && v->is_stale && shows_database(facts))
+        add_entry(failing, SNAPSHOT_DATABASE, REASON_STALE);
+    else if (from_snapshot || about_process)
         add_down(failing, facts);
     return failing;
 }
@@ -159,7 +161,7 @@ static struct json_object *new_failing(const struct facts *facts)
 static struct json_object *new_warnings(const struct facts *facts)
 {
     struct json_object *warnings = json_object_new_array();
-    if (facts->verdict->reason == REASON_STALE || facts->snapshot->starting)
+    if (facts->verdict->is_stale || facts->snapshot->starting)
         return warnings;
     add_warnings(warnings, facts);
     return warnings;

@@ -227,11 +227,15 @@ bool route_needs_snapshot(const struct request *request, const struct config *co
     if (i == ROUTE_OTHER || !routes[i].follows_status ||
         (view == PUBLIC_BARE && routes[i].render_bare == NULL))
         return false;
-    switch (selection_read(or_empty(request->query), &no_checks, &selection)) {
+    enum selection_result result = selection_read(or_empty(request->query), &no_checks, &selection);
+    if (!routes[i].takes_only)
+        return result != SELECTION_MALFORMED;
+    switch (result) {
     case SELECTION_ABSENT: return true;
-    case SELECTION_MADE: return selection.database || !routes[i].takes_only;
-    case SELECTION_UNKNOWN: return view == PUBLIC_FULL || !routes[i].takes_only; /* it may be a check */
-    case SELECTION_EMPTY: return !routes[i].takes_only;
+    case SELECTION_MADE: return selection.database;
+    case SELECTION_UNKNOWN: return view == PUBLIC_FULL; /* it may be a check */
+    case SELECTION_TOO_MANY:
+    case SELECTION_EMPTY:
     case SELECTION_MALFORMED: break;
     }
     return false;
@@ -285,6 +289,8 @@ static struct response answer_route(struct site *site, size_t i, const struct re
     if (route->takes_only && result == SELECTION_EMPTY)
         return answer_problem(site, i, request, 400,
                               "only= has no value: it takes the name of a check, database or process.");
+    if (route->takes_only && result == SELECTION_TOO_MANY)
+        return answer_problem(site, i, request, 400, "only= may be repeated 258 times at most.");
     if (route->takes_only && result == SELECTION_UNKNOWN)
         return answer_problem(
             site, i, request, 404,

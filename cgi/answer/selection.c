@@ -86,14 +86,20 @@ static enum selection_result read_parameter(const char *text, size_t len, const 
 enum selection_result selection_read(const char *query, const struct snapshot *snapshot,
                                      struct selection *out)
 {
+    static const struct snapshot no_names; /* after an error no name matters */
     enum selection_result result = SELECTION_ABSENT;
+    size_t count = 0;
 
     if (!is_well_formed(query))
         return SELECTION_MALFORMED;
     *out = (struct selection){0};
     for (const char *text = query; *text != '\0';) {
         size_t len = strcspn(text, "&");
-        enum selection_result next = read_parameter(text, len, snapshot, out);
+        enum selection_result next =
+            read_parameter(text, len, result <= SELECTION_MADE ? snapshot : &no_names, out);
+        count += next != SELECTION_ABSENT;
+        if (count > SELECTION_MAX && next < SELECTION_TOO_MANY)
+            next = SELECTION_TOO_MANY;
         if (next > result)
             result = next;
         text += len + (text[len] == '&');

@@ -41,6 +41,7 @@ struct verdict {
     enum health_status status;
     enum reason reason;          /* REASON_NONE when healthy */
     char check[CHECK_NAME_SIZE]; /* what the reason is about; "" when healthy */
+    bool is_stale;               /* the snapshot is too old to count */
     bool counts_known;           /* false: every count is null */
 };
 

@@ -46,7 +46,8 @@ FACTS = {
     "draining": Fact(draining=True),
     "draining while a check fails": Fact(failing=("broken",), draining=True),
     "draining without a database": Fact(database="unreachable", draining=True),
-    "draining and stale": Fact(database="stale", draining=True),
+    "draining and stale": Fact(failing=("broken", "lag"), database="stale", draining=True),
+    "stale while a check fails": Fact(failing=("broken", "lag"), database="stale"),
 }
 
 # Each query, and what it names: None is everything, a number is the status code of an error.
@@ -81,6 +82,7 @@ def expected(fact, names):
     noted = [check for check in shown if check in fact.failing + fact.undecided and check not in counting]
     is_up = fact.database == "up"
     down = [("database", "unreachable")] if about_database and fact.database == "unreachable" else \
+        [("database", "stale")] if about_database and fact.database == "stale" else \
         [(check, "out_of_range") for check in counting] if is_up else []
     if fact.draining and "process" in asked:
         status, failing = "draining", [("process", "draining"), *down]
@@ -250,6 +252,20 @@ def test_cgi_asks_the_database_only_if_the_query_is_about_it(directory, cgi):  #
         assert answer.status == 404
 
 
+def test_a_check_that_a_reload_adds_is_not_healthy_before_it_was_asked(start_backend, checks_file):
+    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: old\nSELECT 1;\n"), HEALTH_QUERY_TIMEOUT="10s",
+                            HEALTH_STALE_AFTER="30s")
+    backend.wait_status("healthy")
+    checks_file("-- check: old\nSELECT 1;\n-- check: new\n-- max: 1\nSELECT 9 FROM pg_sleep(2);\n")
+    backend.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: backend.ask(query="only=new").status != 404, 10, "the new check")
+    document = json.loads(backend.ask(query="only=new").body)
+    assert (document["status"], document["failing"]) == ("starting", [{"check": "new", "reason": "starting"}])
+    assert backend.ask(query="only=old").status == backend.ask().status == 200
+    wait_until(lambda: json.loads(backend.ask(query="only=new").body)["failing"] == [
+        {"check": "new", "reason": "out_of_range"}], 10, "its result")
+
+
 def test_a_reload_changes_which_names_are_known(start_backend, checks_file):
     backend = start_backend(HEALTH_CHECKS=checks_file("-- check: old\nSELECT 1;\n"))
     backend.wait_status("healthy")
@@ -348,8 +364,14 @@ def test_a_cgi_program_with_a_bad_configuration_answers_503_to_every_question(cg
         answer, _ = cgi(QUERY_STRING=query, HEALTH_INTERVAL="never", code=78)
         assert answer.status == 503
         assert json.loads(answer.body)["failing"] == [{"check": "process", "reason": "internal"}]
-    answer, _ = cgi(HEALTH_INTERVAL="never", HEALTH_PUBLIC="bare", code=78)
-    assert json.loads(answer.body) == {"status": "degraded"}
+    for public in ("bare", "Bare", "ful"):
+        answer, _ = cgi(HEALTH_INTERVAL="never", HEALTH_PUBLIC=public, code=78)
+        assert json.loads(answer.body) == {"status": "degraded"}
+
+
+def test_a_cgi_server_names_an_operator_as_well(cgi):  # noqa: F811
+    assert set(json.loads(cgi(HEALTH_PUBLIC="bare")[0].body)) == {"status"}
+    assert "counts" in json.loads(cgi(HEALTH_PUBLIC="bare", AUDIENCE="operator")[0].body)
 
 
 def random_query(source):
@@ -360,11 +382,11 @@ def random_query(source):
     return "".join(chosen)
 
 
-def test_any_query_gets_one_of_four_codes_and_the_same_from_each_method(backend):
+def test_any_query_gets_a_code_of_the_contract_and_the_same_from_each_method(backend):
     """10,000 random query strings, and the longest that a request can carry."""
     source = random.Random(19)
     queries = [random_query(source) for _ in range(10000)]
-    long = ["only=edges&" * 5000 + "v", "only=" + "x" * 60000, "only=nothing&" * 4000, "%6fnly=%65dges&" * 3000, "&" * 60000]
+    long = ["only=edges&" * 258 + "v", "only=edges&" * 259, "only=edges&" * 5000 + "v", "only=" + "x" * 60000, "only=nothing&" * 4000, "%6fnly=%65dges&" * 3000, "&" * 60000]
     codes = dict.fromkeys((200, 400, 404), 0)
     with Connection(backend.address) as connection:
         for number, query in enumerate(queries + long):

@@ -1,6 +1,7 @@
-"""What a query string costs: the ready answer with and without a parameter that the program ignores, and answers that it
-renders for ?only=."""
+"""What a query string costs with 100 checks: the ready answer with and without a parameter that the program ignores,
+answers that it renders for ?only=, and the most expensive query."""
 from . import load, settings
+from .checks import write_checks
 
 GROUP = "requests per second by query"
 CPU = "backend CPU per request by query"
@@ -8,9 +9,13 @@ QUERIES = {
     "plain": ("", "no query"),
     "ignored": ("?v=1", "an ignored parameter"),
     "process": ("?only=process", "?only=process"),
-    "check": ("?only=edges", "?only=edges"),
-    "long": ("?" + "only=debates&" * 600 + "v", "?only=debates, 600 times: 7.8 KB, as long as nginx allows"),
+    "check": ("?only=check_050", "?only=check_050"),
+    "long": ("?" + "&".join(["only=check_099"] * 258), "?only=check_099, 258 times: as often as it is accepted"),
 }
+
+
+def checks(stage):
+    return {"HEALTH_CHECKS": write_checks(stage, 100)}
 
 
 def measure(stage, health, results):
@@ -27,3 +32,4 @@ def measure(stage, health, results):
         results.add(CPU, name, [max(cpu, 0.01) for _, cpu in measured[name]], "us", label)
     results.judge_ratio("requests/s with an ignored parameter", GROUP, "ignored", "plain", 0.95, at_least=True)
     results.judge_ratio("CPU per request with ?only=process", CPU, "process", "plain", 2)
+    results.judge_ratio("CPU per request with the most expensive query", CPU, "long", "plain", 5)

@@ -62,6 +62,7 @@ static inline void test_site_init(struct test_site *t, size_t check_count)
         r->value = 100 + (int64_t)i;
         r->duration_us = 1234;
         r->checked_wall_ms = t->snapshot->taken_wall_ms;
+        r->checked_ns = t->snapshot->taken_ns;
     }
     t->verdict = (struct verdict){.status = HEALTH_HEALTHY, .counts_known = true};
     t->config = (struct config){.checks_path = "/etc/health-api/checks.sql",

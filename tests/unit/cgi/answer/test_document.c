@@ -222,6 +222,7 @@ static void a_stale_document_names_only_stale_and_shows_no_count(void **state)
     t.snapshot->checks[0].reason = REASON_SCHEMA;
     test_site_degrade(&t, "database", REASON_STALE);
     t.verdict.counts_known = false;
+    t.verdict.is_stale = true;
     expect(&t, document_health, "failing", "[{\"check\":\"database\",\"reason\":\"stale\"}]");
     expect(&t, document_health, "counts", "{\"c0\":null}");
     expect(&t, document_health, "warnings", "[]");

@@ -23,7 +23,7 @@ static struct snapshot *new_snapshot(void)
 static const char *describe(const char *query)
 {
     static char text[512];
-    static const char *const words[] = {"absent", "", "unknown", "empty", "malformed"};
+    static const char *const words[] = {"absent", "", "unknown", "too many", "empty", "malformed"};
     struct snapshot *s = new_snapshot();
     struct selection selection;
     enum selection_result result = selection_read(query, s, &selection);
@@ -98,11 +98,18 @@ static void a_long_query_is_read_to_its_end(void **state)
 {
     (void)state;
     struct buf query = {0};
-    for (size_t i = 0; i < 5000; i++)
-        buf_append_str(&query, i % 2 == 0 ? "only=edges&" : "v=%20&");
-    assert_string_equal(describe(query.data), "database,edges");
-    buf_append_str(&query, "only=process");
+    for (size_t i = 0; i < SELECTION_MAX; i++)
+        buf_append_str(&query, i % 2 == 0 ? "only=edges&v=%20&" : "only=process&");
     assert_string_equal(describe(query.data), "process,database,edges");
+    for (size_t i = 0; i < 5000; i++)
+        buf_append_str(&query, "v=1&");
+    assert_string_equal(describe(query.data), "process,database,edges");
+    buf_append_str(&query, "only=process&");
+    assert_string_equal(describe(query.data), "too many");
+    buf_append_str(&query, "only=nothing&");
+    assert_string_equal(describe(query.data), "too many");
+    buf_append_str(&query, "only=&");
+    assert_string_equal(describe(query.data), "empty");
     buf_append_str(&query, "%");
     assert_string_equal(describe(query.data), "malformed");
     buf_free(&query);

@@ -16,6 +16,7 @@ static struct snapshot *new_healthy(void)
     for (size_t i = 0; i < 3; i++) {
         snprintf(s->checks[i].name, sizeof s->checks[i].name, "%s", names[i]);
         s->checks[i].has_value = true;
+        s->checks[i].checked_ns = 1000;
     }
     s->checks[2].severity = CHECK_WARN;
     return s;
@@ -161,6 +162,39 @@ static void a_selection_is_judged_by_what_it_names_alone(void **state)
     }
 }
 
+static void a_check_that_was_never_asked_is_starting_for_whoever_names_it(void **state)
+{
+    (void)state;
+    struct snapshot *s = new_healthy();
+    struct process_facts process = {0};
+    const struct selection edges = {.database = true, .checks = {[1] = true}};
+    const struct selection both = {.database = true, .checks = {[0] = true, [1] = true}};
+    s->checks[1].checked_ns = 0;
+    s->checks[1].has_value = false;
+    expect(s, process, 1000, HEALTH_HEALTHY, REASON_NONE, "", true);
+    struct verdict v = verdict_judge(s, &process, &edges, 1000, STALE_AFTER);
+    assert_int_equal(v.status, HEALTH_STARTING);
+    assert_string_equal(v.check, "edges");
+    fail_check(&s->checks[0], REASON_SCHEMA);
+    v = verdict_judge(s, &process, &both, 1000, STALE_AFTER);
+    assert_int_equal(v.status, HEALTH_DEGRADED);
+    assert_string_equal(v.check, "nodes");
+    snapshot_release(s);
+}
+
+static void a_check_that_waits_for_its_rise_keeps_its_last_reason(void **state)
+{
+    (void)state;
+    struct snapshot *s = new_healthy();
+    fail_check(&s->checks[1], REASON_CORRUPT);
+    s->checks[1].reason = REASON_NONE;
+    expect(s, (struct process_facts){0}, 1000, HEALTH_DEGRADED, REASON_CORRUPT, "edges", true);
+    s->database.down = true;
+    s->database.down_reason = REASON_HUNG;
+    expect(s, (struct process_facts){0}, 1000, HEALTH_DEGRADED, REASON_HUNG, "database", true);
+    snapshot_release(s);
+}
+
 static void a_check_that_a_selection_names_counts_whatever_its_severity(void **state)
 {
     (void)state;
@@ -205,6 +239,8 @@ int main(void)
         cmocka_unit_test(draining_wins_over_everything),
         cmocka_unit_test(too_many_descriptors_degrade_whatever_the_database_says),
         cmocka_unit_test(a_selection_is_judged_by_what_it_names_alone),
+        cmocka_unit_test(a_check_that_was_never_asked_is_starting_for_whoever_names_it),
+        cmocka_unit_test(a_check_that_waits_for_its_rise_keeps_its_last_reason),
         cmocka_unit_test(a_check_that_a_selection_names_counts_whatever_its_severity),
         cmocka_unit_test(transitions_keep_the_last_fifty_with_the_newest_first),
     };
