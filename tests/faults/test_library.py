@@ -192,6 +192,19 @@ def test_a_file_says_what_it_needs_and_why_it_fails_or_warns(name):
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_the_document_lists_each_file_with_its_limit_its_severity_and_its_grant():
+    with open(os.path.join(ROOT, "docs", "postgresql.md"), encoding="utf-8") as file:
+        lines = [line for line in file if line.startswith("| `") and ".sql`" in line]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert sorted(row[0] for row in rows) == [f"`{name}.sql`" for name in NAMES]
+    for row in rows:
+        text = read(row[0].strip("`").removesuffix(".sql"))
+        assert re.findall(r"^-- (?:max|severity): (\w+)", text, re.M) == row[2:4], row
+        assert bool(row[4]) == ("No GRANT is needed." not in text), row
+        for right in re.findall(r"`(.*?)`", row[4]):
+            assert re.search(rf"^--   GRANT .*{re.escape(right)}", text, re.M), row
+
+
 def test_each_is_valid_alone_and_so_are_all_together(checks_file):
     for text in [read(name) for name in NAMES] + ["".join(map(read, NAMES))]:
         done = program.run("--check-config", HEALTH_CHECKS=checks_file(text))
