@@ -27,7 +27,7 @@ check-prefix:
 install: check-prefix ## install below DESTDIR and PREFIX, including the units
 	@$(MAKE) --no-print-directory all; built=$$?; $(give_back); exit $$built
 	umask 022 && mkdir -p $(call dest,$(BINDIR) $(UNITDIR) $(SYSUSERSDIR) $(CONFDIR) $(WATCH_CONFDIR) \
-	  $(DOCDIR)/docs/schema $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql nginx systemd watchdog))
+	  $(DOCDIR)/docs/schema $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql/library nginx systemd watchdog))
 	install -m 644 systemd/health-api.sysusers.conf $(call dest,$(SYSUSERSDIR)/health-api.conf)
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf; fi
 	$(call install_unless_changed,sql/checks.sql,$(CONFDIR),644)
@@ -37,6 +37,7 @@ install: check-prefix ## install below DESTDIR and PREFIX, including the units
 	$(call install_unless_changed,watchdog/watch.conf,$(WATCH_CONFDIR),644)
 	install -m 755 $(BUILD)/health-api $(BUILD)/health-watch $(call dest,$(BINDIR))
 	install -m 644 sql/*.sql $(call dest,$(DATADIR)/sql)
+	install -m 644 sql/library/*.sql $(call dest,$(DATADIR)/sql/library)
 	install -m 644 nginx/health-api* $(call dest,$(DATADIR)/nginx)
 	install -m 644 systemd/environment systemd/pgpass systemd/health-api.service.d/* $(call dest,$(DATADIR)/systemd)
 	install -m 644 watchdog/watch.conf watchdog/watch.conf.example $(call dest,$(DATADIR)/watchdog)

@@ -138,6 +138,9 @@ def test_install_leaves_the_modes_of_what_is_there(tree, directory):
     done(make(tree, "install", f"DESTDIR={root}", umask=0o077))
     assert [mode(root, path) for path in ("etc/health-api", "usr/local/bin", "usr/local/share/man/man8",
                                           "etc/health-api/checks.sql")] == ["0o750", "0o2775", "0o2775", "0o640"]
+    library = os.path.join(root, "usr/local/share/health-api/sql/library")
+    assert set(os.listdir(library)) == set(os.listdir(os.path.join(ROOT, "sql", "library")))
+    assert {mode(library, name) for name in os.listdir(library)} == {"0o644"}
     # All users may read new directories, whatever the umask is.
     assert {mode(root, path) for path in below(root) if path.startswith("usr/local/share/")
             and os.path.isdir(os.path.join(root, path))} - {"0o2775"} == {"0o755"}

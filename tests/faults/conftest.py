@@ -125,8 +125,7 @@ def timed(start_backend):
 def listen_on_tcp(cluster, hba, *settings):
     """Configures a stopped server to listen on a port of 127.0.0.1, and returns the port."""
     port = free_port()
-    with open(os.path.join(cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-        conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\n" + "".join(f"{line}\n" for line in settings))
+    cluster.configure("listen_addresses = '127.0.0.1'", f"port = {port}", *settings)
     with open(os.path.join(cluster.data, "pg_hba.conf"), "a", encoding="utf-8") as file:
         file.write(hba + "\n")
     return port

@@ -65,8 +65,7 @@ def cases(start_backend, own_cluster, directory, checks_file):
     os.chmod(locked, 0o777)
     os.chmod(directory, 0o777)
     own_cluster.stop("fast")
-    with open(os.path.join(own_cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-        conf.write(f"unix_socket_directories = '{own_cluster.directory}, {locked}'\n")
+    own_cluster.configure(f"unix_socket_directories = '{own_cluster.directory}, {locked}'")
     own_cluster.start()
     own_cluster.write_hba("local rejected health_api reject\nlocal all health_api scram-sha-256\n"
                           "local all postgres trust\n")

@@ -7,7 +7,6 @@ import tempfile
 
 import psycopg2
 import pytest
-from harness import process
 from harness.cluster import PASSWORD, SERVER_USER
 from harness.pgbouncer import PgBouncer
 from harness.wait import hold_for, wait_until
@@ -28,17 +27,9 @@ def pair(template, base):
     hba = "host all health_api 127.0.0.1/32 scram-sha-256\nlocal replication postgres trust"
     primary.port = listen_on_tcp(primary, hba)
     primary.start()
-    standby = type(primary)(os.path.join(directory, "b"))
-    os.makedirs(standby.directory)
-    if SERVER_USER:
-        shutil.chown(standby.directory, SERVER_USER)
-    child = process.start([os.path.join(os.path.dirname(shutil.which("pg_basebackup") or ""), "pg_basebackup"),
-                           "-h", primary.directory, "-p", str(primary.port), "-U", "postgres", "-D", standby.data,
-                           "-R", "-c", "fast"], user=SERVER_USER, log=standby.log + ".ctl", cwd="/")
-    assert child.wait(60) == 0
+    standby = primary.make_standby(os.path.join(directory, "b"))
     standby.port = free_port()
-    with open(os.path.join(standby.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-        conf.write(f"port = {standby.port}\nunix_socket_directories = '{standby.directory}'\n")
+    standby.configure(f"port = {standby.port}")
     standby.start()
     yield primary, standby
     standby.destroy()

@@ -1,4 +1,5 @@
-"""The checks of docs/write-outages.md, copied from there, notice a server that still reads and no longer writes."""
+"""The checks of docs/write-outages.md, copied from there, and the ready ones that it names, notice a server that still
+reads and no longer writes."""
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.skipif(SANITIZED, reason="is about what the server does
 
 OLDEST_S = 5
 DOCUMENT = os.path.join(ROOT, "docs", "write-outages.md")
+READY = [os.path.join(ROOT, "sql", "library", name) for name in ("writes_refused.sql", "xid_age.sql")]
 
 
 def blocks(language):
@@ -43,9 +45,11 @@ def written(own_cluster, start_backend, checks_file):
     """A server with the heartbeat table and its writer, five clients of an application, and a backend with the shipped
     checks and those of the document."""
     own_cluster.execute(blocks("sql") + "CREATE TABLE application (at timestamptz)")
-    with open(CHECKS, encoding="utf-8") as shipped:
-        text, count = re.subn(r"max: 15 ", f"max: {OLDEST_S} ", shipped.read() + blocks("checks"))
+    text, count = re.subn(r"max: 15 ", f"max: {OLDEST_S} ", blocks("checks"))
     assert count == 1
+    for path in (CHECKS, *READY):
+        with open(path, encoding="utf-8") as file:
+            text += file.read()
     writers = [Writer(own_cluster, "UPDATE heartbeat SET at = now()")]
     writers += [Writer(own_cluster, "INSERT INTO application VALUES (now())") for _ in range(5)]
     for writer in writers:
@@ -77,8 +81,8 @@ def test_a_server_that_writes_is_healthy(written):
     hold_for(lambda: backend.document()["status"] == "healthy", OLDEST_S + 2, "healthy while it is written to")
     document = backend.document()
     assert document["warnings"] == []
-    assert document["counts"]["last_write"] <= OLDEST_S and document["counts"]["in_recovery"] == 0
-    assert document["counts"]["transaction_age"] > 0
+    assert document["counts"]["last_write"] <= OLDEST_S and document["counts"]["writes_refused"] == 0
+    assert document["counts"]["xid_age"] > 0
     assert not any(writer.refused for writer in writers)
 
 
@@ -102,8 +106,8 @@ def test_a_promotion_is_missing(written, own_cluster):
     if SERVER_USER:
         shutil.chown(signal_file, SERVER_USER)
     own_cluster.start()
-    backend.wait_failing(("last_write", "out_of_range"), ("in_recovery", "out_of_range"))
-    wait_only(backend, ("last_write", "out_of_range"), ("in_recovery", "out_of_range"))
+    backend.wait_failing(("last_write", "out_of_range"), ("writes_refused", "out_of_range"))
+    wait_only(backend, ("last_write", "out_of_range"), ("writes_refused", "out_of_range"))
     wait_until(lambda: "25006" in writers[0].refused, 10, "a write is refused as the document says")
     own_cluster.execute("SELECT pg_promote()")
     backend.wait_status("healthy")

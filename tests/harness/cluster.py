@@ -56,8 +56,7 @@ class Cluster:
             shutil.chown(self.directory, SERVER_USER)
         self._run(_bin("initdb"), "-D", self.data, "-U", "postgres", "-k", "-E", "UTF8", "--locale=C.UTF-8",
                   "--auth=trust", "--no-sync", "--wal-segsize=1")  # in MiB; the default of 16 would be most of each copy
-        with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-            conf.write(SETTINGS + f"unix_socket_directories = '{self.directory}'\n")
+        self.configure(SETTINGS + f"unix_socket_directories = '{self.directory}'")
         self.start()
         self.write_hba("local all health_api scram-sha-256\nlocal all postgres trust\n")
         self.execute(f"CREATE DATABASE {self.database}", database="postgres")
@@ -71,9 +70,24 @@ class Cluster:
             shutil.chown(directory, SERVER_USER)
         other = Cluster(directory)
         subprocess.run(["cp", "-a", self.data, other.data], check=True)
-        with open(os.path.join(other.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-            conf.write(f"unix_socket_directories = '{directory}'\n")
+        other.configure(f"unix_socket_directories = '{directory}'")
         return other
+
+    def make_standby(self, directory):
+        """Makes a streaming standby of this server, which must run and let postgres replicate. It is not started yet."""
+        os.makedirs(directory, exist_ok=True)
+        if SERVER_USER:
+            shutil.chown(directory, SERVER_USER)
+        standby = Cluster(directory)
+        standby._run(_bin("pg_basebackup"), "-h", self.directory, "-p", str(self.port), "-U", "postgres",
+                     "-D", standby.data, "-R", "-c", "fast", "--no-sync")
+        standby.configure(f"unix_socket_directories = '{directory}'")
+        return standby
+
+    def configure(self, *lines):
+        """Adds lines to postgresql.conf."""
+        with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
+            conf.write("".join(f"{line}\n" for line in lines))
 
     @property
     def major_version(self):

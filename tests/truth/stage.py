@@ -53,9 +53,8 @@ class Stage:
         self.cluster.execute("CREATE TABLE spare_debates AS TABLE debates")
         self.cluster.execute("VACUUM ANALYZE")  # so that autovacuum does not run during a fault
         self.cluster.stop("fast")
-        with open(os.path.join(self.cluster.data, "postgresql.conf"), "a", encoding="utf-8") as conf:
-            conf.write(f"listen_addresses = '127.0.0.1'\nport = {self.port}\n"
-                       "log_timezone = 'UTC'\nlog_line_prefix = '%m [%p] %a '\n")
+        self.cluster.configure("listen_addresses = '127.0.0.1'", f"port = {self.port}",
+                               "log_timezone = 'UTC'", "log_line_prefix = '%m [%p] %a '")
         self.cluster.port = self.port
         self.cluster.start()
         self.let_in()
