@@ -40,15 +40,20 @@ static struct verdict judge_snapshot(const struct snapshot *s, const struct sele
     return make_verdict(HEALTH_HEALTHY, REASON_NONE, "", counts_known);
 }
 
+bool verdict_is_stale(const struct snapshot *snapshot, int64_t now_ns, int64_t stale_after_ns)
+{
+    /* A database that is down gives no answers: the prober vouches that its snapshot is still true. */
+    bool is_vouched = snapshot->database.down && snapshot->vouched_ns > snapshot->taken_ns;
+    return now_ns - (is_vouched ? snapshot->vouched_ns : snapshot->taken_ns) > stale_after_ns;
+}
+
 struct verdict verdict_judge(const struct snapshot *snapshot, const struct process_facts *process,
                              const struct selection *selection, int64_t now_ns, int64_t stale_after_ns)
 {
     /* A program that could not read its settings knows nothing about the rest. */
     bool process_counts = selection == NULL || selection->process || process->reason == REASON_INTERNAL;
     bool snapshot_counts = selection == NULL || selection->database;
-    /* A database that is down gives no answers: the prober vouches that its snapshot is still true. */
-    bool is_vouched = snapshot->database.down && snapshot->vouched_ns > snapshot->taken_ns;
-    bool stale = now_ns - (is_vouched ? snapshot->vouched_ns : snapshot->taken_ns) > stale_after_ns;
+    bool stale = verdict_is_stale(snapshot, now_ns, stale_after_ns);
     bool counts_known = !stale && !snapshot->starting && snapshot->database.reason == REASON_NONE;
 
     if (process->reason != REASON_NONE && process_counts)
@@ -85,6 +90,7 @@ void transitions_add(struct transitions *list, const struct verdict *from, const
         (struct transition){.wall_ms = wall_ms, .from = from->status, .to = to->status, .reason = to->reason};
     snprintf(t->check, sizeof t->check, "%s", to->check);
     list->total++;
+    list->totals[to->status]++;
 }
 
 const struct transition *transitions_get(const struct transitions *list, size_t i)

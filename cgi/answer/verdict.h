@@ -17,6 +17,8 @@ enum health_status {
     HEALTH_DRAINING,
 };
 
+#define HEALTH_STATUS_COUNT (HEALTH_DRAINING + 1)
+
 /* "starting", "healthy", "degraded", "draining" */
 const char *health_status_name(enum health_status status);
 
@@ -25,6 +27,7 @@ struct process_usage {
     int64_t open_fds;  /* -1 unknown */
     int64_t max_fds;   /* the soft RLIMIT_NOFILE */
     int64_t rss_bytes; /* -1 unknown */
+    int64_t cpu_ns;    /* CPU time of all its threads since it began */
 };
 
 /* What the server knows of its own process. */
@@ -33,6 +36,7 @@ struct process_facts {
      * HEALTH_FD_LIMIT are open), REASON_INTERNAL (it knows nothing of any check); else REASON_NONE. */
     enum reason reason;
     struct process_usage usage;
+    int64_t started_wall_ms; /* when it began. Later steps of the wall clock do not move it */
     int64_t connections;
     const char *checks_error; /* why the last reload was refused; "" if it was not */
 };
@@ -43,6 +47,10 @@ struct verdict {
     char check[CHECK_NAME_SIZE]; /* what the reason is about; "" when healthy */
     bool counts_known;           /* false: every count is null */
 };
+
+/* Whether the snapshot is too old to count. Its age is that of the last answer; while the database is down,
+ * it is that of the prober's last attempt. */
+bool verdict_is_stale(const struct snapshot *snapshot, int64_t now_ns, int64_t stale_after_ns);
 
 /* Judges in this order: the process, a snapshot older than stale_after_ns (even while no probe has ever
  * finished), no probe yet, the result of the probe. Leaves out what the selection does not name. A check that
@@ -72,6 +80,7 @@ struct transition {
 struct transitions {
     struct transition items[TRANSITIONS_MAX]; /* a ring */
     size_t total; /* how many were ever recorded; the newest is items[(total - 1) % MAX] */
+    uint64_t totals[HEALTH_STATUS_COUNT]; /* and how many of these led to each status */
 };
 
 /* Records the change from one verdict to the next. */
