@@ -28,7 +28,21 @@ def test_the_document_has_the_metrics_of_the_list_with_their_labels():
 
     def unit(name):
         return units.get(name.removesuffix("_total").rpartition("_")[2], "none")
-    assert rows == [(name, ",".join(family.labels), family.type, unit(name)) for name, family in exposition.METRICS.items()]
+    assert rows == [(name, ",".join(family.labels), family.type, unit(name))
+                    for name, family in exposition.METRICS.items()]
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "health-api-rules.yml"])
+def test_the_document_shows_the_files_for_prometheus(name):
+    mark = f"<!-- a test compares this block with deploy/prometheus/{name} -->"
+    block = read("docs", "metrics.md").split(f"\n{mark}\n```yaml\n")[1].split("```\n")[0]
+    assert block == read("deploy", "prometheus", name)
+
+
+def test_the_document_explains_each_alert():
+    rules = re.findall(r"- alert: (\w+)", read("deploy", "prometheus", "health-api-rules.yml"))
+    assert len(rules) == 5
+    assert re.findall(r"^\| `(HealthApi\w+)` \|", read("docs", "metrics.md"), re.M) == rules
 
 
 def test_names_follow_the_conventions_of_prometheus():
@@ -39,10 +53,14 @@ def test_names_follow_the_conventions_of_prometheus():
         assert (family.values == "seconds") == (name.removesuffix("_total").endswith("_seconds")), name
 
 
+def statuses(present):
+    return [f'{{status="{word}"}} {int(word == present)}' for word in exposition.STATUSES]
+
+
 SAMPLES = {
     "health_api_build_info": ['{version="0.3.0"} 1'],
     "health_api_healthy": [" 1"],
-    "health_api_status": [f'{{status="{status}"}} {int(status == "healthy")}' for status in exposition.STATUSES],
+    "health_api_status": statuses("healthy"),
     "health_api_snapshot_age_seconds": [" 0.012345"],
     "health_api_database_up": [" 1"],
     "health_api_database_in_recovery": [" 0"],
@@ -54,7 +72,7 @@ SAMPLES = {
     "health_api_check_failures_total": ['{check="nodes",reason="schema"} 18446744073709551615'],
     "health_api_check_duration_seconds": ['{check="edges"} 12.000001', '{check="nodes"} 0.000100'],
     "health_api_check_age_seconds": ['{check="edges"} 1.000000', '{check="nodes"} 1.000000'],
-    "health_api_transitions_total": [f'{{to="{status}"}} 2' for status in exposition.STATUSES],
+    "health_api_transitions_total": [f'{{to="{word}"}} 2' for word in exposition.STATUSES],
     "health_api_http_requests_total": ['{route="/api/health",code="200"} 7', '{route="other",code="404"} 1'],
     "health_api_connections": [" 1"],
     "process_cpu_seconds_total": [" 0.012345"],
@@ -86,7 +104,8 @@ def test_a_right_text_is_accepted_and_parsed():
 
 
 def test_escaped_labels_are_parsed():
-    assert exposition.parse_sample("health_api_check_value", 'health_api_check_value{check="a\\"b\\\\c\\nd"} 1') == (('a"b\\c\nd',), "1")
+    line = 'health_api_check_value{check="a\\"b\\\\c\\nd"} 1'
+    assert exposition.parse_sample("health_api_check_value", line) == (('a"b\\c\nd',), "1")
 
 
 def wrong_lines():
@@ -106,7 +125,8 @@ def wrong_lines():
             for other in ("NaN", "1e3", "+1", "-0", "01", "1.5", "2.0000000", "", "-2"):
                 yield f"{other} in {line}", changed([f"{name} {other}"])
             yield f"a timestamp in {line}", changed([f"{line} 1769860800123"])
-            yield f"a label more in {line}", changed([f'{name[:-1]},more="x"}} {value}' if "{" in name else f'{name}{{more="x"}} {value}'])
+            more = f'{name[:-1]},more="x"}}' if "{" in name else f'{name}{{more="x"}}'
+            yield f"a label more in {line}", changed([f"{more} {value}"])
             for broken in ('\\', '\\x', '"'):
                 if "{" in name:
                     yield f"a broken label in {line}", changed([line.replace('="', '="' + broken, 1)])
@@ -130,7 +150,8 @@ def test_a_text_of_another_form_is_refused():
     ("health_api_status", [line.replace("1", "0") for line in SAMPLES["health_api_status"]]),
     ("health_api_status", [line.replace("0", "1") for line in SAMPLES["health_api_status"]]),
     ("health_api_database_up", [" 0"]), ("health_api_database_up", []),
-    ("health_api_check_ok", ['{check="edges",severity="bad"} 1']), ("health_api_check_ok", ['{check="Edges",severity="fail"} 0']),
+    ("health_api_check_ok", ['{check="edges",severity="bad"} 1']),
+    ("health_api_check_ok", ['{check="Edges",severity="fail"} 0']),
     ("health_api_check_ok", ['{check="edges",severity="fail"} 1', '{check="edges",severity="warn"} 1']),
     ("health_api_check_ok", []), ("health_api_check_value", []), ("health_api_check_value", ['{check="others"} 1']),
     ("health_api_check_failures_total", ['{check="nodes",reason="schema"} 0']),
@@ -148,12 +169,12 @@ def test_what_is_known_although_the_database_is_not_is_refused():
     down = {name: [] if name in exposition.OF_AN_ANSWERING_DATABASE else lines for name, lines in SAMPLES.items()}
     down["health_api_database_up"] = [" 0"]
     down["health_api_healthy"] = [" 0"]
-    down["health_api_status"] = [f'{{status="{status}"}} {int(status == "degraded")}' for status in exposition.STATUSES]
+    down["health_api_status"] = statuses("degraded")
     assert faults(text_of(down)) == []
     for name in exposition.OF_AN_ANSWERING_DATABASE:
         assert faults(text_of({**down, name: SAMPLES[name]})), name
-    starting = {**down, "health_api_status": [f'{{status="{status}"}} {int(status == "starting")}' for status in exposition.STATUSES],
-                "health_api_database_up": [], "health_api_snapshot_age_seconds": []}
+    starting = {**down, "health_api_status": statuses("starting"), "health_api_database_up": [],
+                "health_api_snapshot_age_seconds": []}
     assert faults(text_of(starting)) == []
     for name in ("health_api_database_up", "health_api_snapshot_age_seconds"):
         assert faults(text_of({**starting, name: down[name]})), name
@@ -166,7 +187,8 @@ def response(**change):
 
 def test_a_response_is_judged_by_its_code_its_content_type_and_its_body():
     contract.judge([response(), response(path=None), response(content_type=None), response(method="HEAD", body=b"")])
-    for change in ({"status": 503}, {"status": 404}, {"body": b""}, {"body": RIGHT[:-20].encode()}, {"content_type": "text/plain"},
-                   {"path": "/api/health"}, {"source": "nginx"}, {"body": b'{"status":"healthy"}'}):
+    for change in ({"status": 503}, {"status": 404}, {"body": b""}, {"body": RIGHT[:-20].encode()},
+                   {"content_type": "text/plain"}, {"path": "/api/health"}, {"source": "nginx"},
+                   {"body": b'{"status":"healthy"}'}):
         with pytest.raises(AssertionError):
             contract.judge([response(**change)])

@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 from harness import http2
+from harness.cluster import ROOT
 from harness.site import PAGE, Site, documented
 from harness.wait import wait_until
 
@@ -281,6 +282,24 @@ def test_only_listed_addresses_see_operators_routes(backend, start_site):
         assert site.ask(path, port=site.operators_port).status == 200
     elsewhere = site.ask("/index.html", port=site.operators_port)
     assert elsewhere.status == 404
+
+
+OWN_METRICS = f"{INCLUDE} location = /api/metrics {{ return 200 'of the site'; }}"
+
+
+def test_nginx_refuses_a_second_location_for_the_metrics(start_site):
+    with pytest.raises(AssertionError, match='duplicate location "/api/metrics"'):
+        start_site(server=OWN_METRICS)
+
+
+def test_a_site_keeps_its_own_metrics_where_our_location_is_moved_as_documented(backend, start_site):
+    with open(os.path.join(ROOT, "nginx", "health-api.conf"), encoding="utf-8") as file:
+        location = re.search(r"^location = /api/metrics \{\n.*?^\}\n", file.read(), re.M | re.S)[0]
+    site = start_site([("health-api.conf", location, ""), ("conf.d/health-api-operators.conf", "    location / {\n",
+                                                           f"{location}    location / {{\n")], server=OWN_METRICS)
+    assert site.ask("/api/metrics").body == b"of the site"
+    assert_shows_operators_routes(site, port=site.operators_port)
+    assert hides(site, "/api/status")
 
 
 @pytest.mark.parametrize("host, shown", [

@@ -40,9 +40,9 @@ METRICS = {
     "process_max_fds": Family("gauge", (), "whole"),
     "process_start_time_seconds": Family("gauge", (), "seconds"),
 }
-# These always have the samples of all their labels.
-ALWAYS = ("health_api_build_info", "health_api_healthy", "health_api_database_reconnects_total", "health_api_connections",
-          "process_cpu_seconds_total", "process_start_time_seconds")
+# These always have one sample.
+ALWAYS = ("health_api_build_info", "health_api_healthy", "health_api_database_reconnects_total",
+          "health_api_connections", "process_cpu_seconds_total", "process_start_time_seconds")
 # These have samples only while the database is up.
 OF_AN_ANSWERING_DATABASE = ("health_api_database_in_recovery", "health_api_database_connect_seconds",
                             "health_api_database_round_trip_seconds", "health_api_check_ok", "health_api_check_value",
@@ -79,7 +79,8 @@ def parse(text):
     lines = text[:-1].split("\n")
     families = {}
     for name, family in METRICS.items():
-        require(lines and re.fullmatch(rf"# HELP {name} [A-Z0-9].*\.", lines[0]), "expected HELP of", name, "and found", lines[:1])
+        help_is_right = lines and re.fullmatch(rf"# HELP {name} [A-Z0-9].*\.", lines[0])
+        require(help_is_right, "expected HELP of", name, "and found", lines[:1])
         require(lines[1:2] == [f"# TYPE {name} {family.type}"], "expected TYPE of", name, "and found", lines[1:2])
         del lines[:2]
         samples = families[name] = {}
