@@ -158,15 +158,15 @@ static bool check_is_known(const struct facts *facts, const struct check_result 
     return facts->verdict->counts_known && (check->has_value || check->reason != REASON_NONE);
 }
 
-/* 0 means that `failing` or `warnings` names the check. A check that only warns has no rise. */
+/* As `failing` and `warnings` show it: a check that counts is not ok before its rise. */
 static void append_check_ok(struct buf *out, const char *name, const struct facts *facts)
 {
     for (size_t i = 0; i < facts->snapshot->check_count; i++) {
         const struct check_result *check = &facts->snapshot->checks[i];
-        bool is_fail = check->severity == CHECK_FAIL;
+        struct label severity = {"severity", check->severity == CHECK_WARN ? "warn" : "fail"};
+        bool is_ok = check->reason == REASON_NONE && !verdict_check_counts(facts->snapshot, NULL, i);
         if (check_is_known(facts, check))
-            append_int(out, name, check_label(check), (struct label){"severity", is_fail ? "fail" : "warn"},
-                       check->reason == REASON_NONE && !(is_fail && check->down));
+            append_int(out, name, check_label(check), severity, is_ok);
     }
 }
 
