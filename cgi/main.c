@@ -52,9 +52,9 @@ static void print_help(void)
 {
     puts("Usage: " USAGE "\n"
          "\n"
-         "Answers /api/health, /api/status and /api/health/live over FastCGI with the health of a\n"
-         "PostgreSQL database. Runs as a CGI program when GATEWAY_INTERFACE is set and fd 0 is not a\n"
-         "listening socket.\n"
+         "Answers /api/health, /api/status, /api/health/live and /api/metrics over FastCGI with the\n"
+         "health of a PostgreSQL database. Runs as a CGI program when GATEWAY_INTERFACE is set and\n"
+         "fd 0 is not a listening socket.\n"
          "\n"
          "  --ask           ask the instance that runs for PATH?QUERY, default /api/health, over its\n"
          "                  socket; print the body, exit 0 for 2xx, 1 for any other answer, 69 if\n"

@@ -43,7 +43,10 @@ static void begin_shot(struct shot *shot, const struct config *config, const str
 {
     int64_t now_ns = clock_now_ns();
     *shot = (struct shot){.snapshot = snapshot,
-                          .process = {.reason = reason, .usage = process_read(), .checks_error = ""}};
+                          .process = {.reason = reason,
+                                      .usage = process_read(),
+                                      .started_wall_ms = clock_wall_ms() - (now_ns - started_ns) / NS_PER_MS,
+                                      .checks_error = ""}};
     shot->verdict =
         verdict_judge(snapshot, &shot->process, selection, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){

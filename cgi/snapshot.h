@@ -31,6 +31,8 @@ struct check_result {
     bool has_last_ok;
     int64_t last_ok_value;
     int64_t last_ok_wall_ms;
+    uint64_t
+        failures[REASON_COUNT]; /* how many of its results had this reason; a changed check begins at 0 */
 };
 
 /* Whether the kernel of a silent peer has acknowledged our bytes (TCP_INFO, tcp(7)). If it has, the machine

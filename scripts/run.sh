@@ -239,6 +239,7 @@ health-api is up behind nginx. Try:
 
   curl -i http://127.0.0.1:$port/api/health
   curl -s http://127.0.0.1:$port/api/status
+  curl -s http://127.0.0.1:$port/api/metrics
   curl -i http://127.0.0.1:$port/api/health/live
 
 Stop its PostgreSQL, ask again, start it again:

@@ -2,6 +2,7 @@
  * owns the pages. */
 #include "cgi/answer/route.h"
 
+#include "cgi/answer/metrics.h"
 #include "common/clock.h"
 
 #include <inttypes.h>
@@ -11,10 +12,15 @@
 
 #define ALLOWED_METHODS "GET, HEAD, OPTIONS"
 
+#define JSON         "application/json"
+#define PROBLEM_JSON "application/problem+json"
+
 struct route {
     const char *path;
+    const char *content_type;
     void (*render)(const struct facts *facts, struct buf *out);
     void (*render_bare)(const struct facts *facts, struct buf *out); /* NULL: only for operators */
+    bool needs_snapshot;                                             /* shows the database */
     bool follows_status; /* 503 unless the verdict is healthy; false: always 200 */
     bool on_demand;      /* rendered at each request: it shows current numbers, and few clients ask */
     bool takes_only;     /* the query may limit the response to some checks (cgi/answer/selection.h) */
@@ -22,12 +28,27 @@ struct route {
 
 static const struct route routes[] = {
     {.path = "/api/health",
+     .content_type = JSON,
      .render = document_health,
      .render_bare = document_bare_health,
+     .needs_snapshot = true,
      .follows_status = true,
      .takes_only = true},
-    {.path = "/api/status", .render = document_status, .follows_status = true, .on_demand = true},
-    {.path = "/api/health/live", .render = document_live, .render_bare = document_bare_live},
+    {.path = "/api/status",
+     .content_type = JSON,
+     .render = document_status,
+     .needs_snapshot = true,
+     .follows_status = true,
+     .on_demand = true},
+    {.path = "/api/health/live",
+     .content_type = JSON,
+     .render = document_live,
+     .render_bare = document_bare_live},
+    {.path = "/api/metrics",
+     .content_type = METRICS_CONTENT_TYPE,
+     .render = metrics_render,
+     .needs_snapshot = true,
+     .on_demand = true},
 };
 
 enum { ROUTE_COUNT = sizeof routes / sizeof routes[0], ROUTE_OTHER = ROUTE_COUNT };
@@ -95,18 +116,17 @@ static size_t code_index(int code)
 }
 
 /* retry_after_s: 0 for none. */
-static void append_head(struct buf *out, int status, int64_t retry_after_s, const char *allow,
-                        size_t content_length)
+static void append_head(struct buf *out, int status, const char *content_type, int64_t retry_after_s,
+                        const char *allow, size_t content_length)
 {
-    bool problem = status >= 400 && status < 500;
     buf_appendf(out,
                 "Status: %d %s\r\n"
-                "Content-Type: application/%s\r\n"
+                "Content-Type: %s\r\n"
                 "Content-Length: %zu\r\n"
                 "Cache-Control: no-store\r\n"
                 "X-Content-Type-Options: nosniff\r\n"
                 "X-Health-Source: backend\r\n",
-                status, codes[code_index(status)].phrase, problem ? "problem+json" : "json", content_length);
+                status, codes[code_index(status)].phrase, content_type, content_length);
     if (retry_after_s > 0)
         buf_appendf(out, "Retry-After: %" PRId64 "\r\n", retry_after_s);
     if (allow != NULL)
@@ -126,12 +146,12 @@ static void render_page(struct site *site, const struct route *route, enum publi
     (view == PUBLIC_BARE ? route->render_bare : route->render)(facts, &site->body);
 
     buf_reset(&page->get);
-    append_head(&page->get, page->status, retry_after_s, NULL, site->body.len);
+    append_head(&page->get, page->status, route->content_type, retry_after_s, NULL, site->body.len);
     page->head_len = page->get.len;
     buf_append(&page->get, site->body.data, site->body.len);
 
     buf_reset(&page->options);
-    append_head(&page->options, page->status, retry_after_s, ALLOWED_METHODS, 0);
+    append_head(&page->options, page->status, route->content_type, retry_after_s, ALLOWED_METHODS, 0);
 }
 
 void site_render(struct site *site, const struct facts *facts)
@@ -224,7 +244,7 @@ bool route_needs_snapshot(const struct request *request, const struct config *co
     struct selection selection;
     size_t i = find_route(request);
 
-    if (i == ROUTE_OTHER || !routes[i].follows_status ||
+    if (i == ROUTE_OTHER || !routes[i].needs_snapshot ||
         (view == PUBLIC_BARE && routes[i].render_bare == NULL))
         return false;
     enum selection_result result = selection_read(or_empty(request->query), &no_checks, &selection);
@@ -255,7 +275,8 @@ static struct response answer_problem(struct site *site, size_t route, const str
     buf_reset(&site->body);
     document_problem(status, codes[code_index(status)].phrase, detail, &site->body);
     buf_reset(&site->problem);
-    append_head(&site->problem, status, 0, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
+    append_head(&site->problem, status, PROBLEM_JSON, 0, status == 405 ? ALLOWED_METHODS : NULL,
+                site->body.len);
     if (strcmp(or_empty(request->method), "HEAD") != 0)
         buf_append(&site->problem, site->body.data, site->body.len);
     return count_answer(site, route, status, &site->problem, site->problem.len);

@@ -105,6 +105,7 @@ void transitions_add(struct transitions *list, const struct verdict *from, const
         (struct transition){.wall_ms = wall_ms, .from = from->status, .to = to->status, .reason = to->reason};
     snprintf(t->check, sizeof t->check, "%s", to->check);
     list->total++;
+    list->totals[to->status]++;
 }
 
 const struct transition *transitions_get(const struct transitions *list, size_t i)

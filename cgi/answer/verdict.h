@@ -17,6 +17,8 @@ enum health_status {
     HEALTH_DRAINING,
 };
 
+#define HEALTH_STATUS_COUNT (HEALTH_DRAINING + 1)
+
 /* "starting", "healthy", "degraded", "draining" */
 const char *health_status_name(enum health_status status);
 
@@ -25,6 +27,7 @@ struct process_usage {
     int64_t open_fds;  /* -1 unknown */
     int64_t max_fds;   /* the soft RLIMIT_NOFILE */
     int64_t rss_bytes; /* -1 unknown */
+    int64_t cpu_ns;    /* CPU time of all its threads since it began */
 };
 
 /* What the server knows of its own process. */
@@ -33,6 +36,7 @@ struct process_facts {
      * HEALTH_FD_LIMIT are open), REASON_INTERNAL (it knows nothing of any check); else REASON_NONE. */
     enum reason reason;
     struct process_usage usage;
+    int64_t started_wall_ms; /* when it began. Later steps of the wall clock do not move it */
     int64_t connections;
     const char *checks_error; /* why the last reload was refused; "" if it was not */
 };
@@ -73,6 +77,7 @@ struct transition {
 struct transitions {
     struct transition items[TRANSITIONS_MAX]; /* a ring */
     size_t total; /* how many were ever recorded; the newest is items[(total - 1) % MAX] */
+    uint64_t totals[HEALTH_STATUS_COUNT]; /* and how many of these led to each status */
 };
 
 /* Records the change from one verdict to the next. */

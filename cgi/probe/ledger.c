@@ -340,6 +340,7 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
     l->has_change |=
         r->reason != answer->reason || r->has_value != answer->has_count || r->value != answer->count;
     r->reason = answer->reason;
+    r->failures[answer->reason] += answer->reason != REASON_NONE;
     r->has_value = answer->has_count;
     r->value = answer->count;
     r->duration_us = answer->took_ns / NS_PER_US;

@@ -465,6 +465,7 @@ struct server *server_open(const struct server_options *options, struct error *e
         .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
     s->process.checks_error = s->checks_error.text;
+    s->process.started_wall_ms = clock_wall_ms() - (now_ns - options->started_ns) / NS_PER_MS;
     s->reported = *health_verdict(s->health);
     if (!open_all(s, err)) {
         (void)server_close(s);

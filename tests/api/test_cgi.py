@@ -59,7 +59,7 @@ def silent(directory):
         yield directory
 
 
-@pytest.mark.parametrize("path", ["/api/health", "/api/status", "/api/health/live"])
+@pytest.mark.parametrize("path", ["/api/health", "/api/status", "/api/health/live", "/api/metrics"])
 def test_each_route_and_method_answers_as_over_fastcgi(cgi, backend, path):
     for method in ("GET", "HEAD", "OPTIONS", "POST"):
         answer, direct = cgi(path, method)[0], backend.ask(path, method=method)
@@ -68,8 +68,9 @@ def test_each_route_and_method_answers_as_over_fastcgi(cgi, backend, path):
         assert {name: answer.headers[name] for name in HEADERS - {"Content-Length"}} == {
             name: direct.headers[name] for name in HEADERS - {"Content-Length"}}
         assert bool(answer.body) == bool(direct.body)
-        if answer.body:
+        if answer.body and path != "/api/metrics":
             assert list(json.loads(answer.body)) == list(json.loads(direct.body))
+        if answer.body:
             assert int(answer.headers["Content-Length"]) == len(answer.body)
 
 

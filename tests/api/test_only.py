@@ -326,8 +326,9 @@ def test_what_a_stranger_sees_and_what_an_operator(public, directory, cluster):
         alive = json.loads(site.ask("/api/health/live", operator=False)[1])
         assert set(alive) == ({"status"} if public == "bare" else {"status", "version", "uptime_seconds"})
         assert set(json.loads(site.ask("/api/health/live", operator=True)[1])) == {"status", "version", "uptime_seconds"}
-        assert site.ask("/api/status", operator=False)[0] == 403
-        assert site.ask("/api/status", operator=True)[0] == 503
+        for path, status in (("/api/status", 503), ("/api/metrics", 200)):
+            assert site.ask(path, operator=False)[0] == 403
+            assert site.ask(path, operator=True)[0] == status
     finally:
         if site is not None:
             site.nginx.stop()
@@ -347,16 +348,19 @@ def test_an_address_that_the_site_lists_is_an_operator(directory, cluster):
         assert backend.stop() == 0
 
 
-def test_a_program_that_strangers_reach_directly_keeps_the_status_to_itself(start_backend):
+def test_a_program_that_strangers_reach_directly_keeps_status_and_metrics_to_itself(start_backend):
     """Another web server may pass every path below /api to the program."""
     backend = start_backend(HEALTH_PUBLIC="bare")
     backend.wait_status("healthy")
     for audience in ("", "Operator", "operator,", "1"):
+        for path in ("/api/status", "/api/metrics"):
+            with Connection(backend.address) as connection:
+                answer = connection.ask(path, keep=False, AUDIENCE=audience)
+                assert (answer.status, b"edges" in answer.body) == (403, False)
+    for path in ("/api/status", "/api/metrics"):
         with Connection(backend.address) as connection:
-            answer = connection.ask("/api/status", keep=False, AUDIENCE=audience)
-            assert (answer.status, b"nodes" in answer.body) == (403, False)
-    with Connection(backend.address) as connection:
-        assert connection.ask("/api/status", keep=False, AUDIENCE="operator").status == 200
+            answer = connection.ask(path, keep=False, AUDIENCE="operator")
+            assert (answer.status, b"edges" in answer.body) == (200, True)
 
 
 def test_a_cgi_program_with_a_bad_configuration_answers_503_to_every_question(cgi):  # noqa: F811

@@ -43,6 +43,10 @@ static void every_response_has_the_documented_headers(void **state)
         {"GET", "/api/health", "", "200 OK", "application/json"},
         {"GET", "/api/status", "", "200 OK", "application/json"},
         {"GET", "/api/health/live", "", "200 OK", "application/json"},
+        {"GET", "/api/metrics", "", "200 OK", "text/plain; version=0.0.4; charset=utf-8"},
+        {"HEAD", "/api/metrics", "", "200 OK", "text/plain; version=0.0.4; charset=utf-8"},
+        {"OPTIONS", "/api/metrics", "", "200 OK", "text/plain; version=0.0.4; charset=utf-8"},
+        {"POST", "/api/metrics", "", "405 Method Not Allowed", "application/problem+json"},
         {"HEAD", "/api/health", "", "200 OK", "application/json"},
         {"OPTIONS", "/api/status", "", "200 OK", "application/json"},
         {"POST", "/api/health", "", "405 Method Not Allowed", "application/problem+json"},
@@ -65,7 +69,7 @@ static void every_response_has_the_documented_headers(void **state)
     test_site_free(&t);
 }
 
-static void health_and_status_are_503_with_retry_after_when_degraded_but_live_is_200(void **state)
+static void health_and_status_are_503_with_retry_after_when_degraded_but_the_others_are_200(void **state)
 {
     (void)state;
     struct test_site t;
@@ -76,20 +80,23 @@ static void health_and_status_are_503_with_retry_after_when_degraded_but_live_is
     assert_string_equal(header(&r, "Status"), "503 Service Unavailable");
     assert_string_equal(header(&r, "Retry-After"), "2");
     assert_int_equal(ask(&t, "GET", "/api/status", NULL).status, 503);
-    r = ask(&t, "GET", "/api/health/live", NULL);
-    assert_int_equal(r.status, 200);
-    assert_string_equal(header(&r, "Retry-After"), "");
+    static const char *const others[] = {"/api/health/live", "/api/metrics"};
+    for (size_t i = 0; i < 2; i++) {
+        r = ask(&t, "GET", others[i], NULL);
+        assert_int_equal(r.status, 200);
+        assert_string_equal(header(&r, "Retry-After"), "");
+    }
     test_site_free(&t);
 }
 
 static void get_head_and_options_agree_on_the_status(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"/api/health", "/api/status", "/api/health/live"};
+    static const char *const paths[] = {"/api/health", "/api/status", "/api/health/live", "/api/metrics"};
     struct test_site t;
     test_site_init(&t, 1);
     for (int degraded = 0; degraded <= 1; degraded++) {
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < 4; i++) {
             int status = ask(&t, "GET", paths[i], NULL).status;
             assert_int_equal(ask(&t, "HEAD", paths[i], NULL).status, status);
             assert_int_equal(ask(&t, "OPTIONS", paths[i], NULL).status, status);
@@ -264,6 +271,8 @@ static void strangers_see_the_status_and_nothing_else_if_the_public_view_is_bare
         {"/api/health/live", "", 200, "{\"status\":\"alive\"}\n"},
         {"/api/status", "", 403, NULL},
         {"/api/status", "only=c0", 403, NULL},
+        {"/api/metrics", "", 403, NULL},
+        {"/api/metrics", "only=c0", 403, NULL},
     };
     struct test_site t;
     test_site_init(&t, 2);
@@ -291,7 +300,7 @@ static void strangers_see_the_status_and_nothing_else_if_the_public_view_is_bare
         char *expected = strndup(full.bytes, full.len);
         t.config.public_view = PUBLIC_BARE;
         struct response r = test_site_answer(&t, &request);
-        if (strcmp(cases[i].path, "/api/status") != 0) /* it counts requests */
+        if (cases[i].status != 403) /* these two routes count requests */
             assert_memory_equal(r.bytes, expected, r.len);
         assert_int_equal(r.status, full.status);
         free(expected);
@@ -322,6 +331,8 @@ static void a_one_shot_caller_probes_only_if_the_response_depends_on_it(void **s
         {"/api/status", "", true, false},
         {"/api/status", "only=process", true, false},
         {"/api/status", "only=", true, false},
+        {"/api/metrics", "", true, false},
+        {"/api/metrics", "only=process", true, false},
         {"/api/health/live", "", false, false},
         {"/nothing", "", false, false},
     };
@@ -352,6 +363,22 @@ static void requests_are_counted_by_route_and_code(void **state)
     test_site_free(&t);
 }
 
+/* A scrape that is being answered is not in its own numbers, but in those of the next one. */
+static void a_scrape_is_counted_after_its_own_answer(void **state)
+{
+    (void)state;
+    static const char count[] = "health_api_http_requests_total{route=\"/api/metrics\",code=\"200\"}";
+    struct test_site t;
+    test_site_init(&t, 0);
+    struct response r = ask(&t, "GET", "/api/metrics", NULL);
+    assert_null(memmem(r.bytes, r.len, count, strlen(count)));
+    r = ask(&t, "GET", "/api/metrics", NULL);
+    const char *found = memmem(r.bytes, r.len, count, strlen(count));
+    assert_non_null(found);
+    assert_int_equal(strncmp(found + strlen(count), " 1\n", 3), 0);
+    test_site_free(&t);
+}
+
 static void only_a_new_rendering_changes_the_page(void **state)
 {
     (void)state;
@@ -370,7 +397,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_response_has_the_documented_headers),
-        cmocka_unit_test(health_and_status_are_503_with_retry_after_when_degraded_but_live_is_200),
+        cmocka_unit_test(health_and_status_are_503_with_retry_after_when_degraded_but_the_others_are_200),
         cmocka_unit_test(get_head_and_options_agree_on_the_status),
         cmocka_unit_test(content_length_is_the_length_of_the_body),
         cmocka_unit_test(other_methods_are_405_with_allow),
@@ -381,6 +408,7 @@ int main(void)
         cmocka_unit_test(strangers_see_the_status_and_nothing_else_if_the_public_view_is_bare),
         cmocka_unit_test(a_one_shot_caller_probes_only_if_the_response_depends_on_it),
         cmocka_unit_test(requests_are_counted_by_route_and_code),
+        cmocka_unit_test(a_scrape_is_counted_after_its_own_answer),
         cmocka_unit_test(only_a_new_rendering_changes_the_page),
     };
     return cmocka_run_group_tests_name("route", tests, NULL, NULL);
