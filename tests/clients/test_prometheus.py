@@ -146,7 +146,8 @@ def test_promql_gives_the_right_values_in_each_state(start_program, prometheus, 
             raise AssertionError(f"{last}") from error
 
 
-@pytest.mark.parametrize("checks, settings", [(EDGES + WARNS, {}), (EDGES + BROKEN, {}), (EDGES, {"PGPORT": 1})])
+@pytest.mark.parametrize("checks, settings", [(EDGES + WARNS, {}), (EDGES + BROKEN, {}), (EDGES, {"PGPORT": 1})],
+                         ids=["a check warns", "a check fails", "the database is down"])
 def test_promtool_finds_nothing_wrong_with_the_metrics(start_program, site, checks, settings):
     program = start_program(checks, **settings)
     wait_until(lambda: program.document()["status"] != "starting", 10, "the end of the start")
@@ -163,14 +164,23 @@ def test_promtool_accepts_the_shipped_files():
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("old, new", [
-    ('expr: up{job="health-api"} == 0', "expr: up == 0"), ("== 0\n        for: 1m", "== 0\n        for: 2m"),
-    ('status="degraded"} == 1', 'status=~"degraded|draining"} == 1'),
-    ("== 1\n        for: 1m", "== 1\n        for: 15s"),
-    (', severity="warn"} == 0', "} == 0"), ("for: 15m", "for: 5m"), (', to="healthy"}[15m])) >= 4', "}[15m])) >= 4"),
-    ("[15m])) >= 4", "[15m])) >= 3"), ("[15m]) >= 4", "[15m]) >= 3"),
-    ("process_open_fds{job=\"health-api\"}", "process_open_fds"),
-    ("0.6 *", "0.7 *"), ("for: 5m", "for: 1m")])
+WRONG_RULES = {
+    "other programs are down": ('expr: up{job="health-api"} == 0', "expr: up == 0"),
+    "down for longer": ("== 0\n        for: 1m", "== 0\n        for: 2m"),
+    "a drain": ('status="degraded"} == 1', 'status=~"degraded|draining"} == 1'),
+    "degraded for less": ("== 1\n        for: 1m", "== 1\n        for: 15s"),
+    "a check that counts": (', severity="warn"} == 0', "} == 0"),
+    "a check for less": ("for: 15m", "for: 5m"),
+    "each transition": (', to="healthy"}[15m])) >= 4', "}[15m])) >= 4"),
+    "three recoveries": ("[15m])) >= 4", "[15m])) >= 3"),
+    "three starts": ("[15m]) >= 4", "[15m]) >= 3"),
+    "other programs' descriptors": ('process_open_fds{job="health-api"}', "process_open_fds"),
+    "more descriptors": ("0.6 *", "0.7 *"),
+    "descriptors for less": ("for: 5m", "for: 1m"),
+}
+
+
+@pytest.mark.parametrize("old, new", WRONG_RULES.values(), ids=WRONG_RULES)
 def test_the_tests_of_the_rules_notice_a_wrong_rule(directory, old, new):
     with open(RULES, encoding="utf-8") as file:
         rules = file.read()
