@@ -31,8 +31,8 @@ struct check_result {
     bool has_last_ok;
     int64_t last_ok_value;
     int64_t last_ok_wall_ms;
-    uint64_t
-        failures[REASON_COUNT]; /* how many of its results had this reason; a changed check begins at 0 */
+    /* How many of its results had each reason. They begin at 0 when a reload changes the check. */
+    uint64_t failures[REASON_COUNT];
 };
 
 /* Whether the kernel of a silent peer has acknowledged our bytes (TCP_INFO, tcp(7)). If it has, the machine
