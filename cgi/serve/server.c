@@ -3,10 +3,10 @@
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
-#include "cgi/checksfile.h"
 #include "cgi/serve/deadman.h"
 #include "cgi/serve/fcgi.h"
 #include "cgi/serve/process.h"
+#include "cgi/serve/reload.h"
 #include "cgi/serve/requests.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -35,11 +35,6 @@
  * machine. */
 #define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT 64
-/* After this time the server reports that it still waits for the checks file. The next SIGHUP then abandons
- * the thread that reads it and starts another one. The server abandons at most READINGS_HUNG_MAX threads in a
- * row, because each of them may hang for ever. */
-#define READING_PATIENCE_NS (5 * NS_PER_S)
-#define READINGS_HUNG_MAX   4
 
 /* The phases in the order of time; ARCHITECTURE.md draws them. From DRAINING on, the server is stopping. */
 enum phase {
@@ -57,21 +52,17 @@ struct server {
     int signal_fd;
     int timer_fd;
     enum phase phase;
-    int64_t until_ns;           /* when HOLDING, DRAINING or FINISHING ends */
-    bool reload_is_due;         /* SIGHUP came; a reading under way may have missed the change */
-    struct errand *reading;     /* of the checks file; NULL: none */
-    int64_t reading_is_late_ns; /* CLOCK_NEVER: the server has reported it already */
-    int readings_hung;          /* how many hung threads in a row were abandoned */
-    bool is_accepting;          /* epoll watches the listener for connections */
-    int64_t pause_until_ns;     /* the pause ends then; CLOCK_NEVER: when there is room */
-    size_t open_at_pause;       /* connections when the pause began */
-    struct verdict reported;    /* the last verdict that the manager took */
-    int64_t report_from_ns;     /* the manager had no room: send nothing before this */
+    int64_t until_ns;        /* when HOLDING, DRAINING or FINISHING ends */
+    bool is_accepting;       /* epoll watches the listener for connections */
+    int64_t pause_until_ns;  /* the pause ends then; CLOCK_NEVER: when there is room */
+    size_t open_at_pause;    /* connections when the pause began */
+    struct verdict reported; /* the last verdict that the manager took */
+    int64_t report_from_ns;  /* the manager had no room: send nothing before this */
     int exit_code;
     struct requests requests;
+    struct reload reload;
     struct health *health;
     struct process_facts process;
-    struct error checks_error;
 };
 
 /* FastCGI process managers ask for a graceful stop by SIGUSR1. */
@@ -151,8 +142,8 @@ static void advance(struct server *s, int events, int64_t now_ns)
 static void report_to_manager(struct server *s, int64_t now_ns)
 {
     const struct verdict *verdict = health_verdict(s->health);
-    bool is_reloading = s->reading != NULL && s->reading_is_late_ns != CLOCK_NEVER;
-    bool is_ready = s->phase == OPENED && verdict->status != HEALTH_STARTING && !is_reloading;
+    bool is_ready =
+        s->phase == OPENED && verdict->status != HEALTH_STARTING && !reload_is_awaited(&s->reload);
     char status[160];
     char lines[200];
 
@@ -238,7 +229,7 @@ static void read_signals(struct server *s, int64_t now_ns)
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP && s->phase < DRAINING) {
-            s->reload_is_due = true;
+            reload_request(&s->reload);
         } else if (info.ssi_signo != SIGHUP) {
             log_event(LOG_LEVEL_NOTICE, "stop requested", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
@@ -276,72 +267,17 @@ static void lose_listener(struct server *s, int64_t now_ns)
     stop(s, now_ns, 1);
 }
 
-static void end_reload(struct server *s, const struct error *refused)
+/* Tells the manager that a reload has begun. */
+static void announce_reload(struct server *s)
 {
-    s->checks_error = *refused;
-    if (refused->text[0] != '\0')
-        log_event(LOG_LEVEL_ERROR, "reload refused", LOG_STR("error", refused->text));
-    s->report_from_ns = 0;
-}
-
-static void drop_reading(struct server *s)
-{
-    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, errand_fd(s->reading), NULL);
-    errand_release(s->reading);
-    s->reading = NULL;
-}
-
-static bool can_reload(struct server *s)
-{
-    bool is_hung = s->reading != NULL && s->reading_is_late_ns == CLOCK_NEVER;
-    if (is_hung && s->readings_hung < READINGS_HUNG_MAX) {
-        s->readings_hung++;
-        drop_reading(s);
-    }
-    return s->reading == NULL;
-}
-
-/* Reads the checks file in an errand, which may take as long as it likes. */
-static void begin_reload(struct server *s, int64_t now_ns)
-{
-    struct error err = {0};
     char lines[64];
-
-    s->reload_is_due = false;
     /* sd_notify(3): RELOADING=1 requires the time. */
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
     if (s->phase < DRAINING)
         (void)notify_send(lines);
     if (s->phase == SERVING)
         enter(s, OPENED, CLOCK_NEVER);
-    s->reading = checksfile_start(s->options.config->checks_path, &err);
-    if (s->reading == NULL) {
-        end_reload(s, &err);
-        return;
-    }
-    s->reading_is_late_ns = now_ns + READING_PATIENCE_NS;
-    (void)watch_fd(s, EPOLL_CTL_ADD, errand_fd(s->reading), EPOLLIN, &s->reading);
-}
-
-static void report_late_reading(struct server *s)
-{
-    s->reading_is_late_ns = CLOCK_NEVER;
-    error_set(&s->checks_error, "HEALTH_CHECKS='%.100s': not read within %d s: is its file system hanging?",
-              s->options.config->checks_path, (int)(READING_PATIENCE_NS / NS_PER_S));
-    log_event(LOG_LEVEL_ERROR, "reload delayed", LOG_STR("error", s->checks_error.text));
-}
-
-/* True: *out has new checks. */
-static bool take_reading(struct server *s, struct checks *out)
-{
-    struct error err = {0};
-    if (s->reading == NULL || errand_result(s->reading) == NULL)
-        return false;
-    bool ok = checksfile_take(s->reading, out, &err);
-    drop_reading(s);
-    s->readings_hung = 0;
-    end_reload(s, &err);
-    return ok;
+    s->report_from_ns = 0;
 }
 
 static void tick(struct server *s, int64_t now_ns)
@@ -356,8 +292,7 @@ static void tick(struct server *s, int64_t now_ns)
     s->process.connections = (int64_t)s->requests.connections.open;
     check_fd_limit(s, now_ns);
     requests_tick(&s->requests, idle_ns, now_ns);
-    if (s->reading != NULL && now_ns >= s->reading_is_late_ns)
-        report_late_reading(s);
+    reload_tick(&s->reload, now_ns);
     health_update(s->health, NULL, &s->process, now_ns); /* renders the new uptime */
 }
 
@@ -386,7 +321,7 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
         read_signals(s, now_ns);
     else if (tag == &s->timer_fd)
         tick(s, now_ns);
-    else if (tag != &s->reading) /* take_reading handles that one */
+    else if (tag != &s->reload) /* reload_take handles that one */
         requests_receive(&s->requests, tag, &answering, now_ns);
 }
 
@@ -462,9 +397,10 @@ struct server *server_open(const struct server_options *options, struct error *e
         .phase = HOLDING,
         .until_ns = now_ns + START_HOLD_NS,
         .requests = {.connections = {.max = (size_t)options->config->max_connections}},
+        .reload = {.path = options->config->checks_path},
         .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
-    s->process.checks_error = s->checks_error.text;
+    s->process.checks_error = s->reload.error.text;
     s->reported = *health_verdict(s->health);
     if (!open_all(s, err)) {
         (void)server_close(s);
@@ -481,12 +417,15 @@ enum server_event server_run(struct server *s, struct checks *new_checks)
 {
     while (s->phase != DONE) {
         int64_t now_ns = clock_now_ns();
-        if (s->reload_is_due && can_reload(s))
-            begin_reload(s, now_ns);
+        if (reload_begin(&s->reload, s->epoll_fd, now_ns))
+            announce_reload(s);
         report_to_manager(
             s, now_ns); /* also sends READY=1 after a reload: by now the caller uses the new checks */
         turn(s);
-        if (take_reading(s, new_checks))
+        enum reload_result reload = reload_take(&s->reload, s->epoll_fd, new_checks);
+        if (reload != RELOAD_NOTHING)
+            s->report_from_ns = 0;
+        if (reload == RELOAD_READ)
             return SERVER_NEW_CHECKS;
     }
     return SERVER_STOPPED;
@@ -498,7 +437,7 @@ int server_close(struct server *s)
     int exit_code = s->exit_code;
 
     requests_close(&s->requests);
-    errand_release(s->reading);
+    reload_close(&s->reload);
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);
