@@ -53,9 +53,6 @@ struct server {
     int timer_fd;
     enum phase phase;
     int64_t until_ns;        /* when HOLDING, DRAINING or FINISHING ends */
-    bool is_accepting;       /* epoll watches the listener for connections */
-    int64_t pause_until_ns;  /* the pause ends then; CLOCK_NEVER: when there is room */
-    size_t open_at_pause;    /* connections when the pause began */
     struct verdict reported; /* the last verdict that the manager took */
     int64_t report_from_ns;  /* the manager had no room: send nothing before this */
     int exit_code;
@@ -84,30 +81,16 @@ bool server_prepare(struct error *err)
     return fcgi_init(err);
 }
 
-static bool watch_fd(struct server *s, int operation, int fd, uint32_t events, void *tag)
+static bool watch_fd(struct server *s, int fd, uint32_t events, void *tag)
 {
     struct epoll_event event = {.events = events, .data.ptr = tag};
-    return epoll_ctl(s->epoll_fd, operation, fd, &event) == 0;
-}
-
-static void set_accepting(struct server *s, bool accepting)
-{
-    if (s->is_accepting != accepting) {
-        s->is_accepting = accepting;
-        (void)watch_fd(s, EPOLL_CTL_MOD, s->options.listener->fd,
-                       accepting ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP, s->options.listener);
-    }
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 static void enter(struct server *s, enum phase phase, int64_t until_ns)
 {
     s->phase = phase;
     s->until_ns = until_ns;
-}
-
-static bool phase_accepts(enum phase phase)
-{
-    return phase == OPENED || phase == SERVING || phase == DRAINING;
 }
 
 /* Leaves a phase that ends by itself. Call it after each batch, with the number of its events. */
@@ -117,13 +100,13 @@ static void advance(struct server *s, int events, int64_t now_ns)
     case HOLDING:
         if (health_verdict(s->health)->status != HEALTH_STARTING || now_ns >= s->until_ns) {
             enter(s, OPENED, CLOCK_NEVER);
-            set_accepting(s, true);
+            requests_set_open(&s->requests, true);
         }
         break;
     case DRAINING:
         if (now_ns >= s->until_ns) {
             enter(s, FINISHING, now_ns + FINISH_NS);
-            set_accepting(s, false);
+            requests_set_open(&s->requests, false);
         }
         break;
     case FINISHING:
@@ -167,28 +150,6 @@ static void take_snapshot(struct server *s, int64_t now_ns)
     health_update(s->health, snapshot_acquire(s->options.slot), &s->process, now_ns);
 }
 
-static void accept_connections(struct server *s, int64_t now_ns)
-{
-    enum accept_result result = requests_accept(&s->requests, s->epoll_fd, s->options.listener->fd, now_ns);
-    if (result == ACCEPT_FULL || result == ACCEPT_FAILED) {
-        set_accepting(s, false); /* epoll is level-triggered: the loop would spin */
-        s->pause_until_ns = result == ACCEPT_FULL ? CLOCK_NEVER : now_ns + NS_PER_S;
-        s->open_at_pause = s->requests.connections.open;
-    }
-}
-
-/* Returns CLOCK_NEVER unless the listener is paused. */
-static int64_t end_of_pause_ns(const struct server *s)
-{
-    if (s->is_accepting || !phase_accepts(s->phase))
-        return CLOCK_NEVER;
-    if (s->pause_until_ns != CLOCK_NEVER)
-        return s->pause_until_ns;
-    return s->requests.connections.open < s->open_at_pause
-               ? 0
-               : connections_evictable_ns(&s->requests.connections);
-}
-
 static struct answering answering_of(const struct server *s)
 {
     return (struct answering){.health = s->health, .process = &s->process, .is_last = s->phase == FINISHING};
@@ -212,7 +173,8 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     /* Without a drain no client needs to know: the last requests get the usual response. */
     if (drain_ms > 0) {
         s->process.reason = REASON_DRAINING;
-        set_accepting(s, true); /* clients that wait for the first probe get 503 draining, too */
+        requests_set_open(&s->requests,
+                          true); /* clients that wait for the first probe get 503 draining, too */
     }
     s->report_from_ns = 0;
     deadman_arm_final(drain_ms + config->stop_timeout_ms);
@@ -298,12 +260,9 @@ static void tick(struct server *s, int64_t now_ns)
 
 static int64_t next_deadline(const struct server *s)
 {
-    int64_t pause_ns = end_of_pause_ns(s);
     int64_t deadline_ns = requests_deadline_ns(&s->requests);
     if (s->phase == FINISHING && !connections_are_awaited(&s->requests.connections))
         return 0; /* handle only what has come already */
-    if (pause_ns < deadline_ns)
-        deadline_ns = pause_ns;
     return s->until_ns < deadline_ns ? s->until_ns : deadline_ns;
 }
 
@@ -314,7 +273,7 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
     if (tag == s->options.listener && (event->events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0)
         lose_listener(s, now_ns);
     else if (tag == s->options.listener)
-        accept_connections(s, now_ns);
+        requests_accept(&s->requests, now_ns);
     else if (tag == s->options.slot)
         take_snapshot(s, now_ns);
     else if (tag == &s->signal_fd)
@@ -340,8 +299,6 @@ static void turn(struct server *s)
         dispatch(s, &events[i], now_ns);
     const struct answering answering = answering_of(s);
     requests_continue(&s->requests, &answering, now_ns);
-    if (now_ns >= end_of_pause_ns(s))
-        set_accepting(s, true);
     advance(s, count, now_ns);
     connections_free_closed(&s->requests.connections);
 }
@@ -373,10 +330,10 @@ static bool open_all(struct server *s, struct error *err)
     if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0)
         goto failed;
     errpos = "epoll_ctl";
-    if (watch_fd(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) &&
-        watch_fd(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) &&
-        watch_fd(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
-        watch_fd(s, EPOLL_CTL_ADD, s->options.listener->fd, EPOLLRDHUP, s->options.listener))
+    if (watch_fd(s, s->signal_fd, EPOLLIN, &s->signal_fd) &&
+        watch_fd(s, s->timer_fd, EPOLLIN, &s->timer_fd) &&
+        watch_fd(s, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
+        watch_fd(s, s->options.listener->fd, EPOLLRDHUP, s->options.listener))
         return true;
 
 failed:
@@ -396,7 +353,8 @@ struct server *server_open(const struct server_options *options, struct error *e
         .timer_fd = -1,
         .phase = HOLDING,
         .until_ns = now_ns + START_HOLD_NS,
-        .requests = {.connections = {.max = (size_t)options->config->max_connections}},
+        .requests = {.listener = options->listener,
+                     .connections = {.max = (size_t)options->config->max_connections}},
         .reload = {.path = options->config->checks_path},
         .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
@@ -406,6 +364,7 @@ struct server *server_open(const struct server_options *options, struct error *e
         (void)server_close(s);
         return NULL;
     }
+    s->requests.epoll_fd = s->epoll_fd;
     s->process.usage = process_read(); /* the first tick comes a second later */
     health_update(s->health, NULL, &s->process, now_ns);
     deadman_init();
