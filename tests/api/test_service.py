@@ -14,7 +14,7 @@ from harness.backend import CHECKS
 from harness import backend as program
 from harness import process
 from harness.fastcgi import Connection, request
-from harness.freeze import Frozen, threads
+from harness.freeze import Frozen, prober
 from harness.wait import hold_for, wait_until
 
 LINE = re.compile(r'time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z '
@@ -403,7 +403,7 @@ BRIEF = {"HEALTH_INTERVAL": "100ms", "HEALTH_CONNECT_TIMEOUT": "300ms", "HEALTH_
 def test_a_stuck_prober_makes_the_status_stale_until_it_runs_again(start_backend):
     backend = start_backend(**BRIEF)
     backend.wait_status("healthy")
-    with Frozen(threads(backend.pid)[-1]):
+    with Frozen(prober(backend.pid)):
         began = time.monotonic()
         document = backend.wait_failing(("database", "stale"), deadline_s=5)
         assert time.monotonic() - began < 2
