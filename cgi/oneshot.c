@@ -1,8 +1,9 @@
-/* Probes once and writes one response to stdout. Runs on the main thread of a process without other threads;
- * owns nothing between two calls. */
+/* Probes once and writes one response to stdout. Runs on the main thread of a process without other threads
+ * but errands; owns nothing between two calls. */
 #include "cgi/oneshot.h"
 
 #include "cgi/answer/route.h"
+#include "cgi/drain.h"
 #include "cgi/probe/prober.h"
 #include "cgi/serve/process.h"
 #include "common/clock.h"
@@ -34,13 +35,14 @@ struct shot {
     struct facts facts;
 };
 
-/* Takes over the reference to the snapshot. */
+/* Takes over the reference to the snapshot. process has what this process knows of itself so far. */
 static void begin_shot(struct shot *shot, const struct config *config, const struct snapshot *snapshot,
-                       enum reason reason, int64_t started_ns)
+                       struct process_facts process, int64_t started_ns)
 {
     int64_t now_ns = clock_now_ns();
-    *shot = (struct shot){.snapshot = snapshot,
-                          .process = {.reason = reason, .usage = process_read(), .checks_error = ""}};
+    process.usage = process_read();
+    process.checks_error = "";
+    *shot = (struct shot){.snapshot = snapshot, .process = process};
     shot->verdict = verdict_judge(snapshot, &shot->process, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){
         .config = config,
@@ -60,7 +62,7 @@ static void end_shot(struct shot *shot)
 
 /* Probes if probe is true, then judges. False: the system has no descriptor left. */
 static bool probe_shot(struct shot *shot, const struct config *config, const struct checks *checks,
-                       bool probe)
+                       bool probe, struct process_facts process)
 {
     int64_t started_ns = clock_now_ns();
     struct snapshot_slot *slot = snapshot_slot_new();
@@ -68,7 +70,7 @@ static bool probe_shot(struct shot *shot, const struct config *config, const str
         return false;
     if (probe)
         prober_run_once(config, checks, slot);
-    begin_shot(shot, config, snapshot_acquire(slot), REASON_NONE, started_ns);
+    begin_shot(shot, config, snapshot_acquire(slot), process, started_ns);
     snapshot_slot_free(slot);
     return true;
 }
@@ -116,15 +118,27 @@ static int print_cgi(const struct request *request, const struct facts *facts)
     return exit_code;
 }
 
+/* What the drain by hand says of this process. */
+static struct process_facts facts_of_drain(const struct drain *drain)
+{
+    int64_t since_wall_ms = drain_since_wall_ms(drain);
+    return (struct process_facts){.reason = since_wall_ms != 0 ? REASON_DRAINING : REASON_NONE,
+                                  .draining_since_wall_ms = since_wall_ms,
+                                  .drain_file = drain_file(drain)};
+}
+
 int oneshot_cgi(const struct config *config, const struct checks *checks)
 {
     const struct request request = request_of_environment();
+    struct drain *drain = drain_open(config, -1, clock_now_ns());
     struct shot shot;
+    int exit_code = 1;
 
-    if (!probe_shot(&shot, config, checks, route_needs_snapshot(&request)))
-        return 1;
-    int exit_code = print_cgi(&request, &shot.facts);
-    end_shot(&shot);
+    if (probe_shot(&shot, config, checks, route_needs_snapshot(&request), facts_of_drain(drain))) {
+        exit_code = print_cgi(&request, &shot.facts);
+        end_shot(&shot);
+    }
+    drain_close(drain);
     return exit_code;
 }
 
@@ -134,7 +148,8 @@ void oneshot_cgi_unconfigured(void)
     const struct request request = request_of_environment();
     struct shot shot;
 
-    begin_shot(&shot, &config, snapshot_new(0), REASON_INTERNAL, clock_now_ns());
+    begin_shot(&shot, &config, snapshot_new(0), (struct process_facts){.reason = REASON_INTERNAL},
+               clock_now_ns());
     (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);
 }
@@ -144,7 +159,8 @@ int oneshot_print(const struct config *config, const struct checks *checks)
     struct shot shot;
     struct buf document = {0};
 
-    if (!probe_shot(&shot, config, checks, true))
+    /* An operator asks for the database and its checks, and not whether this node is in service. */
+    if (!probe_shot(&shot, config, checks, true, (struct process_facts){0}))
         return 1;
     document_health(&shot.facts, &document);
     int exit_code = print(document.data, document.len);

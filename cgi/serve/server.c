@@ -1,5 +1,5 @@
 /* The event loop. Main thread; owns the epoll set, the requests, and the health that they show. Nothing in
- * this file may block. */
+ * this file may block, except that server_open waits a second at most for drain_open. */
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
@@ -56,6 +56,9 @@ struct server {
     struct verdict reported; /* the last verdict that the manager took */
     int64_t report_from_ns;  /* the manager had no room: send nothing before this */
     int exit_code;
+    bool exceeds_fd_limit;
+    int64_t stopping_since_wall_ms; /* 0: no stop signal has come, or HEALTH_DRAIN is 0 */
+    struct drain *drain;
     struct requests requests;
     struct reload reload;
     struct health *health;
@@ -119,9 +122,9 @@ static void advance(struct server *s, int events, int64_t now_ns)
     }
 }
 
-/* Sends STATUS= with each new verdict. Sends READY=1 when the first probe has finished and the listener
- * accepts, and again after a reload, or when the reload takes too long. When the manager has no room, a later
- * tick tries again. */
+/* Sends STATUS= with each new verdict. Sends READY=1 when the first probe has finished (or the process drains
+ * by hand) and the listener accepts, and again after a reload, or when the reload takes too long. When the
+ * manager has no room, a later tick tries again. */
 static void report_to_manager(struct server *s, int64_t now_ns)
 {
     const struct verdict *verdict = health_verdict(s->health);
@@ -141,6 +144,24 @@ static void report_to_manager(struct server *s, int64_t now_ns)
     s->reported = *verdict;
     if (is_ready)
         enter(s, SERVING, CLOCK_NEVER);
+}
+
+/* The time when the process began to drain: by hand, or by a stop signal. 0: it does not drain. */
+static int64_t draining_since_wall_ms(const struct server *s)
+{
+    int64_t by_hand = drain_since_wall_ms(s->drain);
+    int64_t by_signal = s->stopping_since_wall_ms;
+    return by_hand != 0 && (by_signal == 0 || by_hand < by_signal) ? by_hand : by_signal;
+}
+
+/* Call it whenever the process knows something new of itself. */
+static void update_health(struct server *s, int64_t now_ns)
+{
+    s->process.draining_since_wall_ms = draining_since_wall_ms(s);
+    s->process.reason = s->exceeds_fd_limit                      ? REASON_FD_LIMIT
+                        : s->process.draining_since_wall_ms != 0 ? REASON_DRAINING
+                                                                 : REASON_NONE;
+    health_update(s->health, NULL, &s->process, now_ns);
 }
 
 static void take_snapshot(struct server *s, int64_t now_ns)
@@ -170,11 +191,11 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     }
     s->exit_code = exit_code;
     enter(s, DRAINING, now_ns + drain_ms * NS_PER_MS);
-    /* Without a drain no client needs to know: the last requests get the usual response. */
+    /* Without a drain no client needs to know: the last requests get the usual response. With one, those that
+     * wait for the first probe get 503 draining, too. */
     if (drain_ms > 0) {
-        s->process.reason = REASON_DRAINING;
-        requests_set_open(&s->requests,
-                          true); /* clients that wait for the first probe get 503 draining, too */
+        s->stopping_since_wall_ms = clock_wall_ms();
+        requests_set_open(&s->requests, true);
     }
     s->report_from_ns = 0;
     deadman_arm_final(drain_ms + config->stop_timeout_ms);
@@ -183,7 +204,7 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
              (drain_ms + config->stop_timeout_ms) * 1000);
     (void)notify_send(lines);
-    health_update(s->health, NULL, &s->process, now_ns);
+    update_health(s, now_ns);
 }
 
 static void read_signals(struct server *s, int64_t now_ns)
@@ -203,12 +224,12 @@ static void read_signals(struct server *s, int64_t now_ns)
 static void check_fd_limit(struct server *s, int64_t now_ns)
 {
     char kinds[256];
-    if (s->process.usage.open_fds <= s->options.config->fd_limit || s->process.reason == REASON_FD_LIMIT)
+    if (s->process.usage.open_fds <= s->options.config->fd_limit || s->exceeds_fd_limit)
         return;
     process_describe_fds(kinds, sizeof kinds);
     log_event(LOG_LEVEL_ERROR, "descriptor limit exceeded", LOG_INT("open_fds", s->process.usage.open_fds),
               LOG_INT("limit", s->options.config->fd_limit), LOG_STR("kinds", kinds));
-    s->process.reason = REASON_FD_LIMIT;
+    s->exceeds_fd_limit = true;
     stop(s, now_ns, 1);
 }
 
@@ -255,7 +276,8 @@ static void tick(struct server *s, int64_t now_ns)
     check_fd_limit(s, now_ns);
     requests_tick(&s->requests, idle_ns, now_ns);
     reload_tick(&s->reload, now_ns);
-    health_update(s->health, NULL, &s->process, now_ns); /* renders the new uptime */
+    drain_tick(s->drain, now_ns);
+    update_health(s, now_ns); /* renders the new uptime */
 }
 
 static int64_t next_deadline(const struct server *s)
@@ -280,7 +302,7 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
         read_signals(s, now_ns);
     else if (tag == &s->timer_fd)
         tick(s, now_ns);
-    else if (tag != &s->reload) /* reload_take handles that one */
+    else if (tag != &s->reload && tag != s->drain) /* their errands: turn and server_run take the results */
         requests_receive(&s->requests, tag, &answering, now_ns);
 }
 
@@ -297,6 +319,8 @@ static void turn(struct server *s)
                    deadlines */
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
+    if (drain_take(s->drain, now_ns))
+        update_health(s, now_ns);
     const struct answering answering = answering_of(s);
     requests_continue(&s->requests, &answering, now_ns);
     advance(s, count, now_ns);
@@ -353,20 +377,23 @@ struct server *server_open(const struct server_options *options, struct error *e
         .timer_fd = -1,
         .phase = HOLDING,
         .until_ns = now_ns + START_HOLD_NS,
+        .drain = drain_open(options->config, options->listener->fd, now_ns),
         .requests = {.listener = options->listener,
                      .connections = {.max = (size_t)options->config->max_connections}},
         .reload = {.path = options->config->checks_path},
         .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
     s->process.checks_error = s->reload.error.text;
+    s->process.drain_file = drain_file(s->drain);
     s->reported = *health_verdict(s->health);
     if (!open_all(s, err)) {
         (void)server_close(s);
         return NULL;
     }
     s->requests.epoll_fd = s->epoll_fd;
+    drain_watch(s->drain, s->epoll_fd, now_ns);
     s->process.usage = process_read(); /* the first tick comes a second later */
-    health_update(s->health, NULL, &s->process, now_ns);
+    update_health(s, now_ns);
     deadman_init();
     deadman_arm();
     return s;
@@ -397,6 +424,7 @@ int server_close(struct server *s)
 
     requests_close(&s->requests);
     reload_close(&s->reload);
+    drain_close(s->drain);
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);

@@ -5,6 +5,7 @@
 
 #include "cgi/checks.h"
 #include "cgi/config.h"
+#include "cgi/drain.h"
 #include "cgi/serve/listen.h"
 #include "cgi/serve/reload.h"
 #include "cgi/snapshot.h"
@@ -12,8 +13,8 @@
 
 #include <stdint.h>
 
-/* Descriptors that stay open: epoll, signalfd, timerfd. A reload adds its own. */
-#define SERVER_FDS (3 + RELOAD_FDS)
+/* Descriptors that stay open: epoll, signalfd, timerfd; a reload and the drain by hand add their own. */
+#define SERVER_FDS (3 + RELOAD_FDS + DRAIN_FDS)
 
 struct server_options {
     const struct config *config;

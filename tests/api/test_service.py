@@ -298,8 +298,8 @@ def test_connections_alone_never_reach_the_descriptor_limit(start_backend):
     assert len(held) == 60
 
 
-def test_twenty_descriptors_are_enough(start_backend, manager):
-    backend = start_backend(popen={"wrapper": ["prlimit", "--nofile=20"]}, NOTIFY_SOCKET=manager.path,
+def test_twenty_one_descriptors_are_enough(start_backend, manager):
+    backend = start_backend(popen={"wrapper": ["prlimit", "--nofile=21"]}, NOTIFY_SOCKET=manager.path,
                             HEALTH_RECONNECT_EVERY="1s")
     backend.wait_status("healthy")
     began = time.monotonic()

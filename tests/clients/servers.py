@@ -243,9 +243,10 @@ class HAProxyGetValues(HAProxy):
 
 
 class HAProxyChecker(WebServer):
-    """The backend of docs/load-balancers.md in front of a web server. It checks this route, ten times as often."""
+    """The backend of docs/load-balancers.md in front of web servers: app1, app2 and so on. It checks this route, ten times
+    as often."""
 
-    def start(self, checked_port, route="/api/health/live", options=""):
+    def start(self, checked_port, *more_ports, route="/api/health/live", options=""):
         self.socket_path = os.path.join(self.directory, "stats.sock")
         with open(os.path.join(ROOT, "docs", "load-balancers.md"), encoding="utf-8") as document:
             backend = document.read().split("```haproxy\n")[1].split("```")[0]
@@ -253,6 +254,8 @@ class HAProxyChecker(WebServer):
                          ("GET /api/health/live", f"GET {route}")):
             assert backend.count(old) == 1, f"docs/load-balancers.md has changed: expected one {old!r}"
             backend = backend.replace(old, new)
+        for number, port in enumerate(more_ports, start=2):
+            backend += f"    server app{number} 127.0.0.1:{port} check\n"
         path = os.path.join(self.directory, "haproxy.conf")
         with open(path, "w", encoding="utf-8") as conf:
             conf.write(f"""
@@ -272,14 +275,14 @@ frontend site
         wait_until(lambda: os.path.exists(self.socket_path), 10, "HAProxy's own socket, which comes after the ports")
         return self
 
-    def server(self):
-        """The row of the checked server in `show stat`."""
+    def server(self, name="app1"):
+        """The row of a checked server in `show stat`."""
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.socket_path)
             client.sendall(b"show stat\n")
             text = client.makefile(encoding="ascii").read()
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
-        return next(row for row in rows if (row["pxname"], row["svname"]) == ("app", "app1"))
+        return next(row for row in rows if (row["pxname"], row["svname"]) == ("app", name))
 
 
 class H2o(Front):
