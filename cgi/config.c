@@ -27,6 +27,12 @@ static const char *check_listen(const char *text)
 
 static const char *const public_view_names[] = {[PUBLIC_FULL] = "full", [PUBLIC_BARE] = "bare"};
 
+static const char *check_drain_file(const char *text)
+{
+    return text[0] == '/' || strcmp(text, CONFIG_DRAIN_OFF) == 0 ? NULL
+                                                                 : "an absolute path or " CONFIG_DRAIN_OFF;
+}
+
 static const struct setting settings[] = {
     {"HEALTH_LISTEN", SETTING_TEXT, FIELD(listen), NULL, 0, 0,
      "unix:/PATH or tcp:ADDR:PORT, TCP on loopback only; unset: see above", .fallback_help = "inherited",
@@ -59,6 +65,9 @@ static const struct setting settings[] = {
      .meaning = "successes in a row before it counts as healthy again"},
     {"HEALTH_DRAIN", SETTING_DURATION, FIELD(drain_ms), "0s", 0, 5 * MINUTE_MS,
      .meaning = "how long to answer 503 draining after SIGTERM before closing"},
+    {"HEALTH_DRAIN_FILE", SETTING_TEXT, FIELD(drain_file), NULL, 0, 0,
+     "while this file exists: 503 draining; unset: a file named drain; or off",
+     .fallback_help = "beside the socket", .check = check_drain_file},
     {"HEALTH_STOP_TIMEOUT", SETTING_DURATION, FIELD(stop_timeout_ms), "3s", 500, 5 * MINUTE_MS,
      .meaning = "the process ends at most this long after the drain, even if it hangs"},
     {"HEALTH_FD_LIMIT", SETTING_COUNT, FIELD(fd_limit), NULL, 0, 0, /* config_load sets this range */

@@ -19,6 +19,9 @@ enum public_view {
 
 #define CONFIG_DEFAULT_LISTEN "unix:/run/health-api/health-api.sock"
 
+/* The value of HEALTH_DRAIN_FILE that means no file. */
+#define CONFIG_DRAIN_OFF "off"
+
 struct config {
     const char *listen; /* NULL: not set. All strings point into the environment */
     int64_t socket_mode;
@@ -35,6 +38,7 @@ struct config {
     int64_t fall;
     int64_t rise;
     int64_t drain_ms;
+    const char *drain_file; /* a path, or CONFIG_DRAIN_OFF; NULL: `drain` beside the socket */
     int64_t stop_timeout_ms;
     int64_t fd_limit;
     int64_t max_connections;

@@ -1,8 +1,9 @@
-/* Probes once and writes one response to stdout. Runs on the main thread of a process without other threads;
- * owns nothing between two calls. */
+/* Probes once and writes one response to stdout. Runs on the main thread of a process without other threads
+ * but errands; owns nothing between two calls. */
 #include "cgi/oneshot.h"
 
 #include "cgi/answer/route.h"
+#include "cgi/drain.h"
 #include "cgi/probe/prober.h"
 #include "cgi/serve/process.h"
 #include "common/clock.h"
@@ -37,16 +38,16 @@ struct shot {
     struct facts facts;
 };
 
-/* Takes over the reference to the snapshot, and borrows the selection. */
+/* Takes over the reference to the snapshot, and borrows the selection. process has what this process knows of
+ * itself so far. */
 static void begin_shot(struct shot *shot, const struct config *config, const struct snapshot *snapshot,
-                       const struct selection *selection, enum reason reason, int64_t started_ns)
+                       const struct selection *selection, struct process_facts process, int64_t started_ns)
 {
     int64_t now_ns = clock_now_ns();
-    *shot = (struct shot){.snapshot = snapshot,
-                          .process = {.reason = reason,
-                                      .usage = process_read(),
-                                      .started_wall_ms = clock_wall_ms() - (now_ns - started_ns) / NS_PER_MS,
-                                      .checks_error = ""}};
+    process.usage = process_read();
+    process.started_wall_ms = clock_wall_ms() - (now_ns - started_ns) / NS_PER_MS;
+    process.checks_error = "";
+    *shot = (struct shot){.snapshot = snapshot, .process = process};
     shot->verdict =
         verdict_judge(snapshot, &shot->process, selection, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){
@@ -68,7 +69,7 @@ static void end_shot(struct shot *shot)
 
 /* Probes if probe is true, then judges. False: the system has no descriptor left. */
 static bool probe_shot(struct shot *shot, const struct config *config, const struct checks *checks,
-                       const struct selection *selection, bool probe)
+                       const struct selection *selection, struct process_facts process, bool probe)
 {
     int64_t started_ns = clock_now_ns();
     struct snapshot_slot *slot = snapshot_slot_new();
@@ -76,7 +77,7 @@ static bool probe_shot(struct shot *shot, const struct config *config, const str
         return false;
     if (probe)
         prober_run_once(config, checks, slot);
-    begin_shot(shot, config, snapshot_acquire(slot), selection, REASON_NONE, started_ns);
+    begin_shot(shot, config, snapshot_acquire(slot), selection, process, started_ns);
     snapshot_slot_free(slot);
     return true;
 }
@@ -124,15 +125,28 @@ static int print_cgi(const struct request *request, const struct facts *facts)
     return exit_code;
 }
 
+/* What the drain by hand says of this process. */
+static struct process_facts facts_of_drain(const struct drain *drain)
+{
+    int64_t since_wall_ms = drain_since_wall_ms(drain);
+    return (struct process_facts){.reason = since_wall_ms != 0 ? REASON_DRAINING : REASON_NONE,
+                                  .draining_since_wall_ms = since_wall_ms,
+                                  .drain_file = drain_file(drain)};
+}
+
 int oneshot_cgi(const struct config *config, const struct checks *checks)
 {
     const struct request request = request_of_environment();
+    struct drain *drain = drain_open(config, -1, clock_now_ns());
     struct shot shot;
+    int exit_code = 1;
 
-    if (!probe_shot(&shot, config, checks, NULL, route_needs_snapshot(&request, config)))
-        return 1;
-    int exit_code = print_cgi(&request, &shot.facts);
-    end_shot(&shot);
+    if (probe_shot(&shot, config, checks, NULL, facts_of_drain(drain),
+                   route_needs_snapshot(&request, config))) {
+        exit_code = print_cgi(&request, &shot.facts);
+        end_shot(&shot);
+    }
+    drain_close(drain);
     return exit_code;
 }
 
@@ -155,7 +169,8 @@ void oneshot_cgi_unconfigured(void)
     request.query = NULL; /* no check is known, so it could only be an error */
     nothing->starting = true;
     nothing->taken_ns = clock_now_ns();
-    begin_shot(&shot, &config, nothing, NULL, REASON_INTERNAL, nothing->taken_ns);
+    begin_shot(&shot, &config, nothing, NULL, (struct process_facts){.reason = REASON_INTERNAL},
+               nothing->taken_ns);
     (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);
 }
@@ -195,8 +210,11 @@ int oneshot_print(const struct config *config, const struct checks *checks, cons
 {
     struct selection named;
     const struct selection *selection = NULL;
+    struct process_facts process = {0};
+    struct drain *drain = NULL;
     struct shot shot;
     struct buf document = {0};
+    int exit_code = 1;
 
     enum selection_result result = select_checks(argument, checks, &named);
     if (result == SELECTION_MADE)
@@ -205,13 +223,19 @@ int oneshot_print(const struct config *config, const struct checks *checks, cons
         print_usage_error(result, argument, checks);
         return EX_USAGE;
     }
-    if (!probe_shot(&shot, config, checks, selection, selection == NULL || selection->database))
-        return 1;
-    document_health(&shot.facts, &document);
-    int exit_code = print(document.data, document.len);
-    if (shot.verdict.status != HEALTH_HEALTHY)
-        exit_code = 1;
-    buf_free(&document);
-    end_shot(&shot);
+    /* Who does not ask for the process asks for the database, and not whether this node is in service. */
+    if (selection != NULL && selection->process) {
+        drain = drain_open(config, -1, clock_now_ns());
+        process = facts_of_drain(drain);
+    }
+    if (probe_shot(&shot, config, checks, selection, process, selection == NULL || selection->database)) {
+        document_health(&shot.facts, &document);
+        exit_code = print(document.data, document.len);
+        if (shot.verdict.status != HEALTH_HEALTHY)
+            exit_code = 1;
+        buf_free(&document);
+        end_shot(&shot);
+    }
+    drain_close(drain);
     return exit_code;
 }

@@ -319,6 +319,8 @@ static struct json_object *new_process(const struct facts *facts)
     struct json_object *process = json_object_new_object();
     add_int(process, "pid", getpid());
     add_string(process, "state", facts->verdict->status == HEALTH_DRAINING ? "draining" : "serving");
+    add_time(process, "draining_since", facts->process->draining_since_wall_ms);
+    add_known(process, "drain_file", facts->process->drain_file != NULL ? facts->process->drain_file : "");
     add_int(process, "open_fds", facts->process->usage.open_fds);
     add_int(process, "max_fds", facts->process->usage.max_fds);
     add_int(process, "rss_bytes", facts->process->usage.rss_bytes);

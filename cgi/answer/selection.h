@@ -16,8 +16,8 @@ struct selection {
     bool checks[CHECKS_MAX]; /* in the order of the snapshot */
 };
 
-/* More parameters only= than this must repeat themselves. The limit bounds the work of a request: each name is
- * compared with that of each check. */
+/* More parameters only= than this must repeat themselves. The limit bounds the work of a request: each name
+ * is compared with that of each check. */
 #define SELECTION_MAX (CHECKS_MAX + 2)
 
 /* In the order of precedence: a query string with more than one error has the last of these. */

@@ -35,6 +35,8 @@ struct process_facts {
     /* Why the process itself is not healthy: REASON_DRAINING, REASON_FD_LIMIT (more descriptors than
      * HEALTH_FD_LIMIT are open), REASON_INTERNAL (it knows nothing of any check); else REASON_NONE. */
     enum reason reason;
+    int64_t draining_since_wall_ms; /* 0: it is not draining */
+    const char *drain_file;         /* drains this process while it exists; NULL: there is none */
     struct process_usage usage;
     int64_t started_wall_ms; /* when it began. Later steps of the wall clock do not move it */
     int64_t connections;

@@ -155,6 +155,32 @@ def test_a_route_that_needs_no_database_does_not_wait_for_it(cgi, silent):
         assert took < 2
 
 
+def test_it_drains_while_the_file_of_a_setting_exists(cgi, directory):
+    """Without the setting there is no file, because there is no socket for it to be beside of."""
+    drain = f"{directory}/drain"
+    for setting in (drain, "off", None):
+        assert cgi(HEALTH_DRAIN_FILE=setting)[0].status == 200
+    with open(drain, "w", encoding="ascii"):
+        pass
+    answer, _ = cgi(HEALTH_DRAIN_FILE=drain)
+    document = json.loads(answer.body)
+    assert (answer.status, document["status"]) == (503, "draining")
+    assert document["failing"] == [{"check": "process", "reason": "draining"}] and document["counts"]["edges"] > 0
+    process_facts = json.loads(cgi("/api/status", HEALTH_DRAIN_FILE=drain)[0].body)["process"]
+    assert (process_facts["state"], process_facts["drain_file"]) == ("draining", drain)
+    assert process_facts["draining_since"]
+    assert cgi("/api/health/live", HEALTH_DRAIN_FILE=drain)[0].status == 200
+    assert cgi()[0].status == 200
+    assert json.loads(cgi("/api/status")[0].body)["process"]["drain_file"] is None
+
+
+def test_once_asks_about_the_database_and_not_about_the_node(cluster, directory):
+    with open(f"{directory}/drain", "w", encoding="ascii"):
+        pass
+    done = program.run("--once", **cluster.environment(HEALTH_CHECKS=CHECKS, HEALTH_DRAIN_FILE=f"{directory}/drain"))
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "healthy")
+
+
 def test_the_program_serves_a_listening_fd_0_even_with_gateway_interface_set(start_backend, directory):
     path = f"{directory}/spawned.sock"
     with socket.socket(socket.AF_UNIX) as listener:
