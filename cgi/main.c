@@ -98,6 +98,8 @@ static bool choose_mode(int argc, char **argv, enum mode *mode, const char **arg
     while (i < count && strcmp(argv[1], modes[i].option) != 0)
         i++;
     int expected = i < count ? 2 + modes[i].max_arguments : 1; /* words of argv */
+    if (argc > 2 && i < count && modes[i].mode == MODE_ONCE && argv[2][0] != '?')
+        expected = 2; /* it is no query string */
     if (argc > expected) {
         fprintf(stderr, "health-api: unexpected argument '%s', expected " USAGE "\n", argv[expected]);
         return false;

@@ -196,8 +196,6 @@ static enum selection_result select_checks(const char *argument, const struct ch
 {
     if (argument == NULL)
         return SELECTION_ABSENT;
-    if (argument[0] != '?')
-        return SELECTION_MALFORMED;
     struct snapshot *names = snapshot_new(checks->count);
     for (size_t i = 0; i < checks->count; i++)
         snprintf(names->checks[i].name, sizeof names->checks[i].name, "%s", checks->items[i].name);

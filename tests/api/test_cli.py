@@ -105,7 +105,7 @@ def test_check_config_needs_neither_database_nor_socket(backend):
 
 @pytest.mark.parametrize("arguments, unexpected", [
     (("--Once",), "--Once"), (("-h",), "-h"), (("--check-config", "x"), "x"),
-    (("",), ""), (("x", "y"), "x"), (("x", "--once"), "x"), (("--once", "?", "x"), "x"), (("--help", "x", "y"), "x"), (("--ask", "/x", "/y"), "/y"),
+    (("",), ""), (("x", "y"), "x"), (("x", "--once"), "x"), (("--once", "?", "x"), "x"), (("--once", "--once"), "--once"), (("--help", "x", "y"), "x"), (("--ask", "/x", "/y"), "/y"),
     (("--ask=/x",), "--ask=/x")])
 def test_an_unknown_argument_exits_64_and_names_the_known_ones(arguments, unexpected):
     done = program.run(*arguments, HEALTH_CHECKS=CHECKS)

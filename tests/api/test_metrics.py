@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from harness import exposition, fastcgi, process
-from harness.freeze import Frozen, threads
+from harness.freeze import Frozen, prober
 from harness.wait import wait_until
 
 BRIEF = {"HEALTH_CONNECT_TIMEOUT": "300ms", "HEALTH_QUERY_TIMEOUT": "300ms", "HEALTH_STALE_AFTER": "900ms"}
@@ -153,7 +153,7 @@ def test_the_metrics_agree_with_the_status_document(start_backend, behind, check
         backend = behind(start_backend(**settings))
         if "freeze" in state.deeds:
             backend.wait_status("healthy")
-            stack.enter_context(Frozen(threads(backend.pid)[-1]))
+            stack.enter_context(Frozen(prober(backend.pid)))
             backend.wait_failing(("database", "stale"))
         if "hang" in state.deeds:
             backend.wait_status("healthy")

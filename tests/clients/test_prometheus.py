@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from harness.backend import Backend
 from harness.cluster import FEW_EDGES, ROOT
-from harness.freeze import Frozen, threads
+from harness.freeze import Frozen, prober
 from harness.site import Site
 from harness.wait import wait_until
 
@@ -126,7 +126,7 @@ def test_promql_gives_the_right_values_in_each_state(start_program, prometheus, 
         if state.deed:
             program.wait_status("healthy")
         if state.deed == "freeze":
-            stack.enter_context(Frozen(threads(program.pid)[-1]))
+            stack.enter_context(Frozen(prober(program.pid)))
         if state.deed in ("stop", "kill"):
             program.process.send_signal(signal.SIGTERM if state.deed == "stop" else signal.SIGKILL)
 
