@@ -55,7 +55,7 @@ class Cluster:
         if SERVER_USER:
             shutil.chown(self.directory, SERVER_USER)
         self.run("initdb", "-D", self.data, "-U", "postgres", "-k", "-E", "UTF8", "--locale=C.UTF-8",
-                  "--auth=trust", "--no-sync", "--wal-segsize=1")  # in MiB; the default of 16 would be most of each copy
+                 "--auth=trust", "--no-sync", "--wal-segsize=1")  # in MiB; the default of 16 would be most of each copy
         self.configure(SETTINGS + f"unix_socket_directories = '{self.directory}'")
         self.start()
         self.write_hba("local all health_api scram-sha-256\nlocal all postgres trust\n")
@@ -80,7 +80,7 @@ class Cluster:
             shutil.chown(directory, SERVER_USER)
         standby = Cluster(directory)
         standby.run("pg_basebackup", "-h", self.directory, "-p", str(self.port), "-U", "postgres",
-                     "-D", standby.data, "-R", "-c", "fast", "--no-sync")
+                    "-D", standby.data, "-R", "-c", "fast", "--no-sync")
         standby.configure(f"unix_socket_directories = '{directory}'")
         return standby
 
@@ -213,7 +213,6 @@ class Cluster:
 
     def terminate_probes(self):
         self.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'")
-
 
     def _tail(self):
         text = ""
