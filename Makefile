@@ -48,7 +48,7 @@ faults: all ## fault tests: each promise with a real fault
 
 # Unlike the other tests, these are busy all the time.
 clients: TEST_JOBS = 3
-clients: ## tests behind other web servers: Apache, lighttpd, Caddy, HAProxy, h2o, and other FastCGI clients
+clients: ## tests behind other web servers (Apache, lighttpd, Caddy, HAProxy, h2o) and with Prometheus
 	@scripts/packages.sh clients
 	@$(MAKE) --no-print-directory all
 	$(TESTED) $(PYTEST) tests/clients

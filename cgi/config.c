@@ -6,10 +6,16 @@
 #include "common/setting.h"
 #include "common/text.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PREFIX "HEALTH_"
+
+/* The unit that `make install` installs reads this file. */
+#define ENVIRONMENT_FILE "/etc/health-api/environment"
 
 #define FIELD(member) offsetof(struct config, member)
 
@@ -17,6 +23,14 @@ static const char *check_listen(const char *text)
 {
     struct address address;
     return config_parse_listen(text, &address);
+}
+
+static const char *const public_view_names[] = {[PUBLIC_FULL] = "full", [PUBLIC_BARE] = "bare"};
+
+static const char *check_drain_file(const char *text)
+{
+    return text[0] == '/' || strcmp(text, CONFIG_DRAIN_OFF) == 0 ? NULL
+                                                                 : "an absolute path or " CONFIG_DRAIN_OFF;
 }
 
 static const struct setting settings[] = {
@@ -51,6 +65,9 @@ static const struct setting settings[] = {
      .meaning = "successes in a row before it counts as healthy again"},
     {"HEALTH_DRAIN", SETTING_DURATION, FIELD(drain_ms), "0s", 0, 5 * MINUTE_MS,
      .meaning = "how long to answer 503 draining after SIGTERM before closing"},
+    {"HEALTH_DRAIN_FILE", SETTING_TEXT, FIELD(drain_file), NULL, 0, 0,
+     "while this file exists: 503 draining; unset: a file named drain; or off",
+     .fallback_help = "beside the socket", .check = check_drain_file},
     {"HEALTH_STOP_TIMEOUT", SETTING_DURATION, FIELD(stop_timeout_ms), "3s", 500, 5 * MINUTE_MS,
      .meaning = "the process ends at most this long after the drain, even if it hangs"},
     {"HEALTH_FD_LIMIT", SETTING_COUNT, FIELD(fd_limit), NULL, 0, 0, /* config_load sets this range */
@@ -60,6 +77,8 @@ static const struct setting settings[] = {
      .meaning = "FastCGI connections at a time; at the limit the longest idle one is closed"},
     {"HEALTH_IDLE_TIMEOUT", SETTING_DURATION, FIELD(idle_timeout_ms), "75s", 100, 24 * HOUR_MS,
      .meaning = "how long a FastCGI connection may be idle before it is closed"},
+    {"HEALTH_PUBLIC", SETTING_WORD, FIELD(public_view), "full", PUBLIC_FULL, PUBLIC_BARE,
+     "full; bare: strangers see the status and nothing else", .words = public_view_names},
     {"HEALTH_LOG_LEVEL", SETTING_WORD, FIELD(log_level), "info", LOG_LEVEL_ERROR, LOG_LEVEL_DEBUG,
      "error, warn, notice, info or debug", .words = log_level_names},
 };
@@ -103,10 +122,31 @@ static bool check_stale_after(const struct config *c, struct error *err)
     return false;
 }
 
+/* Stores the value that vars have for this row, if any. False: err names the value. */
+static bool load_row(const struct setting *row, char *const *vars, struct config *out, struct error *err)
+{
+    struct error expected = {0};
+    const char *value = find_value(vars, row->name);
+    if (value == NULL || setting_set(row, value, out, &expected))
+        return true;
+    error_set(err, "%s='%.60s%s': expected %s", row->name, value, strlen(value) > 60 ? "..." : "",
+              expected.text);
+    text_clean(err->text);
+    return false;
+}
+
+bool config_load_listen(char *const *environ_vars, const char **out, struct error *err)
+{
+    struct config config = {0};
+    const struct setting *row = setting_find(settings, ROWS, "HEALTH_LISTEN", strlen("HEALTH_LISTEN"));
+    bool ok = load_row(row, environ_vars, &config, err);
+    *out = config.listen;
+    return ok;
+}
+
 bool config_load(char *const *environ_vars, int64_t fd_soft_limit, int base_fds, struct config *out,
                  struct error *err)
 {
-    struct error expected = {0};
     int64_t fd_min = base_fds + 1; /* room for one connection */
     *out = (struct config){0};
     if (fd_soft_limit <= 0)
@@ -120,17 +160,12 @@ bool config_load(char *const *environ_vars, int64_t fd_soft_limit, int base_fds,
     setting_set_fallbacks(settings, ROWS, out);
     for (size_t i = 0; i < ROWS; i++) {
         struct setting row = settings[i];
-        const char *value = find_value(environ_vars, row.name);
         if (row.offset == FIELD(fd_limit)) {
             row.min = fd_min;
             row.max = fd_soft_limit - 1;
         }
-        if (value != NULL && !setting_set(&row, value, out, &expected)) {
-            error_set(err, "%s='%.60s%s': expected %s", row.name, value, strlen(value) > 60 ? "..." : "",
-                      expected.text);
-            text_clean(err->text);
+        if (!load_row(&row, environ_vars, out, err))
             return false;
-        }
     }
     if (out->max_connections > out->fd_limit - base_fds)
         out->max_connections = out->fd_limit - base_fds; /* peers alone must not end the process */
@@ -148,6 +183,19 @@ bool config_next_unknown(char *const **vars, char *out, size_t out_size)
         }
     }
     return false;
+}
+
+void config_print_unread_file(const char *purpose, const char *option, FILE *out)
+{
+    bool is_in_a_unit = getenv("INVOCATION_ID") != NULL; /* systemd.exec(5) */
+    if (is_in_a_unit || (access(ENVIRONMENT_FILE, F_OK) != 0 && errno != EACCES))
+        return;
+    fprintf(out,
+            "health-api: " ENVIRONMENT_FILE " was not read: only systemd reads it, for the service.\n"
+            "To %s, run:\n"
+            "  systemd-run --pipe --wait --collect -q -p User=health-api -p EnvironmentFile=" ENVIRONMENT_FILE
+            " health-api %s\n",
+            purpose, option);
 }
 
 void config_print_help(FILE *out)

@@ -11,7 +11,16 @@
 #include <stdint.h>
 #include <stdio.h>
 
+/* What clients see that the web server does not name operators. */
+enum public_view {
+    PUBLIC_FULL, /* everything */
+    PUBLIC_BARE, /* the status and nothing else */
+};
+
 #define CONFIG_DEFAULT_LISTEN "unix:/run/health-api/health-api.sock"
+
+/* The value of HEALTH_DRAIN_FILE that means no file. */
+#define CONFIG_DRAIN_OFF "off"
 
 struct config {
     const char *listen; /* NULL: not set. All strings point into the environment */
@@ -29,10 +38,12 @@ struct config {
     int64_t fall;
     int64_t rise;
     int64_t drain_ms;
+    const char *drain_file; /* a path, or CONFIG_DRAIN_OFF; NULL: `drain` beside the socket */
     int64_t stop_timeout_ms;
     int64_t fd_limit;
     int64_t max_connections;
     int64_t idle_timeout_ms;
+    enum public_view public_view;
     enum log_level log_level;
 };
 
@@ -44,6 +55,11 @@ struct config {
 __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
                                                      int base_fds, struct config *out, struct error *err);
 
+/* Gets HEALTH_LISTEN alone, as config_load does. *out is NULL when it is not set, and points into
+ * environ_vars. False: err is "HEALTH_LISTEN='value': what was expected". */
+__attribute__((warn_unused_result)) bool config_load_listen(char *const *environ_vars, const char **out,
+                                                            struct error *err);
+
 /* Finds the next variable in *vars (an array like environ(7)) that begins with HEALTH_ and is not a setting.
  * Copies its name to out, cut to out_size, and moves *vars past it. False: there is none. */
 bool config_next_unknown(char *const **vars, char *out, size_t out_size);
@@ -51,6 +67,11 @@ bool config_next_unknown(char *const **vars, char *out, size_t out_size);
 /* Parses a value of HEALTH_LISTEN as address_parse does, and returns what it returns. TCP must be on
  * loopback, because FastCGI has no authentication. */
 __attribute__((warn_unused_result)) const char *config_parse_listen(const char *text, struct address *out);
+
+/* An operator's shell does not have the environment that systemd gives to the service. If there is a file
+ * with it, and this process is not part of a unit, says so, and prints the command for the purpose (an
+ * infinitive): health-api with this option, as the service. */
+void config_print_unread_file(const char *purpose, const char *option, FILE *out);
 
 /* Prints the settings for --help, one per line: name, default, meaning. */
 void config_print_help(FILE *out);

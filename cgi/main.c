@@ -1,6 +1,7 @@
 /* The program health-api: chooses the mode from the arguments and the environment, connects the parts, and
  * maps their results to exit codes. Runs on the main thread; owns the listener, the snapshot slot and the
  * prober. */
+#include "cgi/ask.h"
 #include "cgi/checksfile.h"
 #include "cgi/config.h"
 #include "cgi/oneshot.h"
@@ -15,6 +16,7 @@
 #include "common/version.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -34,12 +36,12 @@
 #define BASE_FDS                                                                                             \
     (STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS + SERVER_FDS)
 
-/* The unit that `make install` installs reads this file. */
-#define ENVIRONMENT_FILE "/etc/health-api/environment"
+#define USAGE "health-api [--ask [PATH?QUERY] | --once [?QUERY] | --check-config | --version | --help]"
 
 enum mode {
     MODE_SERVE,
     MODE_CGI,
+    MODE_ASK,
     MODE_ONCE,
     MODE_CHECK_CONFIG,
     MODE_VERSION,
@@ -48,13 +50,17 @@ enum mode {
 
 static void print_help(void)
 {
-    puts("Usage: health-api [--once | --check-config | --version | --help]\n"
+    puts("Usage: " USAGE "\n"
          "\n"
-         "Answers /api/health, /api/status and /api/health/live over FastCGI with the health of a\n"
-         "PostgreSQL database. Runs as a CGI program when GATEWAY_INTERFACE is set and fd 0 is not a\n"
-         "listening socket.\n"
+         "Answers /api/health, /api/status, /api/health/live and /api/metrics over FastCGI with the\n"
+         "health of a PostgreSQL database. Runs as a CGI program when GATEWAY_INTERFACE is set and\n"
+         "fd 0 is not a listening socket.\n"
          "\n"
-         "  --once          probe once, print the /api/health document, exit 0 healthy or 1 degraded\n"
+         "  --ask           ask the instance that runs for PATH?QUERY, default /api/health, over its\n"
+         "                  socket; print the body, exit 0 for 2xx, 1 for any other answer, 69 if\n"
+         "                  there is none within 2 s\n"
+         "  --once          probe once, print the /api/health document for ?QUERY, exit 0 healthy or\n"
+         "                  1 degraded\n"
          "  --check-config  read the settings and the checks file, report any error, exit 0 or 78\n"
          "  --version       print the version\n"
          "  --help          print this help\n"
@@ -67,36 +73,40 @@ static void print_help(void)
          "Signals: SIGHUP makes the program read the checks file again. SIGTERM, SIGINT and SIGUSR1\n"
          "stop it; a second one ends the drain.\n"
          "Exit codes: 0; 1 degraded or runtime failure; 64 usage; 69 another live process holds the\n"
-         "socket; 78 configuration.");
+         "socket, or nobody answers --ask; 78 configuration.");
 }
 
-static bool choose_mode(int argc, char **argv, enum mode *mode)
+/* *argument is the word after the option, or NULL. False: the error is printed. */
+static bool choose_mode(int argc, char **argv, enum mode *mode, const char **argument)
 {
     static const struct {
         const char *option;
         enum mode mode;
+        int max_arguments; /* words after the option */
     } modes[] = {
-        {"--once", MODE_ONCE},
-        {"--check-config", MODE_CHECK_CONFIG},
-        {"--version", MODE_VERSION},
-        {"--help", MODE_HELP},
+        {"--ask", MODE_ASK, 1},         {"--once", MODE_ONCE, 1}, {"--check-config", MODE_CHECK_CONFIG, 0},
+        {"--version", MODE_VERSION, 0}, {"--help", MODE_HELP, 0},
     };
+    const size_t count = sizeof modes / sizeof modes[0];
 
+    *argument = NULL;
     *mode = getenv("GATEWAY_INTERFACE") != NULL && !listen_is_inherited() ? MODE_CGI : MODE_SERVE;
     /* RFC 3875, 4.4: a CGI server may pass a query without "=" as arguments. They are not options. */
-    if (argc == 1 || *mode == MODE_CGI)
+    if (argc <= 1 || *mode == MODE_CGI)
         return true;
-    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
-        if (argc == 2 && strcmp(argv[1], modes[i].option) == 0) {
-            *mode = modes[i].mode;
-            return true;
-        }
+    size_t i = 0;
+    while (i < count && strcmp(argv[1], modes[i].option) != 0)
+        i++;
+    int expected = i < count ? 2 + modes[i].max_arguments : 1; /* words of argv */
+    if (argc > 2 && i < count && modes[i].mode == MODE_ONCE && argv[2][0] != '?')
+        expected = 2; /* it is no query string */
+    if (argc > expected) {
+        fprintf(stderr, "health-api: unexpected argument '%s', expected " USAGE "\n", argv[expected]);
+        return false;
     }
-    fprintf(
-        stderr,
-        "health-api: unexpected argument '%s', expected one of --once, --check-config, --version, --help\n",
-        argv[argc == 2 ? 1 : argc - 1]);
-    return false;
+    *mode = modes[i].mode;
+    *argument = argv[2]; /* argv ends with a NULL */
+    return true;
 }
 
 /* Serves until the server stops. Gives the prober the new checks after each SIGHUP. */
@@ -217,20 +227,7 @@ static bool configure(enum mode mode, struct config *config, struct checks *chec
            (mode != MODE_CHECK_CONFIG || listen_check_group(config, err));
 }
 
-/* An operator's shell does not have the environment that systemd gives to the service. */
-static void warn_that_file_was_not_read(void)
-{
-    bool is_in_a_unit = getenv("INVOCATION_ID") != NULL; /* systemd.exec(5) */
-    if (!is_in_a_unit && (access(ENVIRONMENT_FILE, F_OK) == 0 || errno == EACCES))
-        fputs(
-            "health-api: " ENVIRONMENT_FILE " was not read: only systemd reads it, for the service.\n"
-            "To check the settings of the service, run:\n"
-            "  systemd-run --pipe --wait --collect -q -p User=health-api -p EnvironmentFile=" ENVIRONMENT_FILE
-            " health-api --check-config\n",
-            stderr);
-}
-
-static int run_mode(enum mode mode, int64_t started_ns)
+static int run_mode(enum mode mode, const char *argument, int64_t started_ns)
 {
     struct config config;
     struct checks checks = {0};
@@ -243,18 +240,19 @@ static int run_mode(enum mode mode, int64_t started_ns)
     if (!is_configured)
         report_failure("configuration refused", &err);
     if (mode == MODE_CHECK_CONFIG)
-        warn_that_file_was_not_read();
+        config_print_unread_file("check the settings of the service", "--check-config", stderr);
     if (mode == MODE_CGI && !is_configured)
         oneshot_cgi_unconfigured();
     if (is_configured) {
         switch (mode) {
         case MODE_SERVE: exit_code = serve(&config, &checks, started_ns, watchdog_ns); break;
         case MODE_CGI: exit_code = oneshot_cgi(&config, &checks); break;
-        case MODE_ONCE: exit_code = oneshot_print(&config, &checks); break;
+        case MODE_ONCE: exit_code = oneshot_print(&config, &checks, argument); break;
         case MODE_CHECK_CONFIG:
             printf("configuration ok, %zu checks\n", checks.count);
             exit_code = EXIT_SUCCESS;
             break;
+        case MODE_ASK:
         case MODE_VERSION:
         case MODE_HELP: break;
         }
@@ -268,10 +266,11 @@ static int run_mode(enum mode mode, int64_t started_ns)
 int main(int argc, char **argv)
 {
     int64_t started_ns = clock_now_ns();
+    const char *argument;
     enum mode mode;
 
-    descriptor_open_standard();
-    if (!choose_mode(argc, argv, &mode))
+    descriptor_open_standard(O_RDONLY); /* a document that nobody gets is an error */
+    if (!choose_mode(argc, argv, &mode, &argument))
         return EX_USAGE;
     if (mode == MODE_HELP) {
         print_help();
@@ -281,5 +280,7 @@ int main(int argc, char **argv)
         puts("health-api " HEALTH_VERSION);
         return EXIT_SUCCESS;
     }
-    return run_mode(mode, started_ns);
+    if (mode == MODE_ASK)
+        return ask_print(argument);
+    return run_mode(mode, argument, started_ns);
 }

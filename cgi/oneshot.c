@@ -1,8 +1,9 @@
-/* Probes once and writes one response to stdout. Runs on the main thread of a process without other threads;
- * owns nothing between two calls. */
+/* Probes once and writes one response to stdout. Runs on the main thread of a process without other threads
+ * but errands; owns nothing between two calls. */
 #include "cgi/oneshot.h"
 
 #include "cgi/answer/route.h"
+#include "cgi/drain.h"
 #include "cgi/probe/prober.h"
 #include "cgi/serve/process.h"
 #include "common/clock.h"
@@ -11,6 +12,8 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #define BODY_NS (100 * NS_PER_MS)
@@ -22,6 +25,7 @@ static struct request request_of_environment(void)
         .path_info = getenv("PATH_INFO"),
         .script_name = getenv("SCRIPT_NAME"),
         .query = getenv("QUERY_STRING"),
+        .audience = getenv("AUDIENCE"),
     };
 }
 
@@ -34,18 +38,23 @@ struct shot {
     struct facts facts;
 };
 
-/* Takes over the reference to the snapshot. */
+/* Takes over the reference to the snapshot, and borrows the selection. process has what this process knows of
+ * itself so far. */
 static void begin_shot(struct shot *shot, const struct config *config, const struct snapshot *snapshot,
-                       enum reason reason, int64_t started_ns)
+                       const struct selection *selection, struct process_facts process, int64_t started_ns)
 {
     int64_t now_ns = clock_now_ns();
-    *shot = (struct shot){.snapshot = snapshot,
-                          .process = {.reason = reason, .usage = process_read(), .checks_error = ""}};
-    shot->verdict = verdict_judge(snapshot, &shot->process, now_ns, config->stale_after_ms * NS_PER_MS);
+    process.usage = process_read();
+    process.started_wall_ms = clock_wall_ms() - (now_ns - started_ns) / NS_PER_MS;
+    process.checks_error = "";
+    *shot = (struct shot){.snapshot = snapshot, .process = process};
+    shot->verdict =
+        verdict_judge(snapshot, &shot->process, selection, now_ns, config->stale_after_ms * NS_PER_MS);
     shot->facts = (struct facts){
         .config = config,
         .snapshot = snapshot,
         .verdict = &shot->verdict,
+        .selection = selection,
         .transitions = &shot->none,
         .process = &shot->process,
         .started_ns = started_ns,
@@ -60,7 +69,7 @@ static void end_shot(struct shot *shot)
 
 /* Probes if probe is true, then judges. False: the system has no descriptor left. */
 static bool probe_shot(struct shot *shot, const struct config *config, const struct checks *checks,
-                       bool probe)
+                       const struct selection *selection, struct process_facts process, bool probe)
 {
     int64_t started_ns = clock_now_ns();
     struct snapshot_slot *slot = snapshot_slot_new();
@@ -68,7 +77,7 @@ static bool probe_shot(struct shot *shot, const struct config *config, const str
         return false;
     if (probe)
         prober_run_once(config, checks, slot);
-    begin_shot(shot, config, snapshot_acquire(slot), REASON_NONE, started_ns);
+    begin_shot(shot, config, snapshot_acquire(slot), selection, process, started_ns);
     snapshot_slot_free(slot);
     return true;
 }
@@ -116,41 +125,115 @@ static int print_cgi(const struct request *request, const struct facts *facts)
     return exit_code;
 }
 
+/* What the drain by hand says of this process. */
+static struct process_facts facts_of_drain(const struct drain *drain)
+{
+    int64_t since_wall_ms = drain_since_wall_ms(drain);
+    return (struct process_facts){.reason = since_wall_ms != 0 ? REASON_DRAINING : REASON_NONE,
+                                  .draining_since_wall_ms = since_wall_ms,
+                                  .drain_file = drain_file(drain)};
+}
+
 int oneshot_cgi(const struct config *config, const struct checks *checks)
 {
     const struct request request = request_of_environment();
+    struct drain *drain = drain_open(config, -1, clock_now_ns());
     struct shot shot;
+    int exit_code = 1;
 
-    if (!probe_shot(&shot, config, checks, route_needs_snapshot(&request)))
-        return 1;
-    int exit_code = print_cgi(&request, &shot.facts);
-    end_shot(&shot);
+    if (probe_shot(&shot, config, checks, NULL, facts_of_drain(drain),
+                   route_needs_snapshot(&request, config))) {
+        exit_code = print_cgi(&request, &shot.facts);
+        end_shot(&shot);
+    }
+    drain_close(drain);
     return exit_code;
+}
+
+/* The setting itself may be what is wrong. Then nobody sees more than it might have meant to show. */
+static enum public_view public_view_of_environment(void)
+{
+    const char *text = getenv("HEALTH_PUBLIC");
+    return text == NULL || text[0] == '\0' || strcmp(text, "full") == 0 ? PUBLIC_FULL : PUBLIC_BARE;
 }
 
 void oneshot_cgi_unconfigured(void)
 {
-    static const struct config config = {.interval_ms = MS_PER_S}; /* for Retry-After */
-    const struct request request = request_of_environment();
+    const struct config config = {.interval_ms = MS_PER_S, /* for Retry-After */
+                                  .stale_after_ms = MS_PER_S,
+                                  .public_view = public_view_of_environment()};
+    struct request request = request_of_environment();
+    struct snapshot *nothing = snapshot_new(0);
     struct shot shot;
 
-    begin_shot(&shot, &config, snapshot_new(0), REASON_INTERNAL, clock_now_ns());
+    request.query = NULL; /* no check is known, so it could only be an error */
+    nothing->starting = true;
+    nothing->taken_ns = clock_now_ns();
+    begin_shot(&shot, &config, nothing, NULL, (struct process_facts){.reason = REASON_INTERNAL},
+               nothing->taken_ns);
     (void)print_cgi(&request, &shot.facts);
     end_shot(&shot);
 }
 
-int oneshot_print(const struct config *config, const struct checks *checks)
+static void print_usage_error(enum selection_result result, const char *argument, const struct checks *checks)
 {
+    fprintf(stderr, "health-api: --once '%s': ", argument);
+    switch (result) {
+    case SELECTION_MALFORMED: fputs("expected a query string, such as ?only=process\n", stderr); break;
+    case SELECTION_TOO_MANY: fprintf(stderr, "expected only= at most %d times\n", SELECTION_MAX); break;
+    case SELECTION_EMPTY: fputs("only= has no value, expected a name\n", stderr); break;
+    default:
+        fputs("only= has an unknown value, expected one of process database", stderr);
+        for (size_t i = 0; i < checks->count; i++)
+            fprintf(stderr, " %s", checks->items[i].name);
+        fputs("\n", stderr);
+    }
+}
+
+/* Reads the query of --once. NULL selects everything. */
+static enum selection_result select_checks(const char *argument, const struct checks *checks,
+                                           struct selection *out)
+{
+    if (argument == NULL)
+        return SELECTION_ABSENT;
+    struct snapshot *names = snapshot_new(checks->count);
+    for (size_t i = 0; i < checks->count; i++)
+        snprintf(names->checks[i].name, sizeof names->checks[i].name, "%s", checks->items[i].name);
+    enum selection_result result = selection_read(argument + 1, names, out);
+    snapshot_release(names);
+    return result;
+}
+
+int oneshot_print(const struct config *config, const struct checks *checks, const char *argument)
+{
+    struct selection named;
+    const struct selection *selection = NULL;
+    struct process_facts process = {0};
+    struct drain *drain = NULL;
     struct shot shot;
     struct buf document = {0};
+    int exit_code = 1;
 
-    if (!probe_shot(&shot, config, checks, true))
-        return 1;
-    document_health(&shot.facts, &document);
-    int exit_code = print(document.data, document.len);
-    if (shot.verdict.status != HEALTH_HEALTHY)
-        exit_code = 1;
-    buf_free(&document);
-    end_shot(&shot);
+    enum selection_result result = select_checks(argument, checks, &named);
+    if (result == SELECTION_MADE)
+        selection = &named;
+    else if (result != SELECTION_ABSENT) {
+        print_usage_error(result, argument, checks);
+        return EX_USAGE;
+    }
+    /* Who does not ask for the process asks for the database, and not whether this node is in service. */
+    if (selection != NULL && selection->process) {
+        drain = drain_open(config, -1, clock_now_ns());
+        process = facts_of_drain(drain);
+    }
+    if (probe_shot(&shot, config, checks, selection, process, selection == NULL || selection->database)) {
+        document_health(&shot.facts, &document);
+        exit_code = print(document.data, document.len);
+        if (shot.verdict.status != HEALTH_HEALTHY)
+            exit_code = 1;
+        buf_free(&document);
+        end_shot(&shot);
+    }
+    drain_close(drain);
     return exit_code;
 }

@@ -12,7 +12,9 @@ int oneshot_cgi(const struct config *config, const struct checks *checks);
 /* Answers a CGI request with 503 internal when the configuration is not usable. The log has the error. */
 void oneshot_cgi_unconfigured(void);
 
-/* Prints the /api/health document. Returns 0 for healthy, 1 for degraded or when stdout did not take it. */
-int oneshot_print(const struct config *config, const struct checks *checks);
+/* Prints the /api/health document for argument: "?QUERY", or NULL for all of it. Returns the exit code: 0 for
+ * healthy; 1 for degraded, or when stdout did not take the document; EX_USAGE when the argument is wrong, and
+ * then stderr says why. */
+int oneshot_print(const struct config *config, const struct checks *checks, const char *argument);
 
 #endif

@@ -26,6 +26,14 @@ struct snapshot *snapshot_new(size_t check_count)
     return s;
 }
 
+bool snapshot_is_degraded(const struct snapshot *s)
+{
+    bool degraded = s->database.down;
+    for (size_t i = 0; i < s->check_count && !degraded; i++)
+        degraded = s->checks[i].down && s->checks[i].severity == CHECK_FAIL;
+    return degraded;
+}
+
 void snapshot_release(const struct snapshot *snapshot)
 {
     /* Readers see const data; only the reference count changes. */

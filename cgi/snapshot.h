@@ -31,6 +31,8 @@ struct check_result {
     bool has_last_ok;
     int64_t last_ok_value;
     int64_t last_ok_wall_ms;
+    /* How many of its results had each reason. They begin at 0 when a reload changes the check. */
+    uint64_t failures[REASON_COUNT];
 };
 
 /* Whether the kernel of a silent peer has acknowledged our bytes (TCP_INFO, tcp(7)). If it has, the machine
@@ -90,10 +92,6 @@ struct snapshot {
     int64_t taken_wall_ms;
     int64_t vouched_ns; /* when this snapshot was made: its age while the database is down */
     bool starting;      /* some check has never been asked */
-    bool degraded;      /* the database or a check of severity fail is down */
-    /* While degraded: what is down (the first one), and why. */
-    char cause_check[CHECK_NAME_SIZE];
-    enum reason cause;
     struct database_result database;
     size_t check_count;
     struct check_result checks[];
@@ -105,6 +103,9 @@ struct snapshot {
 /* Returns a zeroed snapshot with one reference. The caller fills it, then publishes or releases it. */
 struct snapshot *snapshot_new(size_t check_count);
 void snapshot_release(const struct snapshot *snapshot); /* NULL is fine */
+
+/* Whether the database or a check of severity fail is down. */
+bool snapshot_is_degraded(const struct snapshot *snapshot);
 
 /* Holds the newest snapshot. */
 struct snapshot_slot;

@@ -4,11 +4,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-void descriptor_open_standard(void)
+void descriptor_open_standard(int flags)
 {
     int fd;
     do {
-        fd = open("/dev/null", O_RDWR);
+        fd = open("/dev/null", flags);
     } while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd > STDERR_FILENO)
         close(fd);

@@ -32,38 +32,53 @@ static void append_length(struct buf *b, size_t len)
     buf_append(b, len < 0x80 ? four + 3 : four, len < 0x80 ? 1 : 4);
 }
 
-static void append_request(struct buf *b, const char *path, const char *query)
+static void append_pair(struct buf *b, const char *name, const char *value, size_t value_len)
+{
+    append_length(b, strlen(name));
+    append_length(b, value_len);
+    buf_append_str(b, name);
+    buf_append(b, value, value_len);
+}
+
+static void append_request(struct buf *b, const char *target, const struct fastcgi_param *extra)
 {
     static const uint8_t begin[8] = {0, FASTCGI_RESPONDER}; /* section 5.1; no FCGI_KEEP_CONN */
-    struct buf uri = {0}, params = {0};
-    buf_appendf(&uri, "%s%s%s", path, query[0] != '\0' ? "?" : "", query);
-    const char *const pairs[][2] = {
-        {"REQUEST_METHOD", "GET"},        {"SCRIPT_NAME", path},   {"SCRIPT_FILENAME", path},
-        {"REQUEST_URI", uri.data},        {"QUERY_STRING", query}, {"SERVER_PROTOCOL", "HTTP/1.1"},
-        {"GATEWAY_INTERFACE", "CGI/1.1"},
+    struct buf params = {0};
+    size_t path_len = strcspn(target, "?");
+    const char *query = target + path_len + (target[path_len] == '?' ? 1 : 0);
+    size_t query_len = strlen(query);
+    const struct {
+        const char *name, *value;
+        size_t len;
+    } pairs[] = {
+        {"REQUEST_METHOD", "GET", 3},
+        {"SCRIPT_NAME", target, path_len},
+        {"SCRIPT_FILENAME", target, path_len},
+        {"REQUEST_URI", target, query_len > 0 ? path_len + 1 + query_len : path_len},
+        {"QUERY_STRING", query, query_len},
+        {"SERVER_PROTOCOL", "HTTP/1.1", 8},
+        {"GATEWAY_INTERFACE", "CGI/1.1", 7},
     };
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        append_length(&params, strlen(pairs[i][0]));
-        append_length(&params, strlen(pairs[i][1]));
-        buf_append_str(&params, pairs[i][0]);
-        buf_append_str(&params, pairs[i][1]);
-    }
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        append_pair(&params, pairs[i].name, pairs[i].value, pairs[i].len);
+    if (extra != NULL)
+        append_pair(&params, extra->name, extra->value, strlen(extra->value));
     append_record(b, FASTCGI_BEGIN_REQUEST, begin, sizeof begin);
     append_record(b, FASTCGI_PARAMS, params.data, params.len);
     append_record(b, FASTCGI_PARAMS, "", 0);
     append_record(b, FASTCGI_STDIN, "", 0);
-    buf_free(&uri);
     buf_free(&params);
 }
 
-/* A TCP connection may still be under way afterwards: send(2) reports whether it failed. */
+/* A TCP connection may still be under way afterwards: send(2) reports whether it failed. EBUSY: the queue of
+ * a Unix socket was full until the deadline. EAGAIN is another failure: TCP has no local port left. */
 static int connect_by(int fd, const struct sockaddr *address, socklen_t len, int64_t deadline_ns)
 {
     while (connect(fd, address, len) != 0 && errno != EINPROGRESS) {
         if (errno != EAGAIN || address->sa_family != AF_UNIX)
             return errno;
         if (clock_now_ns() + RETRY_MS * NS_PER_MS > deadline_ns)
-            return ETIMEDOUT;
+            return EBUSY;
         poll(NULL, 0, RETRY_MS);
     }
     return 0;
@@ -91,26 +106,32 @@ static int transfer(int fd, short events, void *bytes, size_t len, int64_t deadl
     return 0;
 }
 
+/* The same failure once a record of the response has come. */
+static int after_begin(int failure)
+{
+    return failure == ETIMEDOUT ? ETIME : failure == ECONNRESET ? ECONNABORTED : failure;
+}
+
 /* Appends the content of STDOUT until END_REQUEST. Skips STDERR and management records (section 4).
  * Ignores the protocolStatus (section 5.5), because a request that was turned down has no headers. */
-static int read_output(int fd, int64_t deadline_ns, struct buf *output)
+static int read_output(int fd, size_t max_bytes, int64_t deadline_ns, struct buf *output)
 {
     for (bool has_begun = false;; has_begun = true) {
         uint8_t header[FASTCGI_HEADER_LEN] = {0}, content[UINT16_MAX + UINT8_MAX];
         int failure = transfer(fd, POLLIN, header, sizeof header, deadline_ns);
         if (failure != 0)
-            return failure == ETIMEDOUT && has_begun ? ETIME : failure;
+            return has_begun ? after_begin(failure) : failure;
         int id = header[2] << 8 | header[3];
         int type = id == MANAGEMENT_ID ? FASTCGI_STDERR : header[1];
         size_t len = (size_t)header[4] << 8 | header[5];
         if (header[0] != FASTCGI_VERSION_1 || (id != MANAGEMENT_ID && id != REQUEST_ID) ||
             (type != FASTCGI_STDOUT && type != FASTCGI_STDERR && type != FASTCGI_END_REQUEST))
             return EPROTO;
-        if (type == FASTCGI_STDOUT && len > FASTCGI_MAX_BYTES - output->len)
+        if (type == FASTCGI_STDOUT && len > max_bytes - output->len)
             return EMSGSIZE;
         failure = transfer(fd, POLLIN, content, len + header[6], deadline_ns);
         if (failure != 0 || type == FASTCGI_END_REQUEST)
-            return failure == ETIMEDOUT ? ETIME : failure;
+            return after_begin(failure);
         if (type == FASTCGI_STDOUT)
             buf_append(output, content, len);
     }
@@ -143,10 +164,14 @@ static enum fastcgi_outcome explain(int failure, struct error *err)
     case 0: return FASTCGI_ANSWER;
     case ECONNREFUSED:
     case ENOENT: outcome = FASTCGI_REFUSED; break;
-    case ETIMEDOUT: outcome = FASTCGI_SILENT, why = "no whole answer in time"; break;
+    case EACCES:
+    case EPERM: outcome = FASTCGI_DENIED; break;
+    case ETIMEDOUT: outcome = FASTCGI_SILENT, why = "there is no answer"; break;
+    case EBUSY: outcome = FASTCGI_SILENT, why = "the queue of connections is still full"; break;
+    case ETIME: outcome = FASTCGI_BEGUN, why = "the answer has not ended"; break;
     case EPIPE:
-    case ECONNRESET: outcome = FASTCGI_CLOSED, why = "closed before the answer was whole"; break;
-    case ETIME: outcome = FASTCGI_BEGUN, why = "the answer began and did not end in time"; break;
+    case ECONNRESET: outcome = FASTCGI_CLOSED, why = "the connection was closed before an answer"; break;
+    case ECONNABORTED: outcome = FASTCGI_CLOSED, why = "the connection was closed during the answer"; break;
     case EPROTO: outcome = FASTCGI_MALFORMED, why = "the answer is not FastCGI"; break;
     case EMSGSIZE: outcome = FASTCGI_MALFORMED, why = "the answer is too long"; break;
     }
@@ -154,28 +179,35 @@ static enum fastcgi_outcome explain(int failure, struct error *err)
     return outcome;
 }
 
-enum fastcgi_outcome fastcgi_ask(const struct sockaddr *address, socklen_t len, const char *path,
-                                 const char *query, int64_t deadline_ns, struct fastcgi_answer *out,
+static bool is_too_long(const struct fastcgi_request *request)
+{
+    const struct fastcgi_param *extra = request->extra;
+    return strlen(request->target) > FASTCGI_MAX_TARGET ||
+           (extra != NULL && strlen(extra->name) + strlen(extra->value) > FASTCGI_MAX_EXTRA);
+}
+
+enum fastcgi_outcome fastcgi_ask(const struct sockaddr *address, socklen_t len,
+                                 const struct fastcgi_request *request, struct fastcgi_answer *out,
                                  struct error *err)
 {
     *out = (struct fastcgi_answer){0};
-    if (strlen(path) + strlen(query) > FASTCGI_MAX_TARGET)
+    if (is_too_long(request))
         return explain(ENAMETOOLONG, err);
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return explain(errno, err);
-    struct buf request = {0};
-    append_request(&request, path, query);
-    int failure = connect_by(fd, address, len, deadline_ns);
+    struct buf bytes = {0};
+    append_request(&bytes, request->target, request->extra);
+    int failure = connect_by(fd, address, len, request->deadline_ns);
     if (failure == 0)
-        failure = transfer(fd, POLLOUT, request.data, request.len, deadline_ns);
+        failure = transfer(fd, POLLOUT, bytes.data, bytes.len, request->deadline_ns);
     if (failure == 0)
-        failure = read_output(fd, deadline_ns, &out->body);
+        failure = read_output(fd, request->max_bytes, request->deadline_ns, &out->body);
     if (failure == 0)
         out->status = take_headers(&out->body);
     else
         buf_free(&out->body);
-    buf_free(&request);
+    buf_free(&bytes);
     close(fd);
     return explain(failure, err);
 }

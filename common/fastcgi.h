@@ -24,20 +24,34 @@ enum fastcgi_type {
     FASTCGI_UNKNOWN_TYPE = 11,
 };
 
-/* The longest response, headers included. */
-#define FASTCGI_MAX_BYTES 65536
-
-/* The longest path and query together: the parameters repeat them, and fit into one record. */
+/* The longest target. The parameters repeat it, and fit into one record together with an extra one. */
 #define FASTCGI_MAX_TARGET 16384
+
+/* The longest name and value together of an extra parameter. */
+#define FASTCGI_MAX_EXTRA 1024
+
+struct fastcgi_param {
+    const char *name;
+    const char *value;
+};
+
+/* A GET request. */
+struct fastcgi_request {
+    const char *target;                /* "/PATH" or "/PATH?QUERY" */
+    const struct fastcgi_param *extra; /* one parameter beside those that describe the target; NULL: none */
+    size_t max_bytes;                  /* the longest response, headers included */
+    int64_t deadline_ns;               /* clock_now_ns() */
+};
 
 enum fastcgi_outcome {
     FASTCGI_ANSWER,    /* a whole response: END_REQUEST came */
     FASTCGI_BEGUN,     /* a record came, but not the whole response by the deadline */
     FASTCGI_SILENT,    /* connected, or the queue was full, and no record came by the deadline */
     FASTCGI_REFUSED,   /* no process listens there: ECONNREFUSED, ENOENT */
+    FASTCGI_DENIED,    /* this process may not connect: EACCES, EPERM */
     FASTCGI_CLOSED,    /* closed or reset before the response was whole */
-    FASTCGI_MALFORMED, /* not FastCGI, or a response of more than FASTCGI_MAX_BYTES */
-    FASTCGI_LOCAL,     /* this side failed: no permission, no descriptor, no route */
+    FASTCGI_MALFORMED, /* not FastCGI, or a response of more than max_bytes */
+    FASTCGI_LOCAL,     /* this side failed: no descriptor, no route, a target or parameter that is too long */
 };
 
 struct fastcgi_answer {
@@ -47,11 +61,11 @@ struct fastcgi_answer {
     struct buf body; /* without the headers; the caller frees it */
 };
 
-/* Requests GET path?query once over a connection of its own, as nginx does; "" is no query. Never blocks
- * past deadline_ns (clock_now_ns()) and causes no SIGPIPE. With any outcome but FASTCGI_ANSWER err says why,
- * and the body is empty. The address is an AF_UNIX, AF_INET or AF_INET6 one. */
+/* Sends the request once over a connection of its own, as nginx does. Never blocks past the deadline and
+ * causes no SIGPIPE. With any outcome but FASTCGI_ANSWER err says why, and the body is empty. The address is
+ * an AF_UNIX, AF_INET or AF_INET6 one. */
 __attribute__((warn_unused_result)) enum fastcgi_outcome
-fastcgi_ask(const struct sockaddr *address, socklen_t len, const char *path, const char *query,
-            int64_t deadline_ns, struct fastcgi_answer *out, struct error *err);
+fastcgi_ask(const struct sockaddr *address, socklen_t len, const struct fastcgi_request *request,
+            struct fastcgi_answer *out, struct error *err);
 
 #endif

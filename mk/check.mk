@@ -26,14 +26,14 @@ lint-installed:
 	  --suppress=missingIncludeSystem -I. cgi common watchdog
 	shellcheck scripts/*.sh .ci/run
 	MANPATH=/ mandoc -Tlint -Wwarning man/*
-	codespell --ignore-words-list=$(NOT_MISSPELT) $(wildcard *.md docs/*.md man/*) cgi common nginx scripts sql systemd tests watchdog
+	codespell --ignore-words-list=$(NOT_MISSPELT) $(wildcard *.md docs/*.md man/*) cgi common deploy nginx scripts sql systemd tests watchdog
 
 .PHONY: asan asan-short tsan sanitized
 sanitized: unit all
 	$(TESTED) $(PYTEST) $(SANITIZED_TESTS)
 
 # A sanitizer cannot find anything in these: they test other people's nginx configurations, texts, and make.
-NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py schema.py)
+NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py schema.py exposition.py)
 
 # Of the API tests, only those in which the threads meet: a reload, a stop, the checks.
 TSAN_TESTS := $(addprefix tests/api/test_,checks.py service.py stop.py) tests/faults

@@ -8,6 +8,8 @@ FUZZ_BIN     := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 $(BUILD)/fuzz/fuzz_watchfile $(BUILD)/fuzz/fuzz_judge: FUZZ_WITH := $(filter-out watchdog/main.c,$(WATCH_SRC)) $(COMMON_SRC)
 $(BUILD)/fuzz/fuzz_gate: FUZZ_WITH := cgi/serve/gate.c common/buf.c common/error.c common/log.c common/clock.c common/text.c
 $(BUILD)/fuzz/fuzz_checks: FUZZ_WITH := cgi/checks.c $(COMMON_SRC)
+$(BUILD)/fuzz/fuzz_query: FUZZ_WITH := $(filter-out cgi/answer/health.c,$(wildcard cgi/answer/*.c)) cgi/snapshot.c cgi/reason.c \
+  cgi/config.c $(COMMON_SRC) -Wl,--wrap=document_health,--wrap=document_bare_health
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(wildcard cgi/*.[ch] cgi/*/*.[ch] common/*.[ch] watchdog/*.[ch])
 	@mkdir -p $(@D)
 	clang $(ALL_CPPFLAGS) $(FUZZ_CFLAGS) -o $@ $< $(FUZZ_WITH) $(shell $(PKG_CONFIG) --cflags --libs $(WATCH_PACKAGES))

@@ -27,7 +27,7 @@ check-prefix:
 install: check-prefix ## install below DESTDIR and PREFIX, including the units
 	@$(MAKE) --no-print-directory all; built=$$?; $(give_back); exit $$built
 	umask 022 && mkdir -p $(call dest,$(BINDIR) $(UNITDIR) $(SYSUSERSDIR) $(CONFDIR) $(WATCH_CONFDIR) \
-	  $(DOCDIR)/docs/schema $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql/library nginx systemd watchdog))
+	  $(DOCDIR)/docs/schema $(MANDIR)/man5 $(MANDIR)/man8 $(addprefix $(DATADIR)/,sql/library nginx systemd watchdog prometheus))
 	install -m 644 systemd/health-api.sysusers.conf $(call dest,$(SYSUSERSDIR)/health-api.conf)
 	$(ON_LIVE_SYSTEMD) systemd-sysusers $(SYSUSERSDIR)/health-api.conf; fi
 	$(call install_unless_changed,sql/checks.sql,$(CONFDIR),644)
@@ -41,6 +41,7 @@ install: check-prefix ## install below DESTDIR and PREFIX, including the units
 	install -m 644 nginx/health-api* $(call dest,$(DATADIR)/nginx)
 	install -m 644 systemd/environment systemd/pgpass systemd/health-api.service.d/* $(call dest,$(DATADIR)/systemd)
 	install -m 644 watchdog/watch.conf watchdog/watch.conf.example $(call dest,$(DATADIR)/watchdog)
+	install -m 644 deploy/prometheus/* $(call dest,$(DATADIR)/prometheus)
 	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|; s|@DATADIR@|$(DATADIR)|; s|@DOCDIR@|$(DOCDIR)|' systemd/$$unit \
 	  >$(call dest,$(UNITDIR)/$$unit) && chmod 644 $(call dest,$(UNITDIR)/$$unit) || exit 1; done
 	install -m 644 README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE $(call dest,$(DOCDIR))

@@ -12,7 +12,7 @@ packages_of() {
         echo libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 python3-jsonschema fcgiwrap lighttpd pgbouncer \
             openssl libfaketime spawn-fcgi iptables iproute2 strace systemd systemd-container dbus
         ;;
-    clients) packages_of test && echo apache2 lighttpd caddy haproxy h2o spawn-fcgi libfcgi-bin ;;
+    clients) packages_of test && echo apache2 lighttpd caddy haproxy h2o spawn-fcgi libfcgi-bin prometheus ;;
     lint) packages_of build && echo clang-format clang-tidy cppcheck shellcheck mandoc codespell ;;
     fuzz) packages_of build && echo clang libclang-rt-dev ;;
     bench)

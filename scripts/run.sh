@@ -142,7 +142,7 @@ stop_all() {
     trap '' INT TERM HUP # a second Ctrl-C must not interrupt the clean-up
     stop_servers
     rm -rf "$data" "$run/tmp" "$run/health-api.sock" "$run/pgpass" "$run"/*.pid "$run"/*.conf "$run"/health-api.params \
-        "$run"/health-api.headers "$run"/health-api.plain "$run"/health-api.public "$run/holder" "$run"/.s.PGSQL.*
+        "$run"/health-api.headers "$run"/health-api.plain "$run"/health-api.public "$run/holder" "$run/drain" "$run"/.s.PGSQL.*
 }
 
 # --- start -----------------------------------------------------------------------------------------------------------
@@ -230,7 +230,8 @@ wait_healthy() {
 }
 
 print_hints() {
-    local pg_ctl log
+    local pg_ctl log drain
+    printf -v drain '%q' "$run/drain"
     printf -v pg_ctl '%q ' "${drop[@]}" "$bin/pg_ctl" -D "$data"
     printf -v log '%q' "$run/postgres.log"
     cat <<EOF
@@ -239,7 +240,13 @@ health-api is up behind nginx. Try:
 
   curl -i http://127.0.0.1:$port/api/health
   curl -s http://127.0.0.1:$port/api/status
+  curl -s http://127.0.0.1:$port/api/metrics
   curl -i http://127.0.0.1:$port/api/health/live
+
+Take this node out of service, and in again:
+
+  touch $drain
+  rm $drain
 
 Stop its PostgreSQL, ask again, start it again:
 

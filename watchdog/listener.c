@@ -15,6 +15,9 @@
 /* The pause between two looks at a queue of connections. */
 #define LOOK_MS 10
 
+/* The longest FastCGI response. Even a longer one shows that the listener answers. */
+#define ANSWER_MAX_BYTES 65536
+
 /* When a wait ends this long after its deadline, the machine was late, and not the listener. */
 #define LATE_NS (200 * NS_PER_MS)
 
@@ -67,18 +70,15 @@ static enum listener_answer watch_queue(const struct address *at, int64_t deadli
     return answer;
 }
 
-static enum listener_answer ask_fastcgi(const struct address *at, const char *path, int64_t deadline_ns)
+static enum listener_answer ask_fastcgi(const struct address *at, const char *target, int64_t deadline_ns)
 {
+    const struct fastcgi_request request = {
+        .target = target, .max_bytes = ANSWER_MAX_BYTES, .deadline_ns = deadline_ns};
     struct fastcgi_answer answer;
     struct error err = {0};
-    size_t len = strcspn(path, "?");
-    char *script = mem_strdup(path);
-    script[len] = '\0';
     enum fastcgi_outcome outcome =
-        fastcgi_ask((const struct sockaddr *)&at->socket, at->len, script,
-                    path[len] == '?' ? path + len + 1 : "", deadline_ns, &answer, &err);
+        fastcgi_ask((const struct sockaddr *)&at->socket, at->len, &request, &answer, &err);
     buf_free(&answer.body);
-    free(script);
     switch (outcome) {
     case FASTCGI_ANSWER:
     case FASTCGI_BEGUN:
@@ -86,6 +86,7 @@ static enum listener_answer ask_fastcgi(const struct address *at, const char *pa
     case FASTCGI_CLOSED: return LISTENER_ACCEPTS;
     case FASTCGI_SILENT: return LISTENER_SILENT;
     case FASTCGI_REFUSED: return LISTENER_GONE;
+    case FASTCGI_DENIED:
     case FASTCGI_LOCAL: break;
     }
     return LISTENER_NOT_ASKED;

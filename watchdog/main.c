@@ -10,6 +10,7 @@
 #include "watchdog/patrol.h"
 #include "watchdog/watchfile.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -162,7 +163,7 @@ int main(int argc, char **argv)
 {
     struct arguments arguments;
     enum judge_level level = JUDGE_FINE;
-    descriptor_open_standard();
+    descriptor_open_standard(O_RDWR);
     signal(SIGPIPE, SIG_IGN);
     /* If the parent ignores SIGCHLD, this program would not see the exit of its children (wait(2)). */
     signal(SIGCHLD, SIG_DFL);

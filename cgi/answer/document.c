@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define STATUS_ALIVE "alive"
+
 static void print_document(struct json_object *document, struct buf *out)
 {
     size_t len = 0;
@@ -81,11 +83,23 @@ static void add_entry(struct json_object *list, const char *check, enum reason r
     json_object_array_add(list, entry);
 }
 
+static bool shows_check(const struct facts *facts, size_t i)
+{
+    return facts->selection == NULL || facts->selection->checks[i];
+}
+
+static bool shows_database(const struct facts *facts)
+{
+    return facts->selection == NULL || facts->selection->database;
+}
+
 static struct json_object *new_counts(const struct facts *facts)
 {
     struct json_object *counts = json_object_new_object();
     for (size_t i = 0; i < facts->snapshot->check_count; i++) {
         const struct check_result *check = &facts->snapshot->checks[i];
+        if (!shows_check(facts, i))
+            continue;
         bool known = facts->verdict->counts_known && check->has_value;
         json_object_object_add(counts, check->name, known ? json_object_new_int64(check->value) : NULL);
     }
@@ -101,26 +115,29 @@ static enum reason reason_of_down(enum reason reason, enum reason down_reason)
 
 /* Adds what makes the snapshot degraded: one entry when the database is down, else the checks that are
  * down. */
-static void add_down(struct json_object *list, const struct snapshot *s)
+static void add_down(struct json_object *list, const struct facts *facts)
 {
-    if (s->database.down)
+    const struct snapshot *s = facts->snapshot;
+    if (s->database.down && shows_database(facts))
         add_entry(list, SNAPSHOT_DATABASE, reason_of_down(s->database.reason, s->database.down_reason));
     for (size_t i = 0; i < s->check_count && !s->database.down; i++) {
         const struct check_result *r = &s->checks[i];
-        if (r->down && r->severity == CHECK_FAIL)
+        if (verdict_check_counts(s, facts->selection, i))
             add_entry(list, r->name, reason_of_down(r->reason, r->down_reason));
     }
 }
 
 /* Adds what fails without making the snapshot degraded: its severity is warn, or it has not failed often
  * enough for its fall. */
-static void add_warnings(struct json_object *list, const struct snapshot *s)
+static void add_warnings(struct json_object *list, const struct facts *facts)
 {
-    if (s->database.reason != REASON_NONE && !s->database.down)
+    const struct snapshot *s = facts->snapshot;
+    if (s->database.reason != REASON_NONE && !s->database.down && shows_database(facts))
         add_entry(list, SNAPSHOT_DATABASE, s->database.reason);
     for (size_t i = 0; i < s->check_count && s->database.reason == REASON_NONE; i++) {
         const struct check_result *r = &s->checks[i];
-        if (r->reason != REASON_NONE && (r->severity == CHECK_WARN || !r->down))
+        if (r->reason != REASON_NONE && shows_check(facts, i) &&
+            !verdict_check_counts(s, facts->selection, i))
             add_entry(list, r->name, r->reason);
     }
 }
@@ -129,22 +146,24 @@ static struct json_object *new_failing(const struct facts *facts)
 {
     struct json_object *failing = json_object_new_array();
     const struct verdict *v = facts->verdict;
-    bool about_process = strcmp(v->check, VERDICT_PROCESS) == 0;
+    bool about_process = strcmp(v->check, SELECTION_PROCESS) == 0;
     bool from_snapshot = v->status == HEALTH_DEGRADED && v->reason != REASON_STALE && !about_process;
 
     if (v->status != HEALTH_HEALTHY && !from_snapshot)
         add_entry(failing, v->check, v->reason);
-    if (from_snapshot || about_process)
-        add_down(failing, facts->snapshot);
+    if (about_process && v->is_stale && shows_database(facts))
+        add_entry(failing, SNAPSHOT_DATABASE, REASON_STALE);
+    else if (from_snapshot || about_process)
+        add_down(failing, facts);
     return failing;
 }
 
 static struct json_object *new_warnings(const struct facts *facts)
 {
     struct json_object *warnings = json_object_new_array();
-    if (facts->verdict->reason == REASON_STALE || facts->snapshot->starting)
+    if (facts->verdict->is_stale || facts->snapshot->starting)
         return warnings;
-    add_warnings(warnings, facts->snapshot);
+    add_warnings(warnings, facts);
     return warnings;
 }
 
@@ -300,6 +319,8 @@ static struct json_object *new_process(const struct facts *facts)
     struct json_object *process = json_object_new_object();
     add_int(process, "pid", getpid());
     add_string(process, "state", facts->verdict->status == HEALTH_DRAINING ? "draining" : "serving");
+    add_time(process, "draining_since", facts->process->draining_since_wall_ms);
+    add_known(process, "drain_file", facts->process->drain_file != NULL ? facts->process->drain_file : "");
     add_int(process, "open_fds", facts->process->usage.open_fds);
     add_int(process, "max_fds", facts->process->usage.max_fds);
     add_int(process, "rss_bytes", facts->process->usage.rss_bytes);
@@ -359,10 +380,28 @@ void document_status(const struct facts *facts, struct buf *out)
 void document_live(const struct facts *facts, struct buf *out)
 {
     struct json_object *document = json_object_new_object();
-    add_string(document, "status", "alive");
+    add_string(document, "status", STATUS_ALIVE);
     add_string(document, "version", HEALTH_VERSION);
     add_int(document, "uptime_seconds", uptime_seconds(facts));
     print_document(document, out);
+}
+
+static void print_status(const char *status, struct buf *out)
+{
+    struct json_object *document = json_object_new_object();
+    add_string(document, "status", status);
+    print_document(document, out);
+}
+
+void document_bare_health(const struct facts *facts, struct buf *out)
+{
+    print_status(health_status_name(facts->verdict->status), out);
+}
+
+void document_bare_live(const struct facts *facts, struct buf *out)
+{
+    (void)facts;
+    print_status(STATUS_ALIVE, out);
 }
 
 void document_problem(int status, const char *title, const char *detail, struct buf *out)

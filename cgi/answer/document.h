@@ -21,6 +21,7 @@ struct facts {
     const struct config *config;
     const struct snapshot *snapshot;
     const struct verdict *verdict;
+    const struct selection *selection; /* what /api/health shows; NULL: everything */
     const struct transitions *transitions;
     const struct process_facts *process;
     int64_t started_ns;
@@ -33,6 +34,10 @@ struct facts {
 void document_health(const struct facts *facts, struct buf *out);
 void document_status(const struct facts *facts, struct buf *out);
 void document_live(const struct facts *facts, struct buf *out);
+
+/* The same for strangers: {"status":STATUS} */
+void document_bare_health(const struct facts *facts, struct buf *out);
+void document_bare_live(const struct facts *facts, struct buf *out);
 
 /* RFC 9457 problem details: {"type":"about:blank","title":TITLE,"status":STATUS,"detail":DETAIL} */
 void document_problem(int status, const char *title, const char *detail, struct buf *out);

@@ -63,10 +63,13 @@ static void record_change(struct health *h, const struct verdict *next)
 /* Makes the new verdict. Returns whether the pages are out of date. */
 static bool judge(struct health *h, const struct process_facts *process, int64_t now_ns)
 {
-    struct verdict next = verdict_judge(h->snapshot, process, now_ns, h->config->stale_after_ms * NS_PER_MS);
+    struct verdict next =
+        verdict_judge(h->snapshot, process, NULL, now_ns, h->config->stale_after_ms * NS_PER_MS);
     bool changed = !verdict_equal(&h->verdict, &next);
-    /* Two equal verdicts may differ in whether the counts are known, and the pages show that. */
-    bool outdated = changed || h->verdict.counts_known != next.counts_known;
+    /* Two equal verdicts may differ in whether the counts are known, and the pages show that. While the
+     * program drains, they also show whether the snapshot is stale. */
+    bool outdated =
+        changed || h->verdict.counts_known != next.counts_known || h->verdict.is_stale != next.is_stale;
 
     if (changed)
         record_change(h, &next);

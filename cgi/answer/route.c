@@ -2,9 +2,9 @@
  * owns the pages. */
 #include "cgi/answer/route.h"
 
+#include "cgi/answer/metrics.h"
 #include "common/clock.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,17 +12,43 @@
 
 #define ALLOWED_METHODS "GET, HEAD, OPTIONS"
 
+#define JSON         "application/json"
+#define PROBLEM_JSON "application/problem+json"
+
 struct route {
     const char *path;
+    const char *content_type;
     void (*render)(const struct facts *facts, struct buf *out);
+    void (*render_bare)(const struct facts *facts, struct buf *out); /* NULL: only for operators */
+    bool needs_snapshot;                                             /* shows the database */
     bool follows_status; /* 503 unless the verdict is healthy; false: always 200 */
     bool on_demand;      /* rendered at each request: it shows current numbers, and few clients ask */
+    bool takes_only;     /* the query may limit the response to some checks (cgi/answer/selection.h) */
 };
 
 static const struct route routes[] = {
-    {.path = "/api/health", .render = document_health, .follows_status = true},
-    {.path = "/api/status", .render = document_status, .follows_status = true, .on_demand = true},
-    {.path = "/api/health/live", .render = document_live},
+    {.path = "/api/health",
+     .content_type = JSON,
+     .render = document_health,
+     .render_bare = document_bare_health,
+     .needs_snapshot = true,
+     .follows_status = true,
+     .takes_only = true},
+    {.path = "/api/status",
+     .content_type = JSON,
+     .render = document_status,
+     .needs_snapshot = true,
+     .follows_status = true,
+     .on_demand = true},
+    {.path = "/api/health/live",
+     .content_type = JSON,
+     .render = document_live,
+     .render_bare = document_bare_live},
+    {.path = "/api/metrics",
+     .content_type = METRICS_CONTENT_TYPE,
+     .render = metrics_render,
+     .needs_snapshot = true,
+     .on_demand = true},
 };
 
 enum { ROUTE_COUNT = sizeof routes / sizeof routes[0], ROUTE_OTHER = ROUTE_COUNT };
@@ -33,6 +59,7 @@ static const struct {
 } codes[] = {
     {200, "OK"},
     {400, "Bad Request"},
+    {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
     {431, "Request Header Fields Too Large"},
@@ -49,7 +76,8 @@ struct page {
 };
 
 struct site {
-    struct page pages[ROUTE_COUNT];
+    struct page pages[ROUTE_COUNT][PUBLIC_BARE + 1];
+    struct page last;   /* the last page that was rendered at a request */
     struct buf body;    /* scratch */
     struct buf problem; /* the last 4xx response */
     uint64_t totals[ROUTE_COUNT + 1][CODE_COUNT];
@@ -60,14 +88,20 @@ struct site *site_new(void)
     return mem_calloc(1, sizeof(struct site));
 }
 
+static void free_page(struct page *page)
+{
+    buf_free(&page->get);
+    buf_free(&page->options);
+}
+
 void site_free(struct site *site)
 {
     if (site == NULL)
         return;
-    for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        buf_free(&site->pages[i].get);
-        buf_free(&site->pages[i].options);
-    }
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        for (size_t view = PUBLIC_FULL; view <= PUBLIC_BARE; view++)
+            free_page(&site->pages[i][view]);
+    free_page(&site->last);
     buf_free(&site->body);
     buf_free(&site->problem);
     free(site);
@@ -82,18 +116,17 @@ static size_t code_index(int code)
 }
 
 /* retry_after_s: 0 for none. */
-static void append_head(struct buf *out, int status, int64_t retry_after_s, const char *allow,
-                        size_t content_length)
+static void append_head(struct buf *out, int status, const char *content_type, int64_t retry_after_s,
+                        const char *allow, size_t content_length)
 {
-    bool problem = status >= 400 && status < 500;
     buf_appendf(out,
                 "Status: %d %s\r\n"
-                "Content-Type: application/%s\r\n"
+                "Content-Type: %s\r\n"
                 "Content-Length: %zu\r\n"
                 "Cache-Control: no-store\r\n"
                 "X-Content-Type-Options: nosniff\r\n"
                 "X-Health-Source: backend\r\n",
-                status, codes[code_index(status)].phrase, problem ? "problem+json" : "json", content_length);
+                status, codes[code_index(status)].phrase, content_type, content_length);
     if (retry_after_s > 0)
         buf_appendf(out, "Retry-After: %" PRId64 "\r\n", retry_after_s);
     if (allow != NULL)
@@ -101,34 +134,38 @@ static void append_head(struct buf *out, int status, int64_t retry_after_s, cons
     buf_append_str(out, "\r\n");
 }
 
-static void render_page(struct site *site, size_t i, const struct facts *facts)
+static void render_page(struct site *site, const struct route *route, enum public_view view,
+                        const struct facts *facts, struct page *page)
 {
-    struct page *page = &site->pages[i];
-    bool is_good = !routes[i].follows_status || facts->verdict->status == HEALTH_HEALTHY;
+    bool is_good = !route->follows_status || facts->verdict->status == HEALTH_HEALTHY;
     /* By then there is a newer snapshot. */
     int64_t retry_after_s = is_good ? 0 : (facts->config->interval_ms + MS_PER_S - 1) / MS_PER_S;
 
     page->status = is_good ? 200 : 503;
     buf_reset(&site->body);
-    routes[i].render(facts, &site->body);
+    (view == PUBLIC_BARE ? route->render_bare : route->render)(facts, &site->body);
 
     buf_reset(&page->get);
-    append_head(&page->get, page->status, retry_after_s, NULL, site->body.len);
+    append_head(&page->get, page->status, route->content_type, retry_after_s, NULL, site->body.len);
     page->head_len = page->get.len;
     buf_append(&page->get, site->body.data, site->body.len);
 
     buf_reset(&page->options);
-    append_head(&page->options, page->status, retry_after_s, ALLOWED_METHODS, 0);
+    append_head(&page->options, page->status, route->content_type, retry_after_s, ALLOWED_METHODS, 0);
 }
 
 void site_render(struct site *site, const struct facts *facts)
 {
-    for (size_t i = 0; i < ROUTE_COUNT; i++)
-        if (!routes[i].on_demand)
-            render_page(site, i, facts);
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        const struct route *route = &routes[i];
+        if (!route->on_demand)
+            render_page(site, route, PUBLIC_FULL, facts, &site->pages[i][PUBLIC_FULL]);
+        if (facts->config->public_view == PUBLIC_BARE && route->render_bare != NULL)
+            render_page(site, route, PUBLIC_BARE, facts, &site->pages[i][PUBLIC_BARE]);
+    }
 }
 
-static void render_on_demand(struct site *site, size_t i, const struct facts *facts)
+static void render_with_requests(struct site *site, const struct route *route, const struct facts *facts)
 {
     struct request_count counts[(ROUTE_COUNT + 1) * CODE_COUNT];
     struct facts all = *facts;
@@ -146,7 +183,19 @@ static void render_on_demand(struct site *site, size_t i, const struct facts *fa
             };
         }
     }
-    render_page(site, i, &all);
+    render_page(site, route, PUBLIC_FULL, &all, &site->last);
+}
+
+static void render_selected(struct site *site, const struct route *route, enum public_view view,
+                            const struct selection *selection, const struct facts *facts)
+{
+    const struct verdict verdict = verdict_judge(facts->snapshot, facts->process, selection, facts->now_ns,
+                                                 facts->config->stale_after_ms * NS_PER_MS);
+    struct facts selected = *facts;
+
+    selected.selection = selection;
+    selected.verdict = &verdict;
+    render_page(site, route, view, &selected, &site->last);
 }
 
 static bool is_empty(const char *text)
@@ -182,29 +231,34 @@ static size_t find_route(const struct request *request)
     return ROUTE_OTHER;
 }
 
-bool route_needs_snapshot(const struct request *request)
+static const struct snapshot no_checks;
+
+static enum public_view view_of(const struct request *request, const struct config *config)
 {
-    size_t i = find_route(request);
-    return i != ROUTE_OTHER && routes[i].follows_status;
+    return strcmp(or_empty(request->audience), "operator") == 0 ? PUBLIC_FULL : config->public_view;
 }
 
-/* Accepts unknown parameters, because cache busters are common. Rejects broken encoding (RFC 3986, 2.1 and
- * 3.4), but not printable characters that a strict client would have encoded. */
-static bool query_is_well_formed(const char *query)
+bool route_needs_snapshot(const struct request *request, const struct config *config)
 {
-    for (const unsigned char *p = (const unsigned char *)query; *p != '\0'; p++) {
-        if (*p <= 0x20 || *p >= 0x7f)
-            return false;
-        if (*p != '%')
-            continue;
-        if (!isxdigit(p[1]) || !isxdigit(p[2]))
-            return false;
-        bool is_control = (p[1] == '0' || p[1] == '1') || (p[1] == '7' && tolower(p[2]) == 'f');
-        if (is_control)
-            return false;
-        p += 2;
+    enum public_view view = view_of(request, config);
+    struct selection selection;
+    size_t i = find_route(request);
+
+    if (i == ROUTE_OTHER || !routes[i].needs_snapshot ||
+        (view == PUBLIC_BARE && routes[i].render_bare == NULL))
+        return false;
+    enum selection_result result = selection_read(or_empty(request->query), &no_checks, &selection);
+    if (!routes[i].takes_only)
+        return result != SELECTION_MALFORMED;
+    switch (result) {
+    case SELECTION_ABSENT: return true;
+    case SELECTION_MADE: return selection.database;
+    case SELECTION_UNKNOWN: return view == PUBLIC_FULL; /* it may be a check */
+    case SELECTION_TOO_MANY:
+    case SELECTION_EMPTY:
+    case SELECTION_MALFORMED: break;
     }
-    return true;
+    return false;
 }
 
 static struct response count_answer(struct site *site, size_t route, int status, const struct buf *bytes,
@@ -214,43 +268,76 @@ static struct response count_answer(struct site *site, size_t route, int status,
     return (struct response){.bytes = bytes->data, .len = len, .status = status};
 }
 
-/* with_body is false for HEAD and OPTIONS. Content-Length is still that of the body. */
-static struct response answer_problem(struct site *site, size_t route, int status, const char *detail,
-                                      bool with_body)
+/* Content-Length is that of the body, which HEAD does not get. */
+static struct response answer_problem(struct site *site, size_t route, const struct request *request,
+                                      int status, const char *detail)
 {
     buf_reset(&site->body);
     document_problem(status, codes[code_index(status)].phrase, detail, &site->body);
     buf_reset(&site->problem);
-    append_head(&site->problem, status, 0, status == 405 ? ALLOWED_METHODS : NULL, site->body.len);
-    if (with_body)
+    append_head(&site->problem, status, PROBLEM_JSON, 0, status == 405 ? ALLOWED_METHODS : NULL,
+                site->body.len);
+    if (strcmp(or_empty(request->method), "HEAD") != 0)
         buf_append(&site->problem, site->body.data, site->body.len);
     return count_answer(site, route, status, &site->problem, site->problem.len);
+}
+
+static struct response answer_page(struct site *site, size_t route, const struct request *request,
+                                   const struct page *page)
+{
+    if (strcmp(request->method, "OPTIONS") == 0)
+        return count_answer(site, route, page->status, &page->options, page->options.len);
+    bool is_head = strcmp(request->method, "HEAD") == 0;
+    return count_answer(site, route, page->status, &page->get, is_head ? page->head_len : page->get.len);
+}
+
+/* Answers a request with a good method for an existing route. */
+static struct response answer_route(struct site *site, size_t i, const struct request *request,
+                                    const struct facts *facts)
+{
+    const struct route *route = &routes[i];
+    enum public_view view = view_of(request, facts->config);
+    struct selection selection;
+
+    if (view == PUBLIC_BARE && route->render_bare == NULL)
+        return answer_problem(site, i, request, 403, "Only operators see this route.");
+    /* To strangers no check exists: otherwise they could find out the names. */
+    const struct snapshot *known = view == PUBLIC_BARE ? &no_checks : facts->snapshot;
+    enum selection_result result = selection_read(or_empty(request->query), known, &selection);
+    if (result == SELECTION_MALFORMED)
+        return answer_problem(site, i, request, 400,
+                              "The query string is not well-formed (RFC 3986, section 3.4).");
+    if (route->takes_only && result == SELECTION_EMPTY)
+        return answer_problem(site, i, request, 400,
+                              "only= has no value: it takes the name of a check, database or process.");
+    if (route->takes_only && result == SELECTION_TOO_MANY)
+        return answer_problem(site, i, request, 400, "only= may be repeated 258 times at most.");
+    if (route->takes_only && result == SELECTION_UNKNOWN)
+        return answer_problem(
+            site, i, request, 404,
+            "only= has an unknown value: it takes the name of a check, database or process.");
+    if (route->takes_only && result == SELECTION_MADE)
+        render_selected(site, route, view, &selection, facts);
+    else if (route->on_demand)
+        render_with_requests(site, route, facts);
+    else
+        return answer_page(site, i, request, &site->pages[i][view]);
+    return answer_page(site, i, request, &site->last);
 }
 
 struct response site_answer(struct site *site, const struct request *request, const struct facts *facts)
 {
     const char *method = or_empty(request->method);
-    bool is_head = strcmp(method, "HEAD") == 0;
-    bool is_options = strcmp(method, "OPTIONS") == 0;
     size_t i = find_route(request);
 
     if (request->too_long)
-        return answer_problem(site, ROUTE_OTHER, 431,
-                              "The parameters of the request are longer than 65535 bytes.", true);
+        return answer_problem(site, ROUTE_OTHER, request, 431,
+                              "The parameters of the request are longer than 65535 bytes.");
     if (is_empty(method))
-        return answer_problem(site, i, 400, "The request has no method.", true);
+        return answer_problem(site, i, request, 400, "The request has no method.");
     if (i == ROUTE_OTHER)
-        return answer_problem(site, i, 404, "There is no such route.", !is_head && !is_options);
-    if (!is_head && !is_options && strcmp(method, "GET") != 0)
-        return answer_problem(site, i, 405, "This route answers " ALLOWED_METHODS ".", true);
-    if (!query_is_well_formed(or_empty(request->query))) {
-        return answer_problem(site, i, 400, "The query string is not well-formed (RFC 3986, section 3.4).",
-                              !is_head && !is_options);
-    }
-    if (routes[i].on_demand)
-        render_on_demand(site, i, facts);
-    const struct page *page = &site->pages[i];
-    if (is_options)
-        return count_answer(site, i, page->status, &page->options, page->options.len);
-    return count_answer(site, i, page->status, &page->get, is_head ? page->head_len : page->get.len);
+        return answer_problem(site, i, request, 404, "There is no such route.");
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "OPTIONS") != 0)
+        return answer_problem(site, i, request, 405, "This route answers " ALLOWED_METHODS ".");
+    return answer_route(site, i, request, facts);
 }

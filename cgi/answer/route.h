@@ -14,7 +14,8 @@ struct request {
     const char *path_info;
     const char *script_name;
     const char *query;
-    bool too_long; /* the request is longer than this program reads, and the other fields are NULL */
+    const char *audience; /* "operator": the web server names the client an operator */
+    bool too_long;        /* the request is longer than this program reads, and the other fields are NULL */
 };
 
 /* A CGI response (RFC 3875, 6): headers beginning with Status, an empty line, the body. Valid until the next
@@ -39,6 +40,6 @@ void site_render(struct site *site, const struct facts *facts);
 struct response site_answer(struct site *site, const struct request *request, const struct facts *facts);
 
 /* Whether the response depends on the database. If not, a one-shot caller need not probe it. */
-bool route_needs_snapshot(const struct request *request);
+bool route_needs_snapshot(const struct request *request, const struct config *config);
 
 #endif

@@ -340,6 +340,7 @@ void ledger_book_check(struct ledger *l, size_t check, const struct answer *answ
     l->has_change |=
         r->reason != answer->reason || r->has_value != answer->has_count || r->value != answer->count;
     r->reason = answer->reason;
+    r->failures[answer->reason] += answer->reason != REASON_NONE;
     r->has_value = answer->has_count;
     r->value = answer->count;
     r->duration_us = answer->took_ns / NS_PER_US;
@@ -573,20 +574,6 @@ bool ledger_has_change(const struct ledger *l)
     return l->has_change;
 }
 
-static void set_cause(struct snapshot *s)
-{
-    const char *cause = SNAPSHOT_DATABASE;
-    s->degraded = s->database.down;
-    s->cause = s->database.down_reason;
-    for (size_t i = 0; i < s->check_count && !s->degraded; i++) {
-        const struct check_result *r = &s->checks[i];
-        s->degraded = r->down && r->severity == CHECK_FAIL;
-        s->cause = r->down_reason;
-        cause = r->name;
-    }
-    snprintf(s->cause_check, sizeof s->cause_check, "%s", cause);
-}
-
 struct snapshot *ledger_snapshot(struct ledger *l, int64_t now_ns)
 {
     struct snapshot *s = snapshot_new(l->count);
@@ -603,7 +590,6 @@ struct snapshot *ledger_snapshot(struct ledger *l, int64_t now_ns)
         s->database.connected_wall_ms = 0;
     for (size_t i = 0; i < l->count; i++)
         s->checks[i] = l->entries[i].result;
-    set_cause(s);
     l->has_news = false;
     l->has_change = false;
     return s;

@@ -111,6 +111,7 @@ struct prober *prober_start(const struct config *config, struct checks *checks, 
     failure = pthread_create(&p->thread, NULL, run_thread, p);
     if (failure != 0)
         goto failed;
+    (void)pthread_setname_np(p->thread, "prober"); /* for ps -L and debuggers */
     *checks = (struct checks){0};
     return p;
 

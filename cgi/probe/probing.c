@@ -467,11 +467,11 @@ static void publish(struct probing *p, int64_t now_ns)
     p->published_ns = now_ns;
     /* A `healthy` answer must have every count. So a healthy snapshot does not replace a degraded one until
      * every check has been asked. */
-    if (p->is_degraded && !s->degraded && !ledger_is_complete(p->ledger)) {
+    if (p->is_degraded && !snapshot_is_degraded(s) && !ledger_is_complete(p->ledger)) {
         snapshot_release(s);
         return;
     }
-    p->is_degraded = s->degraded;
+    p->is_degraded = snapshot_is_degraded(s);
     snapshot_publish(p->slot, s);
 }
 

@@ -7,11 +7,16 @@
 #include <fcgiapp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 /* libfcgi's output buffer has 8192 bytes (fcgiapp.c, FCGX_Accept_r). A record's header and padding and the
  * records that end the response take up to 39 of them. libfcgi sends a response of up to this length in one
  * write. */
 #define ONE_WRITE_MAX 8000
+
+/* A longer response may not fit into the socket while the peer does not read: with its own bookkeeping, the
+ * kernel counts up to net.core.wmem_default, 208 KiB. */
+#define USUAL_ROOM 131072
 
 bool fcgi_init(struct error *err)
 {
@@ -26,6 +31,14 @@ bool fcgi_init(struct error *err)
     if (status != 0)
         error_set(err, "FCGX_Init: %d", status);
     return status == 0;
+}
+
+/* Asks the kernel for room for a long response. It grants up to net.core.wmem_max, twice (socket(7)). */
+static void make_room(int fd, size_t len)
+{
+    int size = (int)len;
+    if (len > USUAL_ROOM)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 
 /* After a failed write libfcgi writes its whole buffer again (EmptyBuffProc), and the peer might read some
@@ -47,10 +60,12 @@ static bool respond(FCGX_Request *r, bool too_long, struct health *health,
         .method = FCGX_GetParam("REQUEST_METHOD", r->envp),
         .path_info = FCGX_GetParam("PATH_INFO", r->envp),
         .script_name = FCGX_GetParam("SCRIPT_NAME", r->envp),
+        .audience = FCGX_GetParam("AUDIENCE", r->envp),
         .query = FCGX_GetParam("QUERY_STRING", r->envp),
         .too_long = too_long,
     };
     const struct response response = health_answer(health, &request, process, now_ns);
+    make_room(r->ipcFd, response.len);
     return put_response(r, &response);
 }
 

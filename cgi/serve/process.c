@@ -2,6 +2,8 @@
  * count matters most when no descriptor is left to open one with. */
 #include "cgi/serve/process.h"
 
+#include "common/clock.h"
+
 #include <dirent.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -9,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KINDS_MAX 16
@@ -116,9 +119,13 @@ static int64_t read_rss_bytes(void)
 struct process_usage process_read(void)
 {
     struct rlimit fds = {0};
+    struct timespec cpu = {0};
     getrlimit(RLIMIT_NOFILE, &fds);
-    return (struct process_usage){
-        .open_fds = process_count_fds(), .max_fds = (int64_t)fds.rlim_cur, .rss_bytes = read_rss_bytes()};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    return (struct process_usage){.open_fds = process_count_fds(),
+                                  .max_fds = (int64_t)fds.rlim_cur,
+                                  .rss_bytes = read_rss_bytes(),
+                                  .cpu_ns = cpu.tv_sec * NS_PER_S + cpu.tv_nsec};
 }
 
 /* Makes the system calls directly, because a library for these two would be another dependency. */

@@ -1,4 +1,4 @@
-/* What the kernel reports about this process: descriptors and memory. Main thread. */
+/* What the kernel reports about this process: descriptors, memory and CPU time. Main thread. */
 #ifndef SERVE_PROCESS_H
 #define SERVE_PROCESS_H
 
@@ -10,7 +10,7 @@
 /* Descriptors that stay open: the directory /proc/self/fd. */
 #define PROCESS_FDS 1
 
-/* From /proc/self and getrlimit(2). */
+/* From /proc/self, getrlimit(2) and clock_gettime(2). */
 struct process_usage process_read(void);
 
 /* The number of open descriptors, or -1 when /proc cannot be read. */

@@ -20,22 +20,56 @@
 #define BODY_NS            (100 * NS_PER_MS)
 #define ACCEPTS_PER_WAKEUP 64 /* after that, the requests that came meanwhile have their turn */
 
-enum accept_result requests_accept(struct requests *r, int epoll_fd, int listener_fd, int64_t now_ns)
+static void watch_listener(struct requests *r)
+{
+    bool accepts = r->is_open && !r->is_paused;
+    struct epoll_event event = {.events = accepts ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP,
+                                .data.ptr = r->listener};
+    (void)epoll_ctl(r->epoll_fd, EPOLL_CTL_MOD, r->listener->fd, &event);
+}
+
+void requests_set_open(struct requests *r, bool is_open)
+{
+    r->is_open = is_open;
+    watch_listener(r);
+}
+
+/* Returns CLOCK_NEVER unless there is a pause. */
+static int64_t end_of_pause_ns(const struct requests *r)
+{
+    if (!r->is_open || !r->is_paused)
+        return CLOCK_NEVER;
+    if (r->pause_until_ns != CLOCK_NEVER)
+        return r->pause_until_ns;
+    return r->connections.open < r->open_at_pause ? 0 : connections_evictable_ns(&r->connections);
+}
+
+/* epoll is level-triggered: the loop would spin. */
+static void pause_accepting(struct requests *r, int64_t until_ns)
+{
+    r->is_paused = true;
+    r->pause_until_ns = until_ns;
+    r->open_at_pause = r->connections.open;
+    watch_listener(r);
+}
+
+void requests_accept(struct requests *r, int64_t now_ns)
 {
     enum accept_result result = ACCEPT_ONE;
     struct connection *c = NULL;
 
     for (int i = 0; i < ACCEPTS_PER_WAKEUP && result == ACCEPT_ONE; i++) {
-        result = connections_accept(&r->connections, listener_fd, now_ns, &c);
+        result = connections_accept(&r->connections, r->listener->fd, now_ns, &c);
         if (result != ACCEPT_ONE)
             break;
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-        if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
+        if (epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0)
             connections_close(&r->connections, c, strerror(errno));
         if (r->connections.open >= r->connections.max)
             break; /* epoll reports whether another one waits */
     }
-    return result;
+    if (result == ACCEPT_FULL || result == ACCEPT_FAILED)
+        pause_accepting(r, result == ACCEPT_FULL ? CLOCK_NEVER : now_ns + NS_PER_S);
 }
 
 static void log_rejects(struct rejects *rejects, int64_t now_ns)
@@ -187,6 +221,15 @@ void requests_continue(struct requests *r, const struct answering *answering, in
         count_reject(r, "not whole within a second", now_ns);
     answer_before_body(r, answering, now_ns);
     take_queued(r, answering, now_ns);
+    if (now_ns >= end_of_pause_ns(r)) {
+        r->is_paused = false;
+        watch_listener(r);
+    }
+}
+
+static int64_t min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 int64_t requests_deadline_ns(const struct requests *r)
@@ -195,8 +238,9 @@ int64_t requests_deadline_ns(const struct requests *r)
     const struct connection *body = r->connections.phases[CONNECTION_BODY].head;
     if (r->connections.phases[CONNECTION_QUEUED].head != NULL)
         return 0;
-    int64_t deadline_ns = partial != NULL ? partial->since_ns + PARTIAL_NS : CLOCK_NEVER;
-    return body != NULL && body->since_ns + BODY_NS < deadline_ns ? body->since_ns + BODY_NS : deadline_ns;
+    int64_t partial_ns = partial != NULL ? partial->since_ns + PARTIAL_NS : CLOCK_NEVER;
+    int64_t body_ns = body != NULL ? body->since_ns + BODY_NS : CLOCK_NEVER;
+    return min(min(partial_ns, body_ns), end_of_pause_ns(r));
 }
 
 void requests_tick(struct requests *r, int64_t idle_ns, int64_t now_ns)

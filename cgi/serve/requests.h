@@ -1,10 +1,11 @@
-/* Receives requests on the open connections and answers them. Main thread; owns the connections and
+/* Accepts connections, receives requests on them and answers them. Main thread; owns the connections and
  * libfcgi's feed. */
 #ifndef SERVE_REQUESTS_H
 #define SERVE_REQUESTS_H
 
 #include "cgi/answer/health.h"
 #include "cgi/serve/connection.h"
+#include "cgi/serve/listen.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,7 +21,15 @@ struct rejects {
     const char *why;   /* of the last reject */
 };
 
+/* Begins as {.epoll_fd = e, .listener = l, .connections = {.max = n}}; the listener is in the epoll set
+ * already, with itself as the tag. */
 struct requests {
+    int epoll_fd;
+    struct listener *listener;
+    bool is_open;           /* new connections are welcome */
+    bool is_paused;         /* there is no room for one: epoll does not watch the listener for them */
+    int64_t pause_until_ns; /* CLOCK_NEVER: until there is room */
+    size_t open_at_pause;   /* connections when the pause began */
     struct connections connections;
     struct rejects rejects;
     uint8_t received[REQUESTS_RECEIVE_MAX];
@@ -33,9 +42,13 @@ struct answering {
     bool is_last;                        /* every connection closes after its response */
 };
 
-/* Accepts waiting connections, up to a batch, and adds each to epoll with the connection as the tag.
- * Returns the last result. */
-enum accept_result requests_accept(struct requests *r, int epoll_fd, int listener_fd, int64_t now_ns);
+/* Whether epoll watches the listener for new connections, as soon as there is room for one. If not, they wait
+ * in the backlog. */
+void requests_set_open(struct requests *r, bool is_open);
+
+/* Accepts waiting connections, up to a batch, and adds each to epoll with the connection as the tag. Pauses
+ * when there is no room. */
+void requests_accept(struct requests *r, int64_t now_ns);
 
 /* Receives once and answers a request that is whole. The connection may have been closed in this epoll
  * batch. */
@@ -43,7 +56,7 @@ void requests_receive(struct requests *r, struct connection *c, const struct ans
                       int64_t now_ns);
 
 /* Call it after each epoll batch. Answers the next request of each connection that has sent several at
- * once. Answers requests whose body is late. Closes connections whose request is late. */
+ * once. Answers requests whose body is late. Closes connections whose request is late. Ends a pause. */
 void requests_continue(struct requests *r, const struct answering *answering, int64_t now_ns);
 
 /* The time at which requests_continue has something to do; CLOCK_NEVER for never. */

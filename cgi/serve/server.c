@@ -1,12 +1,12 @@
 /* The event loop. Main thread; owns the epoll set, the requests, and the health that they show. Nothing in
- * this file may block. */
+ * this file may block, except that server_open waits a second at most for drain_open. */
 #include "cgi/serve/server.h"
 
 #include "cgi/answer/health.h"
-#include "cgi/checksfile.h"
 #include "cgi/serve/deadman.h"
 #include "cgi/serve/fcgi.h"
 #include "cgi/serve/process.h"
+#include "cgi/serve/reload.h"
 #include "cgi/serve/requests.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -35,11 +35,6 @@
  * machine. */
 #define EXTEND_START    "EXTEND_TIMEOUT_USEC=10000000"
 #define EVENTS_PER_WAIT 64
-/* After this time the server reports that it still waits for the checks file. The next SIGHUP then abandons
- * the thread that reads it and starts another one. The server abandons at most READINGS_HUNG_MAX threads in a
- * row, because each of them may hang for ever. */
-#define READING_PATIENCE_NS (5 * NS_PER_S)
-#define READINGS_HUNG_MAX   4
 
 /* The phases in the order of time; ARCHITECTURE.md draws them. From DRAINING on, the server is stopping. */
 enum phase {
@@ -57,21 +52,17 @@ struct server {
     int signal_fd;
     int timer_fd;
     enum phase phase;
-    int64_t until_ns;           /* when HOLDING, DRAINING or FINISHING ends */
-    bool reload_is_due;         /* SIGHUP came; a reading under way may have missed the change */
-    struct errand *reading;     /* of the checks file; NULL: none */
-    int64_t reading_is_late_ns; /* CLOCK_NEVER: the server has reported it already */
-    int readings_hung;          /* how many hung threads in a row were abandoned */
-    bool is_accepting;          /* epoll watches the listener for connections */
-    int64_t pause_until_ns;     /* the pause ends then; CLOCK_NEVER: when there is room */
-    size_t open_at_pause;       /* connections when the pause began */
-    struct verdict reported;    /* the last verdict that the manager took */
-    int64_t report_from_ns;     /* the manager had no room: send nothing before this */
+    int64_t until_ns;        /* when HOLDING, DRAINING or FINISHING ends */
+    struct verdict reported; /* the last verdict that the manager took */
+    int64_t report_from_ns;  /* the manager had no room: send nothing before this */
     int exit_code;
+    bool exceeds_fd_limit;
+    int64_t stopping_since_wall_ms; /* 0: no stop signal has come, or HEALTH_DRAIN is 0 */
+    struct drain *drain;
     struct requests requests;
+    struct reload reload;
     struct health *health;
     struct process_facts process;
-    struct error checks_error;
 };
 
 /* FastCGI process managers ask for a graceful stop by SIGUSR1. */
@@ -93,30 +84,16 @@ bool server_prepare(struct error *err)
     return fcgi_init(err);
 }
 
-static bool watch_fd(struct server *s, int operation, int fd, uint32_t events, void *tag)
+static bool watch_fd(struct server *s, int fd, uint32_t events, void *tag)
 {
     struct epoll_event event = {.events = events, .data.ptr = tag};
-    return epoll_ctl(s->epoll_fd, operation, fd, &event) == 0;
-}
-
-static void set_accepting(struct server *s, bool accepting)
-{
-    if (s->is_accepting != accepting) {
-        s->is_accepting = accepting;
-        (void)watch_fd(s, EPOLL_CTL_MOD, s->options.listener->fd,
-                       accepting ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP, s->options.listener);
-    }
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 static void enter(struct server *s, enum phase phase, int64_t until_ns)
 {
     s->phase = phase;
     s->until_ns = until_ns;
-}
-
-static bool phase_accepts(enum phase phase)
-{
-    return phase == OPENED || phase == SERVING || phase == DRAINING;
 }
 
 /* Leaves a phase that ends by itself. Call it after each batch, with the number of its events. */
@@ -126,13 +103,13 @@ static void advance(struct server *s, int events, int64_t now_ns)
     case HOLDING:
         if (health_verdict(s->health)->status != HEALTH_STARTING || now_ns >= s->until_ns) {
             enter(s, OPENED, CLOCK_NEVER);
-            set_accepting(s, true);
+            requests_set_open(&s->requests, true);
         }
         break;
     case DRAINING:
         if (now_ns >= s->until_ns) {
             enter(s, FINISHING, now_ns + FINISH_NS);
-            set_accepting(s, false);
+            requests_set_open(&s->requests, false);
         }
         break;
     case FINISHING:
@@ -145,14 +122,14 @@ static void advance(struct server *s, int events, int64_t now_ns)
     }
 }
 
-/* Sends STATUS= with each new verdict. Sends READY=1 when the first probe has finished and the listener
- * accepts, and again after a reload, or when the reload takes too long. When the manager has no room, a later
- * tick tries again. */
+/* Sends STATUS= with each new verdict. Sends READY=1 when the first probe has finished (or the process drains
+ * by hand) and the listener accepts, and again after a reload, or when the reload takes too long. When the
+ * manager has no room, a later tick tries again. */
 static void report_to_manager(struct server *s, int64_t now_ns)
 {
     const struct verdict *verdict = health_verdict(s->health);
-    bool is_reloading = s->reading != NULL && s->reading_is_late_ns != CLOCK_NEVER;
-    bool is_ready = s->phase == OPENED && verdict->status != HEALTH_STARTING && !is_reloading;
+    bool is_ready =
+        s->phase == OPENED && verdict->status != HEALTH_STARTING && !reload_is_awaited(&s->reload);
     char status[160];
     char lines[200];
 
@@ -169,33 +146,29 @@ static void report_to_manager(struct server *s, int64_t now_ns)
         enter(s, SERVING, CLOCK_NEVER);
 }
 
+/* The time when the process began to drain: by hand, or by a stop signal. 0: it does not drain. */
+static int64_t draining_since_wall_ms(const struct server *s)
+{
+    int64_t by_hand = drain_since_wall_ms(s->drain);
+    int64_t by_signal = s->stopping_since_wall_ms;
+    return by_hand != 0 && (by_signal == 0 || by_hand < by_signal) ? by_hand : by_signal;
+}
+
+/* Call it whenever the process knows something new of itself. */
+static void update_health(struct server *s, int64_t now_ns)
+{
+    s->process.draining_since_wall_ms = draining_since_wall_ms(s);
+    s->process.reason = s->exceeds_fd_limit                      ? REASON_FD_LIMIT
+                        : s->process.draining_since_wall_ms != 0 ? REASON_DRAINING
+                                                                 : REASON_NONE;
+    health_update(s->health, NULL, &s->process, now_ns);
+}
+
 static void take_snapshot(struct server *s, int64_t now_ns)
 {
     uint64_t ignored;
     (void)!read(snapshot_slot_event_fd(s->options.slot), &ignored, sizeof ignored);
     health_update(s->health, snapshot_acquire(s->options.slot), &s->process, now_ns);
-}
-
-static void accept_connections(struct server *s, int64_t now_ns)
-{
-    enum accept_result result = requests_accept(&s->requests, s->epoll_fd, s->options.listener->fd, now_ns);
-    if (result == ACCEPT_FULL || result == ACCEPT_FAILED) {
-        set_accepting(s, false); /* epoll is level-triggered: the loop would spin */
-        s->pause_until_ns = result == ACCEPT_FULL ? CLOCK_NEVER : now_ns + NS_PER_S;
-        s->open_at_pause = s->requests.connections.open;
-    }
-}
-
-/* Returns CLOCK_NEVER unless the listener is paused. */
-static int64_t end_of_pause_ns(const struct server *s)
-{
-    if (s->is_accepting || !phase_accepts(s->phase))
-        return CLOCK_NEVER;
-    if (s->pause_until_ns != CLOCK_NEVER)
-        return s->pause_until_ns;
-    return s->requests.connections.open < s->open_at_pause
-               ? 0
-               : connections_evictable_ns(&s->requests.connections);
 }
 
 static struct answering answering_of(const struct server *s)
@@ -218,10 +191,11 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     }
     s->exit_code = exit_code;
     enter(s, DRAINING, now_ns + drain_ms * NS_PER_MS);
-    /* Without a drain no client needs to know: the last requests get the usual response. */
+    /* Without a drain no client needs to know: the last requests get the usual response. With one, those that
+     * wait for the first probe get 503 draining, too. */
     if (drain_ms > 0) {
-        s->process.reason = REASON_DRAINING;
-        set_accepting(s, true); /* clients that wait for the first probe get 503 draining, too */
+        s->stopping_since_wall_ms = clock_wall_ms();
+        requests_set_open(&s->requests, true);
     }
     s->report_from_ns = 0;
     deadman_arm_final(drain_ms + config->stop_timeout_ms);
@@ -230,7 +204,7 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     snprintf(lines, sizeof lines, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRId64,
              (drain_ms + config->stop_timeout_ms) * 1000);
     (void)notify_send(lines);
-    health_update(s->health, NULL, &s->process, now_ns);
+    update_health(s, now_ns);
 }
 
 static void read_signals(struct server *s, int64_t now_ns)
@@ -238,7 +212,7 @@ static void read_signals(struct server *s, int64_t now_ns)
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP && s->phase < DRAINING) {
-            s->reload_is_due = true;
+            reload_request(&s->reload);
         } else if (info.ssi_signo != SIGHUP) {
             log_event(LOG_LEVEL_NOTICE, "stop requested", LOG_INT("signal", info.ssi_signo),
                       LOG_INT("from_pid", info.ssi_pid), LOG_INT("drain_ms", s->options.config->drain_ms));
@@ -250,12 +224,12 @@ static void read_signals(struct server *s, int64_t now_ns)
 static void check_fd_limit(struct server *s, int64_t now_ns)
 {
     char kinds[256];
-    if (s->process.usage.open_fds <= s->options.config->fd_limit || s->process.reason == REASON_FD_LIMIT)
+    if (s->process.usage.open_fds <= s->options.config->fd_limit || s->exceeds_fd_limit)
         return;
     process_describe_fds(kinds, sizeof kinds);
     log_event(LOG_LEVEL_ERROR, "descriptor limit exceeded", LOG_INT("open_fds", s->process.usage.open_fds),
               LOG_INT("limit", s->options.config->fd_limit), LOG_STR("kinds", kinds));
-    s->process.reason = REASON_FD_LIMIT;
+    s->exceeds_fd_limit = true;
     stop(s, now_ns, 1);
 }
 
@@ -276,72 +250,17 @@ static void lose_listener(struct server *s, int64_t now_ns)
     stop(s, now_ns, 1);
 }
 
-static void end_reload(struct server *s, const struct error *refused)
+/* Tells the manager that a reload has begun. */
+static void announce_reload(struct server *s)
 {
-    s->checks_error = *refused;
-    if (refused->text[0] != '\0')
-        log_event(LOG_LEVEL_ERROR, "reload refused", LOG_STR("error", refused->text));
-    s->report_from_ns = 0;
-}
-
-static void drop_reading(struct server *s)
-{
-    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, errand_fd(s->reading), NULL);
-    errand_release(s->reading);
-    s->reading = NULL;
-}
-
-static bool can_reload(struct server *s)
-{
-    bool is_hung = s->reading != NULL && s->reading_is_late_ns == CLOCK_NEVER;
-    if (is_hung && s->readings_hung < READINGS_HUNG_MAX) {
-        s->readings_hung++;
-        drop_reading(s);
-    }
-    return s->reading == NULL;
-}
-
-/* Reads the checks file in an errand, which may take as long as it likes. */
-static void begin_reload(struct server *s, int64_t now_ns)
-{
-    struct error err = {0};
     char lines[64];
-
-    s->reload_is_due = false;
     /* sd_notify(3): RELOADING=1 requires the time. */
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
     if (s->phase < DRAINING)
         (void)notify_send(lines);
     if (s->phase == SERVING)
         enter(s, OPENED, CLOCK_NEVER);
-    s->reading = checksfile_start(s->options.config->checks_path, &err);
-    if (s->reading == NULL) {
-        end_reload(s, &err);
-        return;
-    }
-    s->reading_is_late_ns = now_ns + READING_PATIENCE_NS;
-    (void)watch_fd(s, EPOLL_CTL_ADD, errand_fd(s->reading), EPOLLIN, &s->reading);
-}
-
-static void report_late_reading(struct server *s)
-{
-    s->reading_is_late_ns = CLOCK_NEVER;
-    error_set(&s->checks_error, "HEALTH_CHECKS='%.100s': not read within %d s: is its file system hanging?",
-              s->options.config->checks_path, (int)(READING_PATIENCE_NS / NS_PER_S));
-    log_event(LOG_LEVEL_ERROR, "reload delayed", LOG_STR("error", s->checks_error.text));
-}
-
-/* True: *out has new checks. */
-static bool take_reading(struct server *s, struct checks *out)
-{
-    struct error err = {0};
-    if (s->reading == NULL || errand_result(s->reading) == NULL)
-        return false;
-    bool ok = checksfile_take(s->reading, out, &err);
-    drop_reading(s);
-    s->readings_hung = 0;
-    end_reload(s, &err);
-    return ok;
+    s->report_from_ns = 0;
 }
 
 static void tick(struct server *s, int64_t now_ns)
@@ -356,19 +275,16 @@ static void tick(struct server *s, int64_t now_ns)
     s->process.connections = (int64_t)s->requests.connections.open;
     check_fd_limit(s, now_ns);
     requests_tick(&s->requests, idle_ns, now_ns);
-    if (s->reading != NULL && now_ns >= s->reading_is_late_ns)
-        report_late_reading(s);
-    health_update(s->health, NULL, &s->process, now_ns); /* renders the new uptime */
+    reload_tick(&s->reload, now_ns);
+    drain_tick(s->drain, now_ns);
+    update_health(s, now_ns); /* renders the new uptime */
 }
 
 static int64_t next_deadline(const struct server *s)
 {
-    int64_t pause_ns = end_of_pause_ns(s);
     int64_t deadline_ns = requests_deadline_ns(&s->requests);
     if (s->phase == FINISHING && !connections_are_awaited(&s->requests.connections))
         return 0; /* handle only what has come already */
-    if (pause_ns < deadline_ns)
-        deadline_ns = pause_ns;
     return s->until_ns < deadline_ns ? s->until_ns : deadline_ns;
 }
 
@@ -379,14 +295,14 @@ static void dispatch(struct server *s, const struct epoll_event *event, int64_t 
     if (tag == s->options.listener && (event->events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0)
         lose_listener(s, now_ns);
     else if (tag == s->options.listener)
-        accept_connections(s, now_ns);
+        requests_accept(&s->requests, now_ns);
     else if (tag == s->options.slot)
         take_snapshot(s, now_ns);
     else if (tag == &s->signal_fd)
         read_signals(s, now_ns);
     else if (tag == &s->timer_fd)
         tick(s, now_ns);
-    else if (tag != &s->reading) /* take_reading handles that one */
+    else if (tag != &s->reload && tag != s->drain) /* their errands: turn and server_run take the results */
         requests_receive(&s->requests, tag, &answering, now_ns);
 }
 
@@ -403,10 +319,10 @@ static void turn(struct server *s)
                    deadlines */
     for (int i = 0; i < count; i++)
         dispatch(s, &events[i], now_ns);
+    if (drain_take(s->drain, now_ns))
+        update_health(s, now_ns);
     const struct answering answering = answering_of(s);
     requests_continue(&s->requests, &answering, now_ns);
-    if (now_ns >= end_of_pause_ns(s))
-        set_accepting(s, true);
     advance(s, count, now_ns);
     connections_free_closed(&s->requests.connections);
 }
@@ -438,10 +354,10 @@ static bool open_all(struct server *s, struct error *err)
     if (s->timer_fd < 0 || timerfd_settime(s->timer_fd, 0, &ticks, NULL) != 0)
         goto failed;
     errpos = "epoll_ctl";
-    if (watch_fd(s, EPOLL_CTL_ADD, s->signal_fd, EPOLLIN, &s->signal_fd) &&
-        watch_fd(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd) &&
-        watch_fd(s, EPOLL_CTL_ADD, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
-        watch_fd(s, EPOLL_CTL_ADD, s->options.listener->fd, EPOLLRDHUP, s->options.listener))
+    if (watch_fd(s, s->signal_fd, EPOLLIN, &s->signal_fd) &&
+        watch_fd(s, s->timer_fd, EPOLLIN, &s->timer_fd) &&
+        watch_fd(s, snapshot_slot_event_fd(s->options.slot), EPOLLIN, s->options.slot) &&
+        watch_fd(s, s->options.listener->fd, EPOLLRDHUP, s->options.listener))
         return true;
 
 failed:
@@ -461,17 +377,24 @@ struct server *server_open(const struct server_options *options, struct error *e
         .timer_fd = -1,
         .phase = HOLDING,
         .until_ns = now_ns + START_HOLD_NS,
-        .requests = {.connections = {.max = (size_t)options->config->max_connections}},
+        .drain = drain_open(options->config, options->listener->fd, now_ns),
+        .requests = {.listener = options->listener,
+                     .connections = {.max = (size_t)options->config->max_connections}},
+        .reload = {.path = options->config->checks_path},
         .health = health_new(options->config, snapshot_acquire(options->slot), options->started_ns),
     };
-    s->process.checks_error = s->checks_error.text;
+    s->process.checks_error = s->reload.error.text;
+    s->process.drain_file = drain_file(s->drain);
+    s->process.started_wall_ms = clock_wall_ms() - (now_ns - options->started_ns) / NS_PER_MS;
     s->reported = *health_verdict(s->health);
     if (!open_all(s, err)) {
         (void)server_close(s);
         return NULL;
     }
+    s->requests.epoll_fd = s->epoll_fd;
+    drain_watch(s->drain, s->epoll_fd, now_ns);
     s->process.usage = process_read(); /* the first tick comes a second later */
-    health_update(s->health, NULL, &s->process, now_ns);
+    update_health(s, now_ns);
     deadman_init();
     deadman_arm();
     return s;
@@ -481,12 +404,15 @@ enum server_event server_run(struct server *s, struct checks *new_checks)
 {
     while (s->phase != DONE) {
         int64_t now_ns = clock_now_ns();
-        if (s->reload_is_due && can_reload(s))
-            begin_reload(s, now_ns);
+        if (reload_begin(&s->reload, s->epoll_fd, now_ns))
+            announce_reload(s);
         report_to_manager(
             s, now_ns); /* also sends READY=1 after a reload: by now the caller uses the new checks */
         turn(s);
-        if (take_reading(s, new_checks))
+        enum reload_result reload = reload_take(&s->reload, s->epoll_fd, new_checks);
+        if (reload != RELOAD_NOTHING)
+            s->report_from_ns = 0;
+        if (reload == RELOAD_READ)
             return SERVER_NEW_CHECKS;
     }
     return SERVER_STOPPED;
@@ -498,7 +424,8 @@ int server_close(struct server *s)
     int exit_code = s->exit_code;
 
     requests_close(&s->requests);
-    errand_release(s->reading);
+    reload_close(&s->reload);
+    drain_close(s->drain);
     for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
         if (fds[i] >= 0)
             close(fds[i]);

@@ -5,15 +5,16 @@
 
 #include "cgi/checks.h"
 #include "cgi/config.h"
+#include "cgi/drain.h"
 #include "cgi/serve/listen.h"
+#include "cgi/serve/reload.h"
 #include "cgi/snapshot.h"
 #include "common/error.h"
 
 #include <stdint.h>
 
-/* Descriptors that stay open: epoll, signalfd, timerfd. A reload adds two: the checks file, and the
- * descriptor of the errand that reads it. */
-#define SERVER_FDS 5
+/* Descriptors that stay open: epoll, signalfd, timerfd; a reload and the drain by hand add their own. */
+#define SERVER_FDS (3 + RELOAD_FDS + DRAIN_FDS)
 
 struct server_options {
     const struct config *config;

@@ -10,7 +10,8 @@ from harness.backend import Backend
 from harness.fastcgi import STDOUT, Connection, request
 from harness.wait import hold_for, wait_until
 
-ROUTES = ["/api/health", "/api/status", "/api/health/live"]
+ROUTES = ["/api/health", "/api/status", "/api/health/live", "/api/metrics"]
+ALWAYS_200 = ("/api/health/live", "/api/metrics")
 COMMON = {"Status", "Content-Type", "Content-Length", "Cache-Control", "X-Content-Type-Options", "X-Health-Source"}
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NOWHERE = {"PGHOST": "/nowhere/at-all", "PGUSER": "mallory", "PGDATABASE": "hidden_db", "PGPASSWORD": "hunter2!"}
@@ -32,7 +33,7 @@ def either(request, base, cluster):
 
 
 def expected_status(backend, path):
-    return 200 if path == "/api/health/live" else backend.expected
+    return 200 if path in ALWAYS_200 else backend.expected
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -60,7 +61,8 @@ def test_the_headers_are_the_documented_ones_and_no_others(either, path, method)
     answer = either.ask(path, method=method)
     expected = COMMON | ({"Retry-After"} if answer.status == 503 else set())
     assert set(answer.headers) == expected | ({"Allow"} if method == "OPTIONS" else set())
-    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Type"] == ("text/plain; version=0.0.4; charset=utf-8" if path == "/api/metrics"
+                                              else "application/json")
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["X-Health-Source"] == "backend"
@@ -100,17 +102,16 @@ def assert_is_problem(answer, status):
 
 
 @pytest.mark.parametrize("path", [
-    "", "*", "/", "/api", "/api/", "/api/health/", "/api/healthz", "/api/health/live/", "/API/HEALTH",
+    "", "*", "/", "/api", "/api/", "/api/health/", "/api/healthz", "/api/health/live/", "/API/HEALTH", "/metrics", "/api/metrics/",
     "/api/health/../status", "//api/health", "/api/health%2Flive", "x" * 4000])
 def test_any_other_path_is_404_problem_json(either, path):
-    for method in ("GET", "POST"):
+    for method in ("GET", "POST", "OPTIONS"):
         answer = either.ask(path, method=method)
         assert answer.status == 404
         assert set(answer.headers) == COMMON
         assert_is_problem(answer, 404)
-    for method in ("HEAD", "OPTIONS"):
-        answer = either.ask(path, method=method)
-        assert (answer.status, answer.body) == (404, b"")
+    answer = either.ask(path, method="HEAD")
+    assert (answer.status, answer.body) == (404, b"")
 
 
 @pytest.mark.parametrize("query", [
@@ -170,8 +171,8 @@ def test_the_status_document_adds_these_keys(either):
     for check in document["checks"].values():
         assert set(check) == {"value", "reason", "severity", "duration_ms", "checked_at", "age_ms", "period_ms",
                               "last_ok"}
-    assert set(document["process"]) == {"pid", "state", "open_fds", "max_fds", "rss_bytes", "connections",
-                                        "requests_total"}
+    assert set(document["process"]) == {"pid", "state", "draining_since", "drain_file", "open_fds", "max_fds",
+                                        "rss_bytes", "connections", "requests_total"}
     assert set(document["snapshot"]) == {"age_ms", "stale_after_ms"}
     for transition in document["transitions"]:
         assert set(transition) == {"time", "from", "to", "check", "reason"}

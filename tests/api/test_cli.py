@@ -27,6 +27,7 @@ BAD = [
     ("HEALTH_FALL", "1x", "number"),
     ("HEALTH_RISE", "-1", "number"),
     ("HEALTH_DRAIN", "301s", "5m"),
+    ("HEALTH_DRAIN_FILE", "drain", "an absolute path or off"),
     ("HEALTH_STOP_TIMEOUT", "0s", "duration"),
     ("HEALTH_STOP_TIMEOUT", "499ms", "500ms"),
     ("HEALTH_FD_LIMIT", "1", "number"),
@@ -102,12 +103,15 @@ def test_check_config_needs_neither_database_nor_socket(backend):
     assert "5 checks" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [("--Once",), ("-h",), ("--once", "--once"), ("--check-config", "x"),
-                                       ("",), ("x", "y")])
-def test_an_unknown_argument_exits_64_and_names_the_known_ones(arguments):
+@pytest.mark.parametrize("arguments, unexpected", [
+    (("--Once",), "--Once"), (("-h",), "-h"), (("--check-config", "x"), "x"),
+    (("",), ""), (("x", "y"), "x"), (("x", "--once"), "x"), (("--once", "?", "x"), "x"), (("--once", "--once"), "--once"), (("--help", "x", "y"), "x"), (("--ask", "/x", "/y"), "/y"),
+    (("--ask=/x",), "--ask=/x")])
+def test_an_unknown_argument_exits_64_and_names_the_known_ones(arguments, unexpected):
     done = program.run(*arguments, HEALTH_CHECKS=CHECKS)
     assert done.returncode == 64
-    assert "--once" in done.stderr and "--check-config" in done.stderr
+    assert done.stderr == (f"health-api: unexpected argument '{unexpected}', expected "
+                           "health-api [--ask [PATH?QUERY] | --once [?QUERY] | --check-config | --version | --help]\n")
     assert done.stdout == ""
 
 
@@ -130,11 +134,12 @@ def test_help_names_the_exit_codes():
     assert all(code in text for code in ("64", "69", "78"))
 
 
-def test_once_fails_when_it_cannot_write_its_document(cluster):
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run([program.PROGRAM, "--once"], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False,
-                              env=program.environment(**cluster.environment(), HEALTH_CHECKS=CHECKS))
-    assert done.returncode == 1
+@pytest.mark.parametrize("redirection, code", [(">/dev/full", 1), (">&-", 1), ("<&- 2>&-", 0)])
+def test_once_fails_when_it_cannot_write_its_document(cluster, redirection, code):
+    done = subprocess.run(["sh", "-c", f'exec "$0" --once {redirection}', program.PROGRAM], timeout=30, check=False,
+                          capture_output=True, env=program.environment(**cluster.environment(), HEALTH_CHECKS=CHECKS))
+    assert done.returncode == code
+    assert (done.stdout != b"") == (code == 0)
 
 
 def test_once_against_a_silent_server_ends_within_the_timeouts(directory):

@@ -98,6 +98,8 @@ def test_a_destdir_with_a_space_is_one_directory(tree, directory, name):
     destdir = os.path.join(directory, "root", name)
     done(make(tree, "install", "DESTDIR=" + destdir.replace("$", "$$")))
     assert mode(destdir, "usr/local/bin/health-api") == "0o755"
+    for_prometheus = os.path.join(destdir, "usr/local/share/health-api/prometheus")
+    assert set(os.listdir(for_prometheus)) == set(os.listdir(os.path.join(tree, "deploy", "prometheus")))
     with open(os.path.join(destdir, "usr/local/lib/systemd/system/health-api.service"), encoding="utf-8") as unit:
         assert "ExecStart=/usr/local/bin/health-api\n" in unit.read()
     assert below(half) == set() and below(other_half) == set()

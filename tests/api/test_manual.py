@@ -217,6 +217,14 @@ def test_the_symptoms_in_the_runbook_are_messages_of_health_watch():
             assert any(part in text for text in said), f"nothing says '{part}' of '{symptom}'"
 
 
+def test_the_lines_of_ask_in_the_runbook_are_those_that_it_prints():
+    sources = read("cgi", "ask.c") + read("common", "fastcgi.c")
+    cells = [row[0] for row in rows_of("docs/runbook.md", "nginx, or health-api?")]
+    lines = re.findall(r"`([^`]+)`", " ".join(cells))
+    assert len(lines) >= 9
+    assert [line for line in lines if line.removesuffix(" after 2 s") not in sources] == []
+
+
 def test_the_pages_are_clean():
     if not shutil.which("mandoc"):
         pytest.skip("mandoc is missing (Debian: mandoc); make lint installs it")

@@ -12,14 +12,14 @@ import pytest
 from harness.wait import wait_until
 from harness.webserver import Nginx
 
-ROUTES = ("/api/health", "/api/health/live", "/api/status")
+ROUTES = ("/api/health", "/api/health/live", "/api/status", "/api/metrics")
 
 
 def down(reason):
     return {"status": "degraded", "failing": [{"check": "backend", "reason": reason}]}
 
 
-def assert_nginx_says(nginx, reason, routes=ROUTES, at_once=9):
+def assert_nginx_says(nginx, reason, routes=ROUTES, at_once=12):
     """nginx answers in place of the backend, on each route and for each method that it has."""
     requests = [(path, method) for path in routes for method in ("GET", "HEAD", "OPTIONS")]
     with ThreadPoolExecutor(at_once) as pool:
@@ -154,11 +154,11 @@ def test_nginx_without_a_free_connection_reports_its_own_failure(silent, start_n
 
 
 def test_nginx_with_a_failed_auth_request_reports_its_own_failure(silent, start_nginx, directory):
-    """This concerns only the status: the public routes make no auth_request."""
+    """This concerns only the routes of operators: the public ones make no auth_request."""
     nginx = start_nginx(("    server {\n", "    server {\n"
                          "        auth_request /auth;\n"
                          "        location = /auth { internal; proxy_pass http://127.0.0.1:1; }\n"))
-    assert_nginx_says(nginx, "nginx", routes=["/api/status"])
+    assert_nginx_says(nginx, "nginx", routes=["/api/status", "/api/metrics"])
     assert "auth request unexpected status: 502" in error_log(directory)
 
 
@@ -250,7 +250,7 @@ def test_many_failures_do_not_make_nginx_skip_the_program(start_backend, nginx):
 def test_the_access_log_has_no_line_for_a_probe_that_went_well(start_backend, nginx, directory):
     backend = start_backend()
     backend.wait_status("healthy")
-    for path in ("/api/health", "/api/health/live", "/api/status"):
+    for path in ROUTES:
         assert nginx.ask(path).status == 200
     assert nginx.ask("/api/health/nowhere").status == 404
     path = f"{directory}/nginx-access.log"
@@ -268,7 +268,7 @@ def test_nginx_sends_only_what_the_program_reads(backend, nginx):
 
 
 def test_the_rest_of_the_site_is_not_touched(backend, nginx):
-    for path in ("/api", "/api/", "/api/healthy", "/api/status/x"):
+    for path in ("/api", "/api/", "/api/healthy", "/api/status/x", "/api/metrics/", "/metrics"):
         answer = nginx.ask(path)
         assert answer.status == 404 and b"<html" in answer.body
         assert answer.headers.get("X-Health-Source") is None

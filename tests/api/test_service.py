@@ -14,7 +14,7 @@ from harness.backend import CHECKS
 from harness import backend as program
 from harness import process
 from harness.fastcgi import Connection, request
-from harness.freeze import Frozen, threads
+from harness.freeze import Frozen, prober
 from harness.wait import hold_for, wait_until
 
 LINE = re.compile(r'time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z '
@@ -298,8 +298,8 @@ def test_connections_alone_never_reach_the_descriptor_limit(start_backend):
     assert len(held) == 60
 
 
-def test_twenty_descriptors_are_enough(start_backend, manager):
-    backend = start_backend(popen={"wrapper": ["prlimit", "--nofile=20"]}, NOTIFY_SOCKET=manager.path,
+def test_twenty_one_descriptors_are_enough(start_backend, manager):
+    backend = start_backend(popen={"wrapper": ["prlimit", "--nofile=21"]}, NOTIFY_SOCKET=manager.path,
                             HEALTH_RECONNECT_EVERY="1s")
     backend.wait_status("healthy")
     began = time.monotonic()
@@ -403,7 +403,7 @@ BRIEF = {"HEALTH_INTERVAL": "100ms", "HEALTH_CONNECT_TIMEOUT": "300ms", "HEALTH_
 def test_a_stuck_prober_makes_the_status_stale_until_it_runs_again(start_backend):
     backend = start_backend(**BRIEF)
     backend.wait_status("healthy")
-    with Frozen(threads(backend.pid)[-1]):
+    with Frozen(prober(backend.pid)):
         began = time.monotonic()
         document = backend.wait_failing(("database", "stale"), deadline_s=5)
         assert time.monotonic() - began < 2

@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 from harness import http2
+from harness.cluster import ROOT
 from harness.site import PAGE, Site, documented
 from harness.wait import wait_until
 
@@ -21,6 +22,8 @@ from .real_sites import INCLUDE, REAL_SITES, REDIRECT
 OF_THE_BACKEND = {"Server", "Date", "Content-Type", "Content-Length", "Connection", "Cache-Control",
                   "X-Content-Type-Options", "X-Health-Source"}
 PUBLIC = ("/api/health", "/api/health/live")
+OF_OPERATORS = ("/api/status", "/api/metrics")
+SECRETS = (b'"config"', b"health_api_")
 
 
 @pytest.fixture
@@ -42,43 +45,49 @@ def start_site(directory):
         server.stop()
 
 
-def assert_is_as_shipped(answer, status=200, source="backend", more=()):
+def assert_is_as_shipped(answer, status=200, source="backend", more=(), content_type="application/json"):
     """Checks the status, the source and the headers. Each header comes once, and none is the site's."""
     assert (answer.status, answer.headers.get("X-Health-Source")) == (status, source), (answer.status, answer.body)
     names = [name.title() for name, _ in answer.header_lines]
     assert sorted(names) == sorted(OF_THE_BACKEND | set(more)), names
-    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Content-Type"] == content_type
     assert answer.headers["Cache-Control"] == "no-store"
     assert int(answer.headers["Content-Length"]) == len(answer.body)
-    json.loads(answer.body)
+    if content_type == "application/json":
+        json.loads(answer.body)
 
 
-def assert_refuses_the_status(answer):
-    assert answer.status == 403 and answer.headers["Content-Type"] == "application/problem+json"
-    assert "http://127.0.0.1:8078/api/status" in json.loads(answer.body)["detail"]
+def assert_refuses_operators_routes(site, **options):
+    for path in OF_OPERATORS:
+        answer = site.ask(path, **options)
+        assert answer.status == 403 and answer.headers["Content-Type"] == "application/problem+json"
+        assert "http://127.0.0.1:8078/api/status or /api/metrics" in json.loads(answer.body)["detail"]
 
 
-def hides_the_status(site):
+def hides(site, path):
     """The site hides it with a 403 or its own response, such as 444 or 301. A degraded status would be a 503."""
     try:
-        answer = site.ask("/api/status")
-        return answer.status != 200 and b'"config"' not in answer.body
+        answer = site.ask(path)
+        return answer.status != 200 and not any(secret in answer.body for secret in SECRETS)
     except http.client.RemoteDisconnected:
         return True
 
 
-def assert_shows_the_status(answer):
-    assert_is_as_shipped(answer)
-    assert "config" in json.loads(answer.body)
+def assert_shows_operators_routes(site, **options):
+    status, metrics = (site.ask(path, **options) for path in OF_OPERATORS)
+    assert_is_as_shipped(status)
+    assert "config" in json.loads(status.body)
+    assert_is_as_shipped(metrics, content_type="text/plain; version=0.0.4; charset=utf-8")
+    assert b"\nhealth_api_healthy 1\n" in metrics.body
 
 
 @pytest.mark.parametrize("config", REAL_SITES)
-def test_a_popular_site_serves_the_public_routes_and_hides_the_status(backend, start_site, config):
+def test_a_popular_site_serves_the_public_routes_and_hides_the_others(backend, start_site, config):
     site = start_site(**config)
     for path in PUBLIC * 2:
         assert_is_as_shipped(site.ask(path, headers={"Accept-Encoding": "gzip"}))
-    assert hides_the_status(site)
-    assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+    assert all(hides(site, path) for path in OF_OPERATORS)
+    assert_shows_operators_routes(site, port=site.operators_port)
     assert "uninitialized" not in site.error_log()
 
 
@@ -126,7 +135,7 @@ def test_the_server_block_of_the_document_is_enough_where_debians_own_is_removed
 def test_nginx_starts_with_the_settings_that_people_have_for_php(backend, start_site, place, tuning):
     site = start_site(**{"server": INCLUDE, place: tuning + (INCLUDE if place == "server" else "")})
     assert_is_as_shipped(site.ask(headers={"Range": "bytes=0-1"}))
-    assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+    assert_shows_operators_routes(site, port=site.operators_port)
 
 
 def test_the_routes_are_the_same_over_tls_and_http2(backend, start_site, directory):
@@ -253,45 +262,66 @@ def test_the_server_block_still_applies_to_the_rest_of_the_site(backend, start_s
 
 
 @pytest.mark.parametrize("deed, status", [("auth_basic", 401), ("deny", 403), ("auth_request 401", 401)])
-def test_the_guards_of_the_site_apply_to_the_status_as_well_as_its_list(backend, start_site, deed, status):
-    server = f"{INCLUDE} set $health_api_shows_status 1; {DEEDS[deed]} root DIR/www;"
-    answer = start_site(server=server).ask("/api/status")
-    assert answer.status == status and answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.headers["X-Health-Source"] == "nginx"
+def test_the_guards_of_the_site_apply_to_operators_routes_as_well_as_its_list(backend, start_site, deed, status):
+    server = f"set $health_api_is_operator 1; {INCLUDE} {DEEDS[deed]} root DIR/www;"
+    site = start_site(server=server)
+    for path in OF_OPERATORS:
+        answer = site.ask(path)
+        assert answer.status == status and answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["X-Health-Source"] == "nginx"
 
 
-# /api/status.
+# /api/status and /api/metrics.
 
 
-def test_only_listed_addresses_see_the_status(backend, start_site):
+def test_only_listed_addresses_see_operators_routes(backend, start_site):
     site = start_site()
-    assert_refuses_the_status(site.ask("/api/status"))
-    assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+    assert_refuses_operators_routes(site)
+    assert_shows_operators_routes(site, port=site.operators_port)
     for path in PUBLIC:
         assert site.ask(path, port=site.operators_port).status == 200
     elsewhere = site.ask("/index.html", port=site.operators_port)
     assert elsewhere.status == 404
 
 
+OWN_METRICS = f"{INCLUDE} location = /api/metrics {{ return 200 'of the site'; }}"
+
+
+def test_nginx_refuses_a_second_location_for_the_metrics(start_site):
+    with pytest.raises(AssertionError, match='duplicate location "/api/metrics"'):
+        start_site(server=OWN_METRICS)
+
+
+def test_a_site_keeps_its_own_metrics_where_our_location_is_moved_as_documented(backend, start_site):
+    with open(os.path.join(ROOT, "nginx", "health-api.conf"), encoding="utf-8") as file:
+        location = re.search(r"^location = /api/metrics \{\n.*?^\}\n", file.read(), re.M | re.S)[0]
+    site = start_site([("health-api.conf", location, ""), ("conf.d/health-api-operators.conf", "    location / {\n",
+                                                           f"{location}    location / {{\n")], server=OWN_METRICS)
+    assert site.ask("/api/metrics").body == b"of the site"
+    assert_shows_operators_routes(site, port=site.operators_port)
+    assert hides(site, "/api/status")
+
+
 @pytest.mark.parametrize("host, shown", [
     ("127.0.0.1:8078", True), ("localhost:9000", True), ("LOCALHOST", True), ("[::1]:8078", True),
     ("evil.example", False), ("evil.example:8078", False), ("127.0.0.1.evil.example", False), ("localhost.evil", False)])
-def test_a_web_page_whose_name_resolves_to_loopback_cannot_read_the_status(backend, start_site, host, shown):
+def test_a_web_page_whose_name_resolves_to_loopback_cannot_read_operators_routes(backend, start_site, host, shown):
     """DNS rebinding in the browser of an operator who has the tunnel of docs/nginx.md open."""
     site = start_site()
-    answer = site.ask("/api/status", port=site.operators_port, headers={"Host": host})
-    assert (answer.status == 200) == shown and (b'"config"' in answer.body) == shown
-    assert shown or answer.status == 421
+    for path, secret in zip(OF_OPERATORS, SECRETS):
+        answer = site.ask(path, port=site.operators_port, headers={"Host": host})
+        assert (answer.status == 200) == shown and (secret in answer.body) == shown
+        assert shown or answer.status == 421
 
 
-def test_a_listed_address_sees_the_status(backend, start_site):
+def test_a_listed_address_sees_operators_routes(backend, start_site):
     listed = ("conf.d/health-api-http.conf", "    # 10.1.2.3 1;\n", "    127.0.0.1 1;\n")
-    assert_shows_the_status(start_site([listed]).ask("/api/status"))
+    assert_shows_operators_routes(start_site([listed]))
 
 
 def test_a_server_block_that_never_reaches_the_list_shows_nothing(backend, start_site):
     """A `break` of the site ends the server's rewrite directives before it reaches ours."""
-    assert_refuses_the_status(start_site(server=f"break; {INCLUDE}").ask("/api/status"))
+    assert_refuses_operators_routes(start_site(server=f"break; {INCLUDE}"))
 
 
 def test_a_busy_operators_port_passes_the_check_and_a_reload_keeps_the_old_configuration(backend, start_site, directory):
@@ -307,7 +337,7 @@ def test_a_busy_operators_port_passes_the_check_and_a_reload_keeps_the_old_confi
         wait_until(lambda: f"bind() to 127.0.0.1:{port} failed" in site.error_log(), 10, "the port in the error log")
         wait_until(lambda: "still could not bind()" in site.error_log(), 10, "the end of the reload")
         assert_is_as_shipped(site.ask())
-        assert_shows_the_status(site.ask("/api/status", port=site.operators_port))
+        assert_shows_operators_routes(site, port=site.operators_port)
 
 
 def test_a_403_of_a_public_route_gives_no_reason(backend, start_site):
@@ -319,9 +349,9 @@ def test_a_403_of_a_public_route_gives_no_reason(backend, start_site):
 # Sizes of requests.
 
 
-@pytest.mark.parametrize("path", ["/api/health", "/api/health/live", "/api/status"])
+@pytest.mark.parametrize("path", ["/api/health", "/api/health/live", "/api/status", "/api/metrics"])
 def test_a_request_line_of_more_than_8_KiB_is_414_where_the_site_allows_64(backend, start_site, path):
-    site = start_site(http="large_client_header_buffers 4 64k;", server=f"{INCLUDE} set $health_api_shows_status 1;")
+    site = start_site(http="large_client_header_buffers 4 64k;", server=f"set $health_api_is_operator 1; {INCLUDE}")
     assert site.ask(f"{path}?{'a' * 8000}").status == 200
     for data in (f"GET {path}?{'a' * 60000} HTTP/1.1", f"{'A' * 60000} {path} HTTP/1.1",
                  f"GET {'/' * 9000}{path} HTTP/1.1"):
@@ -373,3 +403,15 @@ def test_over_http2_headers_that_are_too_large_end_the_connection_of_any_site(st
         ending = http2.ask(site.port, path, headers=headers)
         assert (ending.status, ending.goaway) == (None, http2.ENHANCE_YOUR_CALM)
     assert http2.ask(site.port, path, headers=[("x-long", "a" * 8000)]).status == 200
+
+
+def test_the_documented_aliases_answer_as_the_routes_that_they_stand_for(start_site, start_backend):
+    start_backend(PGHOST="/nowhere").wait_status("degraded")
+    aliases = documented("<!-- tests run this block: aliases -->", "nginx", "load-balancers.md")
+    site = start_site(server=f"{INCLUDE} {aliases}")
+    for path, expected in (("/livez", (200, "alive")), ("/readyz", (200, "healthy")), ("/healthz", (503, "degraded")),
+                           ("/livez?only=x", (200, "alive")), ("/readyz?only=database", (200, "healthy")),
+                           ("/healthz?only=nothing", (503, "degraded")), ("/livez/", None), ("/readyzz", None)):
+        answer = site.ask(path)
+        assert expected is None and answer.headers.get("X-Health-Source") is None or \
+            (answer.status, json.loads(answer.body)["status"]) == expected, path

@@ -9,7 +9,7 @@ import time
 import pytest
 from harness import backend as program
 from harness.fastcgi import Connection, request
-from harness.freeze import Frozen, threads
+from harness.freeze import Frozen, prober, threads
 from harness.wait import wait_until
 
 from .test_connections import MANY
@@ -145,10 +145,10 @@ def test_the_dead_mans_switch_ends_a_stuck_loop(start_backend):
 def test_the_exit_does_not_wait_for_a_stuck_prober(start_backend):
     backend = start_backend()
     backend.wait_status("healthy")
-    with Frozen(threads(backend.pid)[-1]) as prober:
+    with Frozen(prober(backend.pid)) as frozen:
         backend.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        prober.reap()
+        frozen.reap()
         assert backend.process.wait(5) == 0
         assert time.monotonic() - began < 3
     assert not os.path.exists(backend.socket)
@@ -240,12 +240,12 @@ def test_a_hung_database_does_not_delay_the_exit(start_backend, own_cluster):
 
 def test_a_second_sigterm_ends_the_program_at_once_while_the_prober_hangs(start_backend):
     backend = start(start_backend, HEALTH_DRAIN="1m")
-    with Frozen(threads(backend.pid)[-1]) as prober:
+    with Frozen(prober(backend.pid)) as frozen:
         backend.process.send_signal(signal.SIGTERM)
         backend.wait_status("draining", 3)
         backend.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        prober.reap()
+        frozen.reap()
         assert_gone_in_time(backend, began, 0)
 
 

@@ -5,8 +5,8 @@ import signal
 import sys
 import time
 
-from . import (begin, checks, contenders, idle, latency, load, machine, memory, outage, plot, rest, results, settings,
-               speed, stage, work)
+from . import (begin, checks, contenders, idle, latency, load, machine, memory, outage, plot, queries, rest, results,
+               settings, speed, stage, work)
 
 
 def say(text):
@@ -40,6 +40,7 @@ def run_alone(here, everyone, found):
         measure(health)
         health.stop()
     each("p99 with the database stopped", lambda health: latency.measure_stopped(here, everyone, health, found))
+    each("queries", lambda health: queries.measure(here, health, found), **queries.checks(here))
     each("idle connections", lambda health: idle.measure(here, everyone, health, found), **idle.SETTINGS)
     say("1, 10, 100 checks")
     checks.measure(here, found)

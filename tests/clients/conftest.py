@@ -10,7 +10,7 @@ from harness.backend import CHECKS, PROGRAM
 from . import servers
 from .service import Service, listen_tcp, listen_unix
 
-STATES = {"up": {}, "down": {"PGPORT": 1}}
+STATES = {"up": {}, "down": {"PGPORT": 1}, "bare": {"HEALTH_PUBLIC": "bare"}}
 
 
 @pytest.fixture(scope="session")

@@ -243,14 +243,16 @@ class HAProxyGetValues(HAProxy):
 
 
 class HAProxyChecker(WebServer):
-    """The backend of docs/load-balancers.md in front of a web server. It checks this route, ten times as often."""
+    """The backend of docs/load-balancers.md in front of web servers, named app1, app2 and so on. It checks this route, ten
+    times as often."""
 
-    def start(self, checked_port, route="/api/health/live", options=""):
+    def start(self, *checked_ports, route="/api/health?only=process", options=""):
         self.socket_path = os.path.join(self.directory, "stats.sock")
         with open(os.path.join(ROOT, "docs", "load-balancers.md"), encoding="utf-8") as document:
             backend = document.read().split("```haproxy\n")[1].split("```")[0]
-        for old, new in (("10.0.0.11:80", f"127.0.0.1:{checked_port}"), ("inter 2s", "inter 200ms"),
-                         ("GET /api/health/live", f"GET {route}")):
+        servers = [f"    server app{number} 127.0.0.1:{port} check" for number, port in enumerate(checked_ports, 1)]
+        for old, new in (("    server app1 10.0.0.11:80 check", "\n".join(servers)), ("inter 2s", "inter 200ms"),
+                         ("GET /api/health?only=process", f"GET {route}")):
             assert backend.count(old) == 1, f"docs/load-balancers.md has changed: expected one {old!r}"
             backend = backend.replace(old, new)
         path = os.path.join(self.directory, "haproxy.conf")
@@ -272,14 +274,14 @@ frontend site
         wait_until(lambda: os.path.exists(self.socket_path), 10, "HAProxy's own socket, which comes after the ports")
         return self
 
-    def server(self):
-        """The row of the checked server in `show stat`."""
+    def server(self, name="app1"):
+        """The row of a checked server in `show stat`."""
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.socket_path)
             client.sendall(b"show stat\n")
             text = client.makefile(encoding="ascii").read()
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
-        return next(row for row in rows if (row["pxname"], row["svname"]) == ("app", "app1"))
+        return next(row for row in rows if (row["pxname"], row["svname"]) == ("app", name))
 
 
 class H2o(Front):

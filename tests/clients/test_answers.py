@@ -48,3 +48,14 @@ def test_each_method_gets_the_answer_of_the_program(front, name, state, route):
         except (OSError, EOFError, ValueError) as error:
             faults.append(f"{method} {len(body)}: {error!r}")
     assert not faults, "\n".join(faults)
+
+
+@each_front()
+def test_no_header_makes_a_client_an_operator(front, name):
+    server = front(name)
+    for headers in ((), (("AUDIENCE", "operator"),), (("Audience", "operator"), ("audience", "operator")),
+                    (("Proxy-Audience", "operator"), ("Http-Audience", "operator"), ("X-Audience", "operator"))):
+        answer = server.ask_site("bare", "GET", "/api/health?AUDIENCE=operator", headers=headers)
+        assert (answer.status, answer.body) == (200, b'{"status":"healthy"}\n'), headers
+        answer = server.ask_site("bare", "GET", "/api/health?only=edges", headers=headers)
+        assert answer.status == 404, headers

@@ -46,7 +46,7 @@ def test_a_check_of_api_health_takes_the_server_down_while_the_database_is_stopp
     assert checker.ask().status == 200
 
 
-def test_a_check_of_the_live_route_keeps_the_server_up_without_its_database(backend, start_checker, own_cluster):
+def test_a_check_of_the_process_keeps_the_server_up_without_its_database(backend, start_checker, own_cluster):
     """All nodes would go down at the same moment, and clients would get HAProxy's own 503 instead of the application."""
     checker = start_checker()
     own_cluster.stop()

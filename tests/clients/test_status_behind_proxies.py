@@ -1,4 +1,4 @@
-"""/api/status through real proxies on the same machine: the site's nginx sees every visitor as 127.0.0.1."""
+"""/api/status and /api/metrics through real proxies on the same machine: the site's nginx sees every visitor as 127.0.0.1."""
 import json
 import os
 
@@ -25,7 +25,7 @@ TRICKS = {
     "X-Real-IP says loopback": "X-Real-IP: 127.0.0.1\r\nTrue-Client-IP: 127.0.0.1\r\n",
     "the Host of the operators": "Host: 127.0.0.1:8078\r\n",
 }
-PATHS = ("/api/status", "/api/%73tatus", "//api/status", "/api/./status?x=1")
+PATHS = ("/api/status", "/api/%73tatus", "//api/status", "/api/./status?x=1", "/api/metrics", "/api/%6detrics?x=1")
 
 
 @pytest.fixture

@@ -1,15 +1,21 @@
 """The program itself is stopped, killed or cut off, and nginx answers in its place."""
 import os
 import signal
+import time
 
 import pytest
 from api.test_service import Manager
+from harness import backend as program
 from harness.hungfs import HungFilesystem
 from harness.wait import hold_for, wait_until
+
+from .conftest import SLOWER
 
 HUNG, GONE = ("backend", "hung"), ("backend", "unreachable")
 READ_TIMEOUT = 1.0  # fastcgi_read_timeout
 AT_ONCE = 0.5
+# At the exit the leak checker stops all threads. It waits for ever for one that hangs in the kernel.
+LEAK_CHECKED = b"__asan_init" in open(program.PROGRAM, "rb").read()
 
 
 def test_the_program_stopped(backend, nginx, fault):
@@ -109,4 +115,77 @@ def test_a_stop_during_a_reload_that_hangs_is_clean(start_backend, directory, ch
     before = len(os.listdir(tasks))
     backend.process.send_signal(signal.SIGHUP)
     wait_until(lambda: len(os.listdir(tasks)) > before, 10, "the thread that reads")
+    if LEAK_CHECKED:
+        hung.release()
     assert backend.stop() == 0
+
+
+@pytest.fixture
+def watched(directory):
+    """The directory of a drain file, and a link to it that a test may turn elsewhere."""
+    os.mkdir(f"{directory}/real")
+    point(f"{directory}/link", f"{directory}/real")
+    return f"{directory}/real", f"{directory}/link"
+
+
+def touch(path):
+    with open(path, "w", encoding="ascii"):
+        pass
+
+
+@pytest.mark.parametrize("status, code", [("draining", 503), ("healthy", 200)])
+def test_a_hung_file_system_of_the_drain_file_changes_and_delays_no_response(start_backend, directory, hung, watched,
+                                                                            status, code):
+    real, link = watched
+    if status == "draining":
+        touch(f"{real}/drain")
+    manager = Manager(f"{directory}/notify")
+    backend = start_backend(HEALTH_DRAIN_FILE=f"{link}/drain", NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="5000000")
+    backend.wait_status(status)
+    point(link, hung.path)
+    answers = []
+
+    def reported():
+        began = time.monotonic()
+        answers.append((backend.ask().status, time.monotonic() - began < 1))
+        return backend.events("drain lookup failed")
+    (line,) = wait_until(reported, 20, "the log line")
+    assert line["error"].startswith("no answer") and line["state"] == ("draining" if code == 503 else "serving")
+    manager.messages.clear()
+    hold_for(lambda: reported() == [line], 1.5, "one line")
+    assert set(answers) == {(code, True)}
+    manager.wait_for("WATCHDOG=1")
+    # The file system answers again: from now on the file counts.
+    point(link, real)
+    hung.release()
+    if status == "draining":
+        os.unlink(f"{real}/drain")
+    else:
+        touch(f"{real}/drain")
+    wait_until(lambda: backend.ask().status != code, 5, "what the file says now")
+    wait_until(lambda: backend.events("drain lookup recovered"), 5, "the log line")
+
+
+def test_a_start_does_not_wait_for_a_hung_file_system_of_the_drain_file(start_backend, hung):
+    """A node that nobody can look for the file of is in service."""
+    began = time.monotonic()
+    backend = start_backend(HEALTH_DRAIN_FILE=f"{hung.path}/drain")
+    backend.wait_status("healthy")
+    assert time.monotonic() - began < 3 * SLOWER
+    assert [line["state"] for line in backend.events("drain lookup failed")] == ["serving"]
+    if LEAK_CHECKED:
+        hung.release()
+    began = time.monotonic()
+    assert backend.stop() == 0
+    assert time.monotonic() - began < 3 * SLOWER
+
+
+def test_a_drain_file_that_a_file_system_shows_late_counts(start_backend, hung, watched):
+    real, link = watched
+    point(link, hung.path)
+    backend = start_backend(HEALTH_DRAIN_FILE=f"{link}/drain")
+    backend.wait_status("healthy")
+    touch(f"{real}/drain")
+    point(link, real)
+    hung.release()
+    backend.wait_status("draining", 5)

@@ -7,6 +7,7 @@ import time
 
 import psycopg2
 import pytest
+from harness import exposition
 from harness.backend import SANITIZED
 from harness.cluster import PASSWORD
 from harness.fastcgi import Connection, request
@@ -25,11 +26,16 @@ def test_a_jump_of_the_wall_clock_changes_no_status(start_backend, directory, ju
                             FAKETIME_DONT_FAKE_MONOTONIC=1, DONT_FAKE_MONOTONIC=1)
     backend.wait_status("healthy")
     today = backend.document()["time"][:10]
+
+    def started():
+        return exposition.parse(backend.ask("/api/metrics").body.decode())["process_start_time_seconds"]
+    before = started()
     with open(offset, "w", encoding="ascii") as file:
         file.write(jump)
     wait_until(lambda: backend.document()["time"][:10] != today, 10, "the program sees the other day")
     hold_for(lambda: backend.ask().status == 200, 5, "200 after the jump")
     assert [line["to"] for line in backend.events("status changed")] == ["healthy"]
+    assert started() == before  # another start time would look like a restart
 
 
 @pytest.mark.long

@@ -27,8 +27,11 @@ def run(*arguments, **settings):
     done = subprocess.run([PROGRAM, *arguments], env=environment(**settings), stdin=subprocess.DEVNULL, text=True,
                           capture_output=True, timeout=30, check=False)
     assert not REPORTS.search(done.stderr), done.stderr
-    if "--once" in arguments and done.stdout:
-        contract.notes.add("backend", 200 if done.returncode == 0 else 503, done.stdout.encode(), "/api/health")
+    if done.stdout.startswith("{") and arguments[0] in ("--once", "--ask"):
+        said = json.loads(done.stdout)["status"]
+        path = arguments[1].split("?")[0] if len(arguments) > 1 else ""
+        contract.notes.add("backend", said if isinstance(said, int) else 200 if done.returncode == 0 else 503,
+                           done.stdout.encode(), path or "/api/health")
     return done
 
 

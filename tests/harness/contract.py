@@ -1,4 +1,4 @@
-"""The contract of every response: the schemas of docs/schema.
+"""The contract of every response: the schemas of docs/schema, and for /api/metrics the list in exposition.py.
 
 The clients of the harness record each response. tests/conftest.py checks them only after each test, so that measured
 times do not grow. tests/bench and tests/truth neither record nor check responses."""
@@ -8,11 +8,15 @@ import os
 import re
 from typing import NamedTuple, Optional
 
+from . import exposition
 from .cluster import ROOT
 
 DIRECTORY = os.path.join(ROOT, "docs", "schema")
-ROUTES = {"/api/health": "health", "/api/status": "status", "/api/health/live": "live"}
-BY_THE_PROGRAM = {400, 404, 405, 431}
+ROUTES = {"/api/health": "health", "/api/status": "status", "/api/health/live": "live",
+          "/api/metrics": "metrics"}
+ALWAYS_200 = ("live", "metrics")
+CONTENT_TYPES = {"problem": "application/problem+json", "metrics": "text/plain; version=0.0.4; charset=utf-8"}
+BY_THE_PROGRAM = {400, 403, 404, 405, 431}
 BY_NGINX = {400, 401, 403, 405, 413, 414, 429, 431, 501, 505}
 
 
@@ -51,6 +55,17 @@ def load(name):
 
 
 @functools.lru_cache(None)
+def words_of_labels():
+    """For each label of a metric, the pattern of its values: words of the schemas, and never text of a request."""
+    common = load("common")["$defs"]
+    codes, = load("status")["$defs"]["requests"]["patternProperties"]
+    statuses = "|".join(common["status"]["enum"])
+    return {"version": common["version"]["pattern"], "status": statuses, "to": statuses, "severity": "fail|warn",
+            "check": common["check_name"]["pattern"], "reason": "|".join(common["reason"]["enum"]), "code": codes,
+            "route": "|".join([*ROUTES, "other"])}
+
+
+@functools.lru_cache(None)
 def validator(name):
     """Returns the validator of one schema, which may refer to common.json."""
     import jsonschema  # only here: bench and truth use the harness without this package
@@ -72,7 +87,8 @@ def schemas_for(response):
     routes = ROUTES.values() if response.path not in ROUTES else [ROUTES[response.path]]
     names = []
     if response.source in ("backend", None):
-        names += [name for name in routes if response.status in ((200,) if name == "live" else (200, 503))]
+        names += [name for name in routes if response.status in ((200,) if name in ALWAYS_200 else (200, 503))]
+        names += ["bare"] if response.path not in ("/api/status", "/api/metrics") and response.status in (200, 503) else []
         names += ["problem"] if response.status in BY_THE_PROGRAM else []
     if response.source in ("nginx", None):
         names += ["nginx"] if response.status == 503 else ["problem"] if response.status in BY_NGINX else []
@@ -93,6 +109,20 @@ def is_of_the_contract(response):
     return response.source is not None or (response.content_type or "").endswith("json") or response.body.startswith(b'{"status":')
 
 
+def faults_of_body(name, response):
+    """Returns how the body breaks what has this name: a schema, or the list of metrics."""
+    if name == "metrics":
+        return exposition.faults_of(response.body.decode(errors="replace"), words_of_labels())
+    try:
+        document = json.loads(response.body)
+    except ValueError as error:
+        return [f"{name}.json: no JSON: {error}"]
+    faults = faults_of_document(name, document)
+    if not faults and name != "health-watch" and not agrees_with_code(document, response.status):
+        faults = [f"{name}.json: the status code is {response.status}"]
+    return faults
+
+
 def faults_of(response):
     """Returns how the response breaks the contract, one line per fault."""
     if not is_of_the_contract(response):
@@ -102,18 +132,11 @@ def faults_of(response):
         return [f"there is no schema for a {response.status} of {response.source}"]
     if not response.body:
         return [] if response.method in ("HEAD", "OPTIONS") else ["the body is empty"]
-    try:
-        document = json.loads(response.body)
-    except ValueError as error:
-        return [f"no JSON: {error}"]
     faults = []
     for name in names:
-        expected = "application/problem+json" if name == "problem" else "application/json"
-        found = faults_of_document(name, document)
-        if not found and response.content_type not in (None, expected):
-            found = [f"{name}.json: the content type is {response.content_type}"]
-        if not found and name != "health-watch" and not agrees_with_code(document, response.status):
-            found = [f"{name}.json: the status code is {response.status}"]
+        found = faults_of_body(name, response)
+        if not found and response.content_type not in (None, CONTENT_TYPES.get(name, "application/json")):
+            found = [f"{name}: the content type is {response.content_type}"]
         if not found:
             return []
         faults += found

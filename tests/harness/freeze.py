@@ -9,9 +9,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def threads(pid):
-    """The ids of the process's threads by age: the main thread comes first, the prober last, and a sanitizer's threads
-    between."""
+    """The ids of the process's threads by age: the main thread comes first."""
     return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
+
+
+def prober(pid):
+    """The id of the prober's thread."""
+    for tid in threads(pid):
+        with open(f"/proc/{pid}/task/{tid}/comm", encoding="ascii") as name:
+            if name.read() == "prober\n":
+                return tid
+    raise AssertionError(f"process {pid} has no prober")
 
 
 class Frozen:

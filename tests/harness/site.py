@@ -12,11 +12,11 @@ INSTALLED = "/usr/local/share/health-api/nginx"
 PAGE = "a page of the site"
 
 
-def documented(mark, language="sh"):
-    """The one block of docs/nginx.md after this line, for root."""
-    with open(os.path.join(ROOT, "docs", "nginx.md"), encoding="utf-8") as file:
+def documented(mark, language="sh", name="nginx.md"):
+    """The one block of a file in docs/ after this line, for root."""
+    with open(os.path.join(ROOT, "docs", name), encoding="utf-8") as file:
         blocks = re.findall(rf"^{re.escape(mark)}\n```{language}\n(.*?)```", file.read(), re.S | re.M)
-    assert len(blocks) == 1, f"docs/nginx.md has {len(blocks)} blocks after '{mark}', expected one"
+    assert len(blocks) == 1, f"docs/{name} has {len(blocks)} blocks after '{mark}', expected one"
     return blocks[0].replace("sudo ", "")
 
 

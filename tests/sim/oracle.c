@@ -201,7 +201,7 @@ static void judge_load(void)
 static struct verdict ask(const struct snapshot *s)
 {
     const struct process_facts process = {.checks_error = ""};
-    return verdict_judge(s, &process, timeline_now_ns, plan.config.stale_after_ms * NS_PER_MS);
+    return verdict_judge(s, &process, NULL, timeline_now_ns, plan.config.stale_after_ms * NS_PER_MS);
 }
 
 static void judge(void)

@@ -41,6 +41,30 @@ def test_the_command_of_the_runbook_leaves_no_failed_unit_when_the_database_is_d
     machine.wait_status("healthy")
 
 
+def test_ask_shows_the_answer_of_the_service_to_the_users_of_its_socket(machine):
+    document = json.loads(machine.shell(documented_commands("ask")))
+    assert document["status"] == "healthy" and document["transitions"]
+
+    def ask_as(user):
+        return machine.run("runuser", "-u", user, "--", "/usr/local/bin/health-api", "--ask", check=False)
+    assert [ask_as(user).returncode for user in ("root", "health-api", "www-data")] == [0, 0, 0]
+    denied = ask_as("nobody")
+    assert denied.returncode == 69 and denied.stdout == ""
+    assert "user nobody may not connect: the socket is that of user health-api and group www-data, mode 0660" in denied.stderr
+
+
+def test_ask_names_the_environment_file_if_the_service_is_stopped_and_its_command_asks_as_the_service(machine):
+    machine.run("systemctl", "stop", "health-api.socket", "health-api.service")
+    try:
+        stopped = machine.run("/usr/local/bin/health-api", "--ask", check=False)
+        assert stopped.returncode == 69
+        assert "there is no socket" in stopped.stderr and "/etc/health-api/environment was not read" in stopped.stderr
+    finally:
+        machine.run("systemctl", "start", "health-api.socket", "health-api.service")
+    machine.wait_status("healthy")
+    assert json.loads(machine.shell(stopped.stderr.splitlines()[-1]))["status"] == "healthy"
+
+
 def commands_of(drop_in, heading):
     """What the head of a drop-in has below these words, as this machine has it."""
     with open(f"{DROP_INS}/{drop_in}", encoding="utf-8") as file:
@@ -143,7 +167,7 @@ def test_limits_hold_with_room(machine):
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
         status = dict(line.split(":\t", 1) for line in file.read().splitlines())
     assert int(status["VmHWM"].split()[0]) < 16 * 1024  # kB, of MemoryMax=64M
-    assert int(status["Threads"]) == 2
+    assert int(status["Threads"]) == 3
     assert status["CapEff"].strip("0") == "" and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
 
 

@@ -86,3 +86,18 @@ def test_health_api_itself_healthy_and_degraded(dog, nginx, start_backend, syste
     assert "core /api/health: 503, not an accepted code (1 try" in done.out
     assert systemctl.orders() == []
     assert isinstance(nginx, Nginx)
+
+
+@pytest.mark.parametrize("liveness", ["/api/health/live", "/api/health"])
+def test_health_api_drained_by_hand_is_reported_and_left_alone(dog, nginx, directory, backend, systemctl, liveness):
+    """Somebody works on that node. A restart would help nobody, and disturb him."""
+    others = {"/api/health/live", "/api/health"} - {liveness}
+    dog.write(f"http://127.0.0.1:{nginx.port}", f"core {liveness} liveness", *[f"core {path}" for path in others],
+              unit="health-api", listener=f"unix:{backend.socket}", listener_protocol="fastcgi")
+    with open(f"{directory}/drain", "w", encoding="ascii"):
+        backend.wait_status("draining")
+    done = dog.run()
+    assert done.code == 2
+    assert done.lines[0].startswith("core /api/health: 503, not an accepted code (1 try"), done
+    assert done.summary == "1 OK, 0 timeout/unreachable, 0 rate-limited, 1 HTTP error"
+    assert systemctl.orders() == []

@@ -20,7 +20,7 @@
 
 #define FD_SOFT_LIMIT 1024
 
-#define BASE_FDS 18
+#define BASE_FDS 19
 
 /* Each module says how many descriptors it holds; a new one changes what HEALTH_FD_LIMIT may be. */
 _Static_assert(STANDARD_FDS + NOTIFY_FDS + SNAPSHOT_FDS + PROBER_FDS + LISTEN_FDS + PROCESS_FDS +
@@ -57,6 +57,7 @@ static void an_empty_environment_gives_the_defaults(void **state)
     assert_int_equal(c.fall, 1);
     assert_int_equal(c.rise, 1);
     assert_int_equal(c.drain_ms, 0);
+    assert_null(c.drain_file);
     assert_int_equal(c.stop_timeout_ms, 3000);
     assert_int_equal(c.fd_limit, 819);
     assert_int_equal(c.max_connections, 256);
@@ -98,10 +99,12 @@ static void config_get_returns_each_setting_as_read(void **state)
         {"HEALTH_FALL", "100", "100"},
         {"HEALTH_RISE", "3", "3"},
         {"HEALTH_DRAIN", "5m", "5m"},
+        {"HEALTH_DRAIN_FILE", "/run/x/drain", "/run/x/drain"},
+        {"HEALTH_DRAIN_FILE", "off", "off"},
         {"HEALTH_STOP_TIMEOUT", "90s", "90s"},
-        {"HEALTH_FD_LIMIT", "19", "19"},
+        {"HEALTH_FD_LIMIT", "20", "20"},
         {"HEALTH_FD_LIMIT", "1023", "1023"},
-        {"HEALTH_MAX_CONNECTIONS", "801", "801"},
+        {"HEALTH_MAX_CONNECTIONS", "800", "800"},
         {"HEALTH_IDLE_TIMEOUT", "24h", "24h"},
         {"HEALTH_LOG_LEVEL", "error", "error"},
         {"HEALTH_LOG_LEVEL", "warn", "warn"},
@@ -129,6 +132,8 @@ static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state
         {"HEALTH_INTERVAL=99ms", "from 100ms to 1h"},
         {"HEALTH_INTERVAL=61m", "HEALTH_INTERVAL='61m'"},
         {"HEALTH_DRAIN=301s", "from 0s to 5m"},
+        {"HEALTH_DRAIN_FILE=drain", "HEALTH_DRAIN_FILE='drain': expected an absolute path or off"},
+        {"HEALTH_DRAIN_FILE=OFF", "expected an absolute path or off"},
         {"HEALTH_HEARTBEAT=61s", "from 0s to 1m"},
         {"HEALTH_HUNG_AFTER=99ms", "from 100ms to 1m"},
         {"HEALTH_MAX_LOAD=0", "from 1 to 100"},
@@ -143,7 +148,7 @@ static void a_bad_value_is_an_error_with_name_value_and_expectation(void **state
         {"HEALTH_RISE=99999999999999999999", "from 1 to 100"},
         {"HEALTH_MAX_CONNECTIONS=65537", "from 1 to 65536"},
         {"HEALTH_MAX_CONNECTIONS=1e3", "from 1 to 65536"},
-        {"HEALTH_FD_LIMIT=18", "from 19 to 1023"},
+        {"HEALTH_FD_LIMIT=19", "from 20 to 1023"},
         {"HEALTH_FD_LIMIT=1024", "RLIMIT_NOFILE"},
         {"HEALTH_LOG_LEVEL=verbose",
          "HEALTH_LOG_LEVEL='verbose': expected error, warn, notice, info or debug"},
@@ -228,8 +233,9 @@ static void the_fd_limit_follows_the_process_limit(void **state)
         int64_t fd_limit;
     } rows[] = {{1024, 819},
                 {65536, 52428},
-                {24, 19},
-                {20, 19},
+                {25, 20},
+                {24, 20},
+                {21, 20},
                 {0, INT64_MAX / 5 * 4 + 1},
                 {-1, INT64_MAX / 5 * 4 + 1},
                 {INT64_MAX, INT64_MAX / 5 * 4 + 1}};
@@ -248,8 +254,8 @@ static void too_few_descriptors_are_an_error(void **state)
     struct config c;
     struct error err;
     char *no_vars[] = {NULL};
-    assert_false(config_load(no_vars, 19, BASE_FDS, &c, &err));
-    assert_string_equal(err.text, "RLIMIT_NOFILE is 19, expected at least 20");
+    assert_false(config_load(no_vars, 20, BASE_FDS, &c, &err));
+    assert_string_equal(err.text, "RLIMIT_NOFILE is 20, expected at least 21");
 }
 
 static void connections_are_cut_to_what_the_fd_limit_leaves(void **state)
@@ -258,12 +264,39 @@ static void connections_are_cut_to_what_the_fd_limit_leaves(void **state)
     struct config c;
     struct error err;
     char *no_vars[] = {NULL};
-    assert_true(config_load(no_vars, 20, BASE_FDS, &c, &err));
+    assert_true(config_load(no_vars, 21, BASE_FDS, &c, &err));
     assert_int_equal(c.max_connections, 1);
     assert_true(load(&c, &err, "HEALTH_FD_LIMIT=40", NULL, NULL));
     assert_int_equal(c.max_connections, 40 - BASE_FDS);
     assert_true(load(&c, &err, "HEALTH_FD_LIMIT=40", "HEALTH_MAX_CONNECTIONS=3", NULL));
     assert_int_equal(c.max_connections, 3);
+}
+
+static void the_address_alone_is_found_whatever_the_other_values_are(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *variable, *listen;
+        bool ok;
+    } rows[] = {
+        {"HEALTH_LISTEN=unix:/s", "unix:/s", true},
+        {"HEALTH_LISTEN=tcp:[::1]:1", "tcp:[::1]:1", true},
+        {"HEALTH_LISTEN=", NULL, true},
+        {"HEALTH_LISTEN_=unix:/s", NULL, true},
+        {"HEALTH_LISTEN=/s", NULL, false},
+        {"HEALTH_LISTEN=tcp:10.0.0.1:1", NULL, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *vars[] = {(char *)"HEALTH_INTERVAL=x", (char *)(uintptr_t)rows[i].variable,
+                        (char *)"HEALTH_FD_LIMIT=x", NULL};
+        const char *listen = "unset";
+        struct error err = {0};
+        assert_int_equal(config_load_listen(vars, &listen, &err), rows[i].ok);
+        assert_int_equal(listen != NULL, rows[i].listen != NULL);
+        if (listen != NULL)
+            assert_string_equal(listen, rows[i].listen);
+        assert_int_equal(strstr(err.text, "HEALTH_LISTEN='") != NULL, !rows[i].ok);
+    }
 }
 
 static void every_unknown_name_is_found(void **state)
@@ -346,16 +379,18 @@ static void help_has_one_aligned_line_for_each_setting(void **state)
         assert_int_equal(column, default_column);
     }
     assert_false(config_get(&c, i, &name, value, sizeof value));
-    assert_int_equal(i, 20);
+    assert_int_equal(i, 22);
     free(text);
 }
 
 static void help_shows_the_defaults(void **state)
 {
     (void)state;
-    static const char *const wanted[] = {
-        "0660 ", "/etc/health-api/checks.sql ", "2s ",       "800ms ", "4s ", "75s ",
-        "256 ",  "80% of the limit ",           "inherited "};
+    static const char *const wanted[] = {"0660 ",      "/etc/health-api/checks.sql ",
+                                         "2s ",        "800ms ",
+                                         "4s ",        "75s ",
+                                         "256 ",       "80% of the limit ",
+                                         "inherited ", "beside the socket "};
     char *text = help_text();
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         if (strstr(text, wanted[i]) == NULL)
@@ -372,6 +407,7 @@ static void unset_strings_are_empty(void **state)
     assert_string_equal(effective(&c, "HEALTH_LISTEN"), "");
     assert_string_equal(effective(&c, "HEALTH_SOCKET_GROUP"), "");
     assert_string_equal(effective(&c, "HEALTH_DRAIN"), "0s");
+    assert_string_equal(effective(&c, "HEALTH_DRAIN_FILE"), "");
     assert_string_equal(effective(&c, "HEALTH_QUERY_TIMEOUT"), "800ms");
     assert_string_equal(effective(&c, "HEALTH_SOCKET_MODE"), "0660");
 }
@@ -389,6 +425,7 @@ int main(void)
         cmocka_unit_test(the_fd_limit_follows_the_process_limit),
         cmocka_unit_test(too_few_descriptors_are_an_error),
         cmocka_unit_test(connections_are_cut_to_what_the_fd_limit_leaves),
+        cmocka_unit_test(the_address_alone_is_found_whatever_the_other_values_are),
         cmocka_unit_test(every_unknown_name_is_found),
         cmocka_unit_test(a_huge_unknown_name_is_cut),
         cmocka_unit_test(help_has_one_aligned_line_for_each_setting),

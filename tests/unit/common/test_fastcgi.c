@@ -27,6 +27,8 @@
 #define HEALTHY_BODY "{\"status\":\"healthy\"}\n"
 #define HEALTHY      "Status: 200 OK\r\nContent-Type: application/json\r\n\r\n" HEALTHY_BODY
 
+#define MAX_BYTES 65536 /* more than one record holds */
+
 enum peer_end { CLOSES, STAYS, REPEATS };
 
 static struct {
@@ -43,8 +45,9 @@ static struct fcgi_bytes request, bytes; /* what the peer reads and sends */
 static char dir[32];
 static struct sockaddr_un unix_address;
 static int listener;
-static char path[FASTCGI_MAX_TARGET + 1]; /* the requested path, with the query */
-static const char *query;
+static char target[FASTCGI_MAX_TARGET + 2];
+static struct fastcgi_request asked; /* what the client asks for */
+static int connect_error;            /* an errno: connect(2) fails with it; 0: it does its work */
 static struct fastcgi_answer answer;
 static struct error err;
 
@@ -56,6 +59,12 @@ int socket(int family, int type, int protocol)
     if (fd >= 0)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int));
     return fd;
+}
+
+int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
+{
+    errno = connect_error;
+    return connect_error != 0 ? -1 : (int)syscall(SYS_connect, fd, address.__sockaddr__, len);
 }
 
 static void read_request(int fd)
@@ -114,8 +123,8 @@ static int begin_test(void **state)
     (void)state;
     memset(&peer, 0, sizeof peer);
     request.len = bytes.len = 0;
-    snprintf(path, sizeof path, "/api/health");
-    query = "a=b&c";
+    snprintf(target, sizeof target, "/api/health?a=b&c");
+    asked = (struct fastcgi_request){.target = target, .max_bytes = MAX_BYTES};
     snprintf(dir, sizeof dir, "/tmp/health-fastcgi-XXXXXX");
     if (mkdtemp(dir) == NULL)
         return -1;
@@ -143,12 +152,11 @@ static void begin_again(void)
 
 static enum fastcgi_outcome ask_at(const void *address, size_t len, int64_t within_ns)
 {
-    int64_t deadline_ns = clock_now_ns() + within_ns;
+    asked.deadline_ns = clock_now_ns() + within_ns;
     buf_free(&answer.body);
     err.text[0] = '\0';
-    enum fastcgi_outcome outcome =
-        fastcgi_ask(address, (socklen_t)len, path, query, deadline_ns, &answer, &err);
-    assert_true(clock_now_ns() < deadline_ns + BEHIND_NS);
+    enum fastcgi_outcome outcome = fastcgi_ask(address, (socklen_t)len, &asked, &answer, &err);
+    assert_true(clock_now_ns() < asked.deadline_ns + BEHIND_NS);
     if (outcome != FASTCGI_ANSWER) {
         assert_int_equal(answer.status, 0);
         assert_null(answer.body.data);
@@ -173,9 +181,8 @@ static enum fastcgi_outcome ask_peer(int64_t within_ns)
 
 static void set_path(size_t len)
 {
-    memset(path, '/', len);
-    path[len] = '\0';
-    query = "";
+    memset(target, '/', len);
+    target[len] = '\0';
 }
 
 static void put_stdout(const char *text)
@@ -232,22 +239,45 @@ static void the_response_has_the_status_and_the_body_of_the_output(void **state)
     }
 }
 
-static void the_request_passes_the_gate_and_has_the_right_parameters(void **state)
+static void the_request_passes_the_gate_and_has_exactly_the_right_parameters(void **state)
 {
     (void)state;
-    static const char *const pairs[] = {
-        "\016\003REQUEST_METHODGET",          "\013\013SCRIPT_NAME/api/health",
-        "\017\013SCRIPT_FILENAME/api/health", "\013\021REQUEST_URI/api/health?a=b&c",
-        "\014\005QUERY_STRINGa=b&c",          "\017\010SERVER_PROTOCOLHTTP/1.1",
-        "\021\007GATEWAY_INTERFACECGI/1.1",
+    static const struct fastcgi_param audience = {"AUDIENCE", "operator"};
+    static const struct {
+        const char *target;
+        const struct fastcgi_param *extra;
+        const char *path, *uri, *query;
+    } rows[] = {
+        {"/api/health", NULL, "/api/health", "/api/health", ""},
+        {"/api/health?", NULL, "/api/health", "/api/health", ""},
+        {"/api/health?a=b&c", NULL, "/api/health", "/api/health?a=b&c", "a=b&c"},
+        {"/x?a?b", &audience, "/x", "/x?a?b", "a?b"},
     };
-    put_answer(HEALTHY);
-    expect_answer(200, HEALTHY_BODY);
-    assert_int_equal(peer.event, GATE_WHOLE);
-    assert_int_equal(request.data[10], 0); /* flags: no FCGI_KEEP_CONN */
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
-        if (memmem(request.data, request.len, pairs[i], strlen(pairs[i])) == NULL)
-            fail_msg("not sent: %s", pairs[i]);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        static struct fcgi_bytes params, expected;
+        params.len = expected.len = 0;
+        put_param(&params, "REQUEST_METHOD", "GET");
+        put_param(&params, "SCRIPT_NAME", rows[i].path);
+        put_param(&params, "SCRIPT_FILENAME", rows[i].path);
+        put_param(&params, "REQUEST_URI", rows[i].uri);
+        put_param(&params, "QUERY_STRING", rows[i].query);
+        put_param(&params, "SERVER_PROTOCOL", "HTTP/1.1");
+        put_param(&params, "GATEWAY_INTERFACE", "CGI/1.1");
+        if (rows[i].extra != NULL)
+            put_param(&params, rows[i].extra->name, rows[i].extra->value);
+        put_begin(&expected, 1, false);
+        put_record(&expected, T_PARAMS, 1, params.data, params.len, 0);
+        put_record(&expected, T_PARAMS, 1, NULL, 0, 0);
+        put_record(&expected, T_STDIN, 1, NULL, 0, 0);
+        asked.target = rows[i].target;
+        asked.extra = rows[i].extra;
+        put_answer(HEALTHY);
+        expect_answer(200, HEALTHY_BODY);
+        assert_int_equal(peer.event, GATE_WHOLE);
+        assert_int_equal(request.len, expected.len);
+        assert_memory_equal(request.data, expected.data, expected.len);
+        begin_again();
+    }
 }
 
 /* The gate checks the lengths. */
@@ -312,7 +342,7 @@ static void a_request_that_the_peer_turns_down_has_a_response(void **state)
 static void the_longest_response_is_taken_and_a_byte_more_is_malformed(void **state)
 {
     (void)state;
-    static char output[FASTCGI_MAX_BYTES];
+    static char output[MAX_BYTES];
     memset(output, 'x', sizeof output);
     memcpy(output, "A: b\n\n", 6);
     for (size_t more = 0; more <= 1; more++) {
@@ -352,6 +382,8 @@ static void a_peer_that_closes_early_has_given_no_response(void **state)
     for (size_t len = 0; len < whole.len; len += len < 20 ? 1 : 17) {
         put(&bytes, whole.data, len);
         assert_int_equal(ask_peer(LATE_NS), FASTCGI_CLOSED);
+        assert_non_null(
+            strstr(err.text, len < FASTCGI_HEADER_LEN ? "before an answer" : "during the answer"));
         begin_again();
     }
     peer.skips_request = true;
@@ -407,9 +439,53 @@ static void a_peer_that_closes_during_the_request_causes_no_signal(void **state)
 static void a_target_too_long_for_a_record_fails_on_this_side(void **state)
 {
     (void)state;
-    set_path(FASTCGI_MAX_TARGET);
-    query = "q";
+    set_path(FASTCGI_MAX_TARGET + 1);
     assert_int_equal(ask(LATE_NS), FASTCGI_LOCAL);
+}
+
+static void the_longest_target_and_extra_parameter_fit_into_a_record_and_no_longer_one(void **state)
+{
+    (void)state;
+    static char value[FASTCGI_MAX_EXTRA + 1];
+    const struct fastcgi_param extra = {"", value};
+    memset(value, 'x', FASTCGI_MAX_EXTRA);
+    set_path(FASTCGI_MAX_TARGET);
+    asked.extra = &extra;
+    put_answer(HEALTHY);
+    expect_answer(200, HEALTHY_BODY);
+    assert_int_equal(peer.event, GATE_WHOLE);
+    asked.extra = &(struct fastcgi_param){"n", value};
+    assert_int_equal(ask(LATE_NS), FASTCGI_LOCAL);
+}
+
+static void what_connect_reports_decides_the_outcome(void **state)
+{
+    (void)state;
+    static const struct {
+        int error;
+        enum fastcgi_outcome outcome;
+    } rows[] = {
+        {ECONNREFUSED, FASTCGI_REFUSED}, {ENOENT, FASTCGI_REFUSED},     {EACCES, FASTCGI_DENIED},
+        {EPERM, FASTCGI_DENIED},         {ENOTDIR, FASTCGI_LOCAL},      {EADDRNOTAVAIL, FASTCGI_LOCAL},
+        {ENETUNREACH, FASTCGI_LOCAL},    {EAFNOSUPPORT, FASTCGI_LOCAL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        connect_error = rows[i].error;
+        assert_int_equal(ask(LATE_NS), rows[i].outcome);
+        assert_string_equal(err.text, strerror(rows[i].error));
+    }
+    connect_error = 0;
+}
+
+/* connect(2): for TCP this errno means that no local port is free, which says nothing about the peer. */
+static void a_missing_local_port_is_no_full_queue(void **state)
+{
+    (void)state;
+    const struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    connect_error = EAGAIN;
+    enum fastcgi_outcome outcome = ask_at(&address, sizeof address, SOON_NS);
+    connect_error = 0;
+    assert_int_equal(outcome, FASTCGI_LOCAL);
 }
 
 /* Makes connections until the queue takes no more. Returns their number. */
@@ -434,6 +510,7 @@ static void a_full_queue_is_silence(void **state)
     int fds[8];
     int count = fill_queue(fds);
     assert_int_equal(ask(SOON_NS), FASTCGI_SILENT);
+    assert_non_null(strstr(err.text, "queue"));
     while (count > 0)
         close(fds[--count]);
 }
@@ -525,7 +602,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         test(the_response_has_the_status_and_the_body_of_the_output),
-        test(the_request_passes_the_gate_and_has_the_right_parameters),
+        test(the_request_passes_the_gate_and_has_exactly_the_right_parameters),
         test(a_path_of_more_than_127_bytes_has_a_length_of_four_bytes),
         test(a_response_may_come_byte_by_byte),
         test(the_client_returns_at_the_end_of_the_response_whatever_the_connection_does),
@@ -540,6 +617,9 @@ int main(void)
         test(the_client_gives_up_a_peer_that_never_reads_at_the_deadline),
         test(a_peer_that_closes_during_the_request_causes_no_signal),
         test(a_target_too_long_for_a_record_fails_on_this_side),
+        test(the_longest_target_and_extra_parameter_fit_into_a_record_and_no_longer_one),
+        test(what_connect_reports_decides_the_outcome),
+        test(a_missing_local_port_is_no_full_queue),
         test(a_full_queue_is_silence),
         test(a_full_queue_that_moves_before_the_deadline_brings_a_response),
         test(the_request_is_refused_where_no_process_listens),

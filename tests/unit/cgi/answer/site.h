@@ -62,6 +62,7 @@ static inline void test_site_init(struct test_site *t, size_t check_count)
         r->value = 100 + (int64_t)i;
         r->duration_us = 1234;
         r->checked_wall_ms = t->snapshot->taken_wall_ms;
+        r->checked_ns = t->snapshot->taken_ns;
     }
     t->verdict = (struct verdict){.status = HEALTH_HEALTHY, .counts_known = true};
     t->config = (struct config){.checks_path = "/etc/health-api/checks.sql",
@@ -75,8 +76,13 @@ static inline void test_site_init(struct test_site *t, size_t check_count)
 
 static inline void test_site_degrade(struct test_site *t, const char *check, enum reason reason)
 {
-    t->snapshot->degraded = true;
-    t->snapshot->cause = reason;
+    for (size_t i = 0; i < t->snapshot->check_count; i++) {
+        struct check_result *r = &t->snapshot->checks[i];
+        if (strcmp(r->name, check) == 0) {
+            r->down = true;
+            r->down_reason = reason;
+        }
+    }
     t->verdict = (struct verdict){.status = HEALTH_DEGRADED, .reason = reason, .counts_known = true};
     snprintf(t->verdict.check, sizeof t->verdict.check, "%s", check);
     test_site_render(t);

@@ -222,6 +222,7 @@ static void a_stale_document_names_only_stale_and_shows_no_count(void **state)
     t.snapshot->checks[0].reason = REASON_SCHEMA;
     test_site_degrade(&t, "database", REASON_STALE);
     t.verdict.counts_known = false;
+    t.verdict.is_stale = true;
     expect(&t, document_health, "failing", "[{\"check\":\"database\",\"reason\":\"stale\"}]");
     expect(&t, document_health, "counts", "{\"c0\":null}");
     expect(&t, document_health, "warnings", "[]");
@@ -235,12 +236,15 @@ static void draining_comes_first_and_other_failures_stay_visible(void **state)
     test_site_init(&t, 1);
     t.snapshot->checks[0].reason = REASON_SCHEMA;
     t.snapshot->checks[0].down = true;
-    t.snapshot->degraded = true;
     t.verdict = (struct verdict){
         .status = HEALTH_DRAINING, .reason = REASON_DRAINING, .check = "process", .counts_known = true};
     expect(&t, document_health, "failing",
            "[{\"check\":\"process\",\"reason\":\"draining\"},{\"check\":\"c0\",\"reason\":\"schema\"}]");
+    t.process.draining_since_wall_ms = 1769860800123;
+    t.process.drain_file = "/run/health-api/drain";
     expect(&t, document_status, "process/state", "\"draining\"");
+    expect(&t, document_status, "process/draining_since", "\"2026-01-31T12:00:00.123Z\"");
+    expect(&t, document_status, "process/drain_file", "\"/run/health-api/drain\"");
     test_site_free(&t);
 }
 
@@ -317,6 +321,8 @@ static void status_shows_process_snapshot_transitions_and_config(void **state)
                                        .checks_error = "checks.sql:3: no"};
     transitions_add(&t.transitions, &t.verdict, &degraded, 1769860800000);
     expect(&t, document_status, "process/open_fds", "11");
+    expect(&t, document_status, "process/draining_since", "null");
+    expect(&t, document_status, "process/drain_file", "null");
     expect(&t, document_status, "snapshot", "{\"age_ms\":1500,\"stale_after_ms\":6000}");
     expect(
         &t, document_status, "transitions",

@@ -6,7 +6,7 @@ static void before_the_first_answer_the_ledger_is_starting_and_knows_nothing(voi
     (void)state;
     struct snapshot *s = ledger_snapshot(ledger, T0);
     assert_true(s->starting);
-    assert_false(s->degraded);
+    assert_false(snapshot_is_degraded(s));
     assert_true(s->taken_ns <= clock_now_ns() && s->taken_ns > clock_now_ns() - 60 * NS_PER_S);
     assert_int_equal(s->check_count, CHECK_COUNT);
     assert_string_equal(s->checks[EDGES].name, "edges");

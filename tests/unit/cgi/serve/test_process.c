@@ -1,10 +1,11 @@
-/* cgi/serve/process: descriptors and memory of this process. */
+/* cgi/serve/process: descriptors, memory and CPU time of this process. */
 #include "tests/unit/unit.h"
 
 #include "cgi/serve/process.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The first count opens the directory, which then stays open. */
@@ -115,6 +117,25 @@ static void reads_memory_and_the_limit(void **state)
     assert_true(more.rss_bytes > usage.rss_bytes + (16 << 20));
 }
 
+static void *work_for_20_ms(void *context)
+{
+    struct timespec used = {0};
+    while (used.tv_sec == 0 && used.tv_nsec < 20000000)
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return context;
+}
+
+static void reads_the_cpu_time_of_all_threads(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    int64_t before = process_read().cpu_ns;
+    assert_true(before > 0);
+    assert_int_equal(pthread_create(&thread, NULL, work_for_20_ms, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(process_read().cpu_ns >= before + 20000000);
+}
+
 /* The number after "kind=" in text, or 0 without that kind. */
 static int kind_count(const char *text, const char *kind)
 {
@@ -173,6 +194,7 @@ int main(void)
         cmocka_unit_test(counts_what_others_see),
         cmocka_unit_test(counts_when_no_descriptor_is_left),
         cmocka_unit_test(reads_memory_and_the_limit),
+        cmocka_unit_test(reads_the_cpu_time_of_all_threads),
         cmocka_unit_test(describes_descriptors_by_kind),
         cmocka_unit_test(cuts_the_description_at_the_end_of_the_buffer),
     };
