@@ -8,10 +8,11 @@
 -- 1000000000000000 means that the standby is behind or cut off, and has replayed no commit since it started.
 --
 -- Where it is wrong: if the primary has committed nothing for a while and then loads much in one transaction, the count
--- is the age of the last commit, although the standby may keep up. If the network goes silent, the standby notices it
--- only after wal_receiver_timeout (60 s). A standby of a standby does not see that the first one is cut off. The clock
--- of the standby is compared with that of the primary. A row that the primary updates each second has only the last of
--- these faults: last_write in docs/write-outages.md.
+-- is the age of the last commit, although the standby may keep up. While a standby catches up after an interruption,
+-- the count may be 0 in between. If the network goes silent, the standby notices it only after wal_receiver_timeout (60
+-- s). A standby of a standby does not see that the first one is cut off. The clock of the standby is compared with that
+-- of the primary. A row that the primary updates each second has only the last of these faults: last_write in
+-- docs/write-outages.md.
 --
 -- It is a warning because one large transaction delays all standbys alike, and a load balancer would lose all of them
 -- together. If recovery_min_apply_delay is set, raise the limit above that delay.

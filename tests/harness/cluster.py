@@ -54,8 +54,8 @@ class Cluster:
         os.makedirs(self.directory, exist_ok=True)
         if SERVER_USER:
             shutil.chown(self.directory, SERVER_USER)
-        self._run(_bin("initdb"), "-D", self.data, "-U", "postgres", "-k", "-E", "UTF8", "--locale=C.UTF-8",
-                  "--auth=trust", "--no-sync", "--wal-segsize=1")  # in MiB; the default of 16 would be most of each copy
+        self.run("initdb", "-D", self.data, "-U", "postgres", "-k", "-E", "UTF8", "--locale=C.UTF-8",
+                 "--auth=trust", "--no-sync", "--wal-segsize=1")  # in MiB; the default of 16 would be most of each copy
         self.configure(SETTINGS + f"unix_socket_directories = '{self.directory}'")
         self.start()
         self.write_hba("local all health_api scram-sha-256\nlocal all postgres trust\n")
@@ -79,8 +79,8 @@ class Cluster:
         if SERVER_USER:
             shutil.chown(directory, SERVER_USER)
         standby = Cluster(directory)
-        standby._run(_bin("pg_basebackup"), "-h", self.directory, "-p", str(self.port), "-U", "postgres",
-                     "-D", standby.data, "-R", "-c", "fast", "--no-sync")
+        standby.run("pg_basebackup", "-h", self.directory, "-p", str(self.port), "-U", "postgres",
+                    "-D", standby.data, "-R", "-c", "fast", "--no-sync")
         standby.configure(f"unix_socket_directories = '{directory}'")
         return standby
 
@@ -101,11 +101,16 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         return done
 
+    def run(self, name, *arguments):
+        """Runs a program of PostgreSQL as the user of the server."""
+        child = process.start([_bin(name), *arguments], log=self.log + ".ctl", user=SERVER_USER, cwd="/")
+        assert child.wait(90) == 0, f"{name} {arguments} failed:\n" + self._tail()
+
     def start(self, wait=True):
-        self._run(_bin("pg_ctl"), "-D", self.data, "-l", self.log, "-w" if wait else "-W", "-t", "60", "start")
+        self.run("pg_ctl", "-D", self.data, "-l", self.log, "-w" if wait else "-W", "-t", "60", "start")
 
     def stop(self, mode="immediate"):
-        self._run(_bin("pg_ctl"), "-D", self.data, "-m", mode, "-w", "stop")
+        self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "stop")
 
     def begin_stop(self, mode="immediate"):
         """Starts pg_ctl and waits neither for it nor for the server. Returns its process."""
@@ -208,10 +213,6 @@ class Cluster:
 
     def terminate_probes(self):
         self.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'")
-
-    def _run(self, *argv):
-        child = process.start(list(argv), log=self.log + ".ctl", user=SERVER_USER, cwd="/")
-        assert child.wait(90) == 0, f"{argv} failed:\n" + self._tail()
 
     def _tail(self):
         text = ""
