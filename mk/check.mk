@@ -36,15 +36,17 @@ sanitized: unit all
 # configurations, texts, and make.
 NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py schema.py exposition.py)
 
-# Of the API tests, only those in which the threads meet: a reload, a stop, the checks.
-TSAN_TESTS := $(addprefix tests/api/test_,checks.py service.py stop.py) tests/faults
+# Only those in which the threads meet: a reload, a stop, the checks, a lookup, a database that fails.
+TSAN_TESTS := $(addprefix tests/api/test_,checks.py service.py stop.py) \
+  $(addprefix tests/faults/test_,names.py program.py server.py time.py)
 
 ASAN_LEFT_OUT ?=
 ASAN_TESTS = $(filter-out $(NOT_SANITIZED) $(ASAN_LEFT_OUT),$(wildcard tests/api/test_*.py) tests/faults tests/watch)
 
-# CI has no time for all of asan. This leaves out what make tsan runs, the longest API test, and health-watch and the
-# metrics, whose unit tests and fuzzers run with this sanitizer all the same.
-asan-short: ASAN_LEFT_OUT = $(TSAN_TESTS) $(addprefix tests/api/test_,main_job.py metrics.py nginx.py) tests/watch
+# CI has no time for all of asan. This leaves out the longest API tests, those that make tsan runs, the faults, and
+# health-watch, the drain and the metrics, whose unit tests run with this sanitizer all the same.
+asan-short: ASAN_LEFT_OUT = $(TSAN_TESTS) $(addprefix tests/api/test_,cli.py drain.py main_job.py metrics.py nginx.py) \
+  tests/faults tests/watch
 asan-short: asan ## the part of asan that CI has time for
 
 asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
