@@ -153,6 +153,7 @@ static void explain(const struct place *place, enum fastcgi_outcome outcome, con
         advice = "health-api hangs, cannot start, or is not what listens there; see its log, then restart it";
         break;
     case FASTCGI_CLOSED:
+    case FASTCGI_CUT:
         advice = "health-api has just ended, or is not what listens there; ask again, then see its log";
         break;
     case FASTCGI_MALFORMED:

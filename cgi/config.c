@@ -29,8 +29,10 @@ static const char *const public_view_names[] = {[PUBLIC_FULL] = "full", [PUBLIC_
 
 static const char *check_drain_file(const char *text)
 {
-    return text[0] == '/' || strcmp(text, CONFIG_DRAIN_OFF) == 0 ? NULL
-                                                                 : "an absolute path or " CONFIG_DRAIN_OFF;
+    bool is_file = text[0] == '/' && text[strlen(text) - 1] != '/';
+    return is_file || strcmp(text, CONFIG_DRAIN_OFF) == 0
+               ? NULL
+               : "the absolute path of a file, or " CONFIG_DRAIN_OFF;
 }
 
 static const struct setting settings[] = {

@@ -23,10 +23,10 @@
 #define LOOK_EVERY_NS   (500 * NS_PER_MS)
 #define FIRST_LOOK_NS   NS_PER_S
 #define REMIND_EVERY_NS (600 * NS_PER_S)
-/* The errand is late when there has been no look for this time. It takes LATE_TICKS ticks as well, because a
+/* The errand is late when there has been no look for this time. A tick counts for a second at most, because a
  * process that was stopped may tick before its errand runs again. */
-#define LATE_NS    (5 * NS_PER_S)
-#define LATE_TICKS 2
+#define LATE_NS     (5 * NS_PER_S)
+#define TICK_MAX_NS NS_PER_S
 
 /* What a look finds: 0, the file exists, or an errno of lstat(2). */
 #define NOT_LOOKED (-1)
@@ -50,8 +50,8 @@ struct drain {
     struct watch *watch;       /* the errand's */
     struct error start_error;  /* "": the last start succeeded */
     unsigned looks;            /* of the errand, at the last tick */
-    int64_t looked_ns;         /* the tick that noticed the last look */
-    int quiet_ticks;           /* since that one */
+    int64_t ticked_ns;         /* the last tick, or the start of the errand */
+    int64_t quiet_ns;          /* how long the ticks have noticed no look */
     int64_t failure_logged_ns; /* 0: never */
     bool failure_is_logged;    /* the one that lasts */
     int64_t reminded_ns;
@@ -136,8 +136,8 @@ static void start_errand(struct drain *d, int64_t now_ns)
     atomic_init(&w->is_over, false);
     d->watch = w;
     d->looks = 0;
-    d->looked_ns = now_ns;
-    d->quiet_ticks = 0;
+    d->ticked_ns = now_ns;
+    d->quiet_ns = 0;
     d->start_error.text[0] = '\0';
     d->errand = errand_start(&kind, w, &d->start_error);
     follow_errand(d);
@@ -181,13 +181,12 @@ static void wait_for_first_look(struct drain *d, int64_t now_ns)
 }
 
 /* Fills *why and returns true while the file cannot be looked for. */
-static bool lookup_fails(const struct drain *d, int64_t now_ns, struct error *why)
+static bool lookup_fails(const struct drain *d, struct error *why)
 {
     bool is_known = d->known == 0 || d->known == ENOENT;
-    bool is_late = d->quiet_ticks >= LATE_TICKS && now_ns >= d->looked_ns + LATE_NS;
     if (d->start_error.text[0] != '\0')
         *why = d->start_error;
-    else if (d->known == NOT_LOOKED || is_late)
+    else if (d->known == NOT_LOOKED || d->quiet_ns >= LATE_NS)
         error_set(why, "no answer: is its file system hanging?");
     else if (!is_known)
         error_set(why, "%s", strerror(d->known));
@@ -197,7 +196,7 @@ static bool lookup_fails(const struct drain *d, int64_t now_ns, struct error *wh
 static void log_lookup(struct drain *d, int64_t now_ns)
 {
     struct error why = {0};
-    bool fails = lookup_fails(d, now_ns, &why);
+    bool fails = lookup_fails(d, &why);
     if (fails && !d->failure_is_logged && log_is_due(&d->failure_logged_ns, now_ns)) {
         log_event(LOG_LEVEL_WARN, "drain lookup failed", LOG_STR("file", d->path), LOG_STR("error", why.text),
                   LOG_STR("state", d->since_wall_ms != 0 ? "draining" : "serving"));
@@ -282,12 +281,12 @@ bool drain_take(struct drain *d, int64_t now_ns)
 static void notice_looks(struct drain *d, int64_t now_ns)
 {
     unsigned looks = atomic_load(&d->watch->looks);
-    d->quiet_ticks++;
-    if (looks == d->looks)
-        return;
+    int64_t since_tick_ns = now_ns - d->ticked_ns;
+    d->ticked_ns = now_ns;
+    d->quiet_ns += since_tick_ns < TICK_MAX_NS ? since_tick_ns : TICK_MAX_NS;
+    if (looks != d->looks)
+        d->quiet_ns = 0;
     d->looks = looks;
-    d->looked_ns = now_ns;
-    d->quiet_ticks = 0;
 }
 
 void drain_tick(struct drain *d, int64_t now_ns)

@@ -46,10 +46,11 @@ struct fastcgi_request {
 enum fastcgi_outcome {
     FASTCGI_ANSWER,    /* a whole response: END_REQUEST came */
     FASTCGI_BEGUN,     /* a record came, but not the whole response by the deadline */
-    FASTCGI_SILENT,    /* connected, or the queue was full, and no record came by the deadline */
+    FASTCGI_SILENT,    /* connected, or the queue was full, and no record had come by the deadline */
     FASTCGI_REFUSED,   /* no process listens there: ECONNREFUSED, ENOENT */
     FASTCGI_DENIED,    /* this process may not connect: EACCES, EPERM */
-    FASTCGI_CLOSED,    /* closed or reset before the response was whole */
+    FASTCGI_CLOSED,    /* closed or reset before a record came */
+    FASTCGI_CUT,       /* closed or reset after a record, before the response was whole */
     FASTCGI_MALFORMED, /* not FastCGI, or a response of more than max_bytes */
     FASTCGI_LOCAL,     /* this side failed: no descriptor, no route, a target or parameter that is too long */
 };

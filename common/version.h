@@ -2,6 +2,6 @@
 #ifndef COMMON_VERSION_H
 #define COMMON_VERSION_H
 
-#define HEALTH_VERSION "0.2.0"
+#define HEALTH_VERSION "0.3.0"
 
 #endif

@@ -82,6 +82,7 @@ static enum listener_answer ask_fastcgi(const struct address *at, const char *ta
     switch (outcome) {
     case FASTCGI_ANSWER:
     case FASTCGI_BEGUN:
+    case FASTCGI_CUT:
     case FASTCGI_MALFORMED: return LISTENER_ANSWERS; /* even a malformed answer shows that it lives */
     case FASTCGI_CLOSED: return LISTENER_ACCEPTS;
     case FASTCGI_SILENT: return LISTENER_SILENT;

@@ -14,8 +14,8 @@
  * write. */
 #define ONE_WRITE_MAX 8000
 
-/* A longer response may not fit into the socket while the peer does not read: with its own bookkeeping, the
- * kernel counts up to net.core.wmem_default, 208 KiB. */
+/* A longer response may not fit into a Unix socket while the peer does not read: with its own bookkeeping,
+ * the kernel counts up to net.core.wmem_default, 208 KiB. */
 #define USUAL_ROOM 131072
 
 bool fcgi_init(struct error *err)
@@ -33,11 +33,14 @@ bool fcgi_init(struct error *err)
     return status == 0;
 }
 
-/* Asks the kernel for room for a long response. It grants up to net.core.wmem_max, twice (socket(7)). */
+/* Asks the kernel for room for a long response. It grants up to net.core.wmem_max, twice (socket(7)). A TCP
+ * socket may have more room already. */
 static void make_room(int fd, size_t len)
 {
     int size = (int)len;
-    if (len > USUAL_ROOM)
+    int room = 0;
+    socklen_t room_len = sizeof room;
+    if (len > USUAL_ROOM && getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &room_len) == 0 && room / 2 < size)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 

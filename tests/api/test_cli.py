@@ -27,7 +27,7 @@ BAD = [
     ("HEALTH_FALL", "1x", "number"),
     ("HEALTH_RISE", "-1", "number"),
     ("HEALTH_DRAIN", "301s", "5m"),
-    ("HEALTH_DRAIN_FILE", "drain", "an absolute path or off"),
+    ("HEALTH_DRAIN_FILE", "drain", "the absolute path of a file, or off"),
     ("HEALTH_STOP_TIMEOUT", "0s", "duration"),
     ("HEALTH_STOP_TIMEOUT", "499ms", "500ms"),
     ("HEALTH_FD_LIMIT", "1", "number"),

@@ -41,7 +41,7 @@ def test_the_document_shows_the_files_for_prometheus(name):
 
 def test_the_document_explains_each_alert():
     rules = re.findall(r"- alert: (\w+)", read("deploy", "prometheus", "health-api-rules.yml"))
-    assert len(rules) == 5
+    assert len(rules) == 6
     assert re.findall(r"^\| `(HealthApi\w+)` \|", read("docs", "metrics.md"), re.M) == rules
 
 

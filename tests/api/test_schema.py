@@ -19,7 +19,7 @@ EVERY = [*NAMES, "common"]
 OPEN = {"counts", "checks", "config", "requests_total", "/api/health", "other"}
 
 WHEN = "2026-01-31T12:00:00.123Z"
-HEALTH = {"status": "degraded", "time": WHEN, "version": "0.2.0", "uptime_seconds": 3, "counts": {"edges": 7, "gone": None},
+HEALTH = {"status": "degraded", "time": WHEN, "version": "0.3.0", "uptime_seconds": 3, "counts": {"edges": 7, "gone": None},
           "failing": [{"check": "gone", "reason": "schema"}], "warnings": [{"check": "edges", "reason": "out_of_range"}]}
 CHECK = {"value": 7, "reason": "out_of_range", "severity": "warn", "duration_ms": 1.234, "checked_at": WHEN, "age_ms": 12,
          "period_ms": 2000, "last_ok": {"value": 8, "time": WHEN}}
@@ -43,12 +43,12 @@ DOCUMENTS = {
         "snapshot": {"age_ms": 12, "stale_after_ms": 6000},
         "transitions": [{"time": WHEN, "from": "healthy", "to": "degraded", "check": "gone", "reason": "schema"}],
         "config": {"HEALTH_INTERVAL": "2s", "checks_error": "checks.sql:1: no check"}},
-    "live": {"status": "alive", "version": "0.2.0", "uptime_seconds": 3},
+    "live": {"status": "alive", "version": "0.3.0", "uptime_seconds": 3},
     "bare": {"status": "degraded"},
     "problem": {"type": "about:blank", "title": "Not Found", "status": 404, "detail": "There is no such route."},
     "nginx": {"status": "degraded", "failing": [{"check": "backend", "reason": "hung"}]},
     "health-watch": {
-        "status": "critical", "exit_code": 2, "version": "0.2.0", "time": WHEN, "took_ms": 1200,
+        "status": "critical", "exit_code": 2, "version": "0.3.0", "time": WHEN, "took_ms": 1200,
         "summary": {"unknown": 0, "ok": 0, "timeout": 1, "rate_limited": 0, "http_error": 0},
         "routes": [ROUTE], "routes_before": [ROUTE],
         "rogues": [{"pid": 42, "user": "root", "command": "python3 rogue.py", "since": WHEN, "cgroup": "/user.slice"}],

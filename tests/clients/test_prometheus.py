@@ -109,12 +109,14 @@ STATES = {
         "health_api_snapshot_age_seconds > 0.9": {()}, "health_api_check_age_seconds > 0.9": {("edges",)}},
         deed="freeze", settings=BRIEF),
     "draining": State({
-        "up": {(): 1}, "health_api_healthy": {(): 0}, "health_api_status": of("draining"), OTHER_ALERTS: {},
+        "up": {(): 1}, "health_api_healthy": {(): 0}, "health_api_status": of("draining"),
+        'ALERTS{alertname="HealthApiDrained"}': {("HealthApiDrained", "pending", "warning", "draining"): 1},
         "health_api_database_up": {(): 1}, "health_api_check_ok": {("edges", "fail"): 1}},
         deed="stop", settings={"HEALTH_DRAIN": "1m"}),
     "gone": State({
         "up": {(): 0}, "health_api_healthy": {}, "health_api_status": {}, "health_api_check_ok": {},
-        "process_open_fds": {}, OTHER_ALERTS: {("HealthApiUnanswered", "pending", "critical"): 1}}, deed="kill"),
+        "process_open_fds": {},
+        'ALERTS{alertname="HealthApiUnanswered"}': {("HealthApiUnanswered", "pending", "critical"): 1}}, deed="kill"),
 }
 
 
@@ -165,10 +167,14 @@ def test_promtool_accepts_the_shipped_files():
 
 
 WRONG_RULES = {
-    "other programs are down": ('expr: up{job="health-api"} == 0', "expr: up == 0"),
-    "down for longer": ("== 0\n        for: 1m", "== 0\n        for: 2m"),
-    "a drain": ('status="degraded"} == 1', 'status=~"degraded|draining"} == 1'),
-    "degraded for less": ("== 1\n        for: 1m", "== 1\n        for: 15s"),
+    "other programs are down": ('min_over_time(up{job="health-api"}[30s])', "min_over_time(up[30s])"),
+    "down for longer": ("== 0\n        for: 90s", "== 0\n        for: 3m"),
+    "each scrape fails": ("min_over_time", "max_over_time"),
+    "a drain": ('status="degraded"}[30s]', 'status=~"degraded|draining"}[30s]'),
+    "a shorter drain": ("for: 1h", "for: 4m"),
+    "degraded for less": ("== 1\n        for: 90s", "== 1\n        for: 30s"),
+    "degraded without a gap": ('max_over_time(health_api_status{job="health-api", status="degraded"}[30s])',
+                               'health_api_status{job="health-api", status="degraded"}'),
     "a check that counts": (', severity="warn"} == 0', "} == 0"),
     "a check for less": ("for: 15m", "for: 5m"),
     "each transition": (', to="healthy"}[15m])) >= 4', "}[15m])) >= 4"),

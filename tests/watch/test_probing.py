@@ -26,7 +26,7 @@ def test_the_request_names_the_watchdog_and_the_host(dog, site):
     dog.write(site.url, "core /x?y=1", host="www.example.org")
     assert dog.run().code == 0
     request = site.asked("/x?y=1")[0]
-    assert "user-agent: health-watch/0.2.0\r\n" in request.lower()
+    assert "user-agent: health-watch/0.3.0\r\n" in request.lower()
     assert "\r\nhost: www.example.org\r\n" in request.lower()
     assert request.count("ost:") == 1
 
