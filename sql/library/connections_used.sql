@@ -1,7 +1,7 @@
 -- How many of the connections are in use that an application may have? The count is in percent of max_connections, less
 -- those that superuser_reserved_connections and reserved_connections (PostgreSQL 16) keep for others. From 100 on, the
 -- server refuses an ordinary login, and health-api reports that the database is saturated.
--- PostgreSQL 12 to 17. No GRANT is needed.
+-- PostgreSQL 12 to 18. No GRANT is needed.
 -- Without pg_read_all_stats the login cannot tell a client from a parallel or background worker of a user, and counts
 -- these, too: at most max_worker_processes (8).
 --

@@ -1,7 +1,7 @@
 -- How long has the oldest transaction been open? The count is in seconds, over all databases of the server. An open
 -- transaction keeps its locks, and VACUUM removes no row that it may still see. Prepared transactions count: they
 -- outlive their session, and a restart.
--- PostgreSQL 12 to 17. As a superuser:
+-- PostgreSQL 12 to 18. As a superuser:
 --   GRANT pg_read_all_stats TO health_api;
 -- With this right the login can also read the queries of all users. If that is too much, let a function return the
 -- number, as docs/write-outages.md does for waiting_commits. Without the right the server hides the transactions of

@@ -1,6 +1,6 @@
 -- How old are the data of this standby? The count is in seconds. It is 0 while the standby is connected and has
 -- replayed all that it has received, otherwise the age of the last commit that it has replayed. On a primary it is 0.
--- PostgreSQL 12 to 17. No GRANT is needed.
+-- PostgreSQL 12 to 18. No GRANT is needed.
 --
 -- The age alone would be wrong, because it grows while an idle primary has nothing to send. The positions alone would
 -- be wrong, too: they stay equal after the connection is lost. So without a connection the age counts, even if the

@@ -1,6 +1,6 @@
 -- How much WAL does a replication slot retain? The count is in bytes, for the slot that is the furthest behind. A slot
 -- keeps the WAL for its reader, even for one that never comes back, until the disk is full and the server stops.
--- PostgreSQL 12 to 17. No GRANT is needed.
+-- PostgreSQL 12 to 18. No GRANT is needed.
 --
 -- 1000000000000000 means that a slot is lost: because of max_slot_wal_keep_size (PostgreSQL 13) the server has removed
 -- WAL that its reader still needs. The disk is safe then, but that standby or subscriber can never catch up. The count

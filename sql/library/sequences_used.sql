@@ -1,7 +1,7 @@
 -- Is a sequence near its end? The count is in percent of the values that it can give out, for the sequence of this
 -- database that has used the most. After the last one, each INSERT is an error. The end is that of the sequence, or
 -- that of a column which it fills, if it comes first: a bigint sequence fails an integer column after 2147483647.
--- PostgreSQL 12 to 17. As the owner of the sequences, for each schema that has some:
+-- PostgreSQL 12 to 18. As the owner of the sequences, for each schema that has some:
 --   GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO health_api;
 --   ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON SEQUENCES TO health_api;
 -- The second line is for sequences that the same owner creates later. One sequence without the right fails the check
@@ -31,8 +31,9 @@ SELECT CASE WHEN (SELECT count(*) FROM pg_sequence) > 1000 THEN 1000000000000000
                  greatest(seqmin, -narrowest - 1)::numeric AS low,
                  least(seqmax, narrowest)::numeric AS high,
                  CASE WHEN has_sequence_privilege(seqrelid, 'SELECT, USAGE') THEN pg_sequence_last_value(seqrelid)
-                      ELSE query_to_xml(format('SELECT last_value FROM %s', seqrelid::regclass),  -- is refused
-                                        true, false, '')::text::bigint END AS last
+                      ELSE query_to_xml(format('SELECT last_value FROM %s', seqrelid::regclass), true, false, '')
+                           ::text::bigint  -- is refused; PostgreSQL 18 would return NULL, as for one never used
+                 END AS last
             FROM pg_sequence
             JOIN pg_class ON pg_class.oid = seqrelid
             LEFT JOIN (

@@ -1,7 +1,7 @@
 -- Is the WAL archived? The count is in seconds: for how long the oldest finished file has been waiting to be archived.
 -- So it also shows an archive_command that hangs or is too slow, which pg_stat_archiver does not count as a failure. It
 -- forgives a failure that was made up for, and it stays 0 on a server that has nothing to archive.
--- PostgreSQL 12 to 17. As a superuser, in the database that health-api probes:
+-- PostgreSQL 12 to 18. As a superuser, in the database that health-api probes:
 --   GRANT EXECUTE ON FUNCTION pg_ls_archive_statusdir() TO health_api;
 -- pg_monitor contains this right, and many others. Without it the check fails with the reason access.
 --

@@ -3,7 +3,7 @@
 --   2  default_transaction_read_only is on for this login, its database or the server: some providers do this when the
 --      disk is nearly full
 --   4  transaction ids have run out: PostgreSQL does not assign the last 3 million (12 and 13: the last million)
--- PostgreSQL 12 to 17. No GRANT is needed.
+-- PostgreSQL 12 to 18. No GRANT is needed.
 --
 -- Where it is wrong: health-api never writes, so a 0 does not prove that a write succeeds. A COMMIT that waits for
 -- ever, because the volume with the WAL hangs or the only synchronous standby is lost, leaves the count at 0. The

@@ -1,7 +1,7 @@
 -- Is the server about to run out of transaction ids? The count is the age of the oldest id that VACUUM has not frozen,
 -- in transactions, over all databases; the ids of shared row locks (multixacts) likewise. The server refuses each write
 -- 3 million before 2147483648 (PostgreSQL 12 and 13: one million).
--- PostgreSQL 12 to 17. No GRANT is needed.
+-- PostgreSQL 12 to 18. No GRANT is needed.
 --
 -- An age of 200 million is no fault: at autovacuum_freeze_max_age (multixacts: 400 million) autovacuum begins to freeze
 -- a table, and a large one takes hours. At a billion it does not keep up, or something holds it up: an old transaction,

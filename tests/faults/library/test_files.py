@@ -23,7 +23,7 @@ def test_there_are_eight_and_each_is_named_after_its_check():
 def test_a_file_says_what_it_needs_and_why_it_fails_or_warns(name):
     text = read(name)
     about = text.split("\n\n-- check:")[0]
-    assert "\n-- PostgreSQL 12 to 17. " in about and "\n-- Where it is wrong: " in about
+    assert "\n-- PostgreSQL 12 to 18. " in about and "\n-- Where it is wrong: " in about
     assert bool(grants_of(name)) != ("No GRANT is needed." in about)
     severity = re.findall(r"^-- severity: (\w+)$", text, re.M)
     assert severity == ["fail" if name in FAILS else "warn"]
