@@ -9,7 +9,7 @@ from harness.cluster import ROOT
 
 from .conftest import FAILS, NAMES, NEED_A_GRANT, grants_of, healthy, read, revoke, setting
 
-pytestmark = [pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
+pytestmark = [pytest.mark.long, pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
               pytest.mark.xdist_group("library")]  # the tests share their servers
 
 

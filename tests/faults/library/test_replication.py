@@ -9,7 +9,7 @@ from harness.wait import wait_until
 from .conftest import (NOTHING_TO_SHOW, WAL_FILE, commit, failed, fill_wal_files, grants_of, healthy, setting,
                        wait_replayed)
 
-pytestmark = [pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
+pytestmark = [pytest.mark.long, pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
               pytest.mark.xdist_group("library")]  # the tests share their servers
 
 

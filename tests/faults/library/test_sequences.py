@@ -7,7 +7,7 @@ from harness.backend import SANITIZED
 
 from .conftest import NOTHING_TO_SHOW, failed, healthy, wait_replayed
 
-pytestmark = [pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
+pytestmark = [pytest.mark.long, pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
               pytest.mark.xdist_group("library")]  # the tests share their servers
 
 INTEGER_END = 2 ** 31 - 1

@@ -13,7 +13,7 @@ from harness.wait import wait_until
 
 from .conftest import commit, failed, healthy, setting
 
-pytestmark = [pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
+pytestmark = [pytest.mark.long, pytest.mark.skipif(SANITIZED, reason="is about what the server does"),
               pytest.mark.xdist_group("library")]  # the tests share their servers
 
 
