@@ -36,9 +36,9 @@ sanitized: unit all
 # configurations, texts, and make.
 NOT_SANITIZED := $(addprefix tests/api/test_,sites.py manual.py build.py make.py schema.py exposition.py)
 
-# Only those in which the threads meet: a reload, a stop, the checks, a lookup, a database that fails.
+# Only those in which the threads meet: a reload, a stop, the checks, a lookup, the drain file.
 TSAN_TESTS := $(addprefix tests/api/test_,checks.py service.py stop.py) \
-  $(addprefix tests/faults/test_,names.py program.py server.py time.py)
+  $(addprefix tests/faults/test_,names.py program.py)
 
 ASAN_LEFT_OUT ?=
 ASAN_TESTS = $(filter-out $(NOT_SANITIZED) $(ASAN_LEFT_OUT),$(wildcard tests/api/test_*.py) tests/faults tests/watch)
@@ -55,7 +55,7 @@ asan: ## unit, API, fault and watchdog tests under AddressSanitizer and Undefine
 	  SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 	  SANITIZED_TESTS='$(ASAN_TESTS)' sanitized
 
-tsan: ## unit and fault tests, and API tests of checks, service and stop, under ThreadSanitizer
+tsan: ## unit tests, and those API and fault tests in which the threads meet, under ThreadSanitizer
 	@scripts/packages.sh test
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan CFLAGS='-O1 -g' \
 	  SANITIZE='-fsanitize=thread -fno-omit-frame-pointer' \
