@@ -44,9 +44,9 @@ ASAN_LEFT_OUT ?=
 ASAN_TESTS = $(filter-out $(NOT_SANITIZED) $(ASAN_LEFT_OUT),$(wildcard tests/api/test_*.py) tests/faults tests/watch)
 
 # CI has no time for all of asan. This leaves out the longest API tests, those that make tsan runs, the faults, and
-# health-watch, the drain and the metrics, whose unit tests run with this sanitizer all the same.
-asan-short: ASAN_LEFT_OUT = $(TSAN_TESTS) $(addprefix tests/api/test_,cli.py drain.py main_job.py metrics.py nginx.py) \
-  tests/faults tests/watch
+# health-watch, the drain, the metrics and ?only=, whose unit tests and fuzzers run with this sanitizer all the same.
+asan-short: ASAN_LEFT_OUT = $(TSAN_TESTS) \
+  $(addprefix tests/api/test_,cli.py drain.py main_job.py metrics.py nginx.py only.py) tests/faults tests/watch
 asan-short: asan ## the part of asan that CI has time for
 
 asan: ## unit, API, fault and watchdog tests under AddressSanitizer and UndefinedBehaviorSanitizer
