@@ -55,13 +55,18 @@ static bool select_name(struct selection *selection, const char *name, const str
         selection->process = true;
         return true;
     }
-    bool is_known = strcmp(name, SNAPSHOT_DATABASE) == 0;
-    for (size_t i = 0; i < snapshot->check_count && !is_known; i++) {
-        selection->checks[i] |= strcmp(name, snapshot->checks[i].name) == 0;
-        is_known = strcmp(name, snapshot->checks[i].name) == 0;
+    if (strcmp(name, SNAPSHOT_DATABASE) == 0) {
+        selection->database = true;
+        return true;
     }
-    selection->database |= is_known;
-    return is_known;
+    for (size_t i = 0; i < snapshot->check_count; i++) {
+        if (strcmp(name, snapshot->checks[i].name) == 0) {
+            selection->checks[i] = true;
+            selection->database = true;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Reads one parameter, NAME=VALUE. */
