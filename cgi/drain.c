@@ -52,6 +52,7 @@ struct drain {
     unsigned looks;            /* of the errand, at the last tick */
     int64_t ticked_ns;         /* the last tick, or the start of the errand */
     int64_t quiet_ns;          /* how long the ticks have noticed no look */
+    struct error error;        /* why the file cannot be looked for; "" if it can */
     int64_t failure_logged_ns; /* 0: never */
     bool failure_is_logged;    /* the one that lasts */
     int64_t reminded_ns;
@@ -180,25 +181,27 @@ static void wait_for_first_look(struct drain *d, int64_t now_ns)
         now_ns = clock_now_ns();
 }
 
-/* Fills *why and returns true while the file cannot be looked for. */
-static bool lookup_fails(const struct drain *d, struct error *why)
+/* Why the file cannot be looked for; "" if it can. */
+static struct error judge_lookup(const struct drain *d)
 {
+    struct error why = d->start_error;
     bool is_known = d->known == 0 || d->known == ENOENT;
-    if (d->start_error.text[0] != '\0')
-        *why = d->start_error;
-    else if (d->known == NOT_LOOKED || d->quiet_ns >= LATE_NS)
-        error_set(why, "no answer: is its file system hanging?");
+    if (why.text[0] != '\0')
+        return why;
+    if (d->known == NOT_LOOKED || d->quiet_ns >= LATE_NS)
+        error_set(&why, "no answer: is its file system hanging?");
     else if (!is_known)
-        error_set(why, "%s", strerror(d->known));
-    return why->text[0] != '\0';
+        error_set(&why, "%s", strerror(d->known));
+    return why;
 }
 
-static void log_lookup(struct drain *d, int64_t now_ns)
+static void report_lookup(struct drain *d, int64_t now_ns)
 {
-    struct error why = {0};
-    bool fails = lookup_fails(d, &why);
+    d->error = judge_lookup(d);
+    bool fails = d->error.text[0] != '\0';
     if (fails && !d->failure_is_logged && log_is_due(&d->failure_logged_ns, now_ns)) {
-        log_event(LOG_LEVEL_WARN, "drain lookup failed", LOG_STR("file", d->path), LOG_STR("error", why.text),
+        log_event(LOG_LEVEL_WARN, "drain lookup failed", LOG_STR("file", d->path),
+                  LOG_STR("error", d->error.text),
                   LOG_STR("state", d->since_wall_ms != 0 ? "draining" : "serving"));
         d->failure_is_logged = true;
     } else if (!fails && d->failure_is_logged) {
@@ -246,7 +249,7 @@ struct drain *drain_open(const struct config *config, int listener_fd, int64_t n
         wait_for_first_look(d, now_ns);
         (void)end_errand(d);
     }
-    log_lookup(d, now_ns);
+    report_lookup(d, now_ns);
     return d;
 }
 
@@ -297,7 +300,7 @@ void drain_tick(struct drain *d, int64_t now_ns)
         start_errand(d, now_ns);
     if (d->errand != NULL)
         notice_looks(d, now_ns);
-    log_lookup(d, now_ns);
+    report_lookup(d, now_ns);
     log_reminder(d, now_ns);
 }
 
@@ -309,6 +312,11 @@ int64_t drain_since_wall_ms(const struct drain *d)
 const char *drain_file(const struct drain *d)
 {
     return d->path;
+}
+
+const char *drain_error(const struct drain *d)
+{
+    return d->error.text;
 }
 
 void drain_close(struct drain *d)

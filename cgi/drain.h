@@ -37,6 +37,9 @@ int64_t drain_since_wall_ms(const struct drain *drain);
 /* The path of the file; NULL: there is none. Owned by the drain. */
 const char *drain_file(const struct drain *drain);
 
+/* Why the file cannot be looked for; "" if it can. Owned by the drain; each tick writes it again. */
+const char *drain_error(const struct drain *drain);
+
 /* NULL is fine. Does not wait for the errand. */
 void drain_close(struct drain *drain);
 

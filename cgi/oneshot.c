@@ -46,7 +46,6 @@ static void begin_shot(struct shot *shot, const struct config *config, const str
     int64_t now_ns = clock_now_ns();
     process.usage = process_read();
     process.started_wall_ms = clock_wall_ms() - (now_ns - started_ns) / NS_PER_MS;
-    process.checks_error = "";
     *shot = (struct shot){.snapshot = snapshot, .process = process};
     shot->verdict =
         verdict_judge(snapshot, &shot->process, selection, now_ns, config->stale_after_ms * NS_PER_MS);
@@ -131,7 +130,8 @@ static struct process_facts facts_of_drain(const struct drain *drain)
     int64_t since_wall_ms = drain_since_wall_ms(drain);
     return (struct process_facts){.reason = since_wall_ms != 0 ? REASON_DRAINING : REASON_NONE,
                                   .draining_since_wall_ms = since_wall_ms,
-                                  .drain_file = drain_file(drain)};
+                                  .drain_file = drain_file(drain),
+                                  .drain_error = drain_error(drain)};
 }
 
 int oneshot_cgi(const struct config *config, const struct checks *checks)

@@ -190,10 +190,10 @@ void document_health(const struct facts *facts, struct buf *out)
     print_document(new_health(facts), out);
 }
 
-/* An empty text is unknown and becomes null. */
+/* No text, or an empty one, becomes null. */
 static void add_known(struct json_object *object, const char *key, const char *text)
 {
-    json_object_object_add(object, key, text[0] != '\0' ? new_text(text) : NULL);
+    json_object_object_add(object, key, text != NULL && text[0] != '\0' ? new_text(text) : NULL);
 }
 
 static struct json_object *new_server(const struct database_server *server)
@@ -320,7 +320,8 @@ static struct json_object *new_process(const struct facts *facts)
     add_int(process, "pid", getpid());
     add_string(process, "state", facts->verdict->status == HEALTH_DRAINING ? "draining" : "serving");
     add_time(process, "draining_since", facts->process->draining_since_wall_ms);
-    add_known(process, "drain_file", facts->process->drain_file != NULL ? facts->process->drain_file : "");
+    add_known(process, "drain_file", facts->process->drain_file);
+    add_known(process, "drain_error", facts->process->drain_error);
     add_int(process, "open_fds", facts->process->usage.open_fds);
     add_int(process, "max_fds", facts->process->usage.max_fds);
     add_int(process, "rss_bytes", facts->process->usage.rss_bytes);
@@ -360,8 +361,7 @@ static struct json_object *new_config(const struct facts *facts)
     char value[256];
     for (size_t i = 0; config_get(facts->config, i, &name, value, sizeof value); i++)
         add_string(config, name, value);
-    const char *error = facts->process->checks_error;
-    json_object_object_add(config, "checks_error", error[0] != '\0' ? new_text(error) : NULL);
+    add_known(config, "checks_error", facts->process->checks_error);
     return config;
 }
 

@@ -37,10 +37,11 @@ struct process_facts {
     enum reason reason;
     int64_t draining_since_wall_ms; /* 0: it is not draining */
     const char *drain_file;         /* drains this process while it exists; NULL: there is none */
+    const char *drain_error;        /* why nobody can tell whether it exists; "" or NULL: one can */
     struct process_usage usage;
     int64_t started_wall_ms; /* when it began. Later steps of the wall clock do not move it */
     int64_t connections;
-    const char *checks_error; /* why the last reload was refused; "" if it was not */
+    const char *checks_error; /* why the last reload was refused; "" or NULL: it was not */
 };
 
 struct verdict {

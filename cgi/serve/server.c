@@ -385,6 +385,7 @@ struct server *server_open(const struct server_options *options, struct error *e
     };
     s->process.checks_error = s->reload.error.text;
     s->process.drain_file = drain_file(s->drain);
+    s->process.drain_error = drain_error(s->drain);
     s->process.started_wall_ms = clock_wall_ms() - (now_ns - options->started_ns) / NS_PER_MS;
     s->reported = *health_verdict(s->health);
     if (!open_all(s, err)) {

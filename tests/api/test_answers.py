@@ -171,8 +171,8 @@ def test_the_status_document_adds_these_keys(either):
     for check in document["checks"].values():
         assert set(check) == {"value", "reason", "severity", "duration_ms", "checked_at", "age_ms", "period_ms",
                               "last_ok"}
-    assert set(document["process"]) == {"pid", "state", "draining_since", "drain_file", "open_fds", "max_fds",
-                                        "rss_bytes", "connections", "requests_total"}
+    assert set(document["process"]) == {"pid", "state", "draining_since", "drain_file", "drain_error",
+                                        "open_fds", "max_fds", "rss_bytes", "connections", "requests_total"}
     assert set(document["snapshot"]) == {"age_ms", "stale_after_ms"}
     for transition in document["transitions"]:
         assert set(transition) == {"time", "from", "to", "check", "reason"}

@@ -65,6 +65,7 @@ def test_the_file_takes_the_node_out_and_in_within_a_second(backend, nginx, drai
 def test_status_and_log_say_since_when_and_which_file(backend, drain):
     process = process_of(backend)
     assert (process["state"], process["draining_since"], process["drain_file"]) == ("serving", None, drain)
+    assert process["drain_error"] is None
     touch(drain)
     created = os.lstat(drain).st_ctime
     assert backend.wait_status("draining")["counts"]["edges"] > 0
@@ -190,12 +191,15 @@ def test_a_directory_that_the_program_may_not_enter_changes_nothing_and_is_logge
     def failures():
         return [(line["error"], line["state"]) for line in backend.events("drain lookup failed")]
     assert failures() == [("Permission denied", "serving")]
+    assert process_of(backend)["drain_error"] == "Permission denied"
     hold_for(lambda: len(failures()) == 1 and backend.ask().status == 200, 1.5, "no drain, and one line")
     os.chmod(closed, 0o755)
     backend.wait_status("draining", 3)
     wait_until(lambda: backend.events("drain lookup recovered"), 5, "the log line")
+    assert process_of(backend)["drain_error"] is None
     os.chmod(closed, 0o700)
     hold_for(lambda: backend.ask().status == 503, 1.5, "still draining: nobody knows better")
+    wait_until(lambda: process_of(backend)["drain_error"] == "Permission denied", 3, "the error again")
     os.chmod(closed, 0o755)
     os.unlink(f"{closed}/drain")
     backend.wait_status("healthy", 3)

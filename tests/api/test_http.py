@@ -79,7 +79,7 @@ def test_status_has_every_documented_part(backend, cluster):
                           "last_ok"}
     assert edges["value"] == edges["last_ok"]["value"] == 714201
     assert set(document["process"]) == {"pid", "state", "open_fds", "max_fds", "rss_bytes", "connections",
-                                        "requests_total", "draining_since", "drain_file"}
+                                        "requests_total", "draining_since", "drain_file", "drain_error"}
     assert document["process"]["pid"] == backend.pid
     assert document["process"]["connections"] == 1
     assert document["process"]["requests_total"]["/api/health"]["200"] >= 1

@@ -38,7 +38,7 @@ DOCUMENTS = {
                      "resolver": {"error": "no such name", "duration_ms": 1.0, "resolved_at": WHEN}},
         "checks": {"edges": CHECK},
         "process": {"pid": 42, "state": "draining", "draining_since": WHEN, "drain_file": "/run/health-api/drain",
-                    "open_fds": 12, "max_fds": 1024, "rss_bytes": 9000000, "connections": 1,
+                    "drain_error": "Permission denied", "open_fds": 12, "max_fds": 1024, "rss_bytes": 9000000, "connections": 1,
                     "requests_total": {"/api/health": {"200": 3, "503": 1}, "other": {"404": 1}}},
         "snapshot": {"age_ms": 12, "stale_after_ms": 6000},
         "transitions": [{"time": WHEN, "from": "healthy", "to": "degraded", "check": "gone", "reason": "schema"}],

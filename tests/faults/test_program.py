@@ -151,6 +151,7 @@ def test_a_hung_file_system_of_the_drain_file_changes_and_delays_no_response(sta
         return backend.events("drain lookup failed")
     (line,) = wait_until(reported, 20, "the log line")
     assert line["error"].startswith("no answer") and line["state"] == ("draining" if code == 503 else "serving")
+    assert backend.document("/api/status")["process"]["drain_error"] == line["error"]
     manager.messages.clear()
     hold_for(lambda: reported() == [line], 1.5, "one line")
     assert set(answers) == {(code, True)}

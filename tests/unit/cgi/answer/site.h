@@ -69,7 +69,7 @@ static inline void test_site_init(struct test_site *t, size_t check_count)
                                 .interval_ms = 2000,
                                 .stale_after_ms = 6000,
                                 .log_level = 6};
-    t->process = (struct process_facts){.connections = 3, .checks_error = ""};
+    t->process = (struct process_facts){.connections = 3};
     t->site = site_new();
     test_site_render(t);
 }
