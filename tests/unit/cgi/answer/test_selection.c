@@ -10,11 +10,14 @@
 /* CHECK_NAME_SIZE - 1 characters */
 #define LONGEST "n23456789012345678901234567890123456789012345678901234567890123"
 
+/* FNV-1a with 32 bits is the same for this word and "liquid". */
+#define HASHES_LIKE_LIQUID "costarring"
+
 static struct snapshot *new_snapshot(void)
 {
-    static const char *const names[] = {"nodes", "edges", LONGEST};
-    struct snapshot *s = snapshot_new(3);
-    for (size_t i = 0; i < 3; i++)
+    static const char *const names[] = {"nodes", "edges", LONGEST, HASHES_LIKE_LIQUID};
+    struct snapshot *s = snapshot_new(4);
+    for (size_t i = 0; i < 4; i++)
         snprintf(s->checks[i].name, sizeof s->checks[i].name, "%s", names[i]);
     return s;
 }
@@ -55,6 +58,8 @@ static void each_query_selects_what_it_names(void **state)
         {"v=only=edges", "absent"},
         {"on%6cy2=edges", "absent"},
         {"only=edges", "database,edges"},
+        {"only=" HASHES_LIKE_LIQUID, "database," HASHES_LIKE_LIQUID},
+        {"only=liquid", "unknown"},
         {"only=process", "process"},
         {"only=database", "database"},
         {"only=edges&only=process", "process,database,edges"},
