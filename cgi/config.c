@@ -2,6 +2,7 @@
  * nothing: the strings stay in the environment. */
 #include "cgi/config.h"
 
+#include "common/clock.h"
 #include "common/quantity.h"
 #include "common/setting.h"
 #include "common/text.h"
@@ -135,6 +136,11 @@ static bool load_row(const struct setting *row, char *const *vars, struct config
               expected.text);
     text_clean(err->text);
     return false;
+}
+
+int64_t config_heartbeat_ns(const struct config *config)
+{
+    return (config->heartbeat_ms > 0 ? config->heartbeat_ms : config->interval_ms) * NS_PER_MS;
 }
 
 bool config_load_listen(char *const *environ_vars, const char **out, struct error *err)

@@ -55,6 +55,9 @@ struct config {
 __attribute__((warn_unused_result)) bool config_load(char *const *environ_vars, int64_t fd_soft_limit,
                                                      int base_fds, struct config *out, struct error *err);
 
+/* The time between two pings of an idle session. */
+int64_t config_heartbeat_ns(const struct config *config);
+
 /* Gets HEALTH_LISTEN alone, as config_load does. *out is NULL when it is not set, and points into
  * environ_vars. False: err is "HEALTH_LISTEN='value': what was expected". */
 __attribute__((warn_unused_result)) bool config_load_listen(char *const *environ_vars, const char **out,

@@ -14,6 +14,17 @@
 /* A deadline that never comes. */
 #define CLOCK_NEVER INT64_MAX
 
+/* The earlier and the later of two times, or the shorter and the longer of two durations. */
+static inline int64_t clock_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t clock_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Nanoseconds on CLOCK_BOOTTIME. Unlike CLOCK_MONOTONIC it also counts the time that a machine was
  * suspended, so a snapshot from before the sleep is old after it. Steps of the wall clock do not affect
  * it. */

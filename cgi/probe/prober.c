@@ -27,11 +27,6 @@ struct prober {
     struct checks new_checks;
 };
 
-static int64_t min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static void apply_new_checks(struct prober *p)
 {
     struct checks old = p->checks;
@@ -160,7 +155,8 @@ void prober_run_once(const struct config *config, const struct checks *checks, s
         if (clock_now_ns() >= end_ns)
             break;
         if (!probing_is_complete(probing))
-            (void)poll(fds, PROBING_POLLED, clock_poll_timeout_ms(min(deadline_ns, end_ns), clock_now_ns()));
+            (void)poll(fds, PROBING_POLLED,
+                       clock_poll_timeout_ms(clock_min(deadline_ns, end_ns), clock_now_ns()));
     }
     probing_publish(probing, true);
     probing_free(probing);

@@ -65,16 +65,6 @@ struct probing {
     int64_t wake_ns;  /* the latest time for the next turn */
 };
 
-static int64_t min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t max(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static int64_t interval_ns(const struct probing *p)
 {
     return p->config->interval_ms * NS_PER_MS;
@@ -82,7 +72,7 @@ static int64_t interval_ns(const struct probing *p)
 
 static int64_t heartbeat_ns(const struct probing *p)
 {
-    return p->config->heartbeat_ms > 0 ? p->config->heartbeat_ms * NS_PER_MS : interval_ns(p);
+    return config_heartbeat_ns(p->config);
 }
 
 /* Subtracts up to 10 %, so that many instances do not log in at the same moment. */
@@ -154,7 +144,7 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
     if (answer->by_server) {
         struct answer own = *answer; /* without the time in which the whole server was silent */
         if (answer->sent_ns < p->silence.ended_ns)
-            own.took_ns = max(own.took_ns - p->silence.lasted_ns, 0);
+            own.took_ns = clock_max(own.took_ns - p->silence.lasted_ns, 0);
         ledger_book_check(p->ledger, slot->check, &own, now_ns);
         struct answer alive = {.question = QUESTION_CHECK,
                                .by_server = true,
@@ -165,7 +155,7 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
     }
     /* An operator, the crash of another server process (SQLSTATE class 57) or a network may have ended the
      * session. If the server did not end the query in time, perhaps just that one server process is stuck.
-     * At first the check is forgiven for that; ledger.c says how often. After that, it is to blame. */
+     * At first the check is forgiven for that; entry.c says how often. After that, it is to blame. */
     bool is_lost = answer->reason != REASON_QUERY_TIMEOUT;
     if (!ledger_note_lost(p->ledger, slot->check, answer, session_backend_pid(slot->session)))
         return;
@@ -205,7 +195,7 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     p->hosts_tried = 0;
     book_login_failure(p, *answer, now_ns);
     forget_suspect(p);
-    p->backoff_ms = min(wait_ms, BACKOFF_MAX_MS);
+    p->backoff_ms = clock_min(wait_ms, BACKOFF_MAX_MS);
     /* Failed logins with these codes may lock an account: class 28, or 08P01, which PgBouncer sends instead.
      */
     bool is_refused_role = answer->reason == REASON_ACCESS && (strncmp(answer->sqlstate, "28", 2) == 0 ||
@@ -245,7 +235,7 @@ static void take_loss(struct probing *p, struct slot *slot, const struct answer 
     if (slot == &p->current) {
         int64_t from_ns =
             answer->reason == REASON_MALFORMED ? now_ns + BACKOFF_MIN_MS * NS_PER_MS : p->reconnect_from_ns;
-        p->next_login_ns = min(p->next_login_ns, from_ns > now_ns ? from_ns : now_ns);
+        p->next_login_ns = clock_min(p->next_login_ns, from_ns > now_ns ? from_ns : now_ns);
         p->reconnect_from_ns = p->next_login_ns + BACKOFF_MIN_MS * NS_PER_MS;
         bool is_dropped = answer->reason != REASON_QUERY_TIMEOUT && !answer->by_server;
         p->losses += is_dropped;
@@ -334,13 +324,13 @@ static void note_silence(struct probing *p, int64_t now_ns)
     bool is_check = session_question(p->current.session) == QUESTION_CHECK;
     int64_t since_ns = session_asked_ns(p->current.session);
     if (is_check)
-        since_ns = max(since_ns, p->next_ping_ns);
+        since_ns = clock_max(since_ns, p->next_ping_ns);
     /* While logins fail, a silent session proves nothing about the server. It counts only if a login is
      * waiting for an answer as well. */
     if (p->backoff_ms != 0) {
         if (p->other.session == NULL)
             return;
-        since_ns = max(since_ns, session_asked_ns(p->other.session));
+        since_ns = clock_max(since_ns, session_asked_ns(p->other.session));
     }
     silence_begin(&p->silence, since_ns, now_ns);
 }
@@ -385,7 +375,7 @@ static int64_t newcomer_ns(const struct probing *p)
         return CLOCK_NEVER;
     if (p->other.session != NULL)
         return early_ns(p);
-    return min(p->next_login_ns, early_ns(p));
+    return clock_min(p->next_login_ns, early_ns(p));
 }
 
 static void open_newcomer(struct probing *p, int64_t now_ns)
@@ -453,8 +443,8 @@ static int64_t next_question_ns(const struct probing *p)
 {
     if (!is_in(&p->current, SESSION_IDLE))
         return CLOCK_NEVER;
-    int64_t next_ns = min(p->next_ping_ns, p->next_recovery_ns);
-    return ledger_fails(p->ledger) ? next_ns : min(next_ns, ledger_due_ns(p->ledger, only_quick(p)));
+    int64_t next_ns = clock_min(p->next_ping_ns, p->next_recovery_ns);
+    return ledger_fails(p->ledger) ? next_ns : clock_min(next_ns, ledger_due_ns(p->ledger, only_quick(p)));
 }
 
 /* Publishes a change at once, and other news once per heartbeat. */
@@ -512,16 +502,17 @@ int64_t probing_turn(struct probing *p, bool may_check, struct pollfd fds[static
     convict(p, now_ns);
     publish(p, now_ns);
 
-    int64_t next_ns = min(min(newcomer_ns(p), silence_conviction_ns(&p->silence)), next_question_ns(p));
+    int64_t next_ns =
+        clock_min(clock_min(newcomer_ns(p), silence_conviction_ns(&p->silence)), next_question_ns(p));
     if (owes(&p->current) && p->silence.since_ns == CLOCK_NEVER)
-        next_ns = min(next_ns, p->next_ping_ns > now_ns ? p->next_ping_ns : CLOCK_NEVER);
-    next_ns = min(next_ns, resolver_wait(p->resolver, &fds[2]));
+        next_ns = clock_min(next_ns, p->next_ping_ns > now_ns ? p->next_ping_ns : CLOCK_NEVER);
+    next_ns = clock_min(next_ns, resolver_wait(p->resolver, &fds[2]));
     if (p->other.session != NULL)
-        next_ns = min(next_ns, session_wait(p->other.session, &fds[0]));
+        next_ns = clock_min(next_ns, session_wait(p->other.session, &fds[0]));
     if (p->current.session != NULL)
-        next_ns = min(next_ns, session_wait(p->current.session, &fds[1]));
+        next_ns = clock_min(next_ns, session_wait(p->current.session, &fds[1]));
     if (ledger_has_news(p->ledger) || ledger_fails(p->ledger))
-        next_ns = min(next_ns, p->published_ns + heartbeat_ns(p));
+        next_ns = clock_min(next_ns, p->published_ns + heartbeat_ns(p));
     p->wake_ns = next_ns > now_ns ? next_ns : now_ns;
     return next_ns;
 }
@@ -587,7 +578,7 @@ int64_t probing_once_ms(const struct probing *p)
     int64_t logins = (int64_t)(hosts > 0 ? hosts : 1) + (resolver_has_names(p->resolver) ? 1 : 0);
     int64_t longest_ms = p->config->query_timeout_ms;
     for (size_t i = 0; i < p->checks->count; i++)
-        longest_ms = max(longest_ms, p->checks->items[i].timeout_ms);
+        longest_ms = clock_max(longest_ms, p->checks->items[i].timeout_ms);
     return logins * p->config->connect_timeout_ms + longest_ms;
 }
 

@@ -5,39 +5,29 @@
 
 #include "common/clock.h"
 
-static int64_t min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int64_t max(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 struct silence silence_none(int64_t hung_after_ns, int64_t connect_timeout_ns, int64_t repeat_ns)
 {
     return (struct silence){.hung_after_ns = hung_after_ns,
                             .repeat_ns = repeat_ns,
-                            .longest_ns = max(hung_after_ns, connect_timeout_ns),
+                            .longest_ns = clock_max(hung_after_ns, connect_timeout_ns),
                             .since_ns = CLOCK_NEVER};
 }
 
 void silence_begin(struct silence *s, int64_t since_ns, int64_t now_ns)
 {
-    since_ns = max(since_ns, s->not_before_ns);
+    since_ns = clock_max(since_ns, s->not_before_ns);
     if (s->since_ns == CLOCK_NEVER && since_ns <= now_ns)
         s->since_ns = since_ns;
 }
 
 void silence_hear(struct silence *s, int64_t heard_ns)
 {
-    int64_t lasted_ns = s->since_ns != CLOCK_NEVER ? heard_ns - max(s->since_ns, s->heard_ns) : 0;
+    int64_t lasted_ns = s->since_ns != CLOCK_NEVER ? heard_ns - clock_max(s->since_ns, s->heard_ns) : 0;
     if (lasted_ns > s->hung_after_ns / 2) {
         s->lasted_ns = lasted_ns;
         s->ended_ns = heard_ns;
     }
-    s->heard_ns = max(s->heard_ns, heard_ns);
+    s->heard_ns = clock_max(s->heard_ns, heard_ns);
 }
 
 void silence_interrupt(struct silence *s, int64_t now_ns)
@@ -70,7 +60,8 @@ void silence_convict(struct silence *s, int64_t now_ns)
 
 int64_t silence_suspicion_ns(const struct silence *s)
 {
-    return s->since_ns == CLOCK_NEVER ? CLOCK_NEVER : max(s->since_ns, s->heard_ns) + s->hung_after_ns / 2;
+    return s->since_ns == CLOCK_NEVER ? CLOCK_NEVER
+                                      : clock_max(s->since_ns, s->heard_ns) + s->hung_after_ns / 2;
 }
 
 int64_t silence_conviction_ns(const struct silence *s)
@@ -79,5 +70,5 @@ int64_t silence_conviction_ns(const struct silence *s)
         return CLOCK_NEVER;
     if (s->convicted_ns != 0)
         return s->convicted_ns + s->repeat_ns;
-    return min(max(s->since_ns, s->heard_ns) + s->hung_after_ns, s->since_ns + s->longest_ns);
+    return clock_min(clock_max(s->since_ns, s->heard_ns) + s->hung_after_ns, s->since_ns + s->longest_ns);
 }

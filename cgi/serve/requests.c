@@ -227,11 +227,6 @@ void requests_continue(struct requests *r, const struct answering *answering, in
     }
 }
 
-static int64_t min(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 int64_t requests_deadline_ns(const struct requests *r)
 {
     const struct connection *partial = r->connections.phases[CONNECTION_PARTIAL].head;
@@ -240,7 +235,7 @@ int64_t requests_deadline_ns(const struct requests *r)
         return 0;
     int64_t partial_ns = partial != NULL ? partial->since_ns + PARTIAL_NS : CLOCK_NEVER;
     int64_t body_ns = body != NULL ? body->since_ns + BODY_NS : CLOCK_NEVER;
-    return min(min(partial_ns, body_ns), end_of_pause_ns(r));
+    return clock_min(clock_min(partial_ns, body_ns), end_of_pause_ns(r));
 }
 
 void requests_tick(struct requests *r, int64_t idle_ns, int64_t now_ns)
