@@ -19,7 +19,7 @@ bool checksfile_read(const char *path, struct checks *out, struct error *err)
     *out = (struct checks){0};
     if (!ok) {
         struct error why = *err;
-        error_set(err, "HEALTH_CHECKS='%.100s': %.120s", path, why.text);
+        error_set(err, "HEALTH_CHECKS: %.200s", why.text);
     }
     ok = ok && checks_parse(text.data, text.len, path, out, err);
     buf_free(&text);

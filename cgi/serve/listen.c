@@ -162,13 +162,9 @@ static enum listen_status clear_path(const struct config *config, const struct a
     return LISTEN_CONFIG;
 }
 
-/* getgrnam(3) is safe here, because no other thread runs yet. Without a group *out is -1, which lchown(2)
- * takes for no change. */
+/* getgrnam(3) is safe here, because no other thread runs yet. */
 static bool find_group(const struct config *config, gid_t *out, struct error *err)
 {
-    *out = (gid_t)-1;
-    if (config->socket_group == NULL)
-        return true;
     errno = 0;
     const struct group *found = getgrnam(config->socket_group);
     if (found == NULL) {
@@ -183,6 +179,8 @@ static bool find_group(const struct config *config, gid_t *out, struct error *er
 static bool set_group(const struct config *config, const char *path, struct error *err)
 {
     gid_t group;
+    if (config->socket_group == NULL)
+        return true;
     if (!find_group(config, &group, err))
         return false;
     if (lchown(path, (uid_t)-1, group) != 0) {
@@ -287,7 +285,7 @@ static enum listen_status open_own(const struct config *config, struct listener 
 bool listen_check_group(const struct config *config, struct error *err)
 {
     gid_t group;
-    return find_group(config, &group, err);
+    return config->socket_group == NULL || find_group(config, &group, err);
 }
 
 static enum listen_status open_systemd(int fds, struct listener *out, struct error *err)
