@@ -9,6 +9,7 @@
 #include "common/clock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,12 +98,20 @@ static int print_answer(const struct request *request, const struct facts *facts
     return exit_code;
 }
 
+/* A chunked body has no length and ends with the input (Apache passes it on like that). */
+static long long announced_body_len(void)
+{
+    const char *content_length = getenv("CONTENT_LENGTH");
+    if (getenv("HTTP_TRANSFER_ENCODING") != NULL)
+        return LLONG_MAX;
+    return content_length != NULL ? strtoll(content_length, NULL, 10) : 0;
+}
+
 /* Reads and ignores the body until BODY_NS have passed. A CGI server that cannot write all of it may blame
  * the program and drop the response (Apache's mod_cgid does: ECONNRESET). */
 static void read_body(void)
 {
-    const char *content_length = getenv("CONTENT_LENGTH");
-    long long left = content_length != NULL ? strtoll(content_length, NULL, 10) : 0;
+    long long left = announced_body_len();
     int64_t deadline_ns = clock_now_ns() + BODY_NS;
     struct pollfd body = {.fd = STDIN_FILENO, .events = POLLIN};
     char ignored[16384];

@@ -176,7 +176,8 @@ static struct answering answering_of(const struct server *s)
     return (struct answering){.health = s->health, .process = &s->process, .is_last = s->phase == FINISHING};
 }
 
-/* A second call skips the rest of the drain, or of FINISHING. */
+/* A second call skips the rest of the drain. A second signal also skips the rest of FINISHING, but a failure
+ * does not: the program can still answer the last requests. */
 static void stop(struct server *s, int64_t now_ns, int exit_code)
 {
     const struct config *config = s->options.config;
@@ -184,6 +185,8 @@ static void stop(struct server *s, int64_t now_ns, int exit_code)
     int64_t drain_ms = exit_code == 0 ? config->drain_ms : 0;
     char lines[64];
 
+    if (s->phase == FINISHING && exit_code != 0)
+        return;
     if (s->phase >= DRAINING) {
         enter(s, s->phase == DRAINING ? DRAINING : DONE, now_ns);
         deadman_arm_final(config->stop_timeout_ms);

@@ -95,11 +95,16 @@ def test_the_response_does_not_wait_for_the_body(cgi):
     assert cgi(body=b"x" * 10, CONTENT_LENGTH="100000")[0].status == 200
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("length", [10, 9000, 150000])
-def test_the_body_is_read_so_that_the_client_gets_no_reset(cgi_process, length):
-    """Apache's mod_cgid uses one Unix socket. Unread data at the exit of the program would reset it."""
-    with cgi_process(CONTENT_LENGTH=length, REQUEST_METHOD="POST") as server:
+def test_the_body_is_read_so_that_the_client_gets_no_reset(cgi_process, length, is_chunked):
+    """Apache's mod_cgid uses one Unix socket. Unread data at the exit of the program would reset it. A chunked body has no
+    length: Apache passes on its content, and then the end of the stream."""
+    announced = {"HTTP_TRANSFER_ENCODING": "chunked"} if is_chunked else {"CONTENT_LENGTH": length}
+    with cgi_process(REQUEST_METHOD="POST", **announced) as server:
         server.sendall(b"x" * length)
+        if is_chunked:
+            server.shutdown(socket.SHUT_WR)
         received = b""
         while more := server.recv(65536):
             received += more

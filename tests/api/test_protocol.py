@@ -202,6 +202,26 @@ def test_busy_connections_at_the_limit_make_the_next_one_wait_and_are_logged_onc
     assert (line["level"], line["max"]) == ("notice", "2")
 
 
+@pytest.mark.parametrize("sent", [0, 20])
+def test_a_client_that_has_just_connected_keeps_its_place(start_backend, sent):
+    """It may have to wait for a processor before it writes the rest of its request."""
+    backend = start_backend(HEALTH_MAX_CONNECTIONS=1)
+    backend.wait_status("healthy")
+
+    def both_are_answered():
+        with Connection(backend.address) as first, Connection(backend.address) as second:
+            first.send(request(keep=False)[:sent])
+            second.send(request(keep=False))
+            until = time.monotonic() + 0.03
+            wait_until(lambda: time.monotonic() > until, 1, "the program has seen both", interval_s=0.01)
+            with contextlib.suppress(OSError, EOFError):
+                first.send(request(keep=False)[sent:])
+                return first.receive().status == second.receive().status == 200
+            return False
+    # The program waits for 100 ms. The test itself may have to wait for a processor.
+    assert any(both_are_answered() for _ in range(5))
+
+
 def test_a_full_program_without_a_waiting_client_logs_nothing(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=3)
     backend.wait_status("healthy")

@@ -1,6 +1,8 @@
 """Rare cases of the listening socket: modes, groups, strange files, other families, several sources."""
 import grp
+import contextlib
 import os
+import signal
 import socket
 import stat
 import sys
@@ -9,7 +11,7 @@ import pytest
 from harness.backend import CHECKS
 from harness import backend as program
 from harness import process
-from harness.fastcgi import Connection
+from harness.fastcgi import Connection, request
 from harness.wait import wait_until
 from harness.webserver import free_port
 
@@ -218,3 +220,29 @@ def test_the_program_ends_at_once_when_another_process_shuts_down_its_socket(sta
         assert backend.process.wait(5) == 1
     line, = backend.events("listening socket shut down")
     assert line["level"] == "error" and line["listen"] == "fd 0" and "health-api.socket" in line["remedy"]
+
+
+def test_the_last_requests_are_answered_when_a_supervisor_stops_the_program_and_shuts_down_the_socket(start_backend, directory):
+    def gets_its_response(place):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{directory}/{place}.sock")
+            listener.listen(16)
+            backend = start_backend(wait=False, place=place, HEALTH_LISTEN=None, popen={"stdin": listener})
+            backend.address = listener.getsockname()
+            backend.wait_status("healthy")
+            with Connection(backend.address) as half:
+                whole = request("/api/health/live")
+                half.send(whole[:20])
+                for _ in range(2):  # it has read the first half by then
+                    assert backend.ask().status == 200
+                backend.process.send_signal(signal.SIGTERM)
+                wait_until(lambda: backend.events("stop requested"), 5, "the stop has begun", interval_s=0.001)
+                listener.shutdown(socket.SHUT_RDWR)
+                wait_until(lambda: backend.events("listening socket shut down") or backend.process.poll() is not None, 5,
+                           "it knows", interval_s=0.001)
+                with contextlib.suppress(OSError, EOFError):
+                    half.send(whole[20:])
+                    return half.receive().status == 200
+        return False
+    # The program waits for 250 ms. The test itself may have to wait for a processor.
+    assert any(gets_its_response(place) for place in "abcde")

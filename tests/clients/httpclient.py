@@ -70,18 +70,24 @@ class Connection:
         contract.notes.add(headers.get("x-health-source"), status, answer.body, None, method, headers.get("content-type"))
         return answer
 
+    def _exactly(self, size):
+        data = self.file.read(size)
+        if len(data) < size:
+            raise EOFError(f"closed after {len(data)} of {size} bytes")
+        return data
+
     def _body(self, method, headers):
         if method == "HEAD":
             return b""
         if headers.get("transfer-encoding", "").lower() == "chunked":
             chunks = []
             while (size := int(self.file.readline().split(b";")[0], 16)) > 0:
-                chunks.append(self.file.read(size))
+                chunks.append(self._exactly(size))
                 self.file.readline()
             self.file.readline()
             return b"".join(chunks)
         if "content-length" in headers:
-            return self.file.read(int(headers["content-length"]))
+            return self._exactly(int(headers["content-length"]))
         self.is_closing = True
         return self.file.read()
 

@@ -174,7 +174,7 @@ $SERVER["socket"] == "127.0.0.1:{port}" {{
     def start(self):
         """lighttpd wants a file for each script; the rest of the path is PATH_INFO."""
         os.makedirs(os.path.join(self.directory, "api"))
-        for name in ("health", "status"):
+        for name in ("health", "status", "metrics"):
             open(os.path.join(self.directory, "api", name), "w", encoding="ascii").close()
         return super().start()
 

@@ -3,10 +3,12 @@ does."""
 import json
 
 import pytest
+from harness import contract, exposition
 
 from . import servers
 
-ROUTES = ("/api/health", "/api/status", "/api/health/live")
+FOLLOWS_DATABASE = ("/api/health", "/api/health?only=database", "/api/status")
+ROUTES = (*FOLLOWS_DATABASE, "/api/health?only=process", "/api/health/live", "/api/metrics")
 BODIES = {"small": b"name=value", "9000 bytes": b"x" * 9000, "200 KB": b"x" * 200_000}
 REQUESTS = [("GET", b""), ("HEAD", b""), ("OPTIONS", b""), *(("POST", body) for body in BODIES.values())]
 
@@ -19,7 +21,7 @@ def each_front(names=servers.ALL):
 def expected_status(state, route, method):
     if method == "POST":
         return 405
-    return 503 if state == "down" and route != "/api/health/live" else 200
+    return 503 if state == "down" and route in FOLLOWS_DATABASE else 200
 
 
 def faults_of(answer, method, status):
@@ -31,6 +33,8 @@ def faults_of(answer, method, status):
     elif method in ("HEAD", "OPTIONS"):
         if answer.body:
             yield f"a body: {answer.body[:100]!r}"
+    elif answer.headers.get("content-type") == contract.CONTENT_TYPES["metrics"]:
+        yield from exposition.faults_of(answer.body.decode(), contract.words_of_labels())
     elif "status" not in json.loads(answer.body):
         yield f"not the program's JSON: {answer.body[:100]!r}"
 

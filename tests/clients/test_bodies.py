@@ -1,8 +1,10 @@
-"""A body that comes slowly: its own request gets a response, and no other client waits for it."""
+"""A body that comes slowly or in chunks: its own request gets a response, and no other client waits for it."""
 import contextlib
+import json
 import statistics
 import time
 
+import pytest
 from harness.wait import hold_for
 
 from . import httpclient, servers
@@ -37,3 +39,16 @@ def test_a_body_that_stalls_for_two_seconds_harms_no_other_client(front, name):
                 connection.send(BODY[len(BODY) // 2:])
             answer = connection.receive()
             assert (answer.status, answer.headers.get("x-health-source")) == (405, "backend"), answer
+
+
+@pytest.mark.parametrize("length", [10, 9000, 60_000])
+@each_front(servers.HTTP)
+def test_a_chunked_body_costs_no_response(front, name, length):
+    """HAProxy 2.6 itself answers 400 to a chunked body that is longer than its buffer of 64 KiB."""
+    with httpclient.Connection(front(name).ports["up"]) as connection:
+        for _ in range(3):
+            connection.send(httpclient.head_of("POST", "/api/health", headers=[("Transfer-Encoding", "chunked")])
+                            + b"%x\r\n%b\r\n0\r\n\r\n" % (length, b"x" * length))
+            answer = connection.receive()
+            assert (answer.status, answer.headers.get("x-health-source")) == (405, "backend"), answer
+            assert json.loads(answer.body)["status"] == 405
