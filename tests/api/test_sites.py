@@ -130,7 +130,7 @@ def test_the_server_block_of_the_document_is_enough_where_debians_own_is_removed
     "fastcgi_temp_file_write_size 4k; fastcgi_buffer_size 2k; fastcgi_buffers 8 2k; fastcgi_busy_buffers_size 4k;",
     "fastcgi_max_temp_file_size 64k; fastcgi_buffering off; fastcgi_request_buffering off;",
     "fastcgi_next_upstream_tries 1; fastcgi_bind 127.0.0.1; fastcgi_force_ranges on; fastcgi_store on;"
-    " fastcgi_hide_header Cache-Control; fastcgi_limit_rate 1;",
+    " fastcgi_hide_header Cache-Control; fastcgi_pass_header Status; fastcgi_limit_rate 1;",
 ])
 def test_nginx_starts_with_the_settings_that_people_have_for_php(backend, start_site, place, tuning):
     site = start_site(**{"server": INCLUDE, place: tuning + (INCLUDE if place == "server" else "")})
