@@ -17,7 +17,7 @@ from harness.cluster import ROOT
 from harness.site import PAGE, Site, documented
 from harness.wait import wait_until
 
-from .real_sites import INCLUDE, REAL_SITES, REDIRECT
+from .real_sites import INCLUDE, MICROCACHE_HTTP, REAL_SITES, REDIRECT
 
 OF_THE_BACKEND = {"Server", "Date", "Content-Type", "Content-Length", "Connection", "Cache-Control",
                   "X-Content-Type-Options", "X-Health-Source"}
@@ -203,6 +203,26 @@ def test_directives_of_the_server_block_do_not_affect_the_public_routes(backend,
         assert_is_as_shipped(answer, 503, "nginx", more=["Retry-After"])
         assert json.loads(answer.body)["failing"] == [{"check": "backend", "reason": "unreachable"}]
     assert not os.path.exists(f"{directory}/mirrored") or os.path.getsize(f"{directory}/mirrored") == 0
+
+
+def test_a_cache_of_the_site_keeps_no_answer(backend, start_site):
+    """A kept 200 would hide every failure for an hour."""
+    site = start_site(http=MICROCACHE_HTTP)
+    for path in PUBLIC:
+        assert_is_as_shipped(site.ask(path))
+    backend.process.kill()
+    backend.process.wait()
+    for path in PUBLIC:
+        assert_is_as_shipped(site.ask(path), 503, "nginx", more=["Retry-After"])
+
+
+def test_errors_of_the_program_pass_where_the_site_intercepts_those_of_its_application(start_backend, start_site):
+    start_backend(PGHOST="/nowhere").wait_status("degraded")
+    site = start_site(server=f"fastcgi_intercept_errors on; {INCLUDE}")
+    answer = site.ask()
+    assert_is_as_shipped(answer, 503, more=["Retry-After"])
+    assert json.loads(answer.body)["failing"] == [{"check": "database", "reason": "unreachable"}]
+    assert_is_as_shipped(site.ask("/api/health?%zz"), 400, content_type="application/problem+json")
 
 
 def test_the_captures_of_the_server_name_stay(backend, start_site, directory):
