@@ -307,6 +307,11 @@ def test_only_listed_addresses_see_operators_routes(backend, start_site):
     assert elsewhere.status == 404
 
 
+def test_rewrites_of_the_site_do_not_affect_the_403(backend, start_site):
+    """To answer it, nginx runs the rewrites of the server block again, for another path."""
+    assert_refuses_operators_routes(start_site(server=f"{INCLUDE} root DIR/www; rewrite ^/(?!api/) /index.html last;"))
+
+
 OWN_METRICS = f"{INCLUDE} location = /api/metrics {{ return 200 'of the site'; }}"
 
 
