@@ -73,6 +73,13 @@ PROXY = f"""
 DEFAULT_SERVER = f"server_name _; {INCLUDE} return 444;"
 NAMED = f"server {{ listen 127.0.0.1:PORT; server_name example.org; root DIR/www; }}"
 REDIRECT = f"{INCLUDE} server_name example.org; return 301 https://$host$request_uri;"
+# `certbot --nginx --redirect` leaves this in the block for port 80, with the if at the top. The include has been added.
+CERTBOT = f"""
+    {INCLUDE}
+    if ($host = 127.0.0.1) {{ return 301 https://$host$request_uri; }} # managed by Certbot
+    server_name 127.0.0.1;
+    return 404; # managed by Certbot
+"""
 LARAVEL_HTTP = "charset_types application/json text/css; fastcgi_buffers 16 32k; fastcgi_buffer_size 64k; fastcgi_busy_buffers_size 64k;"
 LARAVEL = f"""
     {INCLUDE}
@@ -109,6 +116,7 @@ REAL_SITES = [
     pytest.param({"server": PROXY, "http": PROXY_HTTP}, id="proxy"),
     pytest.param({"server": DEFAULT_SERVER, "listen": "listen 127.0.0.1:PORT default_server;", "others": NAMED}, id="default_server"),
     pytest.param({"server": REDIRECT}, id="redirect"),
+    pytest.param({"server": CERTBOT}, id="certbot"),
     pytest.param({"server": LARAVEL, "http": LARAVEL_HTTP}, id="laravel"),
     pytest.param({"server": STAGING}, id="staging"),
     pytest.param({"server": MAINTENANCE}, id="maintenance"),

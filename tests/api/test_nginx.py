@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from harness.fastcgi import END_REQUEST, STDIN, STDOUT, record
 from harness.wait import wait_until
 from harness.webserver import Nginx
 
@@ -237,6 +238,37 @@ def test_a_restart_of_the_program_loses_no_request_after_it(start_backend, nginx
             assert (answer.status, answer.headers["X-Health-Source"]) == (200, "backend")
         connection.close()
         assert backend.stop() == 0
+
+
+def test_a_request_that_meets_the_end_of_a_kept_connection_is_sent_again(silent, nginx):
+    """nginx cannot know that the program is about to end. The next program must get the request, not the client a 503."""
+    alive = (b"Content-Type: application/json\r\nX-Health-Source: backend\r\n\r\n"
+             b'{"status":"alive","version":"0.3.0","uptime_seconds":1}\n')
+
+    def receive(connection):
+        request = b""
+        while not request.endswith(record(STDIN)):
+            request += connection.recv(65536)
+
+    def respond(connection):
+        receive(connection)
+        connection.sendall(record(STDOUT, alive) + record(STDOUT) + record(END_REQUEST, bytes(8)))
+
+    def serve():
+        with silent.accept()[0] as first:
+            respond(first)
+            receive(first)
+        with silent.accept()[0] as second:
+            respond(second)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        for _ in range(2):
+            answer = nginx.ask("/api/health/live")
+            assert (answer.status, answer.headers["X-Health-Source"]) == (200, "backend")
+    finally:
+        silent.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
 
 
 def test_many_failures_do_not_make_nginx_skip_the_program(start_backend, nginx):

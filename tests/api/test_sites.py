@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -17,7 +18,7 @@ from harness.cluster import ROOT
 from harness.site import PAGE, Site, documented
 from harness.wait import wait_until
 
-from .real_sites import INCLUDE, REAL_SITES, REDIRECT
+from .real_sites import INCLUDE, MICROCACHE_HTTP, REAL_SITES, REDIRECT
 
 OF_THE_BACKEND = {"Server", "Date", "Content-Type", "Content-Length", "Connection", "Cache-Control",
                   "X-Content-Type-Options", "X-Health-Source"}
@@ -130,7 +131,7 @@ def test_the_server_block_of_the_document_is_enough_where_debians_own_is_removed
     "fastcgi_temp_file_write_size 4k; fastcgi_buffer_size 2k; fastcgi_buffers 8 2k; fastcgi_busy_buffers_size 4k;",
     "fastcgi_max_temp_file_size 64k; fastcgi_buffering off; fastcgi_request_buffering off;",
     "fastcgi_next_upstream_tries 1; fastcgi_bind 127.0.0.1; fastcgi_force_ranges on; fastcgi_store on;"
-    " fastcgi_hide_header Cache-Control; fastcgi_limit_rate 1;",
+    " fastcgi_hide_header Cache-Control; fastcgi_pass_header Status; fastcgi_limit_rate 1;",
 ])
 def test_nginx_starts_with_the_settings_that_people_have_for_php(backend, start_site, place, tuning):
     site = start_site(**{"server": INCLUDE, place: tuning + (INCLUDE if place == "server" else "")})
@@ -182,7 +183,7 @@ DEEDS = {
     "addition": "add_before_body /index.html; add_after_body /index.html; addition_types *;",
     "userid": "userid on;",
     "mirror": "mirror /mirror; location = /mirror { internal; log_subrequest on; access_log DIR/mirrored; return 200; }",
-    "limit_rate": "limit_rate 1;",
+    "limit_rate": "limit_rate 100;",
     "client_body_in_file_only": "client_body_in_file_only on;",
 }
 LIMITS_HTTP = "limit_req_zone $scheme zone=req:1m rate=1r/m; limit_conn_zone $scheme zone=conn:1m;"
@@ -194,7 +195,9 @@ def test_directives_of_the_server_block_do_not_affect_the_public_routes(backend,
     site = start_site(server=f"{INCLUDE} root DIR/www; {DEEDS[deed]}")
     ask = {"headers": {"Accept-Encoding": "gzip"}}
     for path in PUBLIC:
+        began = time.monotonic()
         assert_is_as_shipped(site.ask(path, **ask))
+        assert time.monotonic() - began < 2
         assert site.ask(path, "POST", body=b"x").status == 405
     backend.process.kill()
     backend.process.wait()
@@ -203,6 +206,26 @@ def test_directives_of_the_server_block_do_not_affect_the_public_routes(backend,
         assert_is_as_shipped(answer, 503, "nginx", more=["Retry-After"])
         assert json.loads(answer.body)["failing"] == [{"check": "backend", "reason": "unreachable"}]
     assert not os.path.exists(f"{directory}/mirrored") or os.path.getsize(f"{directory}/mirrored") == 0
+
+
+def test_a_cache_of_the_site_keeps_no_answer(backend, start_site):
+    """A kept 200 would hide every failure for an hour."""
+    site = start_site(http=MICROCACHE_HTTP)
+    for path in PUBLIC:
+        assert_is_as_shipped(site.ask(path))
+    backend.process.kill()
+    backend.process.wait()
+    for path in PUBLIC:
+        assert_is_as_shipped(site.ask(path), 503, "nginx", more=["Retry-After"])
+
+
+def test_errors_of_the_program_pass_where_the_site_intercepts_those_of_its_application(start_backend, start_site):
+    start_backend(PGHOST="/nowhere").wait_status("degraded")
+    site = start_site(server=f"fastcgi_intercept_errors on; {INCLUDE}")
+    answer = site.ask()
+    assert_is_as_shipped(answer, 503, more=["Retry-After"])
+    assert json.loads(answer.body)["failing"] == [{"check": "database", "reason": "unreachable"}]
+    assert_is_as_shipped(site.ask("/api/health?%zz"), 400, content_type="application/problem+json")
 
 
 def test_the_captures_of_the_server_name_stay(backend, start_site, directory):
@@ -282,6 +305,11 @@ def test_only_listed_addresses_see_operators_routes(backend, start_site):
         assert site.ask(path, port=site.operators_port).status == 200
     elsewhere = site.ask("/index.html", port=site.operators_port)
     assert elsewhere.status == 404
+
+
+def test_rewrites_of_the_site_do_not_affect_the_403(backend, start_site):
+    """To answer it, nginx runs the rewrites of the server block again, for another path."""
+    assert_refuses_operators_routes(start_site(server=f"{INCLUDE} root DIR/www; rewrite ^/(?!api/) /index.html last;"))
 
 
 OWN_METRICS = f"{INCLUDE} location = /api/metrics {{ return 200 'of the site'; }}"
