@@ -248,7 +248,7 @@ static void lose_listener(struct server *s, int64_t now_ns)
         LOG_STR(
             "remedy",
             listener->inherited
-                ? "restart the unit that passes it: systemctl restart health-api.socket health-api.service"
+                ? "restart the unit that passes it: systemctl restart health-api.service health-api.socket"
                 : "none needed: the next start creates a new one"));
     stop(s, now_ns, 1);
 }

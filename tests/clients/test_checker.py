@@ -1,4 +1,6 @@
 """HAProxy, configured as docs/load-balancers.md says, checks an nginx with the shipped snippets."""
+import signal
+
 import pytest
 from harness.backend import CHECKS, Backend
 from harness.wait import hold_for, wait_until
@@ -56,3 +58,15 @@ def test_a_check_of_the_process_keeps_the_server_up_without_its_database(backend
 
     backend.stop()
     assert wait_down(checker)["check_code"] == "503"
+
+
+def test_a_check_waits_longer_than_nginx_so_it_gets_the_answer_for_a_program_that_hangs(backend, start_checker):
+    """A timeout of HAProxy itself would be L7TOUT, without nginx's reason."""
+    checker = start_checker()
+    backend.process.send_signal(signal.SIGSTOP)
+    try:
+        down = wait_down(checker)
+        assert (down["check_status"], down["check_code"]) == ("L7STS", "503")
+    finally:
+        backend.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: checker.server()["status"] == "UP", 5, "UP again")

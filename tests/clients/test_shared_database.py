@@ -1,13 +1,14 @@
-"""Two nodes behind HAProxy, as docs/load-balancers.md configures it. Both use one database, which stops."""
+"""Two nodes behind HAProxy, as docs/load-balancers.md configures it. Both use one database, which stops. Then two nodes
+with a standby each, whose primary locks a table; and two nodes behind nginx."""
 import contextlib
 import os
 
 import pytest
 from harness.backend import CHECKS, Backend
 from harness.wait import hold_for, wait_until
-from harness.webserver import Nginx
+from harness.webserver import Nginx, WebServer
 
-from .servers import HAProxyChecker
+from .servers import HAProxyChecker, find
 
 PAGE = "the application of node {}"
 
@@ -95,3 +96,58 @@ def test_one_node_that_breaks_goes_out_alone(nodes, start_checker):
     nodes[0].backend.stop()
     wait_until(lambda: states(checker) == ["DOWN", "UP"], 10, "the first is out")
     assert pages(checker) == {(200, PAGE.format(2))}
+
+
+def test_a_table_locked_on_the_primary_takes_out_no_node_that_asks_whether_its_standby_answers(directory, own_cluster):
+    own_cluster.write_hba("local all all trust\nlocal replication all trust\n")
+    wait_until(lambda: own_cluster.execute("SELECT count(*) FROM pg_hba_file_rules", "postgres") == [(2,)], 5, "the rules")
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for number in (1, 2):
+            standby = own_cluster.make_standby(f"{directory}/standby{number}")
+            stack.callback(standby.destroy)
+            standby.start()
+            nodes.append(Node(f"{directory}/{number}", number, standby, stack))
+
+        def answers(query):
+            return [node.nginx.ask("/api/health" + query).status for node in nodes]
+        migration = stack.enter_context(contextlib.closing(own_cluster.connect()))
+        migration.autocommit = False
+        migration.cursor().execute("ALTER TABLE edges ADD COLUMN added int")
+        own_cluster.execute("CREATE TABLE other ()")  # its commit sends the lock to the standbys
+        wait_until(lambda: answers("") == [503, 503], 20, "the whole verdict fails on all nodes")
+        assert answers("?only=process&only=database") == [200, 200]
+        own_cluster.stop()
+        hold_for(lambda: answers("?only=process&only=database") == [200, 200], 2, "the standbys answer without their primary")
+
+
+class NginxBalancer(WebServer):
+    """nginx as a load balancer, in front of web servers at these ports."""
+
+    def start(self, ports, retry=""):
+        temporary = os.path.join(self.directory, "balancer")
+        os.mkdir(temporary)
+        os.chmod(temporary, 0o777)
+        paths = "".join(f"{name}_temp_path {temporary};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        servers = "".join(f"server 127.0.0.1:{port};" for port in ports)
+        path = os.path.join(temporary, "nginx.conf")
+        with open(path, "w", encoding="utf-8") as conf:
+            conf.write(f"daemon off; pid {temporary}/pid; error_log {temporary}/log; worker_processes 1; events {{}} "
+                       f"http {{ access_log off; {paths} upstream app {{ {servers} }} server {{ listen 127.0.0.1:{self.port}; "
+                       f"location / {{ proxy_pass http://app; {retry} }} }} }}\n")
+        self._start([find("nginx"), "-e", f"{temporary}/log", "-c", path])
+        return self
+
+
+@pytest.mark.parametrize("retry, expected", [("", {200}), ("proxy_next_upstream error timeout http_503;", {502})])
+def test_requests_for_the_public_route_take_out_all_nodes_of_an_nginx_that_retries_a_503(nodes, own_cluster, directory, retry,
+                                                                                       expected):
+    balancer = NginxBalancer(directory).start([node.nginx.port for node in nodes], retry)
+    try:
+        own_cluster.stop()
+        for node in nodes:
+            node.backend.wait_status("degraded")
+        assert [balancer.ask().status for _ in range(2)][0] == 503
+        assert {balancer.ask("/page").status for _ in range(4)} == expected
+    finally:
+        balancer.stop()

@@ -100,7 +100,7 @@ def test_the_units_are_clean(machine):
 
 @pytest.mark.parametrize("unit,shipped", [
     ("health-api.socket", {"SocketUser": "health-api", "SocketGroup": "www-data", "SocketMode": "0660", "FlushPending": "no",
-                           "TriggerLimitIntervalUSec": "0", "Backlog": "511"}),
+                           "StartLimitIntervalUSec": "0", "TriggerLimitIntervalUSec": "0", "Backlog": "511"}),
     ("health-api.service", {"Type": "notify", "WatchdogUSec": "10s", "Restart": "always", "RestartUSec": "300ms",
                             "StartLimitIntervalUSec": "0", "TimeoutStopUSec": "10s", "MemoryMax": str(64 << 20),
                             "TasksMax": "16", "LimitNOFILE": "1024", "User": "health-api"}),
