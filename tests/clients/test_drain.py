@@ -1,7 +1,8 @@
 """Two nodes behind HAProxy, as docs/load-balancers.md says. One of them is taken out by hand, stopped, and taken in
-again, and no visitor notices."""
+again; or both are restarted in turn, and drain while they stop. No visitor notices."""
 import collections
 import os
+import signal
 import threading
 
 import pytest
@@ -20,12 +21,12 @@ VISITORS = 3
 class Node:
     """health-api, and an nginx with the application, which answers with its name."""
 
-    def __init__(self, directory, name, cluster):
+    def __init__(self, directory, name, cluster, settings):
         self.home = os.path.join(directory, name)
         os.mkdir(self.home)
         os.chmod(self.home, 0o755)
         self.drain = os.path.join(self.home, "drain")
-        self.backend = Backend(self.home, **cluster.environment(HEALTH_CHECKS=CHECKS))
+        self.backend = Backend(self.home, **cluster.environment(HEALTH_CHECKS=CHECKS, **settings))
         self.site = Site(self.home)
         self.site.configure(server=f"include health-api.conf; location / {{ return 200 {name}; }}")
 
@@ -85,11 +86,12 @@ class Visitors:
 
 
 @pytest.fixture
-def nodes(directory, small_cluster):
+def nodes(request, directory, small_cluster):
+    """The parameter has further settings of health-api."""
     made = []
     try:
         for name in ("one", "two"):
-            made.append(Node(directory, name, small_cluster))
+            made.append(Node(directory, name, small_cluster, getattr(request, "param", {})))
             made[-1].start().backend.wait_status("healthy")
         yield made
     finally:
@@ -104,6 +106,11 @@ def balancer(directory, nodes):
         wait_until(lambda name=name: checker.server(name)["check_code"] == "200", 10, f"the first check of {name}")
     yield checker
     checker.stop()
+
+
+def assert_no_error(balancer, name):
+    row = balancer.server(name)
+    assert [row[fault] for fault in ("econ", "eresp", "wretr", "wredis")] == ["0"] * 4, row
 
 
 def test_a_node_goes_out_by_hand_and_comes_in_again_without_a_lost_request(nodes, balancer):
@@ -132,6 +139,23 @@ def test_a_node_goes_out_by_hand_and_comes_in_again_without_a_lost_request(nodes
         visitors.wait_for_pages(50, "one")
     assert visitors.failures == []
     for name in ("app1", "app2"):
-        row = balancer.server(name)
-        assert [row[fault] for fault in ("econ", "eresp", "wretr", "wredis")] == ["0"] * 4, row
+        assert_no_error(balancer, name)
     assert balancer.server("app2")["status"] == "UP" and balancer.server("app2")["chkfail"] == "0"
+
+
+@pytest.mark.parametrize("nodes", [{"HEALTH_DRAIN": "5s"}], indirect=True)
+def test_each_node_is_restarted_in_turn_without_a_lost_request(nodes, balancer):
+    with Visitors(balancer.port) as visitors:
+        for name, node in (("app1", nodes[0]), ("app2", nodes[1])):
+            visitors.wait_for_pages(50)
+            node.backend.process.send_signal(signal.SIGTERM)
+            wait_until(lambda name=name: balancer.server(name)["status"] == "DOWN", CHANGES_WITHIN_S, f"{name} is out")
+            assert node.backend.process.poll() is None  # it drains: the application still answers
+            wait_until(lambda name=name: balancer.server(name)["scur"] == "0", 5, "its last request is answered")
+            node.stop()
+            visitors.wait_for_pages(50)
+            node.start()
+            wait_until(lambda name=name: balancer.server(name)["status"] == "UP", CHANGES_WITHIN_S, f"{name} is in again")
+    assert visitors.failures == []
+    for name in ("app1", "app2"):
+        assert_no_error(balancer, name)
