@@ -61,12 +61,13 @@ def nginx_text(stage, nginx, body):
                                     f"return 200 '{body}';")
     text += location("/bench/least", nginx.fastcgi("bench_least"))
     text += location("/bench/threads", nginx.fastcgi("bench_threads"))
-    text += location("/bench/threads-anew", nginx.fastcgi("bench_threads_anew").replace(*anew))
+    text += location("/bench/threads-anew", nginx.fastcgi("bench_threads_anew", anew))
     # A process of php-fpm or fcgiwrap serves one connection at a time, so a kept one would block the others.
-    text += location("/bench/php", nginx.fastcgi("bench_php", "/ping", "SCRIPT_FILENAME /ping").replace(*anew))
+    text += location("/bench/php", nginx.fastcgi(
+        "bench_php", anew, script_name="/ping", param="SCRIPT_FILENAME /ping"))
     text += location("/bench/script", nginx.fastcgi(
-        "bench_script", "/health.sh", f'SCRIPT_FILENAME "{os.path.join(PEERS, "health.sh")}"'
-    ).replace(*anew).replace("fastcgi_read_timeout 2s;", "fastcgi_read_timeout 60s;"))
+        "bench_script", anew, ("fastcgi_read_timeout 1s;", "fastcgi_read_timeout 60s;"),
+        script_name="/health.sh", param=f'SCRIPT_FILENAME "{os.path.join(PEERS, "health.sh")}"'))
     for name in ("go", "fastapi"):
         for page in ("cached", "query"):
             text += location(f"/bench/{name}/{page}", proxied.format(name, page))

@@ -13,6 +13,14 @@ from harness.webserver import Nginx
 CHECKS = os.path.join(ROOT, "sql", "checks.sql")
 
 
+def changed(text, *changes):
+    """Returns a configuration with these (old, new) lines, each of which must be in it once."""
+    for old, new in changes:
+        assert text.count(old) == 1, f"a file in nginx/ has changed: expected one {old!r}"
+        text = text.replace(old, new)
+    return text
+
+
 class BenchNginx(Nginx):
     """nginx with the production snippets and, in the same server block, a location for each peer."""
 
@@ -23,18 +31,18 @@ class BenchNginx(Nginx):
         path = os.path.join(self.directory, "nginx.conf")
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        for old, new in (("worker_connections 1024;", "worker_connections 8192;"),  # the bench needs 1,000 idle ones
-                         ("    server {\n", self.upstreams + "    server {\n"),
-                         ("        include health-api.conf;\n", "        include health-api.conf;\n" + self.locations)):
-            assert text.count(old) == 1, f"nginx/run.conf.in has changed: expected one {old!r}"
-            text = text.replace(old, new)
+        text = changed(text,
+                       ("worker_connections 1024;", "worker_connections 8192;"),  # the bench needs 1,000 idle ones
+                       ("    server {\n", self.upstreams + "    server {\n"),
+                       ("        include health-api.conf;\n", "        include health-api.conf;\n" + self.locations))
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
 
-    def fastcgi(self, socket, script_name="/api/health", param=""):
+    def fastcgi(self, socket, *changes, script_name="/api/health", param=""):
         """Returns our own location with another upstream, so that every FastCGI peer costs nginx the same."""
         with open(os.path.join(ROOT, "nginx", "health-api.params"), encoding="utf-8") as file:
-            text = file.read().replace("health_api;", f"{socket};", 1).replace("$uri;", f"{script_name};")
+            text = changed(file.read(), ("fastcgi_pass health_api;", f"fastcgi_pass {socket};"), (" $uri;", f" {script_name};"),
+                           *changes)
         return text + (f"fastcgi_param {param};\n" if param else "")
 
 
