@@ -142,7 +142,7 @@ static void take_check(struct probing *p, const struct slot *slot, const struct 
                        int64_t now_ns)
 {
     if (answer->by_server) {
-        struct answer own = *answer; /* without the time in which the whole server was silent */
+        struct answer own = *answer; /* without the time in which not even a newcomer got an answer */
         if (answer->sent_ns < p->silence.ended_ns)
             own.took_ns = clock_max(own.took_ns - p->silence.lasted_ns, 0);
         ledger_book_check(p->ledger, slot->check, &own, now_ns);

@@ -22,9 +22,9 @@ void silence_begin(struct silence *s, int64_t since_ns, int64_t now_ns)
 
 void silence_hear(struct silence *s, int64_t heard_ns)
 {
-    int64_t lasted_ns = s->since_ns != CLOCK_NEVER ? heard_ns - clock_max(s->since_ns, s->heard_ns) : 0;
-    if (lasted_ns > s->hung_after_ns / 2) {
-        s->lasted_ns = lasted_ns;
+    int64_t suspicion_ns = silence_suspicion_ns(s);
+    if (heard_ns > suspicion_ns) {
+        s->lasted_ns = heard_ns - suspicion_ns;
         s->ended_ns = heard_ns;
     }
     s->heard_ns = clock_max(s->heard_ns, heard_ns);

@@ -15,7 +15,7 @@ struct silence {
     int64_t heard_ns;      /* when its last bytes came */
     int64_t not_before_ns; /* no silence begins earlier: the server spoke then, or we did not run */
     int64_t ended_ns;      /* when the last silence ended that was long enough for suspicion */
-    int64_t lasted_ns;     /* how long that silence was */
+    int64_t lasted_ns;     /* how long it went on after the suspicion, which brought a newcomer */
     int64_t convicted_ns;  /* when the server was last convicted in this silence; 0: never */
     bool is_forgiven;      /* the limits have begun again, once, because we did not run */
 };

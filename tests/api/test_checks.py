@@ -101,6 +101,22 @@ def test_a_slow_check_has_its_own_timeout_and_the_others_count(start_backend, ch
     assert backend.document("/api/status")["checks"]["slow"]["duration_ms"] >= 50  # of 100: the program may measure less
 
 
+@pytest.mark.parametrize("annotations, worked_ms, least_period_ms", [
+    ("-- severity: warn", 700, 3300),  # ended after HEALTH_QUERY_TIMEOUT, 800ms: it rests for four times as long
+    ("-- timeout: 10s", 1000, 2800),  # counts after 1.2 s: HEALTH_MAX_LOAD 50 lets it rest for twice as long
+])
+def test_a_check_that_works_for_long_rests_for_all_of_its_time(start_backend, checks_file, annotations, worked_ms,
+                                                               least_period_ms):
+    """Meanwhile another session shows that the server works, so its work is no silence of the server."""
+    backend = start_backend(HEALTH_MAX_LOAD=50, HEALTH_CHECKS=checks_file(
+        f"-- check: long\n{annotations}\nSELECT count(*) FROM pg_sleep({'10' if worked_ms < 800 else '1.2'});\n"))
+
+    def is_whole():  # the program takes its own stalls out, if this machine is too busy
+        check = backend.document("/api/status")["checks"]["long"]
+        return (check["duration_ms"] or 0) >= worked_ms and (check["period_ms"] or 0) >= least_period_ms
+    wait_until(is_whole, 30, f"a duration of {worked_ms} ms, and a period of {least_period_ms} ms")
+
+
 def test_a_locked_table_is_a_query_timeout_of_its_check(backend, cluster):
     connection = cluster.connect()
     connection.autocommit = False
