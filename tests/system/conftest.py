@@ -19,9 +19,11 @@ from . import watching
 
 RESULTS = "/run/stream.json"
 REQUEST_TIMES = "/run/request_times"
-# How long a request may take by nginx's clock: fastcgi_read_timeout, 1 s. If nginx finds its kept connection closed
-# within fastcgi_next_upstream_timeout, 0.2 s, it sends the request again, and fastcgi_read_timeout begins again.
-NGINX_TAKES_S = 1 + 0.2
+# How long nginx waits for an answer: fastcgi_read_timeout.
+NGINX_WAITS_S = 1
+# How long a request may take by nginx's clock. If nginx finds its kept connection closed within
+# fastcgi_next_upstream_timeout, 0.2 s, it sends the request again, and fastcgi_read_timeout begins again.
+NGINX_TAKES_S = NGINX_WAITS_S + 0.2
 # How long a request may take by the client's clock, on a busy machine.
 ANSWERED_WITHIN_S = NGINX_TAKES_S + 0.3
 DROP_INS = "/run/systemd/system/health-api.service.d"
