@@ -34,8 +34,8 @@ struct entry {
     bool was_cancelled; /* a conflict ended its last query: it is asked once more before that counts */
 };
 
-/* What is known of the check in the entry, new or old, belongs to this check now. It is due now if its period
- * has changed. */
+/* Makes this the entry of the check. What it knows stays: a reload has not changed the query. The check is
+ * due now if its period has changed. */
 void entry_set_check(struct entry *entry, const struct check *check);
 
 /* Whether it usually answers within half a heartbeat. */
@@ -50,13 +50,15 @@ bool entry_book_orphan(struct entry *entry, const struct config *config, bool is
 bool entry_note_lost(struct entry *entry, const struct answer *answer, int64_t backend_pid);
 void entry_suspect(struct entry *entry, const struct config *config, int64_t backend_pid, int64_t now_ns);
 
-/* Books an answer. round_trip_ns: how much of its time the network takes. */
 enum entry_news {
     ENTRY_NOTHING, /* the answer does not count, and the check is due again */
     ENTRY_NEWS,
     ENTRY_CHANGE, /* something to publish at once */
-} entry_book(struct entry *entry, const struct config *config, const struct answer *answer,
-             int64_t round_trip_ns, int64_t now_ns);
+};
+
+/* Books an answer. round_trip_ns: how much of its time the network takes. */
+enum entry_news entry_book(struct entry *entry, const struct config *config, const struct answer *answer,
+                           int64_t round_trip_ns, int64_t now_ns);
 
 /* The database fails: the value is unknown, and the check is due when the database works again. A check that
  * backs off keeps its reason and its time, and a slow one rests. */
