@@ -31,7 +31,7 @@ def all_of_them():
         Contender("least", "least FastCGI responder (C, epoll)", "/bench/least"),
         Contender("health", "health-api", "/api/health"),
         Contender("threads", "libfcgi threads, keep-alive", "/bench/threads"),
-        Contender("threads_anew", "libfcgi threads, a connection each", "/bench/threads-anew"),
+        Contender("threads_no_keepalive", "libfcgi threads, a connection each", "/bench/threads-no-keepalive"),
         Contender("go_cached", "Go net/http, cached", "/bench/go/cached"),
         Contender("php_ping", "php-fpm ping page", "/bench/php"),
         Contender("fastapi_cached", "FastAPI, cached", "/bench/fastapi/cached"),
@@ -51,8 +51,8 @@ def location(path, body):
 
 def nginx_text(stage, nginx, body):
     """Returns nginx's upstreams and locations. nginx keeps the connections to a backend that supports it."""
-    anew = ("fastcgi_keep_conn on;", "fastcgi_keep_conn off;")
-    names = ("least", "threads", "threads_anew", "go", "fastapi", "php", "script",
+    no_keepalive = ("fastcgi_keep_conn on;", "fastcgi_keep_conn off;")
+    names = ("least", "threads", "threads_no_keepalive", "go", "fastapi", "php", "script",
              *(f"{kind}_{n}" for kind in ("health", "least") for n in (1, 10, 100)))
     upstreams = "".join(upstream(f"bench_{name}", stage.path(f"{name}.sock")) for name in names)
     proxied = ('proxy_http_version 1.1; proxy_set_header Connection ""; access_log off;'
@@ -61,12 +61,12 @@ def nginx_text(stage, nginx, body):
                                     f"return 200 '{body}';")
     text += location("/bench/least", nginx.fastcgi("bench_least"))
     text += location("/bench/threads", nginx.fastcgi("bench_threads"))
-    text += location("/bench/threads-anew", nginx.fastcgi("bench_threads_anew", anew))
+    text += location("/bench/threads-no-keepalive", nginx.fastcgi("bench_threads_no_keepalive", no_keepalive))
     # A process of php-fpm or fcgiwrap serves one connection at a time, so a kept one would block the others.
     text += location("/bench/php", nginx.fastcgi(
-        "bench_php", anew, script_name="/ping", param="SCRIPT_FILENAME /ping"))
+        "bench_php", no_keepalive, script_name="/ping", param="SCRIPT_FILENAME /ping"))
     text += location("/bench/script", nginx.fastcgi(
-        "bench_script", anew, ("fastcgi_read_timeout 1s;", "fastcgi_read_timeout 60s;"),
+        "bench_script", no_keepalive, ("fastcgi_read_timeout 1s;", "fastcgi_read_timeout 60s;"),
         script_name="/health.sh", param=f'SCRIPT_FILENAME "{os.path.join(PEERS, "health.sh")}"'))
     for name in ("go", "fastapi"):
         for page in ("cached", "query"):
@@ -119,7 +119,7 @@ def start_all(stage, contenders, answer):
     # libfcgi's threads still accept after a SIGTERM.
     threads = {name: start_on_socket(stage, name, [stage.program("threads"), answer, *options],
                                      stop_signal=signal.SIGKILL)
-               for name, options in (("threads", ["keep"]), ("threads_anew", []))}
+               for name, options in (("threads", ["keep"]), ("threads_no_keepalive", []))}
     go, fastapi = start_go(stage), start_fastapi(stage)
     wrapper = shutil.which("fcgiwrap", path=os.environ["PATH"] + ":/usr/sbin")
     wrapped = start_on_socket(stage, "script", [wrapper, "-f", "-c", "4"])
