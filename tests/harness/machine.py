@@ -145,10 +145,12 @@ class Machine:
         return done
 
     def failed_units(self):
-        """What systemd and the journal say of each unit that has failed. The journal first takes what it has not read yet
-        (journalctl(1), --sync): the last words of a program that has just ended often are."""
+        """What systemd and the journal say of each unit that has failed. systemctl status leaves out the lines that the
+        journal took before systemd noted the time of the start: what a program says first, for as long as the machine is
+        busy, and all of an earlier start. The journal first takes what it has not read yet (journalctl(1), --sync)."""
         return self.run("sh", "-c", "journalctl --sync; systemctl list-units --failed --plain --no-legend |"
-                                    " while read -r unit _; do systemctl status --full --lines=30 \"$unit\"; done",
+                                    " while read -r unit _; do systemctl status --lines=0 \"$unit\";"
+                                    " journalctl --unit \"$unit\" --lines=30; done",
                         check=False).stdout
 
     def shell(self, script, check=True, timeout_s=60):

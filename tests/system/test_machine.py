@@ -36,12 +36,17 @@ def test_what_this_machine_has_enabled_does_not_run_in_it():
 
 
 def test_a_setup_that_fails_shows_what_the_unit_has_said(fresh_machine):
+    """The second start of the unit has nothing to say. systemctl status would show its lines alone, and on a busy machine
+    it would leave out the first line of the first start, too."""
     fresh_machine.write("/run/systemd/system/broken.service",
-                        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo port $$((79 + 1)) is taken; exit 1'\n")
+                        "[Service]\nType=oneshot\nRuntimeDirectory=broken\nRuntimeDirectoryPreserve=yes\n"
+                        "ExecStart=/bin/sh -c 'cd /run/broken; mkdir said && echo port $$((79 + 1)) is taken; exit 1'\n")
     try:
+        fresh_machine.run("systemctl", "start", "broken.service", check=False)
         with pytest.raises(AssertionError, match="port 80 is taken"):
             fresh_machine.run("systemctl", "start", "broken.service")
     finally:
         fresh_machine.run("systemctl", "reset-failed", "broken.service")
+        fresh_machine.run("rm", "-r", "/run/broken")
         os.unlink(fresh_machine.path("/run/systemd/system/broken.service"))
         fresh_machine.run("systemctl", "daemon-reload")
