@@ -3,6 +3,7 @@ to a healthy and to a degraded program."""
 import json
 import re
 import tempfile
+import time
 
 import pytest
 from harness.backend import CHECKS
@@ -193,9 +194,10 @@ def test_time_moves_on_with_each_interval(start_backend):
 
 
 def test_the_uptime_counts_seconds(backend):
+    began = time.monotonic()
     first = backend.document("/api/health/live")["uptime_seconds"]
     wait_until(lambda: backend.document("/api/health/live")["uptime_seconds"] >= first + 2, 5, "two seconds more")
-    assert backend.document()["uptime_seconds"] - first in (2, 3)
+    assert backend.document()["uptime_seconds"] - first < time.monotonic() - began + 1
 
 
 def test_a_failed_login_reveals_neither_host_nor_user(start_backend):

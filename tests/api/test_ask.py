@@ -380,6 +380,7 @@ def test_a_reader_that_has_gone_is_an_error_and_no_signal(directory):
 def guarded(start_backend, directory):
     """A program whose socket belongs to the group www-data, and a copy of the program for other users."""
     backend = start_backend(HEALTH_SOCKET_MODE="0660", HEALTH_SOCKET_GROUP="www-data", PGHOST="/no/such")
+    backend.wait_status("degraded")
     backend.copy = process.copy_for_anyone(program.PROGRAM, directory)
     return backend
 

@@ -9,6 +9,7 @@ import pytest
 from harness.backend import CHECKS
 from harness import backend as program
 from harness import process
+from harness.cluster import FEW_EDGES
 from harness.fastcgi import Connection, Response
 from harness.wait import wait_until
 
@@ -33,15 +34,16 @@ def cgi(cluster):
 
 @pytest.fixture
 def cgi_process(cluster):
-    """Starts the program with one socket as its stdin and stdout. Yields the other end."""
+    """Starts the program with one socket as its stdin and stdout. The body is in it before. Yields the other end."""
     children = []
 
-    def start(**settings):
+    def start(body=b"", **settings):
         env = program.environment(**{
             **cluster.environment(), "HEALTH_CHECKS": CHECKS, "GATEWAY_INTERFACE": "CGI/1.1",
             "SCRIPT_NAME": "/api/health", **settings})
         ours, theirs = socket.socketpair()
         ours.settimeout(15)
+        ours.sendall(body)
         with theirs:
             children.append(subprocess.Popen([program.PROGRAM], env=env, stdin=theirs, stdout=theirs))
         return ours
@@ -101,8 +103,7 @@ def test_the_body_is_read_so_that_the_client_gets_no_reset(cgi_process, length, 
     """Apache's mod_cgid uses one Unix socket. Unread data at the exit of the program would reset it. A chunked body has no
     length: Apache passes on its content, and then the end of the stream."""
     announced = {"HTTP_TRANSFER_ENCODING": "chunked"} if is_chunked else {"CONTENT_LENGTH": length}
-    with cgi_process(REQUEST_METHOD="POST", **announced) as server:
-        server.sendall(b"x" * length)
+    with cgi_process(b"x" * length, REQUEST_METHOD="POST", **announced) as server:
         if is_chunked:
             server.shutdown(socket.SHUT_WR)
         received = b""
@@ -140,7 +141,7 @@ def test_a_stopped_database_is_503_and_the_program_does_not_crash(cgi, change, r
 def test_a_silent_database_costs_the_connect_timeout(cgi, silent):
     answer, took = cgi(PGHOST=silent, HEALTH_CONNECT_TIMEOUT="300ms")
     assert (answer.status, json.loads(answer.body)["failing"][0]["reason"]) == (503, "connect_timeout")
-    assert 0.3 <= took < 1.5
+    assert 0.3 <= took < 2.5  # a wait that ends 100 ms late restarts the limit, once
 
 
 def test_a_slow_check_costs_the_timeouts_and_the_others_count(cgi, checks_file):
@@ -195,7 +196,7 @@ def test_the_program_serves_a_listening_fd_0_even_with_gateway_interface_set(sta
                                 SCRIPT_NAME="/api/health", popen={"stdin": listener})
         backend.address = path
         wait_until(backend.accepts, 10, "accepts on fd 0")
-        assert backend.wait_status("healthy")["counts"]["edges"] == 714201
+        assert backend.wait_status("healthy")["counts"]["edges"] == FEW_EDGES
 
 
 def test_spawn_fcgi_can_start_it(cluster, directory):

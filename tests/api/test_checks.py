@@ -7,6 +7,7 @@ import time
 import pytest
 from harness import backend as program
 from harness.backend import SANITIZED
+from harness.cluster import FEW_EDGES
 from harness.wait import hold_for, wait_until
 
 GOOD = "-- check: good\nSELECT count(*) FROM debates;\n"
@@ -52,12 +53,12 @@ def test_a_bad_answer_fails_only_its_check_uses_no_memory_and_leaves_no_trace(st
     document = backend.wait_failing(("bad", reason))
 
     def both():
-        return backend.document()["counts"] == {"bad": None, "good": 607}
+        return backend.document()["counts"] == {"bad": None, "good": 200}
     wait_until(both, 10, f"the good check counts, last {document}")
     assert backend.ask().status == 503
     checks_file("-- check: bad\nSELECT 12;\n" + GOOD)
     backend.process.send_signal(signal.SIGHUP)
-    assert backend.wait_status("healthy")["counts"] == {"bad": 12, "good": 607}
+    assert backend.wait_status("healthy")["counts"] == {"bad": 12, "good": 200}
     if not SANITIZED:
         assert backend.peak_rss_kib() - before_kib < 4096
 
@@ -89,7 +90,7 @@ def test_severity_warn_is_reported_and_still_200(start_backend, checks_file):
         "-- check: maybe\n-- severity: warn\nSELECT count(*) FROM nowhere;\n" + GOOD))
     document = backend.wait_status("healthy")
     assert document["warnings"] == [{"check": "maybe", "reason": "schema"}]
-    assert document["counts"] == {"maybe": None, "good": 607}
+    assert document["counts"] == {"maybe": None, "good": 200}
     assert backend.ask().status == 200
 
 
@@ -97,8 +98,8 @@ def test_a_slow_check_has_its_own_timeout_and_the_others_count(start_backend, ch
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: slow\n-- timeout: 100ms\nSELECT 1 FROM pg_sleep(20);\n" + GOOD))
     backend.wait_failing(("slow", "query_timeout"), deadline_s=5)
-    wait_until(lambda: backend.document()["counts"]["good"] == 607, 5, "the good check counts")
-    assert backend.document("/api/status")["checks"]["slow"]["duration_ms"] >= 50  # of 100: the program may measure less
+    wait_until(lambda: backend.document()["counts"]["good"] == 200, 5, "the good check counts")
+    wait_until(lambda: backend.document("/api/status")["checks"]["slow"]["duration_ms"] >= 50, 10, "half of the timeout")
 
 
 @pytest.mark.parametrize("annotations, worked_ms, least_period_ms", [
@@ -122,8 +123,8 @@ def test_a_locked_table_is_a_query_timeout_of_its_check(backend, cluster):
     connection.autocommit = False
     try:
         connection.cursor().execute("LOCK TABLE debates IN ACCESS EXCLUSIVE MODE")
-        backend.wait_failing(("debates", "query_timeout"), deadline_s=3.5)
-        wait_until(lambda: backend.document()["counts"]["edges"] == 714201, 5, "edges counts")
+        backend.wait_failing(("debates", "query_timeout"))
+        wait_until(lambda: backend.document()["counts"]["edges"] == FEW_EDGES, 5, "edges counts")
     finally:
         connection.close()
     backend.wait_status("healthy")
@@ -165,9 +166,12 @@ def test_the_settings_apply_to_the_check_and_leave_nothing_in_the_session(start_
 def test_there_is_one_session_and_a_new_one_each_reconnect_period(start_backend, cluster):
     backend = start_backend(HEALTH_RECONNECT_EVERY="1s", HEALTH_INTERVAL="200ms")
     backend.wait_status("healthy")
-    first = wait_until(cluster.probes, 5, "our connection")
-    assert len(first) == 1
-    wait_until(lambda: cluster.probes() not in ([], first) and len(cluster.probes()) == 1, 5, "a fresh connection")
+    def the_only_one():
+        """Not while a login takes the place of the session, and not until the server process of the old one has ended."""
+        probes = cluster.probes()
+        return probes if len(probes) == 1 else None
+    first = wait_until(the_only_one, 5, "one session")
+    wait_until(lambda: the_only_one() not in (None, first), 5, "a fresh one")
     assert backend.document("/api/status")["database"]["reconnects"] == 0
     assert backend.document()["status"] == "healthy"
 
@@ -175,7 +179,7 @@ def test_there_is_one_session_and_a_new_one_each_reconnect_period(start_backend,
 def test_the_first_check_that_breaks_the_session_does_not_starve_the_others(start_backend, checks_file):
     backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_CHECKS=checks_file(
         "-- check: breaks\nCOPY (SELECT 1) TO STDOUT;\n" + GOOD))
-    wait_until(lambda: backend.document()["counts"].get("good") == 607, 10, "the good check counts")
+    wait_until(lambda: backend.document()["counts"].get("good") == 200, 10, "the good check counts")
     hold_for(lambda: backend.document()["failing"] == [{"check": "breaks", "reason": "malformed"}], 1, "malformed")
 
 
@@ -188,7 +192,7 @@ def test_a_warning_that_breaks_the_session_hides_no_failure(start_backend, check
     first = wait_until(lambda: backend.document()["status"] != "starting" and backend.document(), 10, "a status")
     assert first["failing"] == [{"check": "gone", "reason": "schema"}]
     hold_for(lambda: backend.ask().status == 503, 2, "503")
-    assert backend.document()["counts"]["good"] == 607
+    assert backend.document()["counts"]["good"] == 200
     once = program.run("--once", HEALTH_CHECKS=path, **cluster.environment())
     assert once.returncode == 1 and json.loads(once.stdout)["failing"] == [{"check": "gone", "reason": "schema"}]
 
@@ -233,18 +237,20 @@ def test_a_reload_takes_effect_between_two_checks_however_many_are_due(start_bac
 
 
 def test_fall_and_rise_count_consecutive_probes(start_backend, checks_file, cluster):
-    backend = start_backend(HEALTH_INTERVAL="300ms", HEALTH_FALL=3, HEALTH_RISE=3, HEALTH_CHECKS=checks_file(GOOD))
+    backend = start_backend(HEALTH_INTERVAL="1s", HEALTH_FALL=3, HEALTH_RISE=3, HEALTH_CHECKS=checks_file(GOOD))
     backend.wait_status("healthy")
+
+    def first_with(member, value):
+        document = backend.document()
+        return document[member] == value and document
     cluster.execute("ALTER TABLE debates RENAME TO debates_away")
     try:
-        warned = wait_until(lambda: backend.document()["warnings"], 5, "a warning before the fall")
-        assert warned == [{"check": "good", "reason": "schema"}]
-        assert backend.document()["status"] == "healthy"
+        warned = wait_until(lambda: first_with("warnings", [{"check": "good", "reason": "schema"}]), 5, "a warning")
+        assert warned["status"] == "healthy"
         backend.wait_failing(("good", "schema"))
     finally:
         cluster.execute("ALTER TABLE debates_away RENAME TO debates")
-    wait_until(lambda: backend.document()["counts"]["good"] == 607, 5, "the count is back")
-    assert backend.document()["status"] == "degraded"
+    assert wait_until(lambda: first_with("counts", {"good": 200}), 5, "the count is back")["status"] == "degraded"
     backend.wait_status("healthy")
 
 
@@ -270,8 +276,11 @@ def test_the_fall_and_rise_of_a_check_apply_to_it_alone(start_backend, checks_fi
     own_cluster.execute("ALTER TABLE debates_away RENAME TO debates")
     document = backend.wait_failing(("damped", "schema"))
     assert document["counts"]["damped"] in (None, 200)
-    wait_until(lambda: backend.document()["counts"]["damped"] == 200, 5, "the count is back")
-    assert backend.document()["failing"] == [{"check": "damped", "reason": "schema"}]
+
+    def first_with_its_count():
+        document = backend.document()
+        return document["counts"]["damped"] == 200 and document
+    assert wait_until(first_with_its_count, 5, "the count is back")["failing"] == [{"check": "damped", "reason": "schema"}]
     backend.wait_status("healthy")
     checks_file(text.replace("-- fall: 3\n", ""))
     backend.process.send_signal(signal.SIGHUP)

@@ -20,8 +20,9 @@ def test_half_requests_on_fifty_connections_delay_no_other_and_are_dropped_after
         asked = time.monotonic()
         assert backend.ask().status == 200
         took.append(time.monotonic() - asked)
-    assert statistics.median(took) < 0.010
-    assert not any(connection.is_closed() for connection in half)
+    assert statistics.median(took) < 0.1  # a program that waits for one of them would need up to a second
+    closed = any(connection.is_closed() for connection in half)
+    assert not closed or time.monotonic() - began > 0.9
     wait_until(lambda: all(connection.is_closed() for connection in half), 3, "every half request is dropped")
     assert 0.9 < time.monotonic() - began < 3
 

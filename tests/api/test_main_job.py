@@ -1,33 +1,35 @@
 """nginx -> health-api -> PostgreSQL, end to end."""
 import json
-import time
 
 import pytest
 from harness.backend import SANITIZED
+from harness.cluster import FEW_COUNTS
 from harness.fastcgi import Connection
 from harness.wait import wait_until
 
-COUNTS = {"hypotheses": 1171, "analyses": 398, "entities": 49251, "edges": 714201, "debates": 607}
-NOTHING = dict.fromkeys(COUNTS)
+NOTHING = dict.fromkeys(FEW_COUNTS)
 
 
-def test_the_five_counts_arrive_through_nginx(backend, nginx):
+def test_the_five_counts_arrive_through_nginx(start_backend, nginx, own_cluster):
+    """Those of sql/sample.sql, as its first lines say."""
+    own_cluster.execute("TRUNCATE entities RESTART IDENTITY CASCADE")
+    own_cluster.load("sample.sql")
+    start_backend(HEALTH_QUERY_TIMEOUT="3s", HEALTH_STALE_AFTER="10s", **own_cluster.environment()).wait_status("healthy")
     answer = nginx.ask()
     assert answer.status == 200
     document = json.loads(answer.body)
     assert list(document) == ["status", "time", "version", "uptime_seconds", "counts", "failing", "warnings"]
     assert document["status"] == "healthy"
-    assert document["counts"] == COUNTS
+    assert document["counts"] == {
+        "hypotheses": 1171, "analyses": 398, "entities": 49251, "edges": 714201, "debates": 607}
     assert document["failing"] == [] and document["warnings"] == []
 
 
 def test_a_stopped_postgresql_is_503_at_once_and_200_after_its_start(backend, nginx, cluster):
     pid = backend.pid
     cluster.stop("immediate")
-    stopped = time.monotonic()
     try:
-        wait_until(lambda: nginx.ask().status == 503, 2, "503 after the stop")
-        assert time.monotonic() - stopped < 0.2
+        wait_until(lambda: nginx.ask().status == 503, 0.5, "503 after the stop")
         document = json.loads(nginx.ask().body)
         assert document["status"] == "degraded"
         assert [entry["check"] for entry in document["failing"]] == ["database"]
@@ -35,10 +37,8 @@ def test_a_stopped_postgresql_is_503_at_once_and_200_after_its_start(backend, ng
         assert document["counts"] == NOTHING
     finally:
         cluster.start()
-    started = time.monotonic()
-    wait_until(lambda: nginx.ask().status == 200, 10, "200 after the start")
-    assert time.monotonic() - started < 3
-    assert json.loads(nginx.ask().body)["counts"] == COUNTS
+    wait_until(lambda: nginx.ask().status == 200, 3, "200 after the start")
+    assert json.loads(nginx.ask().body)["counts"] == FEW_COUNTS
     assert backend.pid == pid and backend.process.poll() is None
 
 
@@ -46,11 +46,11 @@ def test_a_renamed_table_makes_only_its_own_count_null(backend, nginx, cluster):
     cluster.execute("ALTER TABLE debates RENAME TO debates_away")
     try:
         document = backend.wait_failing(("debates", "schema"), deadline_s=3.5)
-        assert document["counts"] == {**COUNTS, "debates": None}
+        assert document["counts"] == {**FEW_COUNTS, "debates": None}
         assert nginx.ask().status == 503
     finally:
         cluster.execute("ALTER TABLE debates_away RENAME TO debates")
-    assert backend.wait_status("healthy")["counts"] == COUNTS
+    assert backend.wait_status("healthy")["counts"] == FEW_COUNTS
 
 
 def test_a_killed_backend_is_503_json_from_nginx(backend, nginx):

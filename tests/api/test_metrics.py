@@ -205,7 +205,7 @@ def test_each_question_that_failed_is_counted_and_none_during_an_outage(start_ba
     os.symlink(f"{cluster.directory}/.s.PGSQL.5432", gate)
     query = f"SELECT 3 AS counted_{os.path.basename(directory)}"
     path = checks_file(f"-- check: small\n-- min: 4\n{query};\n")
-    backend = start_backend(PGHOST=directory, HEALTH_CHECKS=path, HEALTH_INTERVAL="100ms")
+    backend = start_backend(PGHOST=directory, HEALTH_CHECKS=path, HEALTH_INTERVAL="100ms", HEALTH_HEARTBEAT="100ms")
 
     def failed():
         return value(scrape(backend), "health_api_check_failures_total", "small", "out_of_range") or 0
@@ -312,7 +312,9 @@ def many(start_backend, checks_file, cluster, directory):
     function = f"fail_{os.path.basename(directory)}"
     names = [f"{'x' * (LONGEST - 4)}_{number:03}" for number in range(256)]
     path = checks_file("".join(f"-- check: {name}\n-- max: 1\nSELECT {function}();\n" for name in names))
-    backend = start_backend(wait=False, HEALTH_CHECKS=path, HEALTH_MAX_LOAD=100, HEALTH_INTERVAL="100ms")
+    backend = start_backend(wait=False, HEALTH_CHECKS=path, HEALTH_INTERVAL="100ms",
+                            HEALTH_QUERY_TIMEOUT="20s", HEALTH_CONNECT_TIMEOUT="10s", HEALTH_HUNG_AFTER="20s",
+                            HEALTH_STALE_AFTER="60s")  # so that a busy machine adds no reason
     try:
         for reason, body in REASONS.items():
             cluster.execute(f"CREATE OR REPLACE FUNCTION {function}() RETURNS bigint LANGUAGE plpgsql "

@@ -21,17 +21,23 @@ def down(reason):
 
 
 def assert_nginx_says(nginx, reason, routes=ROUTES, at_once=12):
-    """nginx answers in place of the backend, on each route and for each method that it has."""
+    """nginx answers in place of the backend, on each route and for each method that it has. Returns how many seconds the
+    quickest answer took: the others may have waited for a processor."""
     requests = [(path, method) for path in routes for method in ("GET", "HEAD", "OPTIONS")]
+
+    def timed(request):
+        began = time.monotonic()
+        return nginx.ask(*request), time.monotonic() - began
     with ThreadPoolExecutor(at_once) as pool:
-        answers = pool.map(lambda request: nginx.ask(*request), requests)
-    for (path, method), answer in zip(requests, answers):
+        answers = list(pool.map(timed, requests))
+    for (path, method), (answer, _) in zip(requests, answers):
         assert (answer.status, answer.headers["X-Health-Source"]) == (503, "nginx"), (path, method)
         assert answer.headers["Content-Type"] == "application/json"
         assert answer.headers["Cache-Control"] == "no-store"
         assert re.fullmatch(r"\d+", answer.headers["Retry-After"])
         assert int(answer.headers["Content-Length"]) == len(json.dumps(down(reason), separators=(",", ":"))) + 1
         assert answer.body == b"" if method == "HEAD" else json.loads(answer.body) == down(reason), (path, method)
+    return min(took for _, took in answers)
 
 
 @pytest.fixture
@@ -92,9 +98,7 @@ def test_no_header_comes_twice_from_either_source(backend, nginx):
 
 
 def test_a_missing_socket_is_unreachable_at_once(nginx):
-    began = time.monotonic()
-    assert_nginx_says(nginx, "unreachable", routes=(*ROUTES, "/api/health?x=1"))
-    assert time.monotonic() - began < 1
+    assert assert_nginx_says(nginx, "unreachable", routes=(*ROUTES, "/api/health?x=1")) < 0.9  # of the timeout, 1 s
 
 
 def test_a_socket_that_nobody_listens_on_is_unreachable(nginx, directory):
@@ -118,9 +122,7 @@ def test_a_socket_whose_queue_is_full_is_unreachable_at_once(directory, nginx):
         os.chmod(path, 0o666)
         listener.listen(0)  # one waits, no more
         waiting.connect(path)
-        began = time.monotonic()
-        assert_nginx_says(nginx, "unreachable")
-        assert time.monotonic() - began < 1
+        assert assert_nginx_says(nginx, "unreachable") < 0.9
     assert "failed (11: Resource temporarily unavailable)" in error_log(directory)
 
 
@@ -142,9 +144,7 @@ def test_a_program_that_ends_before_its_answer_is_unreachable(silent, nginx, dir
 
 
 def test_a_program_that_accepts_and_never_answers_is_hung_after_the_timeout(silent, nginx):
-    began = time.monotonic()
-    assert_nginx_says(nginx, "hung")
-    assert 1 <= time.monotonic() - began < 2
+    assert 1 <= assert_nginx_says(nginx, "hung") < 1.9
 
 
 def test_nginx_without_a_free_connection_reports_its_own_failure(silent, start_nginx, directory):

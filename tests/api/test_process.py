@@ -7,6 +7,7 @@ import time
 
 import pytest
 from harness import backend as program
+from harness.cluster import FEW_EDGES
 from harness.webserver import FcgiWrap, Lighttpd
 from harness.wait import hold_for, wait_until
 
@@ -37,7 +38,7 @@ def test_version_and_unknown_options():
 def test_once_prints_the_document_and_exits_with_the_status(cluster):
     done = program.run("--once", **settings(cluster))
     assert done.returncode == 0
-    assert json.loads(done.stdout)["counts"]["edges"] == 714201
+    assert json.loads(done.stdout)["counts"]["edges"] == FEW_EDGES
     done = program.run("--once", **settings(cluster, PGPORT=1))
     assert done.returncode == 1
     assert json.loads(done.stdout)["failing"] == [{"check": "database", "reason": "unreachable"}]
@@ -156,7 +157,7 @@ def test_the_same_binary_answers_as_a_cgi_program(server, cluster, directory):
         web.start(program.PROGRAM, environment)
         answer = web.ask()
         assert answer.status == 200
-        assert json.loads(answer.body)["counts"]["edges"] == 714201
+        assert json.loads(answer.body)["counts"]["edges"] == FEW_EDGES
         assert answer.headers["X-Health-Source"] == "backend"
         head = web.ask(method="HEAD")
         assert (head.status, head.body) == (200, b"")

@@ -192,11 +192,13 @@ def test_few_connections_make_requests_wait_and_lose_none(start_backend, nginx):
 def test_busy_connections_at_the_limit_make_the_next_one_wait_and_are_logged_once(start_backend):
     backend = start_backend(HEALTH_MAX_CONNECTIONS=2)
     backend.wait_status("healthy")
+    backend.process.send_signal(signal.SIGSTOP)  # so that all have come before the first is answered
     with Connection(backend.address) as one, Connection(backend.address) as other:
         for connection in (one, other):
             connection.send(head_of_post() + record(STDIN, b"x" * 10))
         with Connection(backend.address) as third:
             third.send(request())
+            backend.process.send_signal(signal.SIGCONT)
             assert [connection.receive().status for connection in (one, other, third)] == [405, 405, 200]
     line, = backend.events("connection limit reached")
     assert (line["level"], line["max"]) == ("notice", "2")
@@ -236,8 +238,8 @@ def test_a_connection_with_a_late_request_makes_room_before_an_idle_one(start_ba
     backend = start_backend(HEALTH_MAX_CONNECTIONS=2)
     backend.wait_status("healthy")
     with Connection(backend.address) as silent, Connection(backend.address) as kept:
-        hold_for(lambda: not silent.is_closed(), 0.3, "there is room")
         assert kept.ask().status == 200
+        hold_for(lambda: not silent.is_closed(), 0.3, "there is room")
         with Connection(backend.address) as newcomer:
             assert newcomer.ask().status == kept.ask().status == 200
         assert silent.is_closed()

@@ -11,9 +11,10 @@ from . import process
 from .wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# A few rows for each table of sql/schema.sql. The full sample takes seconds to load, and half a second of a busy machine to
-# count.
+# A few rows for each table of sql/schema.sql. The full sample takes seconds to load. Each program that a test starts would
+# count it, for half a second on a busy machine, which is near the limit of 800 ms.
 FEW_EDGES = 4999
+FEW_COUNTS = {"hypotheses": 300, "analyses": 200, "entities": FEW_EDGES + 1, "edges": FEW_EDGES, "debates": 200}
 FEW_ROWS = f"""
     INSERT INTO entities (kind, name) SELECT 'gene', n::text FROM generate_series(1, {FEW_EDGES + 1}) n;
     INSERT INTO edges SELECT n, n + 1, 'binds', 0.5 FROM generate_series(1, {FEW_EDGES}) n;
