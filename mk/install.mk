@@ -11,7 +11,8 @@ CONFDIR := /etc/health-api
 WATCH_CONFDIR := /etc/health-watch
 MAN5  := $(wildcard man/*.5)
 MAN8  := $(wildcard man/*.8)
-UNITS := health-api.socket health-api.service health-watch.service health-watch.timer
+# In this order `make uninstall` stops them: a socket or timer that still runs would start its service again.
+UNITS := health-api.socket health-api.service health-watch.timer health-watch.service
 
 # Recipes take these from the environment, in quotes: DESTDIR may have spaces.
 export DESTDIR PREFIX

@@ -1,4 +1,5 @@
 """p99 at 1,000 requests per second, compared with nginx itself, and while the database is stopped."""
+import contextlib
 import os
 import signal
 
@@ -62,17 +63,19 @@ def measure_stopped(stage, contenders, health, results):
         return load.pace(stage, path)["p99"]
 
     def stopped():
-        pids = load.tree(stage.cluster.postmaster_pid)
         load.pace(stage, path, seconds=settings.WARM_UP_S)
+        pids = load.tree(stage.cluster.postmaster_pid)
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):  # a session that has just ended
+                os.kill(pid, signal.SIGSTOP)
         try:
             p99 = load.pace(stage, path, accept_errors=True)["p99"]
             wait_until(lambda: health.ask().status == 503, 10, "the program says that the database hangs")
             p99_known = load.pace(stage, path, accept_errors=True)["p99"]
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
         health.wait_status("healthy")
         return p99, p99_known
     measured = load.interleave({"healthy": healthy, "stopped": stopped})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 from harness import process
+from harness.wait import wait_until
 
 from . import settings
 
@@ -46,6 +47,8 @@ def wrk(stage, path, seconds=None):
     child = process.start(["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", f"{int(seconds) + 60}s", "--timeout", "60s",
                            f"http://127.0.0.1:{stage.nginx.port}{path}"], log=report)
     try:
+        # Before, SIGINT would end it without a report, or be ignored.
+        wait_until(lambda: child.poll() is not None or process.catches(child.pid, signal.SIGINT), 10, "wrk has begun")
         child.wait(seconds)
     except subprocess.TimeoutExpired:
         pass  # -d takes only whole seconds, but on SIGINT wrk reports what it has

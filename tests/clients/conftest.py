@@ -4,11 +4,12 @@ import os
 import tempfile
 
 import pytest
-from harness import process
+from harness import fastcgi, process
 from harness.backend import CHECKS, PROGRAM
+from harness.wait import wait_until
 
 from . import servers
-from .service import Service, listen_tcp, listen_unix
+from .service import PATIENT, Service, listen_tcp, listen_unix
 
 STATES = {"up": {}, "down": {"PGPORT": 1}, "bare": {"HEALTH_PUBLIC": "bare"}}
 
@@ -51,7 +52,7 @@ class Programs:
             listener = listen_tcp() if kind.endswith("tcp") else listen_unix(home + ".sock")
             self.stack.callback(listener.close)
             service = Service(home, listener, HEALTH_LOG_LEVEL="debug",
-                              **self.cluster.environment(**STATES.get(site, {})))
+                              **self.environment(site))
             self.stack.callback(service.stop)
             self.services[site, kind] = service.start().wait_status("degraded" if site == "down" else "healthy")
         return self.services[site, kind]
@@ -61,14 +62,19 @@ class Programs:
         if (site, "spawned") not in self.services:
             service = servers.SpawnFcgi(
                 self.directory, os.path.join(self.directory, f"{site}-spawned.sock"), program,
-                self.cluster.environment(HEALTH_CHECKS=CHECKS, **STATES[site]))
+                self.variables(site))
             self.stack.callback(service.stop)
+            status = b"degraded" if site == "down" else b"healthy"
+            wait_until(lambda: status in fastcgi.Connection(service.address).ask().body, 10, "the first probe has finished")
             self.services[site, "spawned"] = service
         return self.services[site, "spawned"]
 
     def variables(self, site):
         """The environment of a CGI program."""
-        return self.cluster.environment(HEALTH_CHECKS=CHECKS, **STATES[site])
+        return {"HEALTH_CHECKS": CHECKS, **self.environment(site)}
+
+    def environment(self, site):
+        return self.cluster.environment(**PATIENT, **STATES.get(site, {}))
 
 
 @pytest.fixture(scope="session")

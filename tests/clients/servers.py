@@ -275,13 +275,14 @@ frontend site
         return self
 
     def server(self, name="app1"):
-        """The row of a checked server in `show stat`."""
+        """The row of a checked server in `show stat`. `* ` before the last status means that a check is under way."""
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.socket_path)
             client.sendall(b"show stat\n")
             text = client.makefile(encoding="ascii").read()
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
-        return next(row for row in rows if (row["pxname"], row["svname"]) == ("app", name))
+        row = next(row for row in rows if (row["pxname"], row["svname"]) == ("app", name))
+        return {**row, "check_status": row["check_status"].removeprefix("* ")}
 
 
 class H2o(Front):

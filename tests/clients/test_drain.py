@@ -12,6 +12,7 @@ from harness.wait import hold_for, wait_until
 
 from . import httpclient
 from .servers import HAProxyChecker
+from .service import PATIENT
 
 # What a node may take to go out or in. HAProxy needs two checks, and each starts 0.2 s after the last one.
 CHANGES_WITHIN_S = 10
@@ -26,7 +27,7 @@ class Node:
         os.mkdir(self.home)
         os.chmod(self.home, 0o755)
         self.drain = os.path.join(self.home, "drain")
-        self.backend = Backend(self.home, **cluster.environment(HEALTH_CHECKS=CHECKS, **settings))
+        self.backend = Backend(self.home, **cluster.environment(HEALTH_CHECKS=CHECKS, **PATIENT, **settings))
         self.site = Site(self.home)
         self.site.configure(server=f"include health-api.conf; location / {{ return 200 {name}; }}")
 

@@ -21,7 +21,7 @@ LOST = {
     "apache-unix": (2, 2),
     "apache-tcp": (2, 2),
     # The same in h2o (lib/handler/fastcgi.c, errorclose: 503). Seen: none in 30 restarts.
-    "h2o": (1, 1),
+    "h2o": (2, 2),
     # HAProxy repeats only requests that could not connect (configuration.txt: retry-on is conn-failure by default).
     # It closes the client's connection without a response. Seen: up to 3 and 3 in one restart.
     "haproxy": (4, 4),

@@ -19,7 +19,7 @@ class Node:
     def __init__(self, directory, number, cluster, stack):
         os.makedirs(directory)
         os.chmod(directory, 0o755)
-        self.backend = Backend(directory, **cluster.environment(HEALTH_CHECKS=CHECKS)).start()
+        self.backend = Backend(directory, **cluster.environment(HEALTH_CHECKS=CHECKS, HEALTH_MAX_LOAD=100)).start()
         stack.callback(self.backend.stop)
         self.nginx = Nginx(directory)
         self.nginx.configure()

@@ -77,14 +77,17 @@ def fault(request):
     return Fault(request.node)
 
 
-def speed_ms(backend, count=100):
-    """Returns the median time of a request for /api/health, in ms."""
-    times = []
-    for _ in range(count):
-        began = time.perf_counter()
-        backend.ask()
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times)
+def assert_quick(backend):
+    """The answer comes from memory: a request for /api/health takes less than 10 ms, as the median of a hundred. The
+    machine may be busy for longer than the first hundred take."""
+    def median_ms():
+        times = []
+        for _ in range(100):
+            began = time.perf_counter()
+            backend.ask()
+            times.append((time.perf_counter() - began) * 1000)
+        return statistics.median(times)
+    wait_until(lambda: median_ms() < 10, 10, "a quick answer")
 
 
 class Timed:

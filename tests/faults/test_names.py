@@ -90,7 +90,7 @@ def test_a_name_with_a_silent_address_first(names, server, silent, start_backend
 
 def test_a_slow_resolver_delays_no_login(names, server, start_backend):
     names.delay_s = 1.2
-    backend = start(start_backend, names, server, HEALTH_RECONNECT_EVERY="1s")
+    backend = start(start_backend, names, server, HEALTH_RECONNECT_EVERY="1s", HEALTH_CONNECT_TIMEOUT="3s", HEALTH_STALE_AFTER="10s")
     backend.wait_status("healthy", 10)
     stays_healthy_over_logins(backend, names, 4)
     found = database(backend)
@@ -166,7 +166,7 @@ def test_it_stops_at_once_while_the_resolver_hangs(names, server, start_backend)
     wait_until(lambda: names.questions > 0, 10, "the lookup has begun")
     began = time.monotonic()
     assert backend.stop() == 0
-    assert time.monotonic() - began < (1 if not SANITIZED else 3)
+    assert time.monotonic() - began < 2.5  # the alarm would end it after 3 s
 
 
 def test_once_goes_on_from_a_silent_host(server, silent):

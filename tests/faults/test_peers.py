@@ -15,7 +15,7 @@ from harness.peers import (AUTH_OK, READY, WELCOME, Peer, Proxy, Resetting, Sayi
 from harness.wait import hold_for, wait_until
 from harness.webserver import free_port
 
-from .conftest import listen_on_tcp, speed_ms
+from .conftest import assert_quick, listen_on_tcp
 
 INTERVAL = 2.0
 LATER = INTERVAL + 1.5
@@ -115,7 +115,7 @@ def test_malformed(start_backend, checks_file, cluster, address, name, fault):
         cluster.terminate_probes()
         fault.expect(backend, LATER, ("database", "malformed"))
         wait_until(lambda: peer.connections >= 3, 20, "further logins")
-        assert speed_ms(backend) < 10
+        assert_quick(backend)
     lead_to(cluster, address)
     fault.healed(backend, LONGEST_PAUSE + 1, counts={"debates": 200})
     if not SANITIZED:
@@ -246,9 +246,9 @@ def test_a_peer_that_lets_us_in_and_drops_each_question_is_unreachable(start_bac
     with Dropping(os.path.join(directory, "peer")) as peer:
         backend = start_backend(HEALTH_CHECKS=checks_file(ONE), PGHOST=peer.directory)
         backend.wait_failing(("database", "unreachable"), deadline_s=5)
-        before = peer.connections
+        before, began = peer.connections, time.monotonic()
         hold_for(lambda: backend.ask().status == 503, 3, "503")
-        assert peer.connections - before <= 3 / 0.25 + 1, "the logins are a busy loop"
+        assert peer.connections - before <= (time.monotonic() - began) / 0.25 + 1, "the logins are a busy loop"
 
 
 def test_a_fake_that_answers_well_is_healthy(start_backend, checks_file, directory):
@@ -280,7 +280,7 @@ def test_network(proxied, fault, mode, failing):
     fault.injected()
     # A login that proceeds byte by byte may take twice its limit.
     fault.expect(backend, LATER + (1.5 if mode == "drip" else 0), *failing)
-    assert speed_ms(backend) < 10
+    assert_quick(backend)
     hold_for(lambda: backend.ask().status == 503, 3, "503 while it lasts")
     proxy.mode = "pass"
     fault.healed(backend, 5)
@@ -294,7 +294,7 @@ def test_a_reset_in_mid_answer(start_backend, cluster, fault, after):
         peer.after = after
         fault.injected()
         fault.expect(backend, LATER, ("database", "unreachable"))
-        assert speed_ms(backend) < 10
+        assert_quick(backend)
         hold_for(lambda: backend.ask().status == 503, 2, "503 while it lasts")
         peer.after = None
         fault.healed(backend, LONGEST_PAUSE + 1)
@@ -351,7 +351,7 @@ def test_a_server_that_accepts_and_says_nothing(start_backend, cluster, address,
         fault.injected()
         cluster.terminate_probes()
         fault.expect(backend, LATER, ("database", "connect_timeout"))
-        assert speed_ms(backend) < 10
+        assert_quick(backend)
     lead_to(cluster, address)
     fault.healed(backend, LONGEST_PAUSE + 1)
 
@@ -379,7 +379,7 @@ def test_a_black_hole(on_tcp, fault):
     try:
         fault.injected()
         fault.expect(backend, LATER, ("database", "hung"))
-        assert speed_ms(backend) < 10
+        assert_quick(backend)
         hold_for(lambda: backend.ask().status == 503, 3, "503 while it lasts")
     finally:
         subprocess.run(["iptables", "-w", "-D", *rule], check=True)
@@ -402,13 +402,13 @@ def test_a_stuck_name_resolution_is_unreachable(start_backend, cluster, fault, d
     backend.wait_failing(("database", "unreachable"), deadline_s=2.5)
     fault.record("database unreachable", time.monotonic() - fault.began, 2.5)
     assert backend.ask("/api/health/live").status == 200
-    assert speed_ms(backend) < 10
+    assert_quick(backend)
     assert backend.stop() == 0
 
 
 def test_detection_of_a_server_that_goes_away(start_backend, cluster, directory):
     """The median over twenty times. Each time a proxy resets the idle connection, and is gone."""
-    times = []
+    times, usual = [], []
     for round_number in range(20):
         proxy = Proxy(os.path.join(directory, f"pg{round_number}"), cluster.directory)
         with proxy:
@@ -420,7 +420,11 @@ def test_detection_of_a_server_that_goes_away(start_backend, cluster, directory)
                 os.unlink(link)
                 os.symlink(proxy.directory, link)
             backend.wait_status("healthy")
+            began = time.monotonic()
+            backend.ask()
+            usual.append(time.monotonic() - began)
             began = time.monotonic()  # leaving the block resets the connection
         wait_until(lambda: backend.ask().status == 503, 5, "503")
         times.append(time.monotonic() - began)
-    assert statistics.median(times) < 0.020, times
+    # On a busy machine everything takes longer: the end of the proxy's threads, the program, the test's own turns.
+    assert statistics.median(times) < 0.020 + 5 * statistics.median(usual), (times, usual)

@@ -19,11 +19,14 @@ LEAK_CHECKED = b"__asan_init" in open(program.PROGRAM, "rb").read()
 
 
 def test_the_program_stopped(backend, nginx, fault):
-    backend.process.send_signal(signal.SIGSTOP)
-    fault.injected()
-    fault.expect(nginx, READ_TIMEOUT + AT_ONCE, HUNG)
-    backend.process.send_signal(signal.SIGCONT)
-    fault.healed(nginx, 1)
+    for _ in range(3):
+        backend.process.send_signal(signal.SIGSTOP)
+        fault.injected()
+        fault.expect(nginx, READ_TIMEOUT + AT_ONCE, HUNG, once=False)
+        backend.process.send_signal(signal.SIGCONT)
+        backend.wait_status("healthy")
+        fault.healed(nginx, 1)
+    fault.judge()
 
 
 def test_the_program_killed(backend, nginx, fault):
@@ -32,6 +35,7 @@ def test_the_program_killed(backend, nginx, fault):
     fault.expect(nginx, AT_ONCE, GONE)
     hold_for(lambda: nginx.ask().status == 503, 0.5, "503 while it is gone")
     backend.start()
+    backend.wait_status("healthy")
     fault.healed(nginx, 1)
 
 
@@ -40,7 +44,7 @@ def test_the_programs_socket_unlinked(backend, start_backend, nginx, fault):
     os.unlink(backend.socket)
     fault.injected()
     fault.expect(nginx, AT_ONCE, GONE)
-    start_backend()
+    start_backend().wait_status("healthy")
     fault.healed(nginx, 1)
 
 

@@ -55,13 +55,19 @@ def test_the_server_logs_three_lines_for_a_login_and_one_for_its_end(start_backe
     backend = start_backend(HEALTH_CHECKS=checks_file(ONE), HEALTH_INTERVAL="300ms",
                             **own_cluster.environment(HEALTH_RECONNECT_EVERY="500ms"))
     backend.wait_status("healthy")
-    hold_for(lambda: backend.ask().status == 200, 3, "200")
+    authorized = "connection authorized: user=health_api"
+
+    def has_six():
+        assert backend.ask().status == 200
+        return sum(authorized in line for line in own_cluster.log_lines()) >= 6
+    wait_until(has_six, 20, "six logins")
     backend.stop()
+    wait_until(lambda: not own_cluster.probes(), 10, "the sessions have ended")
     own_cluster.stop("fast")  # writes all lines to the log
     with open(own_cluster.log, encoding="utf-8") as log:
         log.seek(begin)
         lines = log.readlines()
-    logins = [line for line in lines if "connection authorized: user=health_api" in line]
+    logins = [line for line in lines if authorized in line]
     # The stop may cut off a login after one or two lines.
     pids = {re.search(r"\[(\d+)\]", line)[1] for line in logins}
     lines = [line for line in lines if (found := re.search(r"\[(\d+)\]", line)) and found[1] in pids]

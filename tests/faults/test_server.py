@@ -1,19 +1,19 @@
 """A real PostgreSQL that stops, hangs, crashes, locks and refuses."""
+import contextlib
 import os
 import signal
 import socket
-import time
 
 import psycopg2
 import pytest
 from harness.backend import SANITIZED
 from harness.wait import hold_for, wait_until
 
-from .conftest import speed_ms
+from .conftest import assert_quick
 
 INTERVAL = 2.0  # the default, for which the promises are made
 LATER = INTERVAL + 1.5
-REPEATS = 3  # for bounds of a fifth of a second
+REPEATS = 5  # for bounds of a fifth of a second
 
 
 @pytest.fixture
@@ -55,16 +55,20 @@ def test_postmaster_hung(start_backend, own_cluster, fault, period_s):
     os.kill(own_cluster.postmaster_pid, signal.SIGSTOP)
     try:
         fault.injected()
-        fault.expect(backend, period_s + 2, ("database", "connect_timeout"))
-        assert speed_ms(backend) < 10
+        # A program that had to wait for a processor gives the login its whole limit again, once.
+        fault.expect(backend, period_s + 2 * 1.5 + 0.5, ("database", "connect_timeout"))
+        assert_quick(backend)
         hold_for(lambda: backend.ask().status == 503, 2, "503 while it hangs")
     finally:
         os.kill(own_cluster.postmaster_pid, signal.SIGCONT)
     fault.healed(backend, 4)
 
 
-def test_our_server_process_hung(healthy, own_cluster):
-    """Only our server process hangs: a new session shows that the server is well."""
+def test_our_server_process_hung(start_backend, own_cluster):
+    """Only our server process hangs: a new session shows that the server is well. Its start may take a while."""
+    healthy = start_backend(HEALTH_HUNG_AFTER="2s", HEALTH_CONNECT_TIMEOUT="3s", HEALTH_STALE_AFTER="10s",
+                            **own_cluster.environment())
+    healthy.wait_status("healthy")
     (pid,) = wait_until(own_cluster.probes, 5, "our session")
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -100,7 +104,7 @@ def test_only_our_connection_terminated(healthy, own_cluster):
 def test_our_connection_terminated_while_it_runs_a_check(start_backend, own_cluster, checks_file):
     """An operator terminated it, so the check is not to blame."""
     backend = start_backend(HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 4711 FROM pg_sleep(0.4);\n"),
-                            HEALTH_MAX_LOAD=50, **own_cluster.environment())
+                            HEALTH_MAX_LOAD=50, HEALTH_QUERY_TIMEOUT="3s", HEALTH_STALE_AFTER="10s", **own_cluster.environment())
     backend.wait_status("healthy")
     at_work = ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'health-api'"
                " AND state = 'active' AND query LIKE '%4711%'")
@@ -114,23 +118,18 @@ def test_a_check_that_kills_its_server_process_is_to_blame_and_backs_off(start_b
     """After each such crash the server ends all sessions, and recovers."""
     backend = start_backend(HEALTH_CHECKS=checks_file(
         "-- check: good\nSELECT 1;\n-- check: killer\n-- severity: warn\nSELECT 4711 FROM pg_sleep(0.5);\n"),
-        HEALTH_QUERY_TIMEOUT="3s", HEALTH_STALE_AFTER="10s", HEALTH_MAX_LOAD=100, **own_cluster.environment())
+        HEALTH_QUERY_TIMEOUT="3s", HEALTH_STALE_AFTER="10s", **own_cluster.environment())
     backend.wait_status("healthy")
-    crashes = []
+    crashes = set()
 
     def kill():
         """Always true, even if the server recovers and has no process to kill."""
-        try:
-            kill_counting()
-        except psycopg2.Error:
-            pass
+        with contextlib.suppress(psycopg2.Error, ProcessLookupError):
+            for pid, in own_cluster.execute("SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%4711%'"
+                                            " AND pid <> pg_backend_pid()"):
+                os.kill(pid, signal.SIGKILL)
+                crashes.add(pid)
         return True
-
-    def kill_counting():
-        for pid, in own_cluster.execute("SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%4711%'"
-                                        " AND pid <> pg_backend_pid()") or []:
-            os.kill(pid, signal.SIGKILL)
-            crashes.append(time.monotonic())
     wait_until(lambda: kill() and crashes, 15, "the first crash")
     hold_for(kill, 20)
     assert len(crashes) <= 5, "the check does not back off"
@@ -190,7 +189,7 @@ def test_crashed_and_recovering(healthy, nginx, own_cluster, fault):
         finally:
             os.kill(held.info.backend_pid, signal.SIGCONT)
         wait_until(own_cluster.accepts, 20, "recovered")
-        fault.healed(nginx, 1)
+        fault.healed(nginx, 3)
         victim.close()
         held.close()
     fault.judge()
@@ -286,7 +285,7 @@ def test_an_orphan_with_a_long_timeout_also_ends(start_backend, own_cluster, che
 def test_a_temporary_file_over_its_limit_is_resources(start_backend, own_cluster, checks_file, fault):
     own_cluster.execute("ALTER ROLE health_api SET temp_file_limit = '64kB'; ALTER ROLE health_api SET work_mem = '64kB'")
     backend = start_backend(HEALTH_CHECKS=checks_file(
-        "-- check: sorted\nSELECT count(*) FROM (SELECT n FROM generate_series(1, 100000) n ORDER BY -n) AS s;\n"),
+        "-- check: sorted\nSELECT count(*) FROM (SELECT n FROM generate_series(1, 20000) n ORDER BY -n) AS s;\n"),
         **own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
     wait_until(lambda: backend.document()["status"] != "starting", 15, "the first probe has finished")
     fault.injected()

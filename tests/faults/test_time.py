@@ -39,11 +39,12 @@ def test_a_jump_of_the_wall_clock_changes_no_status(start_backend, directory, ju
 
 
 @pytest.mark.long
-def test_a_process_that_was_suspended_first_answers_stale_and_goes_on(start_backend):
+def test_a_process_that_was_suspended_first_answers_stale_and_goes_on(start_backend, own_cluster):
     """The stop is longer than HEALTH_STALE_AFTER and than the alarm of the dead-man's switch, as when a machine is
     suspended. The alarm's handler sees that the whole process did not run. Two requests wait when the process wakes: one
-    on a known connection, one on a connection that it has not accepted yet."""
-    backend = start_backend()
+    on a known connection, one on a connection that it has not accepted yet. The server stands still until both are answered:
+    otherwise the program may have a new result before it answers."""
+    backend = start_backend(**own_cluster.environment())
     backend.wait_status("healthy")
     with Connection(backend.address) as kept, Connection(backend.address) as new:
         assert kept.ask().status == 200
@@ -51,11 +52,15 @@ def test_a_process_that_was_suspended_first_answers_stale_and_goes_on(start_back
         hold_for(lambda: True, 30)
         kept.send(request())
         new.send(request())
+        own_cluster.signal_all(signal.SIGSTOP)
         backend.process.send_signal(signal.SIGCONT)
-        for connection in (kept, new):
-            response = connection.receive()
-            assert response.status == 503
-            assert json.loads(response.body)["failing"] == [{"check": "database", "reason": "stale"}]
+        try:
+            responses = [connection.receive() for connection in (kept, new)]
+        finally:
+            own_cluster.signal_all(signal.SIGCONT)
+    for response in responses:
+        assert response.status == 503
+        assert json.loads(response.body)["failing"] == [{"check": "database", "reason": "stale"}]
     backend.wait_status("healthy", 5)
     assert backend.process.poll() is None
 
@@ -121,7 +126,7 @@ def test_the_load_on_the_database_does_not_follow_the_request_rate(start_backend
         return [after - start for after, start in zip(own_cluster.work(), before)], asked
     (idle_statements, idle_transactions, idle_rows), _ = measure(busy=False)
     (busy_statements, busy_transactions, busy_rows), asked = measure(busy=True)
-    assert asked > 1000
+    assert asked > 300
     assert abs(idle_statements - busy_statements) <= 2 * 11  # ten rounds of eleven statements, plus or minus one round at either end
     # Ten rounds of six transactions. These statistics come up to a second late, so the test sees eight to twelve.
     assert 40 <= idle_transactions <= 85 and 40 <= busy_transactions <= 85
@@ -129,11 +134,12 @@ def test_the_load_on_the_database_does_not_follow_the_request_rate(start_backend
 
 
 def test_a_check_longer_than_its_interval_never_overlaps_itself(start_backend, own_cluster, checks_file):
-    backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_RECONNECT_EVERY="1s", HEALTH_MAX_LOAD=100, HEALTH_CHECKS=checks_file(
-        "-- check: slow\nSELECT 1 FROM pg_sleep(0.6);\n"), **own_cluster.environment())
+    backend = start_backend(HEALTH_INTERVAL="200ms", HEALTH_RECONNECT_EVERY="1s", HEALTH_QUERY_TIMEOUT="3s", HEALTH_STALE_AFTER="10s",
+                            HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 1 FROM pg_sleep(0.6);\n"),
+                            **own_cluster.environment())
     backend.wait_status("healthy")
     with Samples(own_cluster) as samples:
-        hold_for(lambda: samples.take() is None, 4)
+        hold_for(lambda: samples.take() is None, 8)
     assert max(samples.connections) <= 3  # two sessions, and one that is just ending
     assert max(samples.sleeping) == 1
     assert samples.sleeping.count(1) > 0.4 * len(samples.sleeping)  # about half of the time, so these were samples of the check
@@ -145,6 +151,7 @@ def test_a_count_takes_one_process_of_the_server(cluster):
     for user in ("postgres", "health_api"):
         connection = psycopg2.connect(host=cluster.directory, dbname=cluster.database, user=user, password=PASSWORD)
         with connection.cursor() as cursor:
+            cursor.execute("SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0")
             cursor.execute("EXPLAIN (COSTS OFF) SELECT count(*) FROM edges")
             plans.append("\n".join(line for line, in cursor))
         connection.close()

@@ -73,7 +73,7 @@ def test_a_hung_primary_does_not_hide_the_promoted_standby(pair, start_backend, 
     backend.wait_status("healthy")
     os.kill(primary.postmaster_pid, signal.SIGSTOP)
     fault.injected()
-    fault.expect(backend, 2 + 2 * 1.5 + 1, ("database", "connect_timeout"), ("database", "unreachable"))
+    fault.expect(backend, 2 + 3 * 1.5 + 1, ("database", "connect_timeout"), ("database", "unreachable"))
     promote(standby)
     fault.healed(backend, INTERVAL + 4)
     hold_for(lambda: backend.ask().status == 200, 5, "200 over reconnects while the first host hangs")
@@ -127,12 +127,12 @@ def settings_of_a_fresh_session(cluster):
 
 
 def settings_of_another_client(bouncer, cluster):
-    """The settings of a client that gets the server connection which the probe has used."""
+    """The settings of a client that gets the server connection which the probe has used. None if it gets a new one:
+    PgBouncer closes the server connection of a session that ends during a ping."""
+    settings, pid = settings_in(host=bouncer.directory, port=6432)
     probed = {line.split("[")[1].split("]")[0] for line in cluster.log_lines()
               if "set_config('statement_timeout'" in line}
-    settings, pid = settings_in(host=bouncer.directory, port=6432)
-    assert str(pid) in probed, open(f'{bouncer.directory}/pgbouncer.log').read()[-3000:]
-    return settings
+    return settings if str(pid) in probed else None
 
 
 def kill_between_rounds(backend, cluster):
@@ -172,7 +172,10 @@ def test_pgbouncer(start_backend, own_cluster, directory, checks_file, fault, po
             backend.wait_status("healthy")
         else:
             usual = settings_of_a_fresh_session(own_cluster)
-            hold_for(lambda: settings_of_another_client(bouncer, own_cluster) == usual, 1, "the settings of others")
+            seen = []
+            hold_for(lambda: seen.append(settings_of_another_client(bouncer, own_cluster)) is None, 1)
+            judged = [settings for settings in seen if settings is not None]
+            assert judged and all(settings == usual for settings in judged)
         own_cluster.execute("ALTER TABLE debates RENAME TO away")
         fault.injected()
         fault.expect(backend, 0.3 + 1.5, ("other", "schema"))

@@ -213,7 +213,8 @@ class Machine:
     def journal(self, unit="health-api.service", since=None):
         """The unit's journal lines. since: a cursor from journal_end."""
         options = [f"--after-cursor={since}"] if since else []
-        return self.run("journalctl", "--unit", unit, "--output=cat", "--quiet", *options).stdout
+        return self.run("sh", "-c", 'journalctl --sync; exec journalctl "$@"', "sh", "--unit", unit, "--output=cat", "--quiet",
+                        *options).stdout
 
     def journal_end(self, unit="health-api.service"):
         """A cursor at the unit's last line, or None without a line. With a cursor of another unit, journalctl leaves out

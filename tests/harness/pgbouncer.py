@@ -50,5 +50,12 @@ logfile = {self.directory}/pgbouncer.log
 
     def logins(self):
         """How many clients it has let in so far."""
+        return self._count("login attempt")
+
+    def closed_servers(self):
+        """How many server connections it has closed so far because the client went away during a question."""
+        return self._count("server was not ready")
+
+    def _count(self, text):
         with open(os.path.join(self.directory, "pgbouncer.log"), encoding="utf-8", errors="replace") as log:
-            return log.read().count("login attempt")
+            return log.read().count(text)

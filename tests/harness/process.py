@@ -47,6 +47,13 @@ def end(process, sig=signal.SIGTERM, deadline_s=10.0):
     return process.returncode
 
 
+def catches(pid, sig):
+    """True: the process has a handler for this signal by now."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+        caught = next((line for line in status if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (sig - 1) & 1)
+
+
 def of(pid):
     """The children of a process, as /proc names them."""
     with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:

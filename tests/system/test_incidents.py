@@ -9,7 +9,7 @@ import pytest
 from harness.machine import numbers_of
 from harness.wait import hold_for, wait_until
 
-from .conftest import documented_commands
+from .conftest import NGINX_TAKES_S, documented_commands
 from .watching import site_command
 
 OWN_SOCKET = os.path.join(os.path.dirname(__file__), "..", "..", "systemd", "health-api.service.d", "own-socket.conf")
@@ -47,7 +47,7 @@ def end_rogue(rogue):
 def test_the_first_command_of_the_runbook_says_what_fails(machine):
     machine.run("systemctl", "stop", "postgresql@15-main.service")
     try:
-        wait_until(lambda: machine.ask()[0] == 503, 10, "503")
+        wait_until(lambda: machine.ask()[:2] == (503, "backend"), 10, "503")
         document = json.loads(machine.shell(documented_commands("first")))
         assert document["failing"][0]["check"] == "database" and document["transitions"][0]["to"] == "degraded"
     finally:
@@ -94,8 +94,9 @@ def test_incident_1_a_rogue_process_holds_the_path_or_port(machine, kind):
         wait_until(lambda: machine.status_text() == "healthy", 10, "healthy once the rogue is gone")
         shown = machine.show("health-api.service", "RestartUSec", "ExecMainStartTimestampMonotonic")
         assert shown["RestartUSec"] == "300ms"
-        # The next start comes within RestartSec=. The rest is time that systemd needs on a slow machine.
-        assert int(shown["ExecMainStartTimestampMonotonic"]) / 1e6 - gone_s < 0.3 + 0.7
+        # The next start comes after RestartSec=, and not after the ten seconds of a start with a bad setting. The rest is
+        # time that the program and systemd need on a slow machine.
+        assert int(shown["ExecMainStartTimestampMonotonic"]) / 1e6 - gone_s < 5
 
 
 def test_incident_1_a_process_on_the_same_port_of_ipv6_is_not_named_as_the_holder(machine):
@@ -146,9 +147,11 @@ def test_incident_2_a_hung_backend_that_accepts_connections_is_not_a_200(machine
     machine.wait_status("healthy")
     before, end = machine.main_pid(), machine.journal_end()
     os.kill(machine.host_pid(before), signal.SIGSTOP)
-    began = time.monotonic()
+    began, asked_before = time.monotonic(), len(machine.request_times())
     status, source, document = machine.ask()
-    assert (status, source) == (503, "nginx") and time.monotonic() - began < 1 + 1
+    assert (status, source) == (503, "nginx")
+    wait_until(lambda: len(machine.request_times()) > asked_before, 5, "the request in nginx's log")
+    assert machine.request_times()[asked_before] < NGINX_TAKES_S
     assert document["failing"] == [{"check": "backend", "reason": "hung"}]
     machine.wait_status("healthy", 30)
     # The shipped WatchdogSec= of the unit ends it without help. Its last ping was up to a second before.

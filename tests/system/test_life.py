@@ -10,6 +10,8 @@ from harness.wait import hold_for, wait_until
 
 from .conftest import ANSWERED_WITHIN_S, NGINX_WAITS_S
 
+WORKERS = 16  # of stream.py: as many requests as can be under way
+
 
 def assert_all_answered(results, sources=("backend",), statuses=(200,)):
     strange = [answer for answer in results if "error" in answer or answer["source"] not in sources
@@ -55,36 +57,49 @@ def test_a_killed_service_is_started_again_and_each_request_is_answered(machine)
     assert_all_answered(stream.results, ("backend", "nginx"), (200, 503))
     of_nginx = [answer for answer in stream.results if answer["source"] == "nginx"]
     at_once = [answer for answer in of_nginx if answer["took"] < 1]
-    assert len(at_once) <= 3 * 2  # the requests that it had when it was killed
+    assert len(at_once) <= 3 * WORKERS  # the requests that it had when it was killed
     # RestartSec= and the wait for the first probe take 600 ms together, less than nginx's timeout of 1 s. On a slow
     # machine systemd itself may need up to 0.5 s more, at 50 requests per second.
     assert len(of_nginx) - len(at_once) <= 3 * 50 * 0.5
+
+
+def seconds_between(machine, first, second):
+    """Between two changes of the service's state, by systemd's clock. If systemd needs longer than nginx waits, nginx
+    answers the requests of that time itself."""
+    names = [f"{name}TimestampMonotonic" for name in (first, second)]
+    shown = machine.show("health-api.service", *names)
+    return (int(shown[names[1]]) - int(shown[names[0]])) / 1e6
 
 
 def test_the_first_request_starts_a_service_that_was_stopped(machine):
     machine.run("systemctl", "stop", "health-api.service")
     assert machine.main_pid() == 0
     status, source, document = machine.ask()
-    assert source == "backend" and (status == 200 or document["status"] == "starting")
     machine.wait_status("healthy", 10)
+    if source == "nginx":
+        assert status == 503 and seconds_between(machine, "InactiveExit", "ActiveEnter") > NGINX_WAITS_S - 0.3
+    else:
+        assert status == 200 or document["status"] == "starting"
 
 
 def test_a_drain_is_503_and_alive_and_then_the_successor_answers(machine):
     # TimeoutStopSec= is shorter than the drain on purpose: the program asks systemd for the time that it needs.
-    with machine.changed("TimeoutStopSec=1s", "HEALTH_DRAIN=3s\n"):
+    with machine.changed("TimeoutStopSec=3s", "HEALTH_DRAIN=10s\n"):
         machine.wait_status("healthy")
         end = machine.journal_end()
         began = time.monotonic()
         with machine.stream() as stream:
             machine.run("systemctl", "restart", "--no-block", "health-api.service")
-            machine.wait_status("draining", 3)
+            machine.wait_status("draining", 10)
             assert machine.ask("/api/health/live")[0] == 200
             assert machine.status_text() == "draining: process: draining"
-            machine.wait_status("healthy", 10)
-        assert time.monotonic() - began >= 3
-        assert_all_answered(stream.results, statuses=(200, 503))
+            machine.wait_status("healthy", 30)
+        assert time.monotonic() - began >= 10
+        is_slow = seconds_between(machine, "InactiveEnter", "ActiveEnter") > NGINX_WAITS_S - 0.3
+        assert_all_answered(stream.results, ("backend", "nginx") if is_slow else ("backend",), (200, 503))
         # The successor is `starting` if its first probe takes longer than 300 ms.
-        assert {answer["says"] for answer in stream.results} - {"starting"} == {"healthy", "draining"}
+        says = {answer["says"] for answer in stream.results if answer["source"] == "backend"}
+        assert says - {"starting"} == {"healthy", "draining"}
         assert "exit_code=0" in machine.journal(since=end) and "Killing" not in machine.journal(since=end)
 
 
@@ -164,7 +179,7 @@ def test_a_reload_with_a_broken_checks_file_fails_and_changes_nothing(machine):
         assert f"{CHECKS}:1:" in refused_reload(machine)
         end = machine.journal_end()
         machine.run("systemctl", "kill", "--kill-whom=main", "--signal=SIGHUP", "health-api.service")
-        wait_until(lambda: f"{CHECKS}:1" in machine.ask("/api/status")[2]["config"]["checks_error"], 5,
+        wait_until(lambda: f"{CHECKS}:1" in (machine.ask("/api/status")[2].get("config", {}).get("checks_error") or ""), 5,
                    "the error in /api/status after a SIGHUP without the unit's check")
         assert "reload refused" in machine.journal(since=end)
         hold_for(lambda: machine.ask()[0] == 200, 1, "200 with the old checks")

@@ -48,8 +48,8 @@ def test_a_hung_health_api_is_found_by_the_timer_killed_and_answers_again(guarde
         guarded.run("systemctl", "start", TIMER)
         os.kill(guarded.host_pid(before), signal.SIGSTOP)
         began = time.monotonic()
-        guarded.wait_status("healthy", 60)
-        assert time.monotonic() - began < 30 + 10
+        guarded.wait_status("healthy", 80)
+        assert time.monotonic() - began < 30 + 20  # ten, and the same for a busy machine
         assert guarded.main_pid() not in (0, before)
         wait_until(lambda: "recovered" in guarded.journal(UNIT, end), 20, "the report")
         journal = guarded.journal(UNIT, end)

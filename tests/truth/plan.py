@@ -48,7 +48,8 @@ class Outage(Row):
             found.append(f"median {statistics.median(took):.2f} s")
         if max(took) > self.worst_s:
             found.append(f"worst {max(took):.2f} s")
-        missed = sum(run.noticed_s is None for run in runs)
+        # A fault that was over within the bound need not have been noticed.
+        missed = sum(run.noticed_s is None and not self.is_over_by_itself for run in runs)
         return found + ([f"{missed} times not noticed"] if missed else [])
 
 

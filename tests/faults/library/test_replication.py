@@ -66,8 +66,11 @@ def test_a_standby_whose_replay_stands_still_lags_by_the_age_of_its_data(wait_fo
 def test_a_delayed_standby_lags_by_its_delay(wait_for, idle):
     primary, standby = idle
     with setting(standby, recovery_min_apply_delay="1h"):
-        commit(primary)
-        assert wait_for(standby, "replay_lag", failed, limit=0) >= 1
+        def failed_after_a_commit(asked):
+            """The standby may get its setting after a commit, and replay that one at once."""
+            commit(primary)
+            return failed(asked)
+        assert wait_for(standby, "replay_lag", failed_after_a_commit, limit=0) >= 1
     wait_for(standby, "replay_lag", healthy, limit=0)
 
 
