@@ -1,4 +1,5 @@
 """The production snippets in a real nginx. They work in any server block, and whatever the program does."""
+import contextlib
 import json
 import os
 import re
@@ -68,6 +69,28 @@ def silent(directory):
         yield listener
 
 
+@contextlib.contextmanager
+def serving(listener, serve):
+    """Calls serve(connection) for each connection, and then closes it, until the block ends."""
+    ended = threading.Event()
+    listener.settimeout(0.1)
+
+    def work():
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                with connection:
+                    serve(connection)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def error_log(directory):
     with open(os.path.join(directory, "nginx-error.log"), encoding="utf-8") as log:
         return log.read()
@@ -127,19 +150,8 @@ def test_a_socket_whose_queue_is_full_is_unreachable_at_once(directory, nginx):
 
 
 def test_a_program_that_ends_before_its_answer_is_unreachable(silent, nginx, directory):
-    def hang_up():
-        while True:
-            try:
-                silent.accept()[0].close()
-            except OSError:
-                return
-    thread = threading.Thread(target=hang_up)
-    thread.start()
-    try:
+    with serving(silent, lambda connection: None):
         assert_nginx_says(nginx, "unreachable")
-    finally:
-        silent.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
     assert re.search("upstream prematurely closed connection|Connection reset by peer", error_log(directory))
 
 
@@ -240,35 +252,35 @@ def test_a_restart_of_the_program_loses_no_request_after_it(start_backend, nginx
         assert backend.stop() == 0
 
 
-def test_a_request_that_meets_the_end_of_a_kept_connection_is_sent_again(silent, nginx):
-    """nginx cannot know that the program is about to end. The next program must get the request, not the client a 503."""
+@pytest.mark.parametrize("after_s, expected", [(0, ("backend", 2)), (0.5, ("nginx", 1))])
+def test_a_request_that_meets_the_end_of_a_kept_connection_is_sent_again_but_not_late(silent, nginx, after_s, expected):
+    """nginx cannot know that the program is about to end. The next program must get the request, not the client a 503. A
+    second attempt that began later than after 200 ms would make the client wait for two seconds."""
     alive = (b"Content-Type: application/json\r\nX-Health-Source: backend\r\n\r\n"
              b'{"status":"alive","version":"0.3.0","uptime_seconds":1}\n')
+    made = []
 
     def receive(connection):
         request = b""
         while not request.endswith(record(STDIN)):
             request += connection.recv(65536)
 
-    def respond(connection):
+    def serve(connection):
+        made.append(connection)
         receive(connection)
         connection.sendall(record(STDOUT, alive) + record(STDOUT) + record(END_REQUEST, bytes(8)))
+        if len(made) == 1:
+            receive(connection)
+            time.sleep(after_s)
 
-    def serve():
-        with silent.accept()[0] as first:
-            respond(first)
-            receive(first)
-        with silent.accept()[0] as second:
-            respond(second)
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        for _ in range(2):
-            answer = nginx.ask("/api/health/live")
-            assert (answer.status, answer.headers["X-Health-Source"]) == (200, "backend")
-    finally:
-        silent.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+    def who_answers_over_how_many():
+        """The second request comes over the kept connection of the first, which then ends without an answer."""
+        made.clear()
+        assert nginx.ask("/api/health/live").headers["X-Health-Source"] == "backend"
+        return nginx.ask("/api/health/live").headers["X-Health-Source"], len(made)
+    with serving(silent, serve):
+        # The peer itself may have to wait for a processor for longer than 200 ms.
+        assert any(who_answers_over_how_many() == expected for _ in range(5))
 
 
 def test_many_failures_do_not_make_nginx_skip_the_program(start_backend, nginx):

@@ -178,7 +178,7 @@ def prepare(machine):
             runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -d knowledge >/dev/null
         rm -rf /etc/nginx/sites-enabled/* /etc/health-api
         echo "log_format request_times '\\$request_time';" >/etc/nginx/conf.d/0-request_times.conf
-        echo 'access_log REQUEST_TIMES request_times;' >>/etc/nginx/health-api.params
+        echo 'access_log REQUEST_TIMES request_times;' >>/etc/nginx/health-api.plain
         printf 'server { listen 80; access_log REQUEST_TIMES request_times; include health-api.conf; }\\n' \\
             >/etc/nginx/sites-enabled/health-api
         systemctl reload nginx""".replace("SOURCE", SOURCE).replace("FEW_ROWS", FEW_ROWS).replace("REQUEST_TIMES", REQUEST_TIMES), timeout_s=120)

@@ -353,12 +353,12 @@ def test_what_fails_and_what_is_known_of_the_listener(dog, house, systemctl, who
 def test_silence_does_not_count_while_this_machine_is_starved_of_cpu(dog, house, systemctl):
     """SIGSTOP keeps health-watch from running during each try, so it does not count the silence."""
     workers_hang(house)
-    dog.write(house.url, "core /live", unit="site", listener=house.listener, listener_protocol="http", tries=2, timeout="300ms")
+    dog.write(house.url, "core /live", unit="site", listener=house.listener, listener_protocol="http", tries=2, timeout="1s")
     run = dog.start()
     for tries in range(2):
         wait_until(lambda tries=tries: house.asked() > tries, 20, "a try is under way")
         run.send_signal(signal.SIGSTOP)
-        hold_for(lambda: run.poll() is None, 1.5)  # longer than the try may take
+        hold_for(lambda: run.poll() is None, 2.5)  # longer than the try may take
         run.send_signal(signal.SIGCONT)
     out, err = run.communicate(timeout=60)
     assert run.returncode == 3, (out, err)
