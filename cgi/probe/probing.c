@@ -179,10 +179,16 @@ static void book_login_failure(struct probing *p, struct answer answer, int64_t 
     ledger_book_login(p->ledger, &answer, NULL, now_ns);
 }
 
+static void log_session_end(const struct answer *answer)
+{
+    log_event(LOG_LEVEL_INFO, "session ended", LOG_STR("reason", reason_name(answer->reason)),
+              LOG_STR("sqlstate", answer->sqlstate), LOG_STR("detail", answer->detail));
+}
+
 static void take_login_failure(struct probing *p, const struct answer *answer, int64_t now_ns)
 {
-    bool is_brief = answer->refused || answer->reason == REASON_RESTARTING;
-    int64_t wait_ms = p->backoff_ms == 0 || is_brief ? BACKOFF_MIN_MS : p->backoff_ms * 2;
+    bool lets_nobody_in = answer->refused || answer->reason == REASON_RESTARTING;
+    int64_t wait_ms = p->backoff_ms == 0 || lets_nobody_in ? BACKOFF_MIN_MS : p->backoff_ms * 2;
 
     drop(&p->other);
     if (answer->reason == REASON_CONNECT_TIMEOUT) {
@@ -204,6 +210,11 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     p->next_login_ns = now_ns + wait_ms * NS_PER_MS + random() % (wait_ms * NS_PER_MS / 10);
     if (answer->reason != REASON_CONNECT_TIMEOUT)
         silence_interrupt(&p->silence, now_ns);
+    /* It may be a smart shutdown, or a proxy that stops softly: both wait until the last client has left. */
+    if (lets_nobody_in && is_in(&p->current, SESSION_IDLE)) {
+        log_session_end(answer);
+        drop(&p->current);
+    }
 }
 
 /* The newcomer has logged in and becomes current. The old session is kept only if it owes the answer to a
@@ -229,8 +240,7 @@ static void take_login(struct probing *p, const struct answer *answer, int64_t n
 
 static void take_loss(struct probing *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
 {
-    log_event(LOG_LEVEL_INFO, "session ended", LOG_STR("reason", reason_name(answer->reason)),
-              LOG_STR("sqlstate", answer->sqlstate), LOG_STR("detail", answer->detail));
+    log_session_end(answer);
     ledger_note_reconnect(p->ledger);
     if (slot == &p->current) {
         int64_t from_ns =

@@ -36,6 +36,46 @@ def test_stopped(healthy, own_cluster, fault, stop_signal):
     fault.judge()
 
 
+def test_a_smart_shutdown_does_not_wait_for_our_session(start_backend, own_cluster, fault):
+    """SIGTERM to the postmaster: it refuses logins, and ends only when the last client has left by itself."""
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="2s"))
+    backend.wait_status("healthy")
+    pid = own_cluster.postmaster_pid
+    fault.injected()
+    os.kill(pid, signal.SIGTERM)
+    fault.expect(backend, 2 + 0.5, ("database", "restarting"), ("database", "unreachable"))
+    own_cluster.wait_gone(pid)
+    own_cluster.start()
+    fault.healed(backend, 3)
+
+
+def test_a_smart_shutdown_waits_for_others_without_our_session(start_backend, own_cluster, checks_file):
+    """A check that is under way is asked to its end. The sessions of others go on, and ours does not come back."""
+    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 4711 FROM pg_sleep(4);\n"),
+                            HEALTH_QUERY_TIMEOUT="6s", HEALTH_STALE_AFTER="20s", HEALTH_MAX_LOAD=100,
+                            **own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
+    backend.wait_status("healthy")
+    pid = own_cluster.postmaster_pid
+    client = own_cluster.connect()
+    client.autocommit = True
+
+    def sessions(condition):
+        with client.cursor() as cursor:
+            cursor.execute(f"SELECT pid FROM pg_stat_activity WHERE application_name = 'health-api' {condition}")
+            return cursor.fetchall()
+    try:
+        wait_until(lambda: sessions("AND state = 'active' AND query LIKE '%4711%'"), 15, "a session that runs the check")
+        os.kill(pid, signal.SIGTERM)
+        backend.wait_failing(("database", "restarting"), deadline_s=5)
+        wait_until(lambda: not sessions(""), 10, "our session has ended")
+        hold_for(lambda: not sessions("") and backend.ask().status == 503, 2, "no session of ours, and 503")
+    finally:
+        client.close()
+    own_cluster.wait_gone(pid)
+    assert "terminating" not in "".join(own_cluster.log_lines()), "the check was not asked to its end"
+    assert backend.events("session ended")[-1]["sqlstate"] == "57P03"
+
+
 def test_killed_with_kill_9(healthy, own_cluster, fault):
     pid = own_cluster.postmaster_pid
     fault.injected()

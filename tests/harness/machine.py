@@ -136,10 +136,15 @@ class Machine:
 
     def run(self, *argv, check=True, stdin=None, timeout_s=60):
         """Runs a command in the machine and waits until it ends. Returns the finished process with its output as text."""
-        done = subprocess.run(self.command(*argv), input=stdin, text=True, capture_output=True, timeout=timeout_s,
-                              check=False, stdin=None if stdin is not None else subprocess.DEVNULL,
-                              env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                                   "LANG": "C.UTF-8", "SYSTEMD_PAGER": ""})
+        try:
+            done = subprocess.run(self.command(*argv), input=stdin, text=True, capture_output=True, timeout=timeout_s,
+                                  check=False, stdin=None if stdin is not None else subprocess.DEVNULL,
+                                  env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                                       "LANG": "C.UTF-8", "SYSTEMD_PAGER": ""})
+        except subprocess.TimeoutExpired as late:
+            if not check:
+                raise
+            raise AssertionError(f"{argv}: not within {timeout_s} s\n{self.unfinished_jobs()}") from late
         if check and done.returncode != 0:
             raise AssertionError(f"{argv}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.failed_units()}")
         return done
@@ -152,6 +157,12 @@ class Machine:
                                     " while read -r unit _; do systemctl status --lines=0 \"$unit\";"
                                     " journalctl --unit \"$unit\" --lines=30; done",
                         check=False).stdout
+
+    def unfinished_jobs(self):
+        """What systemd has not finished, with the processes and the last lines of those units."""
+        return self.run("sh", "-c", "systemctl list-jobs; systemctl list-jobs --no-legend |"
+                                    " while read -r _ unit _; do systemctl status --lines=30 \"$unit\"; done",
+                        check=False, timeout_s=20).stdout
 
     def shell(self, script, check=True, timeout_s=60):
         return self.run("bash", "-euc", script, check=check, timeout_s=timeout_s).stdout

@@ -240,6 +240,7 @@ static bool refuse(struct process *p)
 {
     switch (server.recovering ? DOOR_NOT_YET : server.door) {
     case DOOR_NOT_YET: process_put_error(p, "FATAL", "57P03", "the database system is starting up"); break;
+    case DOOR_CLOSES: process_put_error(p, "FATAL", "57P03", "the database system is shutting down"); break;
     case DOOR_FULL: process_put_error(p, "FATAL", "53300", "sorry, too many clients already"); break;
     case DOOR_REJECTS:
         if (p->login_step < server.login_steps)
@@ -386,6 +387,14 @@ void server_release(int check)
     for (struct process *p = processes; p < processes_end; p++)
         if (p->exists && p->work == WORK_CHECK && p->check == check)
             begin_work(p, WORK_CHECK, server.checks[check].duration_ns, work_is_over);
+}
+
+int server_clients(void)
+{
+    int count = 0;
+    for (const struct process *p = processes; p < processes_end; p++)
+        count += p->exists && p->link != NULL && p->link->logged_in && p->link->client_open;
+    return count;
 }
 
 /* Does not count a query that the network delivers after its client has left. */

@@ -41,6 +41,7 @@ enum door {
     DOOR_OPEN,
     DOOR_ABSENT,  /* no server listens */
     DOOR_NOT_YET, /* 57P03 */
+    DOOR_CLOSES,  /* the same, but the sessions go on */
     DOOR_FULL,    /* 53300 */
     DOOR_REJECTS, /* 28P01 */
     DOOR_NO_FORK, /* an error of the old protocol, without SQLSTATE */
@@ -81,6 +82,9 @@ void server_freeze_one(bool frozen);
 
 /* Releases the check's lock: the queries that wait for it continue. */
 void server_release(int check);
+
+/* How many clients have logged in, and have not left. A smart shutdown waits for them. */
+int server_clients(void);
 
 /* How many server processes work on this check for a client that is gone. */
 int server_orphans(int check);
