@@ -210,8 +210,11 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     p->next_login_ns = now_ns + wait_ms * NS_PER_MS + random() % (wait_ms * NS_PER_MS / 10);
     if (answer->reason != REASON_CONNECT_TIMEOUT)
         silence_interrupt(&p->silence, now_ns);
-    /* It may be a smart shutdown, or a proxy that stops softly: both wait until the last client has left. */
-    if (lets_nobody_in && is_in(&p->current, SESSION_IDLE)) {
+    /* Whoever refuses us may wait until we have left: a smart shutdown, a proxy that stops softly, an
+     * operator who wants to drop the database. A server that is full does not: the next login would take our
+     * place. */
+    bool should_leave = lets_nobody_in || answer->reason == REASON_ACCESS;
+    if (should_leave && is_in(&p->current, SESSION_IDLE)) {
         log_session_end(answer);
         drop(&p->current);
     }

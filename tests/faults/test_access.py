@@ -56,6 +56,16 @@ def test_the_database_dropped(start_backend, own_cluster, fault):
     fault.healed(backend)
 
 
+def test_a_database_that_lets_nobody_in_is_dropped_without_force(start_backend, own_cluster):
+    """DROP DATABASE waits for five seconds until every session in the database has ended, and then fails."""
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
+    backend.wait_status("healthy")
+    own_cluster.execute("ALTER DATABASE knowledge ALLOW_CONNECTIONS false", database="postgres")
+    backend.wait_failing(("database", "access"))
+    own_cluster.execute("DROP DATABASE knowledge", database="postgres")
+    assert backend.events("session ended")[-1]["sqlstate"] == "55000"
+
+
 def test_the_database_misnamed(start_backend, own_cluster, fault):
     fault.injected()
     backend = start_backend(**own_cluster.environment(PGDATABASE="nowhere"))

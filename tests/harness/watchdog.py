@@ -37,6 +37,12 @@ class Result:
         return self.lines[-1]
 
     @property
+    def tries(self):
+        """How often it has asked the first route of the report: QUICK["tries"], and once more for each try that does not
+        count because it had no processor."""
+        return int(re.search(r" \((\d+) tries", self.lines[0])[1])
+
+    @property
     def document(self):
         return json.loads(self.out)
 

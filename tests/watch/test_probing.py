@@ -44,9 +44,9 @@ def test_slow_responses_end_at_the_deadline_and_are_tried_again(dog, site, behav
     done = dog.run()
     assert done.code == 1
     assert done.summary == "1 OK, 1 timeout/unreachable, 0 rate-limited, 0 HTTP error"
-    assert done.lines[0].startswith("aux /slow: no complete response within 700 ms (3 tries")
+    assert done.lines[0].startswith("aux /slow: no complete response within 700 ms (")
     assert 2.2 <= done.seconds < WHOLE_S
-    assert len(site.asked("/slow")) == 3
+    assert len(site.asked("/slow")) == done.tries >= 3
 
 
 @pytest.mark.parametrize("behaviour,code,words", [
@@ -165,7 +165,7 @@ def test_a_refused_port(dog):
     dog.write(f"http://127.0.0.1:{free_port()}", "core /")
     done = dog.run()
     assert done.code == 2
-    assert done.lines[0].startswith("core /: refused: Connection refused (3 tries")
+    assert done.lines[0].startswith("core /: refused: Connection refused (") and done.tries >= 3
 
 
 def test_a_name_without_address_is_unknown(dog, systemctl):
@@ -188,7 +188,7 @@ def test_a_connection_attempt_ends_at_connect_timeout(dog):
         dog.write(f"http://127.0.0.1:{listener.getsockname()[1]}", "core /", connect_timeout="300ms", timeout="20s")
         done = dog.run()
     assert done.code == 2
-    assert re.match(r"core /: no connection within (299|3\d\d) ms \(3 tries", done.lines[0]), done
+    assert re.match(r"core /: no connection within (299|3\d\d) ms \(", done.lines[0]) and done.tries >= 3, done
     assert done.seconds < 15
 
 

@@ -38,7 +38,7 @@ def test_a_hung_unit_is_killed_and_answers_again(dog, hung, systemctl):
     assert done.code == 1, done  # even a recovery that succeeded is a warning
     assert systemctl.orders() == ["kill"]
     assert "kill --no-ask-password --kill-whom=main --signal=SIGKILL -- site.service" in systemctl.calls()
-    assert done.lines[0].startswith("core /live: no complete response within 700 ms (3 tries")
+    assert done.lines[0].startswith("core /live: no complete response within 700 ms (") and done.tries >= 3
     assert "recovery: done after " in done.out
     assert "kill main process 4242 of site.service with SIGKILL; site.service runs as pid 4243 and answers" in done.out
     assert done.summary == "2 OK, 0 timeout/unreachable, 0 rate-limited, 0 HTTP error"
