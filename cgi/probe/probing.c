@@ -214,7 +214,8 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
      * operator who wants to drop the database. A server that is full does not: the next login would take our
      * place. */
     bool should_leave = lets_nobody_in || answer->reason == REASON_ACCESS;
-    if (should_leave && is_in(&p->current, SESSION_IDLE)) {
+    /* Until HEALTH_FALL is reached, the pings keep the last result fresh. */
+    if (should_leave && ledger_is_down(p->ledger) && is_in(&p->current, SESSION_IDLE)) {
         log_session_end(answer);
         drop(&p->current);
     }

@@ -66,6 +66,17 @@ def test_a_database_that_lets_nobody_in_is_dropped_without_force(start_backend, 
     assert backend.events("session ended")[-1]["sqlstate"] == "55000"
 
 
+def test_one_refused_login_within_the_fall_leaves_the_answer_fresh(start_backend, own_cluster):
+    """The next login comes only 10 s later. Meanwhile the pings of the old session are answers, so nothing is stale."""
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s", HEALTH_FALL=2))
+    backend.wait_status("healthy")
+    own_cluster.execute("ALTER ROLE health_api NOLOGIN")
+    wait_until(lambda: backend.events("database failed"), 10, "a refused login")
+    own_cluster.execute("ALTER ROLE health_api LOGIN")
+    wait_until(lambda: backend.ask().status == 503 or backend.events("database recovered"), 20, "the next login")
+    assert [line["to"] for line in backend.events("status changed")] == ["healthy"]
+
+
 def test_the_database_misnamed(start_backend, own_cluster, fault):
     fault.injected()
     backend = start_backend(**own_cluster.environment(PGDATABASE="nowhere"))
