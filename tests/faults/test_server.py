@@ -66,7 +66,7 @@ def test_a_smart_shutdown_waits_for_others_without_our_session(start_backend, ow
     try:
         wait_until(lambda: sessions("AND state = 'active' AND query LIKE '%4711%'"), 15, "a session that runs the check")
         os.kill(pid, signal.SIGTERM)
-        backend.wait_failing(("database", "restarting"), deadline_s=5)
+        backend.wait_failing(("database", "restarting"))
         wait_until(lambda: not sessions(""), 10, "our session has ended")
         hold_for(lambda: not sessions("") and backend.ask().status == 503, 2, "no session of ours, and 503")
     finally:
