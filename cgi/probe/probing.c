@@ -50,6 +50,7 @@ struct probing {
     int64_t let_in_ns;   /* when the current session logged in */
     struct answer login; /* of the current session; booked only with its first answer, because PgBouncer lets
                             us in even while the server is silent */
+    struct answer refusal; /* of a login by someone who may wait until we leave; QUESTION_NONE: none */
     struct database_server server;
     int64_t backoff_ms;
     struct resolver *resolver;
@@ -179,12 +180,6 @@ static void book_login_failure(struct probing *p, struct answer answer, int64_t 
     ledger_book_login(p->ledger, &answer, NULL, now_ns);
 }
 
-static void log_session_end(const struct answer *answer)
-{
-    log_event(LOG_LEVEL_INFO, "session ended", LOG_STR("reason", reason_name(answer->reason)),
-              LOG_STR("sqlstate", answer->sqlstate), LOG_STR("detail", answer->detail));
-}
-
 static void take_login_failure(struct probing *p, const struct answer *answer, int64_t now_ns)
 {
     bool lets_nobody_in = answer->refused || answer->reason == REASON_RESTARTING;
@@ -210,15 +205,11 @@ static void take_login_failure(struct probing *p, const struct answer *answer, i
     p->next_login_ns = now_ns + wait_ms * NS_PER_MS + random() % (wait_ms * NS_PER_MS / 10);
     if (answer->reason != REASON_CONNECT_TIMEOUT)
         silence_interrupt(&p->silence, now_ns);
-    /* Whoever refuses us may wait until we have left: a smart shutdown, a proxy that stops softly, an
-     * operator who wants to drop the database. A server that is full does not: the next login would take our
-     * place. */
-    bool should_leave = lets_nobody_in || answer->reason == REASON_ACCESS;
-    /* Until HEALTH_FALL is reached, the pings keep the last result fresh. */
-    if (should_leave && ledger_is_down(p->ledger) && is_in(&p->current, SESSION_IDLE)) {
-        log_session_end(answer);
-        drop(&p->current);
-    }
+    /* A smart shutdown, a proxy that stops softly, or an operator who wants to drop the database waits until
+     * we have left. A server that is full does not: the next login would take our place. */
+    p->refusal = *answer;
+    if (!lets_nobody_in && answer->reason != REASON_ACCESS)
+        p->refusal.question = QUESTION_NONE;
 }
 
 /* The newcomer has logged in and becomes current. The old session is kept only if it owes the answer to a
@@ -229,6 +220,7 @@ static void take_login(struct probing *p, const struct answer *answer, int64_t n
 
     session_server(p->other.session, &p->server);
     p->login = *answer;
+    p->refusal.question = QUESTION_NONE;
     p->backoff_ms = 0;
     p->hosts_tried = 0;
     p->next_login_ns = now_ns + with_jitter(p->config->reconnect_every_ms * NS_PER_MS);
@@ -240,6 +232,23 @@ static void take_login(struct probing *p, const struct answer *answer, int64_t n
     else
         drop(&old);
     p->next_ping_ns = now_ns; /* only an answer shows that the server works: PgBouncer may have let us in */
+}
+
+static void log_session_end(const struct answer *answer)
+{
+    log_event(LOG_LEVEL_INFO, "session ended", LOG_STR("reason", reason_name(answer->reason)),
+              LOG_STR("sqlstate", answer->sqlstate), LOG_STR("detail", answer->detail));
+}
+
+/* Closes the session, once it is idle, for someone who waits for that. Until HEALTH_FALL is reached it stays,
+ * because its pings keep the last result fresh. */
+static void leave(struct probing *p)
+{
+    if (p->refusal.question == QUESTION_NONE || !ledger_is_down(p->ledger) ||
+        !is_in(&p->current, SESSION_IDLE))
+        return;
+    log_session_end(&p->refusal);
+    drop(&p->current);
 }
 
 static void take_loss(struct probing *p, struct slot *slot, const struct answer *answer, int64_t now_ns)
@@ -507,6 +516,7 @@ int64_t probing_turn(struct probing *p, bool may_check, struct pollfd fds[static
         open_newcomer(p, now_ns);
         step_slot(p, &p->other, now_ns);
     }
+    leave(p);
     while (ask_next(p, may_check, now_ns)) {
         now_ns = clock_now_ns(); /* the answer may be there already */
         step_slot(p, &p->current, now_ns);
@@ -563,6 +573,7 @@ struct probing *probing_new(const struct config *config, const struct checks *ch
     p->ledger = ledger_new(config, checks);
     p->suspect.question = QUESTION_NONE;
     p->login.question = QUESTION_NONE;
+    p->refusal.question = QUESTION_NONE;
     p->silence = silence_none(config->hung_after_ms * NS_PER_MS, config->connect_timeout_ms * NS_PER_MS,
                               config->interval_ms * NS_PER_MS);
     p->next_login_ns = now_ns;

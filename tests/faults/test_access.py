@@ -66,6 +66,19 @@ def test_a_database_that_lets_nobody_in_is_dropped_without_force(start_backend, 
     assert backend.events("session ended")[-1]["sqlstate"] == "55000"
 
 
+def test_a_session_at_a_check_leaves_when_the_check_has_ended(start_backend, checks_file, own_cluster):
+    """And not when the next login fails, which comes only 10 s later."""
+    backend = start_backend(HEALTH_CHECKS=checks_file("-- check: slow\nSELECT 4711 FROM pg_sleep(3);\n"),
+                            HEALTH_QUERY_TIMEOUT="6s", HEALTH_STALE_AFTER="20s", HEALTH_MAX_LOAD=100,
+                            **own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
+    backend.wait_status("healthy")
+    at_work = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT 4711%'"
+    wait_until(lambda: own_cluster.execute(at_work), 15, "a session that runs the check")
+    own_cluster.execute("ALTER ROLE health_api NOLOGIN")
+    backend.wait_failing(("database", "access"))
+    wait_until(lambda: not own_cluster.probes(), 7, "our session has ended")
+
+
 def test_one_refused_login_within_the_fall_leaves_the_answer_fresh(start_backend, own_cluster):
     """The next login comes only 10 s later. Meanwhile the pings of the old session are answers, so nothing is stale."""
     backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s", HEALTH_FALL=2))

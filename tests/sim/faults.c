@@ -88,6 +88,7 @@ const struct fault_row fault_rows[FAULT_COUNT] = {
                        FAILS(SESSION_IS_LOST, LOGIN_SUCCEEDS, "restarting unreachable")},
     [FAULT_SHUTDOWN] = {"smart shutdown", 5, 100, 40000,
                         FAILS(NEXT_LOGIN_FAILS, LOGIN_SUCCEEDS, "restarting")},
+    [FAULT_SOFT_STOP] = {"soft stop", 5, 100, 40000, FAILS(NEXT_LOGIN_FAILS, LOGIN_SUCCEEDS, "unreachable")},
     [FAULT_FULL] = {"no connection left", 6, 100, 40000,
                     FAILS(NEXT_LOGIN_FAILS, LOGIN_SUCCEEDS, "saturated")},
     [FAULT_REJECT] = {"login rejected", 6, 100, 40000, FAILS(NEXT_LOGIN_FAILS, LOCKED_OUT_WAITS, "access")},

@@ -9,9 +9,10 @@ enum fault_kind {
     FAULT_FREEZE_SERVER,
     FAULT_SILENCE, /* the network delivers no packet */
     FAULT_FREEZE_POSTMASTER,
-    FAULT_STOP,     /* every session ends, no server listens */
-    FAULT_RESTART,  /* every session ends, the server refuses logins as too early */
-    FAULT_SHUTDOWN, /* a smart shutdown: no session ends, the server refuses logins */
+    FAULT_STOP,      /* every session ends, no server listens */
+    FAULT_RESTART,   /* every session ends, the server refuses logins as too early */
+    FAULT_SHUTDOWN,  /* a smart shutdown: no session ends, the server refuses logins */
+    FAULT_SOFT_STOP, /* of a proxy: no session ends, nobody listens */
     FAULT_FULL,
     FAULT_REJECT,
     FAULT_NO_FORK,

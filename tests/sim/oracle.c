@@ -232,18 +232,19 @@ static void judge(void)
     snapshot_release(s);
 }
 
-/* Finds a session for which a smart shutdown waits, long after the program should have noticed it. */
+/* Finds a session for whose end somebody waits, long after a refused login should have shown that. */
 static void judge_leaving(void)
 {
     int64_t to_leave_ns = plan_bound_ns(
         &(struct bound){.query_timeout = 1, .connect_timeout = 1, .round_trip = 20, .ms = 1000}, -1);
     for (size_t i = first_fault; i < plan.fault_count && plan.faults[i].begin_ns <= timeline_now_ns; i++) {
         const struct fault *f = &plan.faults[i];
+        bool is_unwanted = f->kind == FAULT_SHUTDOWN || f->kind == FAULT_SOFT_STOP || f->kind == FAULT_REJECT;
         int64_t age_ns = timeline_now_ns - f->begin_ns;
-        if (f->kind == FAULT_SHUTDOWN && age_ns > f->noticed_ns + to_leave_ns &&
-            timeline_now_ns < f->end_ns && server_clients() > 0)
-            timeline_violation("leaving", "a smart shutdown that began %.3f s ago still waits for a session",
-                               seconds(age_ns));
+        if (is_unwanted && age_ns > f->noticed_ns + to_leave_ns && timeline_now_ns < f->end_ns &&
+            server_clients() > 0)
+            timeline_violation("leaving", "'%s' began %.3f s ago, and a session is still open",
+                               fault_rows[f->kind].name, seconds(age_ns));
     }
 }
 

@@ -9,7 +9,7 @@ static int last_pid = 1000;
 
 bool server_listens(void)
 {
-    return server.door != DOOR_ABSENT;
+    return server.door != DOOR_ABSENT && server.door != DOOR_SHUT;
 }
 
 static void forked(void *context, int64_t pid)
@@ -45,7 +45,7 @@ void postmaster_open_door(void)
     if (server.frozen || server.postmaster_frozen)
         return;
     for (int i = 0; i < at_door_count; i++)
-        if (server.door == DOOR_ABSENT)
+        if (!server_listens())
             net_reset(at_door[i]);
         else if (at_door[i]->server_open)
             fork_for(at_door[i]);

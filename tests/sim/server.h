@@ -40,6 +40,7 @@ struct server_check {
 enum door {
     DOOR_OPEN,
     DOOR_ABSENT,  /* no server listens */
+    DOOR_SHUT,    /* the same, but the sessions go on */
     DOOR_NOT_YET, /* 57P03 */
     DOOR_CLOSES,  /* the same, but the sessions go on */
     DOOR_FULL,    /* 53300 */

@@ -65,6 +65,7 @@ static void change(const struct fault *f, bool begins)
     case FAULT_STOP: set_door(DOOR_ABSENT, begins); break;
     case FAULT_RESTART: set_door(DOOR_NOT_YET, begins); break;
     case FAULT_SHUTDOWN: set_door(DOOR_CLOSES, begins); break;
+    case FAULT_SOFT_STOP: set_door(DOOR_SHUT, begins); break;
     case FAULT_FULL: set_door(DOOR_FULL, begins); break;
     case FAULT_REJECT: set_door(DOOR_REJECTS, begins); break;
     case FAULT_NO_FORK: set_door(DOOR_NO_FORK, begins); break;
