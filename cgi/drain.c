@@ -323,9 +323,10 @@ void drain_close(struct drain *d)
 {
     if (d == NULL)
         return;
-    if (d->errand != NULL)
+    if (d->errand != NULL) {
         atomic_store(&d->watch->is_over, true);
-    errand_release(d->errand);
+        drop_errand(d); /* it ends later, and its event must not come then */
+    }
     free(d->path);
     free(d);
 }
