@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from harness.wait import wait_until
+from harness.wait import hold_for, wait_until
 
 INTERVAL = 2.0  # the default, for which the promises are made
 # Only a new session notices these faults. With HEALTH_RECONNECT_EVERY below the interval each round has one, so the
@@ -77,6 +77,17 @@ def test_a_session_at_a_check_leaves_when_the_check_has_ended(start_backend, che
     own_cluster.execute("ALTER ROLE health_api NOLOGIN")
     backend.wait_failing(("database", "access"))
     wait_until(lambda: not own_cluster.probes(), 7, "our session has ended")
+
+
+def test_a_session_does_not_give_its_place_to_its_own_next_login(start_backend, own_cluster):
+    """The only place of the role is ours, so each login is refused. Without our session the next one would succeed, and the
+    answer would change for ever."""
+    backend = start_backend(**own_cluster.environment(HEALTH_RECONNECT_EVERY="1s"))
+    backend.wait_status("healthy")
+    own_cluster.execute("ALTER ROLE health_api CONNECTION LIMIT 1")
+    backend.wait_failing(("database", "saturated"))
+    hold_for(lambda: backend.ask().status == 503, 5, "503 all the time")
+    assert len(own_cluster.probes()) == 1
 
 
 def test_one_refused_login_within_the_fall_leaves_the_answer_fresh(start_backend, own_cluster):
